@@ -1,0 +1,157 @@
+"""Which implementation of an op runs, and why.
+
+Every op of `autometa.ops` has a `reference` in plain PyTorch; native backends register beside it.
+`backend=` or the environment variable ``AUTOMETA_BACKEND`` forces one; a forced backend that cannot
+run raises with the reason.  ``auto`` takes the first of the device's preference order that can.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+
+import torch
+
+BACKENDS = ("reference", "cpp", "triton", "cuda")
+PREFERENCE = {"cpu": ("cpp", "reference"), "cuda": ("cuda", "triton", "reference")}
+
+
+class BackendError(RuntimeError):
+    """A forced backend cannot run; the message says why."""
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """One backend of one op; `refuses(device, dtype)` gives a reason, or None where it can run."""
+
+    op: str
+    backend: str
+    call: Callable
+    refuses: Callable[[torch.device, torch.dtype], str | None]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The answer to "which backend would run, and why", a row of `autometa doctor`."""
+
+    op: str
+    backend: str
+    reason: str
+
+
+_REGISTRY: dict[str, dict[str, Implementation]] = {}
+_FALLBACK_ANNOUNCED = False
+
+
+def implements(op: str, backend: str, refuses: Callable | None = None) -> Callable:
+    """Decorator: register a function as `backend` of `op`."""
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; choose from {', '.join(BACKENDS)}")
+
+    def register(call: Callable) -> Callable:
+        check = refuses or (lambda device, dtype: None)
+        _REGISTRY.setdefault(op, {})[backend] = Implementation(op, backend, call, check)
+        return call
+
+    return register
+
+
+def registered() -> dict[str, tuple[str, ...]]:
+    """Op name -> the backends that implement it."""
+    return {op: tuple(found) for op, found in sorted(_REGISTRY.items())}
+
+
+def compiled() -> ModuleType | None:
+    """The compiled module, or None; `compiled_error` then says why."""
+    try:
+        return importlib.import_module("autometa._C")
+    except ImportError:
+        return None
+
+
+def compiled_error() -> str | None:
+    """Why the compiled module does not load, or None where it does."""
+    try:
+        importlib.import_module("autometa._C")
+    except ImportError as error:
+        return f"the compiled module autometa._C does not load ({error}); reinstall with a C++17 compiler"
+    return None
+
+
+def cpp_refuses(device: torch.device, dtype: torch.dtype) -> str | None:
+    """The usual conditions of a `cpp` implementation: compiled module, CPU tensors, float32 or float64."""
+    if device.type != "cpu":
+        return f"cpp works on CPU tensors, these are on {device}"
+    if dtype not in (torch.float32, torch.float64):
+        return f"cpp works in float32 and float64, not in {dtype}"
+    return compiled_error()
+
+
+def requested(backend: str | None) -> str:
+    """The backend asked for by argument or environment, `auto` where none is."""
+    name = backend or os.environ.get("AUTOMETA_BACKEND") or "auto"
+    if name != "auto" and name not in BACKENDS:
+        raise BackendError(f"unknown backend {name!r}; choose from auto, {', '.join(BACKENDS)}")
+    return name
+
+
+def dispatch(
+    op: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    backend: str | None = None,
+    second_order: bool = False,
+) -> Callable:
+    """The function that runs `op` on tensors of this device and dtype.
+
+    Raises `BackendError` where a forced backend does not provide the op or cannot run here.
+    """
+    global _FALLBACK_ANNOUNCED
+    found = _REGISTRY[op]
+    name = requested(backend)
+    if name != "auto":
+        reason = _why_not(op, name, device, dtype, second_order)
+        if reason:
+            raise BackendError(f"backend {name!r} cannot run {op}: {reason}")
+        return found[name].call
+    if device.type == "cpu" and "cpp" in found and not _FALLBACK_ANNOUNCED and compiled_error():
+        _FALLBACK_ANNOUNCED = True
+        warnings.warn(f"{compiled_error()}; using the slower reference", RuntimeWarning, stacklevel=3)
+    for candidate in PREFERENCE.get(device.type, ("reference",)):
+        if candidate in found and not _why_not(op, candidate, device, dtype, second_order):
+            return found[candidate].call
+    return found["reference"].call
+
+
+def _why_not(op, backend, device, dtype, second_order) -> str | None:
+    found = _REGISTRY[op]
+    if backend not in found:
+        return f"it is provided by {', '.join(found)} only"
+    if second_order and backend != "reference":
+        return "a second derivative was asked for, which only the reference gives"
+    return found[backend].refuses(device, dtype)
+
+
+def explain(device: torch.device, dtype: torch.dtype = torch.float32) -> list[Choice]:
+    """One row per op: the backend that runs on `device`, and why."""
+    rows = []
+    for op, found in sorted(_REGISTRY.items()):
+        name = requested(None)
+        if name != "auto":
+            reason = _why_not(op, name, device, dtype, False)
+            text = f"forced, but cannot run: {reason}" if reason else "forced by AUTOMETA_BACKEND"
+            rows.append(Choice(op, name, text))
+            continue
+        notes = []
+        for candidate in PREFERENCE.get(device.type, ("reference",)):
+            reason = _why_not(op, candidate, device, dtype, False)
+            if reason is None:
+                notes.append("fastest that can run here")
+                rows.append(Choice(op, candidate, "; ".join(notes)))
+                break
+            notes.append(f"not {candidate}: {reason}")
+    return rows
