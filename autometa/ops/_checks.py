@@ -1,0 +1,98 @@
+"""Argument checks that the arena ops share, and the walk of their references over (layout, kind)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+FLOATS = (torch.float32, torch.float64)
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise `ValueError(message)` unless the condition holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+def check_matrix(name: str, value: torch.Tensor) -> None:
+    """An arena: contiguous, two-dimensional, float32 or float64."""
+    if value.dim() != 2:
+        raise ValueError(f"{name} must be [slots, row], it has shape {tuple(value.shape)}")
+    if value.dtype not in FLOATS:
+        raise ValueError(f"{name} must be float32 or float64, it is {value.dtype}")
+    if not value.is_contiguous():
+        raise ValueError(f"{name} must be contiguous; pass the arena itself, not a strided view of it")
+
+
+def check_like(name: str, value: torch.Tensor, other_name: str, other: torch.Tensor) -> None:
+    """`value` must agree with `other` in shape, dtype and device, and be contiguous."""
+    if value.shape != other.shape or value.dtype != other.dtype or value.device != other.device:
+        raise ValueError(
+            f"{name} must be like {other_name} ({tuple(other.shape)}, {other.dtype}, {other.device}), "
+            f"it is {tuple(value.shape)}, {value.dtype}, {value.device}"
+        )
+    if not value.is_contiguous():
+        raise ValueError(f"{name} must be contiguous; pass the arena itself, not a strided view of it")
+
+
+def check_table(name: str, value: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype, device) -> None:
+    """A small table of known shape and dtype on the arena's device; contiguous."""
+    if tuple(value.shape) != shape or value.dtype != dtype or value.device != device:
+        raise ValueError(
+            f"{name} must be {list(shape)}, {dtype}, on {device}; it is {list(value.shape)}, {value.dtype}, "
+            f"on {value.device}"
+        )
+    if not value.is_contiguous():
+        raise ValueError(f"{name} must be contiguous")
+
+
+def check_layouts(
+    slots: int,
+    device: torch.device,
+    bounds: torch.Tensor,
+    group_of_slot: torch.Tensor,
+    layout_of_slot: torch.Tensor,
+) -> int:
+    """Check the tables that describe rows and slots; return the number of kinds."""
+    if bounds.dim() != 2 or bounds.shape[1] < 2:
+        raise ValueError(f"bounds must be [layouts, kinds + 1], it has shape {tuple(bounds.shape)}")
+    check_table("bounds", bounds, tuple(bounds.shape), torch.int64, device)
+    check_table("group_of_slot", group_of_slot, (slots,), torch.int64, device)
+    check_table("layout_of_slot", layout_of_slot, (slots,), torch.int64, device)
+    return bounds.shape[1] - 1
+
+
+def check_ranges(
+    row: int, groups: int, bounds: torch.Tensor, group_of_slot: torch.Tensor, layout_of_slot: torch.Tensor
+) -> None:
+    """The values of the tables: what the compiled module checks for itself."""
+    if bounds.numel() and not (
+        bool((bounds[:, 1:] >= bounds[:, :-1]).all()) and 0 <= int(bounds.min()) <= int(bounds.max()) <= row
+    ):
+        raise ValueError(f"bounds must rise along each row and lie in 0..{row}")
+    for name, table, limit in (
+        ("group_of_slot", group_of_slot, groups),
+        ("layout_of_slot", layout_of_slot, bounds.shape[0]),
+    ):
+        if table.numel() and not 0 <= int(table.min()) <= int(table.max()) < limit:
+            raise ValueError(f"{name} must lie in 0..{limit - 1}")
+
+
+def segments(
+    bounds: torch.Tensor, layout_of_slot: torch.Tensor, active: torch.Tensor
+) -> Iterator[tuple[int, slice | torch.Tensor, slice]]:
+    """Yield (kind, slots, columns) for every layout and kind with `active` slots (bool [slots, kinds]).
+
+    Slots are `slice(None)` where all of them take part, so that indexing gives a view.
+    """
+    edges = bounds.tolist()
+    for layout, row_edges in enumerate(edges):
+        of_layout = layout_of_slot == layout
+        for kind in range(len(row_edges) - 1):
+            columns = slice(row_edges[kind], row_edges[kind + 1])
+            chosen = (of_layout & active[:, kind]).nonzero().flatten()
+            if columns.start == columns.stop or chosen.numel() == 0:
+                continue
+            everyone = chosen.numel() == layout_of_slot.numel()
+            yield kind, slice(None) if everyone else chosen, columns

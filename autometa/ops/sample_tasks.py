@@ -1,0 +1,110 @@
+"""Which classes and images make up each task, from the task's number alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from autometa.ops._checks import check_table, require
+from autometa.ops.backend import dispatch, implements
+from autometa.ops.philox import TASK, bounded, check_key, philox_uint32
+
+
+def sample_tasks(
+    class_start: torch.Tensor,
+    classes: torch.Tensor,
+    task_ids: torch.Tensor,
+    *,
+    rotations: int,
+    ways: int,
+    shots: int,
+    queries: int,
+    seed: int,
+    backend: str | None = None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Draw the episodes with the given numbers (few-shot protocol of Vinyals et al. 2016).
+
+    Virtual class v in 0 .. K * rotations - 1 is class ``classes[v % K]`` turned counter-clockwise by
+    ``v // K`` quarter turns. A task draws `ways` virtual classes, then `shots + queries` images of each,
+    without replacement and in random order (Floyd's algorithm in the permutation form of Bentley and
+    Floyd 1987) from stream TASK, item = task id.
+
+    Args:
+        class_start: int64 `[all_classes + 1]`; images of class c are class_start[c] .. class_start[c+1]-1.
+        classes: int64 `[K]`, the classes to draw from.
+        task_ids: int64 `[T]`, at least 0.
+        rotations: 1 or 4.
+        seed: 0 .. 2^32 - 1.
+
+    Returns:
+        image numbers int64 `[T, ways, shots + queries]` (the first `shots` are support), quarter turns
+        int64 `[T, ways]`, virtual classes int64 `[T, ways]`; on the CPU.
+
+    Raises:
+        ValueError: fewer virtual classes than ways, a class with too few images, or a bad argument.
+        BackendError: the forced backend cannot run.
+    """
+    cpu = torch.device("cpu")
+    for name, table in (("class_start", class_start), ("classes", classes), ("task_ids", task_ids)):
+        check_table(name, table, (table.numel(),), torch.int64, cpu)
+    check_key(seed, TASK)
+    require(rotations in (1, 4), f"rotations must be 1 or 4, it is {rotations}")
+    require(
+        ways >= 1 and shots >= 0 and queries >= 0,
+        f"need ways >= 1, shots >= 0, queries >= 0; got {ways}, {shots}, {queries}",
+    )
+    available = classes.numel() * rotations
+    require(available >= ways, f"{ways} ways need as many classes, there are {available}")
+    run = dispatch("sample_tasks", cpu, torch.int64, backend)
+    return run(class_start, classes, task_ids, rotations, ways, shots, queries, seed)
+
+
+def check_classes(class_start: np.ndarray, classes: np.ndarray, need: int) -> None:
+    """Every selectable class must exist and have at least `need` images."""
+    total = class_start.size - 1
+    require(
+        bool(((classes >= 0) & (classes < total)).all()),
+        f"classes must lie in 0..{total - 1}",
+    )
+    sizes = class_start[classes + 1] - class_start[classes]
+    if sizes.size and sizes.min() < need:
+        worst = int(classes[sizes.argmin()])
+        raise ValueError(f"a task needs {need} images per class, class {worst} has {int(sizes.min())}")
+
+
+def permutation(numbers: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """k distinct integers below `size`, in random order, from k random numbers; int64 `[..., k]`.
+
+    Args:
+        numbers: uint32 `[..., k]`.
+        size: integers `[...]`, at least k.
+    """
+    shape, count = numbers.shape, numbers.shape[-1]
+    flat = numbers.reshape(-1, count)
+    sizes = np.broadcast_to(np.asarray(size, dtype=np.int64), shape[:-1]).reshape(-1)
+    found = np.full((flat.shape[0], count), -1, dtype=np.int64)
+    places = np.arange(count)
+    for have in range(count):
+        limit = sizes - count + have
+        drawn = bounded(flat[:, have], limit + 1)
+        same = found == drawn[:, None]
+        known = same.any(axis=1)
+        place = np.where(known, same.argmax(axis=1) + 1, 0)[:, None]
+        moved = np.roll(found, 1, axis=1)
+        entry = np.where(known, limit, drawn)[:, None]
+        found = np.where(places < place, found, np.where(places == place, entry, moved))
+    return found.reshape(shape)
+
+
+@implements("sample_tasks", "reference")
+def _reference(class_start, classes, task_ids, rotations, ways, shots, queries, seed):
+    start, pool, ids = class_start.numpy(), classes.numpy(), task_ids.numpy()
+    each = shots + queries
+    check_classes(start, pool, each)
+    require(ids.size == 0 or ids.min() >= 0, "task_ids must be at least 0")
+    numbers = philox_uint32(seed, TASK, ids[:, None], np.arange(ways * (each + 1))[None])
+    chosen = permutation(numbers[:, :ways], pool.size * rotations)
+    real = pool[chosen % pool.size]
+    within = permutation(numbers[:, ways:].reshape(ids.size, ways, each), start[real + 1] - start[real])
+    image = start[real][..., None] + within
+    return tuple(torch.from_numpy(array) for array in (image, chosen // pool.size, chosen))
