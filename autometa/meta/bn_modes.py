@@ -1,0 +1,50 @@
+"""The three ways to normalise queries, side by side (Nichol et al. 2018, section 6.1, and Bronskill et al. 2020).
+
+* transductive: all queries of a task in one batch;
+* support + one: the whole support set and one query, for every query;
+* support statistics: mean and variance of one forward of the support set.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from autometa.slots.statistics import BatchStatistics, Given, Recorder
+
+MODES = ("transductive", "support_plus_one", "support_statistics")
+
+
+class Classifier(Protocol):
+    """logits(phi `[S, row]`, images `[S, N, C, H, W]`, statistics) -> `[S, N, ways]`."""
+
+    def logits(self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None) -> Tensor: ...
+
+
+@torch.no_grad()
+def query_logits(model: Classifier, phi: Tensor, support: Tensor, queries: Tensor, mode: str) -> Tensor:
+    """Logits of the queries `[S, Q, ways]` in one of `MODES`; support `[S, M, C, H, W]`, queries `[S, Q, C, H, W]`."""
+    if mode == "transductive":
+        return model.logits(phi, queries)
+    if mode == "support_plus_one":
+        rows = []
+        for q in range(queries.shape[1]):
+            batch = torch.cat([support, queries[:, q : q + 1]], dim=1)
+            rows.append(model.logits(phi, batch)[:, -1:])
+        return torch.cat(rows, dim=1)
+    if mode == "support_statistics":
+        recorder = Recorder()
+        model.logits(phi, support, recorder)
+        return model.logits(phi, queries, Given(recorder.kept))
+    raise ValueError(f"unknown BN mode {mode!r}; choose from {', '.join(MODES)}")
+
+
+def accuracies(model: Classifier, phi: Tensor, support: Tensor, queries: Tensor, labels: Tensor, modes=MODES):
+    """Share of right answers of each slot by mode: dict of float64 `[S]`; labels int64 `[S, Q]`."""
+    found = {}
+    for mode in modes:
+        predicted = query_logits(model, phi, support, queries, mode).argmax(dim=-1)
+        found[mode] = (predicted == labels).to(torch.float64).mean(dim=1)
+    return found

@@ -1,0 +1,88 @@
+"""Reptile (Nichol et al. 2018): move the meta-parameters towards what the tasks' inner loops found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from autometa.meta.inner_loop import SGD, Adam, Batches, Objective, adapt_
+from autometa.ops.finite_slots import finite_slots
+from autometa.ops.reptile import reptile_
+from autometa.slots.arena import Arena
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A meta step size over the run: `constant`, `linear` or `cosine` from start to end."""
+
+    start: float
+    end: float = 0.0
+    shape: str = "linear"
+
+    def __post_init__(self) -> None:
+        if self.shape not in ("constant", "linear", "cosine"):
+            raise ValueError(f"schedule shape must be constant, linear or cosine, not {self.shape!r}")
+
+    def at(self, iteration: int, total: int) -> float:
+        """The value at meta-iteration `iteration` of `total`, counted from 0."""
+        if self.shape == "constant":
+            return self.start
+        done = iteration / total
+        if self.shape == "linear":
+            return self.start + (self.end - self.start) * done
+        return self.end + (self.start - self.end) * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+TaskSource = Callable[[int, int], tuple[Objective, Batches]]
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """What one meta-iteration did: losses `[inner_steps, S]` and which slots stayed finite, bool `[S]`."""
+
+    losses: Tensor
+    finite: Tensor
+
+
+def meta_iteration_(
+    arena: Arena,
+    tasks: TaskSource,
+    optimiser: Adam | SGD,
+    inner_steps: int,
+    step_size: tuple[float, float],
+    *,
+    frozen: tuple[bool, bool] = (False, False),
+    max_slots: int | None = None,
+) -> Iteration:
+    """One Reptile iteration, in place on `arena`.
+
+    Slots start at theta, adapt in chunks of `max_slots` (the result does not depend on it), and
+    `theta += step_size * mean over finite slots (phi - theta)` for weights and architecture with a step size each.
+    `tasks(start, stop)` gives objective and batches of those slots.
+    """
+    arena.reload_()
+    optimiser.begin_(arena)
+    chunk = max_slots or arena.slots
+    losses = []
+    for start in range(0, arena.slots, chunk):
+        stop = min(start + chunk, arena.slots)
+        objective, batches = tasks(start, stop)
+        losses.append(adapt_(arena.part(start, stop), objective, batches, optimiser, inner_steps, frozen=frozen))
+    loss = torch.cat(losses, dim=1)
+    finite = finite_slots(arena.phi) & torch.isfinite(loss).all(dim=0)
+    sizes = torch.tensor(step_size, dtype=torch.float64, device=arena.phi.device).expand(arena.groups, 2).contiguous()
+    reptile_(arena.theta, arena.phi, sizes, finite, arena.bounds, arena.group_of_slot, arena.layout_of_slot)
+    _heal_moments_(arena, finite)
+    return Iteration(loss, finite)
+
+
+def _heal_moments_(arena: Arena, finite: Tensor) -> None:
+    """A slot that left the finite numbers goes on with the mean moment of the healthy ones."""
+    if bool(finite.all()):
+        return
+    healthy = arena.second[finite].mean(dim=0) if bool(finite.any()) else torch.zeros_like(arena.second[0])
+    arena.second[~finite] = healthy

@@ -1,0 +1,101 @@
+"""Plain convolutional networks: the four-layer nets of MAML and Reptile, and anything of that shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from autometa.slots.statistics import BatchStatistics
+from autometa.ops.conv_block import ConvBlock, conv_block
+from autometa.ops.linear_head import head_parameters, linear_head
+from autometa.slots.init import ONES, ZEROS, convolution_init, initial_row
+from autometa.slots.layout import Layout, LayoutBuilder
+
+
+@dataclass(frozen=True)
+class ConvNetwork:
+    """Conv blocks one after another, then a linear layer on all values (`flatten`) or on spatial means.
+
+    image_shape is (channels, height, width), ways the number of classes, init `glorot` or `fan_in`.
+    """
+
+    blocks: tuple[ConvBlock, ...]
+    ways: int
+    image_shape: tuple[int, int, int]
+    flatten: bool = True
+    init: str = "glorot"
+
+    @cached_property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of the input and of each block's output."""
+        sizes = [self.image_shape[1:]]
+        for block in self.blocks:
+            sizes.append(tuple(block.output(n) for n in sizes[-1]))
+        return tuple(sizes)
+
+    @property
+    def features(self) -> int:
+        height, width = self.sizes[-1]
+        return self.blocks[-1].c_out * (height * width if self.flatten else 1)
+
+    @cached_property
+    def layout(self) -> Layout:
+        builder = LayoutBuilder()
+        fixed = {"conv_bias": ZEROS, "bn_gamma": ONES, "bn_beta": ZEROS}
+        for i, block in enumerate(self.blocks):
+            builder.block(f"conv{i}")
+            for p in block.parameters():
+                builder.add(f"conv{i}.{p.role}", p.shape, fixed.get(p.role) or convolution_init(p.shape, self.init))
+        builder.block("head")
+        weight, bias = head_parameters(self.features, self.ways)
+        builder.add("head.weight", weight.shape, convolution_init(weight.shape, self.init))
+        builder.add("head.bias", bias.shape, ZEROS)
+        return builder.build()
+
+    def initial(self, seed: int) -> Tensor:
+        """A freshly initialised row `[row]`."""
+        return initial_row(self.layout, seed)
+
+    def logits(self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None) -> Tensor:
+        """phi `[S, row]`, images `[S, N, C, H, W]` -> logits `[S, N, ways]`."""
+        statistics = statistics or BatchStatistics()
+        blocks = self.layout.split(phi)
+        x = images
+        for i, block in enumerate(self.blocks):
+            given = statistics.take()
+            x, kept = conv_block(x, blocks[f"conv{i}"], block, given=given, want_statistics=statistics.record)
+            statistics.keep(kept)
+        return linear_head([x], blocks["head"], self.ways, flatten=self.flatten)
+
+    def macs(self) -> int:
+        """Multiply-accumulates of convolutions and linear layer for one image."""
+        total = self.features * self.ways
+        for block, (height, width) in zip(self.blocks, self.sizes[:-1], strict=True):
+            plain = [(n + sum(block.pads(n)) - block.kernel) // block.stride + 1 for n in (height, width)]
+            total += plain[0] * plain[1] * block.c_in * block.c_out * block.kernel**2
+        return total
+
+
+def four_layer(name: str, ways: int, image_shape: tuple[int, int, int], filters: int | None = None) -> ConvNetwork:
+    """The four-layer nets: `reptile-omniglot`, `reptile-miniimagenet` (Nichol et al. 2018, as released: TensorFlow's
+    SAME padding, convolution bias, BN eps 1e-3), `maml-omniglot`, `maml-miniimagenet` (Finn et al. 2017, appendix A).
+
+    Raises `ValueError` for another name.
+    """
+    strided = dict(stride=2, padding="same", bias=True, relu=True)
+    pooled = dict(padding="same", bias=True, relu=True, pool=True)
+    variants = {
+        "reptile-omniglot": (64, strided | dict(eps=1e-3), True),
+        "reptile-miniimagenet": (32, pooled | dict(eps=1e-3, pool_ceil=True), True),
+        "maml-omniglot": (64, strided | dict(eps=1e-3), False),
+        "maml-miniimagenet": (32, pooled | dict(eps=1e-3), True),
+    }
+    if name not in variants:
+        raise ValueError(f"unknown four-layer network {name!r}; choose from {', '.join(variants)}")
+    width, settings, flatten = variants[name]
+    width = filters or width
+    channels = (image_shape[0], width, width, width, width)
+    blocks = tuple(ConvBlock(a, b, **settings) for a, b in zip(channels[:-1], channels[1:], strict=True))
+    return ConvNetwork(blocks, ways, image_shape, flatten)

@@ -1,0 +1,51 @@
+"""Batch normalisation per slot, the piece every convolutional op of this room shares.
+
+`y = (x - mean) / sqrt(var + eps)` with mean and biased variance over batch, height and width of one slot's
+batch, per channel (Ioffe and Szegedy 2015).  No running statistics exist: `given` statistics replace those of the
+batch where a whole support set speaks for each query.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from autometa.ops.folding import per_channel
+
+
+def batch_norm(
+    x: Tensor,
+    slots: int,
+    eps: float,
+    scale: Tensor | None = None,
+    gamma: Tensor | None = None,
+    beta: Tensor | None = None,
+    given: Tensor | None = None,
+) -> Tensor:
+    """`scale * (gamma * normalised(x) + beta)`.
+
+    x `[N, S*C, H, W]` folded; scale `[S]`; gamma, beta `[S, C]`; given `[S, 2, C]` (mean, biased variance).
+    """
+    channels = x.shape[1] // slots
+    weight = None if gamma is None else gamma.reshape(-1)
+    bias = None if beta is None else beta.reshape(-1)
+    if scale is not None:
+        factor = per_channel(scale, channels)
+        weight = factor if weight is None else weight * factor
+        bias = None if bias is None else bias * factor
+    if given is None and x.numel() == x.shape[1]:
+        # One value per channel: its own mean, variance 0.  PyTorch refuses this case; the formula does not.
+        zero = x - x
+        y = zero if weight is None else zero * weight[:, None, None]
+        return y if bias is None else y + bias[:, None, None]
+    if given is None:
+        return F.batch_norm(x, None, None, weight, bias, True, 0.0, eps)
+    mean, variance = given[:, 0].reshape(-1), given[:, 1].reshape(-1)
+    return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
+
+
+def batch_statistics(x: Tensor, slots: int) -> Tensor:
+    """Mean and biased variance of a folded activation: `[S, 2, C]`, detached."""
+    variance, mean = torch.var_mean(x.detach(), dim=(0, 2, 3), correction=0)
+    return torch.stack([mean.view(slots, -1), variance.view(slots, -1)], dim=1)

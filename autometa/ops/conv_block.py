@@ -1,0 +1,105 @@
+"""A full convolution with its surroundings: `conv (+ bias) -> [affine BN] -> [ReLU] -> [max pool 2x2]`.
+
+The stem of a cell network (DARTS) and the layers of the four-layer networks of MAML (Finn et al. 2017) and Reptile
+(Nichol et al. 2018) are this op.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from autometa.ops.backend import dispatch, implements
+from autometa.ops.batch_norm import batch_norm, batch_statistics
+from autometa.ops.folding import fold, unfold
+from autometa.ops.preprocess import read_parameters
+from autometa.ops.primitives import Shape, conv
+
+
+@dataclass(frozen=True)
+class ConvBlock:
+    """What a conv block computes.  padding `same` is TensorFlow's (the odd pixel at the bottom and right),
+    `half` is kernel // 2 on every side; `pool_ceil` keeps the last odd row and column when pooling (its SAME too)."""
+
+    c_in: int
+    c_out: int
+    kernel: int = 3
+    stride: int = 1
+    padding: str = "half"
+    bias: bool = False
+    norm: bool = True
+    relu: bool = False
+    pool: bool = False
+    pool_ceil: bool = False
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if self.padding not in ("half", "same"):
+            raise ValueError(f"padding must be 'half' or 'same', not {self.padding!r}")
+
+    def parameters(self) -> tuple[Shape, ...]:
+        """conv_weight `[C_out, C_in, k, k]`, conv_bias, bn_gamma, bn_beta `[C_out]`, as present."""
+        found = [Shape("conv_weight", (self.c_out, self.c_in, self.kernel, self.kernel))]
+        if self.bias:
+            found.append(Shape("conv_bias", (self.c_out,)))
+        if self.norm:
+            found += [Shape("bn_gamma", (self.c_out,)), Shape("bn_beta", (self.c_out,))]
+        return tuple(found)
+
+    def pads(self, size: int) -> tuple[int, int]:
+        """Padding before and after an axis of this length."""
+        if self.padding == "half":
+            return self.kernel // 2, self.kernel // 2
+        total = max((-(-size // self.stride) - 1) * self.stride + self.kernel - size, 0)
+        return total // 2, total - total // 2
+
+    def output(self, size: int) -> int:
+        """Length of an axis after convolution and pooling."""
+        size = (size + sum(self.pads(size)) - self.kernel) // self.stride + 1
+        if not self.pool:
+            return size
+        return -(-size // 2) if self.pool_ceil else size // 2
+
+
+def conv_block(
+    x: Tensor,
+    params: Tensor,
+    block: ConvBlock,
+    *,
+    given: Tensor | None = None,
+    want_statistics: bool = False,
+    backend: str | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """x `[S, N, C_in, H, W]`; params `[S, P]` as `block.parameters()` lists them, each at a multiple of 16; given
+    `[S, 2, C_out]`.  Returns y `[S, N, C_out, H', W']` and the statistics `[S, 2, C_out]` or None."""
+    if x.shape[2] != block.c_in:
+        raise ValueError(f"the images have {x.shape[2]} channels, this network was made for {block.c_in}")
+    call = dispatch("conv_block", params.device, params.dtype, backend)
+    return call(x, params, block, given, want_statistics)
+
+
+@implements("conv_block", "reference")
+def _reference(x, params, block, given, want_statistics):
+    slots, height, width = x.shape[0], x.shape[3], x.shape[4]
+    values = dict(zip((p.role for p in block.parameters()), read_parameters(params, block.parameters()), strict=True))
+    top, bottom = block.pads(height)
+    left, right = block.pads(width)
+    y = fold(x)
+    padding: tuple[int, int] = (top, left)
+    if (top, left) != (bottom, right):
+        y, padding = F.pad(y, (left, right, top, bottom)), (0, 0)
+    y = conv(y, values["conv_weight"], slots, block.stride, padding)
+    if block.bias:
+        y = y + values["conv_bias"].reshape(1, -1, 1, 1)
+    statistics = None
+    if block.norm:
+        statistics = batch_statistics(y, slots) if want_statistics else None
+        y = batch_norm(y, slots, block.eps, None, values["bn_gamma"], values["bn_beta"], given)
+    if block.pool:
+        y = F.max_pool2d(y, 2, ceil_mode=block.pool_ceil)
+    if block.relu:
+        y = torch.relu(y)
+    return unfold(y, slots), statistics

@@ -1,0 +1,203 @@
+"""The mixed node op: all edges into one node of a cell, for all slots at once.
+
+For slot s and image n (MetaNAS section 3.2, DARTS section 2.2)::
+
+    y[s, n] = sum_i  g[s, edge(i)] * w[s, i] * d[s, n, i] * BN(op_i(x_state(i)[s, n]; theta[s]))
+
+over the op instances i of the node.  An instance whose weight or whose edge's input weight is exactly 0 is
+pruned: not evaluated, reads no parameters, and every gradient through it is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from autometa.ops.backend import dispatch, implements
+from autometa.ops.batch_norm import batch_norm, batch_statistics
+from autometa.ops.folding import fold, per_channel, unfold
+from autometa.ops.primitives import BY_CODE, Primitive, aligned
+
+STATE, EDGE, PRIMITIVE, STRIDE, OFFSET = range(5)
+COLUMNS = 5
+STAGES = 2
+
+
+def mixed_op(
+    states: Sequence[Tensor],
+    params: Tensor,
+    op_weight: Tensor,
+    input_weight: Tensor,
+    table: Tensor,
+    table_of_slot: Tensor | None = None,
+    *,
+    drop: Tensor | None = None,
+    affine: bool = False,
+    given: Tensor | None = None,
+    want_statistics: bool = False,
+    eps: float = 1e-5,
+    backend: str | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Evaluate one node.
+
+    Args:
+        states: input states, each `[S, N, C, H_j, W_j]`; every instance must give the same output size.
+        params: `[S, P]`, this node's block of the arena.
+        op_weight: `[S, I]`, one weight per op instance.
+        input_weight: `[S, E]`, one weight per edge.
+        table: int64 `[T, I, 5]`, columns state, edge, primitive code, stride, offset of the first parameter in
+            `params`; further parameters of the instance follow, each at the next multiple of 16.  A negative
+            primitive code marks an unused row.
+        table_of_slot: int64 `[S]`, which table a slot follows; None where T = 1.
+        drop: `[S, N, I]` of 0 or 1/keep (drop path; 1 for identities), None where off.
+        affine: every normalisation has gamma and beta among the parameters.
+        given: `[S, I, 2, 2, C]` (stage; mean, biased variance), used in place of batch statistics.
+        want_statistics: also return the statistics of this batch in that form, detached.
+        eps: added to variances.
+        backend: force a backend.
+
+    Returns:
+        y `[S, N, C, H', W']` and the statistics or None.  Differentiable in states, params and both weights.
+
+    Raises:
+        ValueError: sizes that do not fit together.  BackendError: a forced backend cannot run.
+    """
+    _check(states, params, op_weight, input_weight, table, table_of_slot, drop)
+    call = dispatch("mixed_op", params.device, params.dtype, backend)
+    return call(
+        states, params, op_weight, input_weight, table, table_of_slot, drop, affine, given, want_statistics, eps
+    )
+
+
+def _check(states, params, op_weight, input_weight, table, table_of_slot, drop) -> None:
+    slots, batch = states[0].shape[:2]
+    if any(x.dim() != 5 or x.shape[:3] != states[0].shape[:3] for x in states):
+        raise ValueError("states must all be [slots, batch, channels, height, width] with equal first three sizes")
+    if table.dim() != 3 or table.shape[2] != COLUMNS or table.dtype != torch.int64:
+        raise ValueError(f"table must be int64 [tables, instances, {COLUMNS}], not {list(table.shape)} {table.dtype}")
+    if table_of_slot is None and table.shape[0] != 1:
+        raise ValueError(f"table_of_slot is needed where there are {table.shape[0]} tables")
+    if op_weight.shape != (slots, table.shape[1]):
+        raise ValueError(f"op_weight must be [{slots}, {table.shape[1]}], not {list(op_weight.shape)}")
+    if params.shape[0] != slots or input_weight.shape[0] != slots:
+        raise ValueError(f"params and input_weight must have {slots} rows, one per slot")
+    if drop is not None and drop.shape != (slots, batch, table.shape[1]):
+        raise ValueError(f"drop must be [{slots}, {batch}, {table.shape[1]}], not {list(drop.shape)}")
+
+
+def instance_parameters(params: Tensor, offset: int, primitive: Primitive, channels: int, stride: int, affine: bool):
+    """Views `[S, ...]` of one instance's parameters, and the offset behind the last."""
+    found = []
+    for p in primitive.parameters(channels, stride, affine):
+        found.append(params[:, offset : offset + p.size].view(-1, *p.shape))
+        offset += aligned(p.size)
+    return found, offset
+
+
+class _Selection:
+    """The inputs of those slots that evaluate an instance; what instances share is computed once."""
+
+    def __init__(self, states: Sequence[Tensor], index: Tensor | None) -> None:
+        self.states, self.index = states, index
+        self._folded: dict[tuple[int, bool], Tensor] = {}
+
+    def pick(self, x: Tensor) -> Tensor:
+        return x if self.index is None else x.index_select(0, self.index)
+
+    def folded(self, j: int, relu: bool) -> Tensor:
+        key = (j, relu)
+        if key not in self._folded:
+            self._folded[key] = torch.relu(self.folded(j, False)) if relu else fold(self.pick(self.states[j]))
+        return self._folded[key]
+
+
+def _instance(select, params, scale, row, affine, given, want, eps):
+    """One instance on the selected slots: `scale * BN(op(x))` folded, and its statistics by stage."""
+    state, _, code, stride, offset = row
+    primitive = BY_CODE[code]
+    slots = scale.shape[0]
+    x = select.folded(state, False)
+    channels = x.shape[1] // slots
+    stages = primitive.convolutions(channels, stride)
+    if not stages:
+        return x * per_channel(scale, channels)[:, None, None], []
+    values, _ = instance_parameters(select.pick(params), offset, primitive, channels, stride, affine)
+    per_stage = len(values) // len(stages)
+    statistics = []
+    for stage, weights in enumerate(stages):
+        own = values[stage * per_stage : (stage + 1) * per_stage]
+        relu_x = None
+        if weights:
+            relu_x = select.folded(state, True) if stage == 0 else torch.relu(x)
+        z = primitive.run(x, relu_x, own, slots, stride if stage == 0 else 1)
+        if want:
+            statistics.append(batch_statistics(z, slots))
+        gamma, beta = own[-2:] if affine else (None, None)
+        last = scale if stage == len(stages) - 1 else None
+        x = batch_norm(z, slots, eps, last, gamma, beta, None if given is None else given[:, stage])
+    return x, statistics
+
+
+def _live_instances(op_weight, input_weight, rows, table_of_slot):
+    """Yield (instance, row, live slots, scales `[S]`) for every instance that some slot evaluates."""
+    for t, table_rows in enumerate(rows):
+        edges = torch.tensor([r[EDGE] for r in table_rows], device=op_weight.device)
+        scales = op_weight * input_weight.index_select(1, edges)
+        live = (op_weight != 0) & (input_weight.index_select(1, edges) != 0)
+        if table_of_slot is not None:
+            live = live & (table_of_slot == t)[:, None]
+        for i, flags in enumerate(live.t().tolist()):
+            row = table_rows[i]
+            if row[PRIMITIVE] >= 0 and BY_CODE[row[PRIMITIVE]].name != "none" and any(flags):
+                yield i, row, tuple(flags), scales[:, i]
+
+
+@implements("mixed_op", "reference")
+def _reference(
+    states, params, op_weight, input_weight, table, table_of_slot, drop, affine, given, want_statistics, eps
+):
+    slots, channels = states[0].shape[0], states[0].shape[2]
+    rows = table.tolist()
+    statistics = None
+    if want_statistics:
+        statistics = params.new_zeros(slots, op_weight.shape[1], STAGES, 2, channels)
+    total, selections = None, {}
+    for i, row, flags, scales in _live_instances(op_weight, input_weight, rows, table_of_slot):
+        if flags not in selections:
+            index = None if all(flags) else torch.tensor(flags, device=params.device).nonzero().flatten()
+            selections[flags] = _Selection(states, index)
+        select = selections[flags]
+        scale = select.pick(scales)
+        chosen = None if given is None else select.pick(given)[:, i]
+        y, found = _instance(select, params, scale, row, affine, chosen, want_statistics, eps)
+        y = unfold(y, scale.shape[0])
+        if drop is not None:
+            y = y * select.pick(drop)[:, :, i, None, None, None].to(y.dtype)
+        for stage, value in enumerate(found):
+            statistics[slice(None) if select.index is None else select.index, i, stage] = value
+        total = _accumulate(total, y, select.index, slots)
+    if total is None:
+        total = _empty_node(states, rows)
+    return total, statistics
+
+
+def _accumulate(total: Tensor | None, y: Tensor, index: Tensor | None, slots: int) -> Tensor:
+    if index is None:
+        return y if total is None else total + y
+    if total is None:
+        total = _zeros(slots, y)
+    return total.index_add(0, index, y)
+
+
+def _zeros(slots: int, like: Tensor) -> Tensor:
+    _, batch, channels, height, width = like.shape
+    return like.new_zeros(batch, height, width, slots, channels).permute(3, 0, 4, 1, 2)
+
+
+def _empty_node(states, rows) -> Tensor:
+    """A node without a live instance is 0, at the size its instances would give."""
+    row = next(r for table in rows for r in table if r[PRIMITIVE] >= 0)
+    stride = row[STRIDE]
+    return torch.zeros_like(states[row[STATE]][..., ::stride, ::stride])

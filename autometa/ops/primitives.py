@@ -1,0 +1,199 @@
+"""The closed vocabulary of primitives: parameters and arithmetic of each.
+
+Sources: MetaNAS (Elsken et al. 2020, section 4 and its released search space), DARTS (Liu et al. 2019), and for
+`full_conv_3x3` Auto-Meta (Kim et al. 2018).  `conv_3x3` is MetaNAS's depthwise-separable convolution.
+Every primitive maps C channels to C channels and height n to ceil(n / stride).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from autometa.ops.folding import cat_channels, fold, unfold
+
+ALIGNMENT = 16
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A parameter of a primitive: its role and its shape without the slot axis."""
+
+    role: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        size = 1
+        for n in self.shape:
+            size *= n
+        return size
+
+
+@dataclass(frozen=True)
+class Primitive:
+    """One operation of the search space; `code` is its number in op-instance tables.
+
+    `convolutions(C, stride)` lists the weights of each normalised stage; `run` evaluates one stage before its
+    batch normalisation: `(x, relu_x, weights, slots, stride) -> [N, S*C, H', W']`, all folded.
+    `stages(stride)` is the number of batch normalisations.
+    """
+
+    name: str
+    code: int
+    convolutions: Callable[[int, int], tuple[tuple[Shape, ...], ...]]
+    run: Callable[..., Tensor]
+    macs: Callable[[int, int, int, int], int]
+
+    def stages(self, stride: int) -> int:
+        return len(self.convolutions(1, stride))
+
+    def parameters(self, channels: int, stride: int, affine: bool) -> tuple[Shape, ...]:
+        """All parameters in order; with `affine`, each stage ends with its gamma and beta."""
+        found = []
+        stages = self.convolutions(channels, stride)
+        for i, weights in enumerate(stages):
+            found.extend(weights)
+            if affine:
+                prefix = f"stage{i}_" if len(stages) > 1 else ""
+                found += [Shape(f"{prefix}bn_gamma", (channels,)), Shape(f"{prefix}bn_beta", (channels,))]
+        return tuple(found)
+
+
+def aligned(size: int) -> int:
+    """`size` rounded up to the alignment of the arena (16 elements)."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def conv(x: Tensor, weight: Tensor, slots: int, stride: int = 1, padding=0, dilation: int = 1) -> Tensor:
+    """Cross-correlation per slot: `x [N, S*Cin, H, W]`, `weight [S, Cout, Cin / groups, kh, kw]`."""
+    per_slot = x.shape[1] // slots
+    groups = slots * (per_slot // weight.shape[2])
+    return F.conv2d(x, weight.flatten(0, 1), None, stride, padding, dilation, groups)
+
+
+def factorised_reduction(relu_x: Tensor, a: Tensor, b: Tensor, slots: int) -> Tensor:
+    """Half resolution by two strided 1x1 convolutions, the second on the input shifted by one along
+    each axis of even length; their outputs interleave per slot: `[N, S*Cout, H', W']`, not yet normalised."""
+    height, width = relu_x.shape[-2:]
+    shifted = relu_x[:, :, 1 - height % 2 :, 1 - width % 2 :]
+    first = conv(relu_x, a, slots, stride=2)
+    second = conv(shifted, b, slots, stride=2)
+    return fold(cat_channels([unfold(first, slots), unfold(second, slots)]))
+
+
+def _separable(kernel: int, dilation: int, stage_names: bool):
+    padding = dilation * (kernel - 1) // 2
+
+    def stage(channels: int, prefix: str) -> tuple[Shape, ...]:
+        return (
+            Shape(f"{prefix}depthwise", (channels, 1, kernel, kernel)),
+            Shape(f"{prefix}pointwise", (channels, channels, 1, 1)),
+        )
+
+    def convolutions(channels: int, stride: int):
+        if stage_names:
+            return (stage(channels, "stage0_"), stage(channels, "stage1_"))
+        return (stage(channels, ""),)
+
+    def run(x, relu_x, weights, slots, stride):
+        y = conv(relu_x, weights[0], slots, stride, padding, dilation)
+        return conv(y, weights[1], slots)
+
+    def macs(channels: int, height: int, width: int, stride: int) -> int:
+        stages = 2 if stage_names else 1
+        return stages * height * width * (channels * kernel * kernel + channels * channels)
+
+    return convolutions, run, macs
+
+
+def _pair(kernel: int):
+    padding = kernel // 2
+
+    def convolutions(channels: int, stride: int):
+        wide = Shape("conv_1xk", (channels, channels, 1, kernel))
+        return ((wide, Shape("conv_kx1", (channels, channels, kernel, 1))),)
+
+    def run(x, relu_x, weights, slots, stride):
+        y = conv(relu_x, weights[0], slots, stride, (0, padding))
+        return conv(y, weights[1], slots, 1, (padding, 0))
+
+    def macs(channels: int, height: int, width: int, stride: int) -> int:
+        return 2 * height * width * channels * channels * kernel
+
+    return convolutions, run, macs
+
+
+def _full_conv():
+    def convolutions(channels: int, stride: int):
+        return ((Shape("weight", (channels, channels, 3, 3)),),)
+
+    def run(x, relu_x, weights, slots, stride):
+        return conv(relu_x, weights[0], slots, stride, 1)
+
+    def macs(channels: int, height: int, width: int, stride: int) -> int:
+        return 9 * height * width * channels * channels
+
+    return convolutions, run, macs
+
+
+def _pool(pool: Callable[[Tensor, int], Tensor]):
+    def convolutions(channels: int, stride: int):
+        return ((),)
+
+    def run(x, relu_x, weights, slots, stride):
+        return pool(x, stride)
+
+    return convolutions, run, lambda channels, height, width, stride: 0
+
+
+def _skip():
+    def convolutions(channels: int, stride: int):
+        if stride == 1:
+            return ()
+        half = channels // 2
+        return ((Shape("pointwise_a", (half, channels, 1, 1)), Shape("pointwise_b", (channels - half, channels, 1, 1))),)
+
+    def run(x, relu_x, weights, slots, stride):
+        return factorised_reduction(relu_x, weights[0], weights[1], slots)
+
+    def macs(channels: int, height: int, width: int, stride: int) -> int:
+        return 0 if stride == 1 else height * width * channels * channels
+
+    return convolutions, run, macs
+
+
+def _none():
+    return (lambda channels, stride: ()), None, (lambda channels, height, width, stride: 0)
+
+
+def _max_pool(x: Tensor, stride: int) -> Tensor:
+    return F.max_pool2d(x, 3, stride, 1)
+
+
+def _avg_pool(x: Tensor, stride: int) -> Tensor:
+    return F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
+
+
+_DEFINITIONS = (
+    ("none", _none()),
+    ("skip_connect", _skip()),
+    ("max_pool_3x3", _pool(_max_pool)),
+    ("avg_pool_3x3", _pool(_avg_pool)),
+    ("conv_3x3", _separable(3, 1, False)),
+    ("dil_conv_3x3", _separable(3, 2, False)),
+    ("dil_conv_5x5", _separable(5, 2, False)),
+    ("sep_conv_3x3", _separable(3, 1, True)),
+    ("sep_conv_5x5", _separable(5, 1, True)),
+    ("conv_1x5_5x1", _pair(5)),
+    ("conv_7x1_1x7", _pair(7)),
+    ("full_conv_3x3", _full_conv()),
+)
+
+PRIMITIVES: dict[str, Primitive] = {
+    name: Primitive(name, code, *parts) for code, (name, parts) in enumerate(_DEFINITIONS)
+}
+BY_CODE: tuple[Primitive, ...] = tuple(PRIMITIVES.values())

@@ -1,0 +1,87 @@
+"""The arena: parameters, gradients' moments and counters of all slots as a few contiguous tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from autometa.slots.layout import Layout
+
+
+@dataclass
+class Arena:
+    """`S` slots, `G` groups, `L` layouts, `K` kinds (weights, architecture), rows of the longest layout.
+
+    theta `[G, row]` meta-parameters; phi `[S, row]` adapted parameters; second `[S, row]` Adam's second moment;
+    steps int64 `[S, K]` Adam's step count; bounds int64 `[L, K + 1]` column boundaries of the kinds;
+    group_of_slot, layout_of_slot int64 `[S]`.
+    """
+
+    theta: Tensor
+    phi: Tensor
+    second: Tensor
+    steps: Tensor
+    bounds: Tensor
+    group_of_slot: Tensor
+    layout_of_slot: Tensor
+
+    @classmethod
+    def create(
+        cls, layouts: Sequence[Layout], theta: Tensor, group_of_slot: Tensor, layout_of_group: Tensor | None = None
+    ) -> Arena:
+        """Slots start at their group's theta, moments and counters at 0.
+
+        Raises `ValueError` where theta is shorter than the longest layout.
+        """
+        longest = max(layout.row for layout in layouts)
+        if theta.dim() != 2 or theta.shape[1] < longest:
+            raise ValueError(f"theta must be [groups, {longest} or more], not {list(theta.shape)}")
+        slots, device = len(group_of_slot), theta.device
+        group_of_slot = group_of_slot.to(device=device, dtype=torch.int64)
+        if layout_of_group is None:
+            layout_of_group = torch.zeros(theta.shape[0], dtype=torch.int64, device=device)
+        bounds = torch.tensor([layout.bounds for layout in layouts], dtype=torch.int64, device=device)
+        return cls(
+            theta=theta,
+            phi=theta.index_select(0, group_of_slot).clone(),
+            second=theta.new_zeros(slots, theta.shape[1]),
+            steps=torch.zeros(slots, bounds.shape[1] - 1, dtype=torch.int64, device=device),
+            bounds=bounds,
+            group_of_slot=group_of_slot,
+            layout_of_slot=layout_of_group.index_select(0, group_of_slot),
+        )
+
+    @classmethod
+    def single(cls, layout: Layout, theta: Tensor, slots: int) -> Arena:
+        """One group, one layout: theta `[row]` or `[1, row]`."""
+        return cls.create([layout], theta.view(1, -1), torch.zeros(slots, dtype=torch.int64))
+
+    @property
+    def slots(self) -> int:
+        return self.phi.shape[0]
+
+    @property
+    def groups(self) -> int:
+        return self.theta.shape[0]
+
+    def part(self, start: int, stop: int) -> Arena:
+        """Slots `[start, stop)` as an arena that shares this one's memory: larger jobs run in chunks."""
+        per_slot = ("phi", "second", "steps", "group_of_slot", "layout_of_slot")
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Arena(**{n: v[start:stop] if n in per_slot else v for n, v in values.items()})
+
+    def reload_(self) -> None:
+        """Every slot starts again from its group's theta; moments and counters stay."""
+        torch.index_select(self.theta, 0, self.group_of_slot, out=self.phi)
+
+    def reset_moments_(self) -> None:
+        """Forget what the optimiser knows."""
+        self.second.zero_()
+        self.steps.zero_()
+
+    def mean_moments(self) -> tuple[Tensor, Tensor]:
+        """What evaluation starts from: the slots' mean second moment `[row]` and the largest count `[K]`."""
+        return self.second.mean(dim=0), self.steps.amax(dim=0)

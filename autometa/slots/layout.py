@@ -1,0 +1,138 @@
+"""Layouts: where each parameter of a network stands in a row of the arena.
+
+Offsets are multiples of 16 elements, in the order in which a forward pass reads them.  A row is
+``[weights | architecture]``; gaps between entries are 0 and stay 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+ALIGNMENT = 16
+WEIGHTS, ARCHITECTURE = 0, 1
+KINDS = ("weights", "architecture")
+
+
+@dataclass(frozen=True)
+class Init:
+    """How an entry starts: `constant`, `normal` (std = value), or `uniform` in +-value."""
+
+    rule: str
+    value: float = 0.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One parameter: its name, first column, shape (without the slot axis), kind and initialisation."""
+
+    name: str
+    offset: int
+    shape: tuple[int, ...]
+    kind: int
+    init: Init
+
+    @property
+    def size(self) -> int:
+        size = 1
+        for n in self.shape:
+            size *= n
+        return size
+
+
+@dataclass(frozen=True)
+class Block:
+    """Columns that one op reads: `[start, stop)`."""
+
+    name: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Immutable table of entries and blocks; `bounds` are the column boundaries of the kinds."""
+
+    entries: tuple[Entry, ...]
+    blocks: tuple[Block, ...]
+    bounds: tuple[int, ...]
+
+    @property
+    def row(self) -> int:
+        """Columns of a row."""
+        return self.bounds[-1]
+
+    @cached_property
+    def by_name(self) -> dict[str, Entry]:
+        return {e.name: e for e in self.entries}
+
+    def count(self, kind: int = WEIGHTS) -> int:
+        """Number of scalar parameters of a kind, gaps not counted."""
+        return sum(e.size for e in self.entries if e.kind == kind)
+
+    def split(self, phi: Tensor) -> dict[str, Tensor]:
+        """`[S, row]` -> block name -> `[S, columns]`, by one `torch.split`, whose backward is one concatenation."""
+        widths = [b.stop - b.start for b in self.blocks]
+        rest = phi.shape[1] - sum(widths)
+        parts = torch.split(phi, [*widths, rest] if rest else widths, dim=1)
+        return {b.name: part for b, part in zip(self.blocks, parts, strict=False)}
+
+    def view(self, phi: Tensor, name: str) -> Tensor:
+        """One entry of all rows: `[S, *shape]`, sharing memory where `phi` is contiguous."""
+        e = self.by_name[name]
+        return phi[:, e.offset : e.offset + e.size].view(-1, *e.shape)
+
+    def unpack(self, row: Tensor) -> dict[str, Tensor]:
+        """`[row]` -> name -> tensor of the entry's shape (views)."""
+        return {e.name: row[e.offset : e.offset + e.size].view(e.shape) for e in self.entries}
+
+    def pack(self, values: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> Tensor:
+        """name -> tensor for every entry; returns `[row]`.  Raises `ValueError` on a missing name or a wrong shape."""
+        row = torch.zeros(self.row, dtype=dtype)
+        for e in self.entries:
+            if e.name not in values:
+                raise ValueError(f"parameter {e.name!r} is missing")
+            if tuple(values[e.name].shape) != e.shape:
+                raise ValueError(f"parameter {e.name!r} must be {e.shape}, not {tuple(values[e.name].shape)}")
+            row[e.offset : e.offset + e.size] = values[e.name].reshape(-1).to(dtype)
+        return row
+
+
+class LayoutBuilder:
+    """Collects entries block by block; `build` freezes them."""
+
+    def __init__(self) -> None:
+        self._entries: list[Entry] = []
+        self._blocks: list[tuple[str, int]] = []
+        self._bounds: list[int] = [0]
+        self._column = 0
+
+    def block(self, name: str) -> None:
+        """The following entries belong to block `name`."""
+        self._blocks.append((name, self._column))
+
+    def add(self, name: str, shape: tuple[int, ...], init: Init) -> int:
+        """Append an entry; returns its offset inside the current block."""
+        entry = Entry(name, self._column, tuple(shape), len(self._bounds) - 1, init)
+        self._entries.append(entry)
+        self._column += -(-entry.size // ALIGNMENT) * ALIGNMENT
+        return entry.offset - self._blocks[-1][1]
+
+    def architecture(self) -> None:
+        """Weights end here; the following entries are architecture parameters."""
+        self._bounds.append(self._column)
+
+    def build(self) -> Layout:
+        if len(self._bounds) == 1:
+            self.architecture()
+        self._bounds.append(self._column)
+        names = [e.name for e in self._entries]
+        if len(set(names)) != len(names):
+            raise ValueError(f"duplicate parameter names: {sorted({n for n in names if names.count(n) > 1})}")
+        ends = [start for _, start in self._blocks[1:]] + [self._column]
+        blocks = [Block(name, start, end) for (name, start), end in zip(self._blocks, ends, strict=True)]
+        return Layout(tuple(self._entries), tuple(blocks), tuple(self._bounds))
