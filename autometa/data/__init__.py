@@ -1,0 +1,26 @@
+"""Data sets as memory-mapped stores, their splits, and few-shot episodes."""
+
+from autometa.data.catalogue import DATASETS, open_dataset
+from autometa.data.episodes import Batches, Episodes, Tasks, TaskSpec
+from autometa.data.errors import DataError
+from autometa.data.images import Recipe, load_class_folder, load_images
+from autometa.data.splits import Split
+from autometa.data.store import ClassEntry, ImageStore, cache_root, write_store
+
+__all__ = [
+    "DATASETS",
+    "Batches",
+    "ClassEntry",
+    "DataError",
+    "Episodes",
+    "ImageStore",
+    "Recipe",
+    "Split",
+    "TaskSpec",
+    "Tasks",
+    "cache_root",
+    "load_class_folder",
+    "load_images",
+    "open_dataset",
+    "write_store",
+]

@@ -1,0 +1,199 @@
+"""Few-shot episodes: tasks, their support and query images, and the batches of the inner loop.
+
+Task i depends on the data, the split's classes, ways, shots, queries, seed and i alone (Vinyals et al. 2016).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from autometa.data.errors import DataError
+from autometa.data.store import ImageStore
+from autometa.ops.batch_indices import batch_indices
+from autometa.ops.gather_images import gather_images
+from autometa.ops.sample_tasks import sample_tasks
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """The shape of a task: `ways` classes, each with `shots` support and `queries` query images."""
+
+    ways: int = 5
+    shots: int = 1
+    queries: int = 1
+    rotations: int = 1
+
+    def __post_init__(self):
+        if self.ways < 1 or self.shots < 1 or self.queries < 0:
+            given = f"{self.ways}, {self.shots}, {self.queries}"
+            raise DataError(f"a task needs ways >= 1, shots >= 1 and queries >= 0; got {given}")
+        if self.rotations not in (1, 4):
+            raise DataError(f"rotations are 1 (none) or 4 (quarter turns as classes), not {self.rotations}")
+
+    @property
+    def images_per_class(self) -> int:
+        return self.shots + self.queries
+
+
+@dataclass(frozen=True, eq=False)
+class Tasks:
+    """Drawn tasks, int64: ids `[T]`; image `[T, ways, shots + queries]`; rotation, chosen `[T, ways]`.
+
+    image: numbers of store images, support first. rotation: quarter turns. chosen: virtual class numbers.
+    """
+
+    ids: torch.Tensor
+    image: torch.Tensor
+    rotation: torch.Tensor
+    chosen: torch.Tensor
+
+    def __len__(self) -> int:
+        return self.ids.numel()
+
+
+class Episodes:
+    """The tasks of one part of a split.
+
+    Args:
+        classes: int64 `[K]` class ids of `store`.
+        seed: 0 .. 2^32 - 1.
+        scale, shift: per channel, value = byte * scale + shift; 1/255 and 0 where not given.
+        device: where images are kept (as uint8) and batches are made.
+        backend: forces a backend of the image ops.
+
+    Raises:
+        DataError: fewer classes than ways, or a class with too few images.
+    """
+
+    def __init__(
+        self,
+        store: ImageStore,
+        classes: np.ndarray,
+        spec: TaskSpec,
+        seed: int,
+        *,
+        scale: Sequence[float] | None = None,
+        shift: Sequence[float] | None = None,
+        device: str | torch.device = "cpu",
+        backend: str | None = None,
+    ):
+        self.store, self.spec, self.seed, self.backend = store, spec, seed, backend
+        self.device = torch.device(device)
+        self.classes = np.array(classes, dtype=np.int64)
+        _check(store, self.classes, spec, seed)
+        self.scale = self._per_channel(scale, 1 / 255)
+        self.shift = self._per_channel(shift, 0.0)
+        self._images = store.tensor().to(self.device)
+        self._start = torch.from_numpy(np.array(store.class_start))
+        self._pool = torch.from_numpy(self.classes)
+
+    def _per_channel(self, values: Sequence[float] | None, default: float) -> torch.Tensor:
+        values = [default] * self.store.channels if values is None else [float(value) for value in values]
+        if len(values) != self.store.channels:
+            raise DataError(f"scale and shift need {self.store.channels} values, got {len(values)}")
+        return torch.tensor(values, dtype=torch.float32, device=self.device)
+
+    def tasks(self, task_ids: torch.Tensor | Sequence[int]) -> Tasks:
+        """The tasks with the given numbers (at least 0)."""
+        ids = torch.as_tensor(task_ids, dtype=torch.int64).cpu().contiguous()
+        spec = self.spec
+        image, rotation, chosen = sample_tasks(
+            self._start,
+            self._pool,
+            ids,
+            rotations=spec.rotations,
+            ways=spec.ways,
+            shots=spec.shots,
+            queries=spec.queries,
+            seed=self.seed,
+        )
+        return Tasks(ids, image, rotation, chosen)
+
+    def support(self, tasks: Tasks) -> tuple[torch.Tensor, torch.Tensor]:
+        """Class-major images float32 `[T, ways * shots, C, H, W]` and labels int64 `[T, ways * shots]`."""
+        return self._part(tasks, slice(0, self.spec.shots))
+
+    def queries(self, tasks: Tasks) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same of the query images: `[T, ways * queries, C, H, W]` and `[T, ways * queries]`."""
+        return self._part(tasks, slice(self.spec.shots, None))
+
+    def _part(self, tasks: Tasks, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        index, rotation, labels = self._flat(tasks, part)
+        return self._gather(index, rotation), labels.to(self.device)
+
+    def _flat(self, tasks: Tasks, part: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Image numbers, quarter turns and labels of a part of each class, int64 `[T, ways * images]`."""
+        image = tasks.image[:, :, part]
+        rotation = tasks.rotation[:, :, None].expand_as(image)
+        labels = torch.arange(self.spec.ways)[None, :, None].expand_as(image)
+        return image.flatten(1), rotation.flatten(1), labels.flatten(1)
+
+    def _gather(self, index: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
+        device = self.device
+        return gather_images(
+            self._images, index.to(device), rotation.to(device), self.scale, self.shift, backend=self.backend
+        )
+
+    def batches(self, tasks: Tasks, batch: int, steps: int, mode: str, *, first_step: int = 0) -> Batches:
+        """The support batches of inner steps first_step .. first_step + steps - 1.
+
+        mode: `replacement` (MetaNAS) or `passes` (Reptile: shuffled passes over the support set).
+        """
+        index, rotation, labels = self._flat(tasks, slice(0, self.spec.shots))
+        picks = batch_indices(
+            tasks.ids,
+            n_items=index.shape[1],
+            batch=batch,
+            steps=steps,
+            seed=self.seed,
+            mode=mode,
+            first_step=first_step,
+        )
+        flat = picks.flatten(1)
+        tables = (table.gather(1, flat).view_as(picks) for table in (index, rotation, labels))
+        return Batches(self, *tables)
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """The inner loop's batches; images are gathered when a step asks for them.
+
+    index (store images), rotation, labels: int64 `[T, steps, batch]`.
+    """
+
+    episodes: Episodes
+    index: torch.Tensor
+    rotation: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        return self.index.shape[1]
+
+    def step(self, t: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images float32 `[T, batch, C, H, W]` and labels int64 `[T, batch]` of inner step t."""
+        images = self.episodes._gather(self.index[:, t], self.rotation[:, t])
+        return images, self.labels[:, t].to(self.episodes.device)
+
+
+def _check(store: ImageStore, classes: np.ndarray, spec: TaskSpec, seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise DataError(f"the seed lies in 0 .. 2^32 - 1, it is {seed}")
+    if len(classes) and not (0 <= classes.min() and classes.max() < len(store.class_names)):
+        last = len(store.class_names) - 1
+        raise DataError(f"class ids lie in 0 .. {last}; take them from a split of this store")
+    virtual = len(classes) * spec.rotations
+    if virtual < spec.ways:
+        turned = " (rotations counted)" if spec.rotations > 1 else ""
+        raise DataError(f"{spec.ways} ways need as many classes, there are {virtual}{turned}; lower the ways")
+    counts = np.diff(store.class_start)[classes]
+    if counts.min() < spec.images_per_class:
+        short = int(counts.argmin())
+        name, need = store.class_names[classes[short]], spec.images_per_class
+        raise DataError(
+            f"class {name} has {counts[short]} images, but {spec.shots} shots and {spec.queries} queries "
+            f"need {need}; lower them or add images"
+        )

@@ -1,0 +1,145 @@
+"""Image files to uint8 arrays: the one place where images are read.
+
+A `Recipe` says how; the same recipe turns a data set into a store and a user's photos into network input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from autometa.data.errors import DataError
+
+FILTERS = {
+    "box": Image.Resampling.BOX,
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+POLARITIES = ("inverted", "as-is")
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an image file becomes uint8 `[channels, size, size]`.
+
+    channels: 1 (Pillow mode L) or 3 (RGB). filter: resize filter, a key of `FILTERS`.
+    polarity: `inverted` makes dark ink on light paper 255 on 0, `as-is` keeps the values.
+    """
+
+    channels: int = 1
+    size: int = 28
+    filter: str = "box"
+    polarity: str = "inverted"
+
+    def __post_init__(self):
+        if self.channels not in (1, 3):
+            raise DataError(f"images have 1 or 3 channels, not {self.channels}")
+        if not isinstance(self.size, int) or self.size < 1:
+            raise DataError(f"the image size is a positive whole number of pixels, not {self.size!r}")
+        if self.filter not in FILTERS:
+            raise DataError(f"unknown resize filter {self.filter!r}; choose from {', '.join(FILTERS)}")
+        if self.polarity not in POLARITIES:
+            raise DataError(f"unknown polarity {self.polarity!r}; choose from {', '.join(POLARITIES)}")
+
+    @property
+    def label(self) -> str:
+        """Short form for folder names, such as `28-box-inverted`."""
+        colour = "" if self.channels == 1 else "rgb-"
+        return f"{colour}{self.size}-{self.filter}-{self.polarity}"
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+def convert(image: Image.Image, recipe: Recipe) -> np.ndarray:
+    """uint8 `[channels, size, size]` of an opened image: turned upright, centre-cropped to a square, resized.
+
+    Transparent parts count as white.
+    """
+    image = _flatten(ImageOps.exif_transpose(image)).convert("L" if recipe.channels == 1 else "RGB")
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    square = (left, top, left + side, top + side)
+    image = image.resize((recipe.size, recipe.size), FILTERS[recipe.filter], box=square)
+    pixels = np.asarray(image, dtype=np.uint8)
+    pixels = pixels[None] if recipe.channels == 1 else pixels.transpose(2, 0, 1)
+    return np.ascontiguousarray(255 - pixels if recipe.polarity == "inverted" else pixels)
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):  # convert("L") would clip at 255
+        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image
+
+
+def read_image(source: str | Path | BinaryIO, recipe: Recipe, name: str | None = None) -> np.ndarray:
+    """uint8 `[channels, size, size]` of an image file or open stream; `name` stands for it in messages.
+
+    Raises `DataError` where the file is missing or no readable image.
+    """
+    name = name or str(source)
+    try:
+        with Image.open(source) as image:
+            return convert(image, recipe)
+    except FileNotFoundError:
+        raise DataError(f"there is no image {name}; check the path") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{name} cannot be read as an image ({error}); replace or remove it") from error
+
+
+def load_images(paths: Iterable[str | Path], recipe: Recipe) -> np.ndarray:
+    """uint8 `[n, channels, size, size]` of image files, in the order given."""
+    images = [read_image(path, recipe) for path in paths]
+    if not images:
+        raise DataError("no images were given; name at least one image file")
+    return np.stack(images)
+
+
+def class_folders(path: str | Path) -> list[tuple[str, list[Path]]]:
+    """The (class name, image files) of a folder of class folders, both sorted by name.
+
+    Hidden files and files without an image suffix are passed over. Raises `DataError` where the folder or
+    a class has no image.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise DataError(f"there is no folder {path}; give a folder with one sub-folder of images per class")
+    folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not folders:
+        raise DataError(f"{path} has no sub-folders; put the images of each class into one of its name")
+    classes = []
+    for folder in folders:
+        files = sorted(file for file in folder.iterdir() if _is_image(file))
+        if not files:
+            wanted = ", ".join(sorted(SUFFIXES))
+            raise DataError(f"class folder {folder} has no image ({wanted}); add one or remove the folder")
+        classes.append((folder.name, files))
+    return classes
+
+
+def _is_image(file: Path) -> bool:
+    return file.is_file() and file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+
+
+def load_class_folder(
+    path: str | Path, recipe: Recipe | None = None
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """A folder of class folders: images uint8 `[n, C, size, size]`, labels int64 `[n]`, class names.
+
+    Classes and files are sorted by name; images are class-major.
+    """
+    classes = class_folders(path)
+    images = load_images((file for _, files in classes for file in files), recipe or Recipe())
+    labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(files) for _, files in classes])
+    return images, labels, tuple(name for name, _ in classes)

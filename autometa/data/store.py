@@ -1,0 +1,270 @@
+"""A data set as a folder: `images.npy` (memory-mapped uint8 `[n, C, H, W]`, class by class), `store.json`.
+
+A store is written beside its final place and renamed into it, so it is either whole or absent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from autometa.data.errors import DataError
+from autometa.data.images import Recipe
+from autometa.errors import DiskError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: two conversions then run side by side, and the first to finish wins
+    fcntl = None
+
+FORMAT = 1
+IMAGES, META = "images.npy", "store.json"
+
+
+@dataclass(frozen=True)
+class ClassEntry:
+    """One class of a store: full name (`Greek/character01`), group (alphabet), part, number of images."""
+
+    name: str
+    group: str
+    part: str
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class ImageStore:
+    """An opened store. Images of class c are `class_start[c] .. class_start[c + 1] - 1`.
+
+    images: read-only uint8 `[n, C, H, W]`. class_start: int64 `[classes + 1]`.
+    groups, parts: per class. data_hash: sha256 over recipe, class names, class sizes and pixels.
+    """
+
+    path: Path
+    name: str
+    images: np.ndarray
+    class_names: tuple[str, ...]
+    class_start: np.ndarray
+    groups: tuple[str, ...]
+    parts: tuple[str, ...]
+    recipe: Recipe
+    data_hash: str
+
+    @property
+    def channels(self) -> int:
+        return self.recipe.channels
+
+    @property
+    def size(self) -> int:
+        return self.recipe.size
+
+    def class_ids(self, names: Iterable[str]) -> np.ndarray:
+        """int64 ids of classes by full name; raises `DataError` on a name the store has not."""
+        known = {name: index for index, name in enumerate(self.class_names)}
+        try:
+            return np.array([known[name] for name in names], dtype=np.int64)
+        except KeyError as missing:
+            raise DataError(f"{self.path} has no class {missing}; convert the complete data set") from None
+
+    def tensor(self) -> torch.Tensor:
+        """The images as a tensor over the mapped file, without a copy. Never write to it."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writ")
+            return torch.from_numpy(self.images)
+
+    def verify(self) -> None:
+        """Read every pixel and compare with the data hash; raises `DataError` where they differ."""
+        digest = _digest(self.recipe, self.class_names, self.class_start)
+        for start in range(0, len(self.images), 4096):
+            digest.update(np.ascontiguousarray(self.images[start : start + 4096]).data)
+        if digest.hexdigest() != self.data_hash:
+            raise DataError(f"the pixels of {self.path} differ from its data hash; {_REDO.format(self.path)}")
+
+    @staticmethod
+    def open(path: str | Path) -> ImageStore:
+        """Map a store's images and check their shape against its description.
+
+        Raises `DataError` where files are missing, of another format version, or do not fit together.
+        """
+        path = Path(path)
+        meta = _read_meta(path)
+        try:
+            images = np.load(path / IMAGES, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path / IMAGES} cannot be opened ({error}); {_REDO.format(path)}") from error
+        try:
+            return _assemble(path, meta, images)
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{path / META} lacks or garbles {error}; {_REDO.format(path)}") from error
+
+
+_REDO = "delete the folder {} and convert the data again"
+
+
+def _read_meta(path: Path) -> dict:
+    for name in (META, IMAGES):
+        if not (path / name).is_file():
+            raise DataError(f"{path} is no image store: {name} is missing; {_REDO.format(path)}")
+    try:
+        meta = json.loads((path / META).read_text(encoding="utf-8"))
+        version = meta["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path / META} is damaged ({error}); {_REDO.format(path)}") from error
+    if version != FORMAT:
+        raise DataError(f"{path} has store format {version}, {FORMAT} is read here; {_REDO.format(path)}")
+    return meta
+
+
+def _assemble(path: Path, meta: dict, images: np.ndarray) -> ImageStore:
+    recipe = Recipe(**meta["recipe"])
+    names = tuple(meta["classes"])
+    start = np.array(meta["class_start"], dtype=np.int64)
+    sorts = len(meta["groups"]), len(meta["parts"]), len(start) - 1
+    shape = (int(start[-1]) if len(start) else 0, recipe.channels, recipe.size, recipe.size)
+    if sorts != (len(names),) * 3 or start[0] != 0 or (np.diff(start) < 1).any():
+        raise DataError(f"the class tables of {path / META} do not fit together; {_REDO.format(path)}")
+    if images.shape != shape or images.dtype != np.uint8:
+        found = f"{images.dtype} {list(images.shape)}"
+        raise DataError(f"{path / IMAGES} holds {found} instead of uint8 {list(shape)}; {_REDO.format(path)}")
+    start.setflags(write=False)
+    groups, parts = tuple(meta["groups"]), tuple(meta["parts"])
+    return ImageStore(path, meta["name"], images, names, start, groups, parts, recipe, meta["data_hash"])
+
+
+def cache_root() -> Path:
+    """Where converted data go: AUTOMETA_CACHE, or ~/.cache/autometa."""
+    return Path(os.environ.get("AUTOMETA_CACHE") or Path.home() / ".cache" / "autometa").expanduser()
+
+
+def cached_store(name: str, label: str, convert: Callable[[Path], None]) -> ImageStore:
+    """The store `name-label` of the cache; where absent, `convert(path)` writes it first.
+
+    Of two processes that need the same store the second waits for the first.
+    """
+    path = cache_root() / f"{name}-{label}-v{FORMAT}"
+    if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DiskError(f"{path.parent} cannot be made ({error}); set AUTOMETA_CACHE elsewhere") from error
+        with _one_at_a_time(path):
+            if not path.exists():
+                convert(path)
+    return ImageStore.open(path)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Hold the lock of `path`; what a killed conversion left beside it is then removed.
+
+    The kernel frees the lock of a killed process. Where locks do not work, `write_store` still ends well.
+    """
+    with open(path.parent / f".{path.name}.lock", "w") as lock:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                for left in path.parent.glob(f".{path.name}.tmp-*"):
+                    shutil.rmtree(left, ignore_errors=True)
+        yield
+
+
+def write_store(
+    path: Path, name: str, recipe: Recipe, classes: Sequence[ClassEntry], images: Iterable[np.ndarray]
+) -> None:
+    """Write a store folder; `images` yields uint8 `[C, size, size]`, class by class as in `classes`.
+
+    All is written to a temporary sibling, synced and renamed. Where another process was faster, its stays.
+
+    Raises `DiskError` where the disk is full or not writable.
+    """
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent))
+        try:
+            _fill(temporary, name, recipe, classes, images)
+            _move(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        message = f"{path} could not be written ({error}); make room or set AUTOMETA_CACHE elsewhere"
+        raise DiskError(message) from error
+
+
+def _fill(folder: Path, name: str, recipe: Recipe, classes: Sequence[ClassEntry], images) -> None:
+    start = np.concatenate([[0], np.cumsum([entry.count for entry in classes])]).astype(np.int64)
+    names = [entry.name for entry in classes]
+    meta = {
+        "format": FORMAT,
+        "name": name,
+        "channels": recipe.channels,
+        "size": recipe.size,
+        "recipe": recipe.to_dict(),
+        "data_hash": _write_images(folder / IMAGES, recipe, names, start, images),
+        "classes": names,
+        "class_start": start.tolist(),
+        "groups": [entry.group for entry in classes],
+        "parts": [entry.part for entry in classes],
+    }
+    with open(folder / META, "w", encoding="utf-8") as file:
+        json.dump(meta, file)
+        _sync(file)
+    folder.chmod(0o755)
+    _sync_folder(folder)
+
+
+def _move(temporary: Path, path: Path) -> None:
+    try:
+        os.rename(temporary, path)
+    except OSError:
+        if not path.exists():
+            raise
+    _sync_folder(path.parent)
+
+
+def _write_images(path: Path, recipe: Recipe, names, start: np.ndarray, images: Iterable[np.ndarray]) -> str:
+    shape = (recipe.channels, recipe.size, recipe.size)
+    total, written = int(start[-1]), 0
+    digest = _digest(recipe, names, start)
+    header = {"descr": "|u1", "fortran_order": False, "shape": (total, *shape)}
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for image in images:
+            if image.shape != shape or image.dtype != np.uint8:
+                raise ValueError(f"image {written} is {image.dtype} {image.shape}, not uint8 {shape}")
+            data = np.ascontiguousarray(image).data
+            file.write(data)
+            digest.update(data)
+            written += 1
+        if written != total:
+            raise ValueError(f"{written} images came, the classes hold {total}")
+        _sync(file)
+    return digest.hexdigest()
+
+
+def _digest(recipe: Recipe, names: Sequence[str], start: np.ndarray):
+    described = {"recipe": recipe.to_dict(), "classes": list(names), "class_start": start.tolist()}
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+
+
+def _sync(file) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
