@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from autometa.ops._checks import check_layouts, check_like, check_matrix, check_ranges, check_table, segments
-from autometa.ops.backend import dispatch, implements
+from autometa.ops._native import compiled_or_raise, layout_arguments, pointer, register, threads
+from autometa.ops.backend import cpp_refuses, dispatch, implements
 
 
 def adam_(
@@ -65,7 +66,7 @@ def adam_(
         raise ValueError(f"need 0 <= beta1, beta2 < 1 and eps >= 0; got {beta1}, {beta2}, {eps}")
     run = dispatch("adam", phi.device, phi.dtype, backend)
     tables = (lr, weight_decay, bounds, group_of_slot, layout_of_slot)
-    run(phi, grad, second, first, steps, *tables, beta1, beta2, eps)
+    run(phi, grad, second, first, steps, *tables, float(beta1), float(beta2), float(eps))
 
 
 @implements("adam", "reference")
@@ -110,3 +111,37 @@ def _reference(
             phi[slots, columns], second[slots, columns] = p, v
             if first is not None:
                 first[slots, columns] = m
+
+
+@implements("adam", "cpp", refuses=cpp_refuses)
+@register(
+    "adam",
+    "(Tensor(a!) phi, Tensor grad, Tensor(b!) second, Tensor(c!)? first, Tensor(d!) steps, Tensor lr, "
+    "Tensor weight_decay, Tensor bounds, Tensor group_of_slot, Tensor layout_of_slot, float beta1, "
+    "float beta2, float eps) -> ()",
+    mutates=("phi", "second", "first", "steps"),
+)
+def _cpp(
+    phi,
+    grad,
+    second,
+    first,
+    steps,
+    lr,
+    weight_decay,
+    bounds,
+    group_of_slot,
+    layout_of_slot,
+    beta1,
+    beta2,
+    eps,
+) -> None:
+    compiled_or_raise().adam(
+        phi.dtype == torch.float64,
+        *(pointer(tensor) for tensor in (phi, grad, second, first, steps, lr, weight_decay)),
+        *layout_arguments(phi, lr.shape[0], bounds, group_of_slot, layout_of_slot),
+        beta1,
+        beta2,
+        eps,
+        threads(),
+    )

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from autometa.ops._checks import check_table, require
+from autometa.ops._native import compiled_or_raise, pointer, refuses_unless, register
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.philox import BATCH, bounded, check_key, philox_uint32
 
@@ -52,11 +53,13 @@ def batch_indices(
     last_draw = (first_step + steps) * batch + n_items
     require(last_draw < 2**34, f"{last_draw} draws per task are more than the generator's 2^34")
     run = dispatch("batch_indices", cpu, torch.int64, backend)
-    return run(task_ids, n_items, batch, steps, seed, mode, first_step)
+    index = torch.empty(task_ids.numel(), steps, batch, dtype=torch.int64)
+    run(task_ids, n_items, batch, steps, seed, mode, first_step, index)
+    return index
 
 
 @implements("batch_indices", "reference")
-def _reference(task_ids, n_items, batch, steps, seed, mode, first_step):
+def _reference(task_ids, n_items, batch, steps, seed, mode, first_step, index) -> None:
     ids = task_ids.numpy()
     require(ids.size == 0 or ids.min() >= 0, "task_ids must be at least 0")
     begin, count = first_step * batch, steps * batch
@@ -65,7 +68,7 @@ def _reference(task_ids, n_items, batch, steps, seed, mode, first_step):
         flat = bounded(philox_uint32(seed, BATCH, ids[:, None], draws[None]), n_items)
     else:
         flat = _passes(ids, n_items, begin, count, seed)
-    return torch.from_numpy(np.ascontiguousarray(flat.reshape(ids.size, steps, batch)))
+    index.numpy()[...] = flat.reshape(index.shape)
 
 
 def _passes(ids: np.ndarray, n_items: int, begin: int, count: int, seed: int) -> np.ndarray:
@@ -79,3 +82,24 @@ def _passes(ids: np.ndarray, n_items: int, begin: int, count: int, seed: int) ->
         order[rows, j], order[rows, other] = order[rows, other], order[rows, j]
     skip = begin - first * n_items
     return order.reshape(ids.size, -1)[:, skip : skip + count]
+
+
+@implements("batch_indices", "cpp", refuses=refuses_unless(torch.int64))
+@register(
+    "batch_indices",
+    "(Tensor task_ids, int n_items, int batch, int steps, int seed, str mode, int first_step, "
+    "Tensor(a!) index) -> ()",
+    mutates=("index",),
+)
+def _cpp(task_ids, n_items, batch, steps, seed, mode, first_step, index) -> None:
+    compiled_or_raise().batch_indices(
+        pointer(task_ids),
+        task_ids.numel(),
+        n_items,
+        batch,
+        steps,
+        first_step,
+        mode == "passes",
+        seed,
+        pointer(index),
+    )

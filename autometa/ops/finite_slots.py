@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from autometa.ops._checks import check_matrix
-from autometa.ops.backend import dispatch, implements
+from autometa.ops._native import compiled_or_raise, pointer, register, threads
+from autometa.ops.backend import cpp_refuses, dispatch, implements
 
 
 def finite_slots(phi: torch.Tensor, *, backend: str | None = None) -> torch.Tensor:
@@ -19,10 +20,20 @@ def finite_slots(phi: torch.Tensor, *, backend: str | None = None) -> torch.Tens
         BackendError: the forced backend cannot run.
     """
     check_matrix("phi", phi)
-    return dispatch("finite_slots", phi.device, phi.dtype, backend)(phi)
+    finite = torch.empty(phi.shape[0], dtype=torch.bool, device=phi.device)
+    dispatch("finite_slots", phi.device, phi.dtype, backend)(phi, finite)
+    return finite
 
 
 @implements("finite_slots", "reference")
 @torch.no_grad()
-def _reference(phi: torch.Tensor) -> torch.Tensor:
-    return torch.isfinite(phi).all(dim=1)
+def _reference(phi: torch.Tensor, finite: torch.Tensor) -> None:
+    finite.copy_(torch.isfinite(phi).all(dim=1))
+
+
+@implements("finite_slots", "cpp", refuses=cpp_refuses)
+@register("finite_slots", "(Tensor phi, Tensor(a!) finite) -> ()", mutates=("finite",))
+def _cpp(phi, finite) -> None:
+    compiled_or_raise().finite_slots(
+        phi.dtype == torch.float64, pointer(phi), pointer(finite), *phi.shape, threads()
+    )

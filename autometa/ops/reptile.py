@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from autometa.ops._checks import check_layouts, check_matrix, check_ranges, check_table, require
-from autometa.ops.backend import dispatch, implements
+from autometa.ops._native import compiled_or_raise, layout_arguments, pointer, register, threads
+from autometa.ops.backend import cpp_refuses, dispatch, implements
 
 
 def reptile_(
@@ -80,3 +81,19 @@ def _reference(theta, phi, step_size, finite, bounds, group_of_slot, layout_of_s
             for slot in slots:
                 total += phi[slot, columns].double() - start
             theta[group, columns] = (start + size * (total / len(slots))).to(theta.dtype)
+
+
+@implements("reptile", "cpp", refuses=cpp_refuses)
+@register(
+    "reptile",
+    "(Tensor(a!) theta, Tensor phi, Tensor step_size, Tensor finite, Tensor bounds, Tensor group_of_slot, "
+    "Tensor layout_of_slot) -> ()",
+    mutates=("theta",),
+)
+def _cpp(theta, phi, step_size, finite, bounds, group_of_slot, layout_of_slot) -> None:
+    compiled_or_raise().reptile(
+        phi.dtype == torch.float64,
+        *(pointer(tensor) for tensor in (theta, phi, step_size, finite)),
+        *layout_arguments(phi, theta.shape[0], bounds, group_of_slot, layout_of_slot),
+        threads(),
+    )

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from autometa.ops._checks import check_table, require
+from autometa.ops._native import compiled_or_raise, pointer, refuses_unless, register
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.philox import TASK, bounded, check_key, philox_uint32
 
@@ -48,6 +49,7 @@ def sample_tasks(
     for name, table in (("class_start", class_start), ("classes", classes), ("task_ids", task_ids)):
         check_table(name, table, (table.numel(),), torch.int64, cpu)
     check_key(seed, TASK)
+    require(class_start.numel() >= 1, "class_start must have an entry per class and one more")
     require(rotations in (1, 4), f"rotations must be 1 or 4, it is {rotations}")
     require(
         ways >= 1 and shots >= 0 and queries >= 0,
@@ -55,8 +57,11 @@ def sample_tasks(
     )
     available = classes.numel() * rotations
     require(available >= ways, f"{ways} ways need as many classes, there are {available}")
+    image = torch.empty(task_ids.numel(), ways, shots + queries, dtype=torch.int64)
+    rotation, chosen = (torch.empty(task_ids.numel(), ways, dtype=torch.int64) for _ in range(2))
     run = dispatch("sample_tasks", cpu, torch.int64, backend)
-    return run(class_start, classes, task_ids, rotations, ways, shots, queries, seed)
+    run(class_start, classes, task_ids, rotations, ways, shots, queries, seed, image, rotation, chosen)
+    return image, rotation, chosen
 
 
 def check_classes(class_start: np.ndarray, classes: np.ndarray, need: int) -> None:
@@ -97,14 +102,43 @@ def permutation(numbers: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 
 @implements("sample_tasks", "reference")
-def _reference(class_start, classes, task_ids, rotations, ways, shots, queries, seed):
+def _reference(
+    class_start, classes, task_ids, rotations, ways, shots, queries, seed, image, rotation, chosen
+) -> None:
     start, pool, ids = class_start.numpy(), classes.numpy(), task_ids.numpy()
     each = shots + queries
     check_classes(start, pool, each)
     require(ids.size == 0 or ids.min() >= 0, "task_ids must be at least 0")
     numbers = philox_uint32(seed, TASK, ids[:, None], np.arange(ways * (each + 1))[None])
-    chosen = permutation(numbers[:, :ways], pool.size * rotations)
-    real = pool[chosen % pool.size]
+    drawn = permutation(numbers[:, :ways], pool.size * rotations)
+    real = pool[drawn % pool.size]
     within = permutation(numbers[:, ways:].reshape(ids.size, ways, each), start[real + 1] - start[real])
-    image = start[real][..., None] + within
-    return tuple(torch.from_numpy(array) for array in (image, chosen // pool.size, chosen))
+    image.numpy()[...] = start[real][..., None] + within
+    rotation.numpy()[...] = drawn // pool.size
+    chosen.numpy()[...] = drawn
+
+
+@implements("sample_tasks", "cpp", refuses=refuses_unless(torch.int64))
+@register(
+    "sample_tasks",
+    "(Tensor class_start, Tensor classes, Tensor task_ids, int rotations, int ways, int shots, int queries, "
+    "int seed, Tensor(a!) image, Tensor(b!) rotation, Tensor(c!) chosen) -> ()",
+    mutates=("image", "rotation", "chosen"),
+)
+def _cpp(
+    class_start, classes, task_ids, rotations, ways, shots, queries, seed, image, rotation, chosen
+) -> None:
+    compiled_or_raise().sample_tasks(
+        pointer(class_start),
+        class_start.numel() - 1,
+        pointer(classes),
+        classes.numel(),
+        pointer(task_ids),
+        task_ids.numel(),
+        rotations,
+        ways,
+        shots,
+        queries,
+        seed,
+        *(pointer(tensor) for tensor in (image, rotation, chosen)),
+    )

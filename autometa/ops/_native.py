@@ -1,0 +1,67 @@
+"""The seam to the compiled module: registration with torch, pointers, sizes, threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+
+import torch
+
+from autometa.ops.backend import BackendError, compiled, compiled_error
+
+
+def register(op: str, schema: str, mutates: tuple[str, ...]) -> Callable:
+    """Decorator: make a function that only writes into its arguments the torch op `autometa::<op>`."""
+
+    def wrap(body: Callable) -> Callable:
+        custom = torch.library.custom_op(
+            f"autometa::{op}", body, mutates_args=mutates, device_types="cpu", schema=schema
+        )
+        custom.register_fake(lambda *args: None)
+        return custom
+
+    return wrap
+
+
+def compiled_or_raise() -> ModuleType:
+    """The compiled module; raises `BackendError` where it does not load."""
+    module = compiled()
+    if module is None:
+        raise BackendError(compiled_error())
+    return module
+
+
+def pointer(tensor: torch.Tensor | None) -> int:
+    """Address of the first element, 0 for None."""
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def threads() -> int:
+    """How many threads a compiled op may use."""
+    return torch.get_num_threads()
+
+
+def layout_arguments(
+    arena: torch.Tensor,
+    groups: int,
+    bounds: torch.Tensor,
+    group_of_slot: torch.Tensor,
+    layout_of_slot: torch.Tensor,
+) -> tuple[int, ...]:
+    """The part of a compiled arena op's arguments that describes rows and slots."""
+    layouts, edges = bounds.shape
+    tables = (bounds.data_ptr(), group_of_slot.data_ptr(), layout_of_slot.data_ptr())
+    return (*tables, *arena.shape, groups, layouts, edges - 1)
+
+
+def refuses_unless(dtype: torch.dtype) -> Callable:
+    """The condition of a `cpp` implementation for one dtype on the CPU."""
+
+    def refuses(device: torch.device, found: torch.dtype) -> str | None:
+        if device.type != "cpu":
+            return f"cpp works on CPU tensors, these are on {device}"
+        if found not in (dtype, torch.float32):
+            return f"cpp works in {dtype} here, not in {found}"
+        return compiled_error()
+
+    return refuses

@@ -1,0 +1,139 @@
+// The Python face of the core: addresses and sizes, checked and held alive by the callers in autometa/ops.
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include "autometa.h"
+#include "kernels.h"
+#include "philox.h"
+
+namespace py = pybind11;
+using autometa::Arena;
+using Address = std::uintptr_t;
+
+namespace {
+
+template <class T>
+T* at(Address address) {
+    return reinterpret_cast<T*>(address);
+}
+
+Arena arena(Address bounds, Address groups_of, Address layouts_of, int64_t slots, int64_t row, int64_t groups,
+            int64_t layouts, int64_t kinds) {
+    return {at<int64_t>(bounds), at<int64_t>(groups_of), at<int64_t>(layouts_of), slots, row, groups, layouts, kinds};
+}
+
+// Calls body with a null pointer of the element type, so that it can be read off with decltype.
+template <class Body>
+void by_type(bool is_double, const Body& body) {
+    if (is_double)
+        body(static_cast<double*>(nullptr));
+    else
+        body(static_cast<float*>(nullptr));
+}
+
+void adam(bool is_double, Address phi, Address grad, Address second, Address first, Address steps, Address lr,
+          Address weight_decay, Address bounds, Address groups_of, Address layouts_of, int64_t slots, int64_t row,
+          int64_t groups, int64_t layouts, int64_t kinds, double beta1, double beta2, double eps, int threads) {
+    by_type(is_double, [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        autometa::adam<T>(at<T>(phi), at<T>(grad), at<T>(second), at<T>(first), at<int64_t>(steps), at<double>(lr),
+                          at<double>(weight_decay),
+                          arena(bounds, groups_of, layouts_of, slots, row, groups, layouts, kinds),
+                          {beta1, beta2, eps}, threads);
+    });
+}
+
+void sgd(bool is_double, Address phi, Address grad, Address velocity, Address lr, Address weight_decay, Address bounds,
+         Address groups_of, Address layouts_of, int64_t slots, int64_t row, int64_t groups, int64_t layouts,
+         int64_t kinds, double momentum, int threads) {
+    by_type(is_double, [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        autometa::sgd<T>(at<T>(phi), at<T>(grad), at<T>(velocity), at<double>(lr), at<double>(weight_decay),
+                         arena(bounds, groups_of, layouts_of, slots, row, groups, layouts, kinds), momentum, threads);
+    });
+}
+
+void reptile(bool is_double, Address theta, Address phi, Address step_size, Address finite, Address bounds,
+             Address groups_of, Address layouts_of, int64_t slots, int64_t row, int64_t groups, int64_t layouts,
+             int64_t kinds, int threads) {
+    by_type(is_double, [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        autometa::reptile<T>(at<T>(theta), at<T>(phi), at<double>(step_size), at<bool>(finite),
+                             arena(bounds, groups_of, layouts_of, slots, row, groups, layouts, kinds), threads);
+    });
+}
+
+void clip_grad(bool is_double, Address grad, Address norms, Address max_norm, Address bounds, Address groups_of,
+               Address layouts_of, int64_t slots, int64_t row, int64_t groups, int64_t layouts, int64_t kinds,
+               int threads) {
+    by_type(is_double, [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        autometa::clip_grad<T>(at<T>(grad), at<T>(norms), at<double>(max_norm),
+                               arena(bounds, groups_of, layouts_of, slots, row, groups, layouts, kinds), threads);
+    });
+}
+
+void finite_slots(bool is_double, Address phi, Address finite, int64_t slots, int64_t row, int threads) {
+    by_type(is_double, [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        autometa::finite_slots<T>(at<T>(phi), at<bool>(finite), slots, row, threads);
+    });
+}
+
+void sample_tasks(Address class_start, int64_t all_classes, Address classes, int64_t selectable, Address task_ids,
+                  int64_t tasks, int64_t rotations, int64_t ways, int64_t shots, int64_t queries, uint32_t seed,
+                  Address image, Address rotation, Address chosen) {
+    autometa::sample_tasks(at<int64_t>(class_start), all_classes, at<int64_t>(classes), selectable,
+                           at<int64_t>(task_ids), tasks, {rotations, ways, shots, queries}, seed, at<int64_t>(image),
+                           at<int64_t>(rotation), at<int64_t>(chosen));
+}
+
+void batch_indices(Address task_ids, int64_t tasks, int64_t items, int64_t batch, int64_t steps, int64_t first_step,
+                   bool passes, uint32_t seed, Address index) {
+    autometa::batch_indices(at<int64_t>(task_ids), tasks, {items, batch, steps, first_step}, passes, seed,
+                            at<int64_t>(index));
+}
+
+void gather_images(Address images, int64_t count, int64_t channels, int64_t height, int64_t width, Address index,
+                   Address rotation, int64_t picks, Address scale, Address shift, Address out, int threads) {
+    autometa::gather_images(at<uint8_t>(images), {count, channels, height, width}, at<int64_t>(index),
+                            at<int64_t>(rotation), picks, at<float>(scale), at<float>(shift), at<float>(out), threads);
+}
+
+uint32_t philox_uint32(uint32_t seed, uint32_t stream, uint64_t item, uint64_t draw) {
+    return autometa::Draws(seed, static_cast<autometa::Stream>(stream), item)(draw);
+}
+
+py::list isa_names() {
+    py::list names;
+    for (int i = 0; const char* name = autometa::kernels_name(i); ++i) names.append(name);
+    return names;
+}
+
+void set_isa(const std::string& name) {
+    if (!autometa::use_kernels(name.c_str()))
+        throw std::invalid_argument("this build and machine have no instruction set named '" + name + "'");
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_C, m) {
+    using release = py::call_guard<py::gil_scoped_release>;
+    m.doc() = "Compiled core of autometa; called through autometa.ops only.";
+    m.attr("__version__") = AUTOMETA_VERSION;
+    m.def("isa", [] { return autometa::kernels().name; }, "Instruction set in use.");
+    m.def("isa_names", &isa_names, "Instruction sets that can be used, widest first.");
+    m.def("set_isa", &set_isa, "Use another instruction set, for tests and comparisons.");
+    m.def("adam", &adam, release());
+    m.def("sgd", &sgd, release());
+    m.def("reptile", &reptile, release());
+    m.def("clip_grad", &clip_grad, release());
+    m.def("finite_slots", &finite_slots, release());
+    m.def("philox_uint32", &philox_uint32);
+    m.def("sample_tasks", &sample_tasks, release());
+    m.def("batch_indices", &batch_indices, release());
+    m.def("gather_images", &gather_images, release());
+}

@@ -1,0 +1,71 @@
+// The compiled core's entry points: pointers and 64-bit sizes in, results in place.
+// Bad tables raise std::invalid_argument. `threads` is an upper limit; small problems use one.
+#pragma once
+
+#include <cstdint>
+
+namespace autometa {
+
+// Rows of an arena [slots, row]; see the package's ops for what the tables mean.
+struct Arena {
+    const int64_t* bounds;          // [layouts, kinds + 1]
+    const int64_t* group_of_slot;   // [slots]
+    const int64_t* layout_of_slot;  // [slots]
+    int64_t slots, row, groups, layouts, kinds;
+
+    // Throws std::invalid_argument where a table's value is out of range.
+    void check() const;
+    int64_t edge(int64_t slot, int64_t kind) const {
+        return bounds[layout_of_slot[slot] * (kinds + 1) + kind];
+    }
+};
+
+struct AdamConstants {
+    double beta1, beta2, eps;
+};
+
+// T is float or double. first may be null (beta1 must then be 0).
+template <class T>
+void adam(T* phi, const T* grad, T* second, T* first, int64_t* steps, const double* lr, const double* weight_decay,
+          const Arena& arena, AdamConstants constants, int threads);
+
+// velocity may be null (momentum must then be 0).
+template <class T>
+void sgd(T* phi, const T* grad, T* velocity, const double* lr, const double* weight_decay, const Arena& arena,
+         double momentum, int threads);
+
+template <class T>
+void reptile(T* theta, const T* phi, const double* step_size, const bool* finite, const Arena& arena, int threads);
+
+template <class T>
+void clip_grad(T* grad, T* norms, const double* max_norm, const Arena& arena, int threads);
+
+template <class T>
+void finite_slots(const T* phi, bool* finite, int64_t slots, int64_t row, int threads);
+
+struct TaskShape {
+    int64_t rotations, ways, shots, queries;
+};
+
+// image [tasks, ways, shots + queries], rotation and chosen [tasks, ways].
+void sample_tasks(const int64_t* class_start, int64_t all_classes, const int64_t* classes, int64_t selectable,
+                  const int64_t* task_ids, int64_t tasks, TaskShape shape, uint32_t seed, int64_t* image,
+                  int64_t* rotation, int64_t* chosen);
+
+struct BatchShape {
+    int64_t items, batch, steps, first_step;
+};
+
+// index [tasks, steps, batch].
+void batch_indices(const int64_t* task_ids, int64_t tasks, BatchShape shape, bool passes, uint32_t seed,
+                   int64_t* index);
+
+struct ImageShape {
+    int64_t count, channels, height, width;
+};
+
+// out [picks, channels, height, width]; rotation in quarter turns counter-clockwise, any integer.
+void gather_images(const uint8_t* images, ImageShape shape, const int64_t* index, const int64_t* rotation,
+                   int64_t picks, const float* scale, const float* shift, float* out, int threads);
+
+}  // namespace autometa

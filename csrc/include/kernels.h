@@ -1,0 +1,54 @@
+// Inner loops that exist once per instruction set, and the table of those in use.
+#pragma once
+
+#include <cstdint>
+
+namespace autometa {
+
+template <class T>
+struct AdamStep {
+    T rate;     // lr / (1 - beta1^t)
+    T decay;    // L2 weight decay
+    T unbias2;  // 1 / (1 - beta2^t)
+    T beta1, keep1, beta2, keep2, eps;  // keep = 1 - beta
+};
+
+template <class T>
+struct ArenaKernels {
+    void (*adam)(T* p, const T* g, T* v, T* m, int64_t n, const AdamStep<T>& step);
+    void (*sgd)(T* p, const T* g, T* velocity, int64_t n, T rate, T decay, T momentum);
+    // phi holds `members` row pointers; columns first .. first + n - 1 of each.
+    void (*reptile)(T* theta, const T* const* phi, int64_t members, int64_t first, int64_t n, double step_size);
+    double (*sum_of_squares)(const T* x, int64_t n);
+    void (*scale)(T* x, int64_t n, T factor);
+    bool (*all_finite)(const T* x, int64_t n);
+};
+
+struct Kernels {
+    const char* name;
+    ArenaKernels<float> f32;
+    ArenaKernels<double> f64;
+    void (*scale_bytes)(const uint8_t* from, float* to, int64_t n, float scale, float shift);
+};
+
+// The table in use: the widest the machine has, unless AUTOMETA_ISA or use_kernels chose another.
+const Kernels& kernels();
+
+// Names that use_kernels accepts on this machine: entry i, or null past the end.
+const char* kernels_name(int i);
+
+// Switch to "portable", "avx2" or "avx512"; false where this build or machine lacks it.
+bool use_kernels(const char* name);
+
+template <class T>
+const ArenaKernels<T>& arena_kernels();
+template <>
+inline const ArenaKernels<float>& arena_kernels<float>() {
+    return kernels().f32;
+}
+template <>
+inline const ArenaKernels<double>& arena_kernels<double>() {
+    return kernels().f64;
+}
+
+}  // namespace autometa

@@ -1,0 +1,3 @@
+#define AUTOMETA_ISA avx2
+#define AUTOMETA_ISA_NAME "avx2"
+#include "table.h"

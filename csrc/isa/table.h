@@ -1,0 +1,42 @@
+// Compiled once per instruction set: define AUTOMETA_ISA, include this, and `table()` is that set's.
+// Nothing here may come from an inline function of the standard library: the linker keeps one copy of
+// such a function, and it could be the one with instructions that the machine lacks.
+
+#include <math.h>
+#include <stdint.h>
+
+#include "kernels.h"
+
+#ifdef _MSC_VER
+#define __restrict __restrict
+#endif
+
+namespace autometa {
+namespace AUTOMETA_ISA {
+
+inline float square_root(float x) { return ::sqrtf(x); }
+inline double square_root(double x) { return ::sqrt(x); }
+
+}  // namespace AUTOMETA_ISA
+}  // namespace autometa
+
+#include "../adam/kernel.h"
+#include "../clip_grad/kernel.h"
+#include "../finite_slots/kernel.h"
+#include "../gather_images/kernel.h"
+#include "../reptile/kernel.h"
+#include "../sgd/kernel.h"
+
+namespace autometa {
+namespace AUTOMETA_ISA {
+
+template <class T>
+constexpr ArenaKernels<T> arena_table() {
+    return {&adam<T>, &sgd<T>, &reptile<T>, &sum_of_squares<T>, &scale<T>, &all_finite<T>};
+}
+
+extern const Kernels table;
+const Kernels table = {AUTOMETA_ISA_NAME, arena_table<float>(), arena_table<double>(), &scale_bytes};
+
+}  // namespace AUTOMETA_ISA
+}  // namespace autometa

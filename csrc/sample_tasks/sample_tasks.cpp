@@ -1,0 +1,64 @@
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+#include "autometa.h"
+#include "philox.h"
+
+namespace autometa {
+
+namespace {
+
+// `count` distinct integers below `size` in random order: Floyd's algorithm in the permutation form of
+// Bentley and Floyd (1987), with draws first .. first + count - 1.
+void permutation(Draws& draws, uint64_t first, int64_t count, int64_t size, int64_t* found) {
+    for (int64_t have = 0; have < count; ++have) {
+        const int64_t limit = size - count + have;
+        const int64_t drawn = draws.below(first + static_cast<uint64_t>(have), limit + 1);
+        int64_t* place = std::find(found, found + have, drawn);
+        const bool known = place != found + have;
+        place = known ? place + 1 : found;
+        std::copy_backward(place, found + have, found + have + 1);
+        *place = known ? limit : drawn;
+    }
+}
+
+void check(const int64_t* class_start, int64_t all_classes, const int64_t* classes, int64_t selectable,
+           const int64_t* task_ids, int64_t tasks, int64_t need) {
+    for (int64_t i = 0; i < selectable; ++i)
+        if (classes[i] < 0 || classes[i] >= all_classes)
+            throw std::invalid_argument("classes must lie in 0.." + std::to_string(all_classes - 1));
+    for (int64_t i = 0; i < selectable; ++i) {
+        const int64_t size = class_start[classes[i] + 1] - class_start[classes[i]];
+        if (size < need)
+            throw std::invalid_argument("a task needs " + std::to_string(need) + " images per class, class " +
+                                        std::to_string(classes[i]) + " has " + std::to_string(size));
+    }
+    if (std::any_of(task_ids, task_ids + tasks, [](int64_t id) { return id < 0; }))
+        throw std::invalid_argument("task_ids must be at least 0");
+}
+
+}  // namespace
+
+void sample_tasks(const int64_t* class_start, int64_t all_classes, const int64_t* classes, int64_t selectable,
+                  const int64_t* task_ids, int64_t tasks, TaskShape shape, uint32_t seed, int64_t* image,
+                  int64_t* rotation, int64_t* chosen) {
+    const int64_t each = shape.shots + shape.queries;
+    check(class_start, all_classes, classes, selectable, task_ids, tasks, each);
+    for (int64_t task = 0; task < tasks; ++task) {
+        Draws draws(seed, kTask, static_cast<uint64_t>(task_ids[task]));
+        int64_t* virtual_class = chosen + task * shape.ways;
+        permutation(draws, 0, shape.ways, selectable * shape.rotations, virtual_class);
+        for (int64_t way = 0; way < shape.ways; ++way) {
+            const int64_t real = classes[virtual_class[way] % selectable];
+            const int64_t start = class_start[real];
+            int64_t* found = image + (task * shape.ways + way) * each;
+            permutation(draws, static_cast<uint64_t>(shape.ways + way * each), each, class_start[real + 1] - start,
+                        found);
+            for (int64_t i = 0; i < each; ++i) found[i] += start;
+            rotation[task * shape.ways + way] = virtual_class[way] / selectable;
+        }
+    }
+}
+
+}  // namespace autometa
