@@ -1,0 +1,66 @@
+"""Where data meets the meta-learner: episodes of a data set, as the inner loop wants them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from autometa.algorithms.config import DataConfig, EvalConfig, InnerConfig
+from autometa.data import Episodes, ImageStore, Split, TaskSpec, open_dataset
+from autometa.data.episodes import Batches
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set opened for an algorithm."""
+
+    store: ImageStore
+    split: Split
+
+    @classmethod
+    def open(cls, config: DataConfig) -> Source:
+        """Raises `DataError` where the data are missing or wrong."""
+        size, seed = config.image_size, config.seed
+        return cls(*open_dataset(config.name, size=size, root=config.root, seed=seed, variant=config.variant))
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return tuple(self.store.images.shape[1:])
+
+    def training(self, inner: InnerConfig, seed: int) -> Episodes:
+        """Tasks of the training classes; they need no queries, Reptile learns from support sets alone."""
+        spec = TaskSpec(inner.ways, inner.shots, 0, self.split.train_rotations)
+        return Episodes(self.store, self.split.train, spec, seed)
+
+    def testing(self, ways: int, test: EvalConfig) -> Episodes:
+        """Tasks of the test (or validation) classes."""
+        classes = self.split.test if test.part == "test" else self.split.val
+        rotations = self.split.test_rotations if test.part == "test" else self.split.val_rotations
+        return Episodes(self.store, classes, TaskSpec(ways, test.shots, test.queries, rotations), test.seed)
+
+
+@dataclass(frozen=True)
+class TestTasks:
+    """A chunk of evaluation tasks: support `[S, M, C, H, W]`, queries `[S, Q, C, H, W]`, labels `[S, Q]`."""
+
+    ids: Tensor
+    batches: Batches
+    support: Tensor
+    support_labels: Tensor
+    queries: Tensor
+    labels: Tensor
+
+    @classmethod
+    def draw(cls, episodes: Episodes, start: int, stop: int, batch: int, steps: int, mode: str) -> TestTasks:
+        tasks = episodes.tasks(torch.arange(start, stop))
+        support, support_labels = episodes.support(tasks)
+        queries, labels = episodes.queries(tasks)
+        batches = episodes.batches(tasks, batch, steps, mode)
+        return cls(tasks.ids, batches, support, support_labels, queries, labels)
+
+
+def chunks(total: int, size: int) -> list[tuple[int, int]]:
+    """`[0, total)` in pieces of at most `size`."""
+    return [(start, min(start + size, total)) for start in range(0, total, size)]
