@@ -6,6 +6,7 @@ from autometa.data.errors import DataError
 from autometa.data.images import Recipe, load_class_folder, load_images
 from autometa.data.splits import Split
 from autometa.data.store import ClassEntry, ImageStore, cache_root, write_store
+from autometa.data.strokes import StrokesConfig
 
 __all__ = [
     "DATASETS",
@@ -16,6 +17,7 @@ __all__ = [
     "ImageStore",
     "Recipe",
     "Split",
+    "StrokesConfig",
     "TaskSpec",
     "Tasks",
     "cache_root",

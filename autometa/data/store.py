@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
@@ -155,27 +156,27 @@ def cached_store(name: str, label: str, convert: Callable[[Path], None]) -> Imag
     if not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            lock = open(path.parent / f".{path.name}.lock", "w")
         except OSError as error:
-            raise DiskError(f"{path.parent} cannot be made ({error}); set AUTOMETA_CACHE elsewhere") from error
-        with _one_at_a_time(path):
+            raise DiskError(f"{path.parent} cannot be written ({error}); change AUTOMETA_CACHE") from error
+        with lock, _one_at_a_time(path, lock):
             if not path.exists():
                 convert(path)
     return ImageStore.open(path)
 
 
 @contextlib.contextmanager
-def _one_at_a_time(path: Path) -> Iterator[None]:
+def _one_at_a_time(path: Path, lock: TextIO) -> Iterator[None]:
     """Hold the lock of `path`; what a killed conversion left beside it is then removed.
 
     The kernel frees the lock of a killed process. Where locks do not work, `write_store` still ends well.
     """
-    with open(path.parent / f".{path.name}.lock", "w") as lock:
-        if fcntl is not None:
-            with contextlib.suppress(OSError):
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                for left in path.parent.glob(f".{path.name}.tmp-*"):
-                    shutil.rmtree(left, ignore_errors=True)
-        yield
+    if fcntl is not None:
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for left in path.parent.glob(f".{path.name}.tmp-*"):
+                shutil.rmtree(left, ignore_errors=True)
+    yield
 
 
 def write_store(
