@@ -88,8 +88,8 @@ class Trainer:
     def _objective(self, ids: Tensor) -> Callable:
         training = getattr(self.network, "training_logits", None)
         if self.config.drop_path and training is not None:
-            keep, seed, steps = 1.0 - self.config.drop_path, self.config.seed, self.config.inner.steps
-            return lambda phi, x, y, t: cross_entropy(training(phi, x, keep, seed, ids, t, steps), y)
+            keep, seed = 1.0 - self.config.drop_path, self.config.seed
+            return lambda phi, x, y, t: cross_entropy(training(phi, x, keep, seed, ids, t), y)
         return lambda phi, x, y, t: cross_entropy(self.network.logits(phi, x), y)
 
     def capture(self) -> tuple[dict[str, Tensor], dict]:

@@ -15,8 +15,7 @@ from torch import Tensor
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.batch_norm import batch_norm, batch_statistics
 from autometa.ops.folding import fold, unfold
-from autometa.ops.preprocess import read_parameters
-from autometa.ops.primitives import Shape, conv
+from autometa.ops.primitives import Shape, conv, read_parameters
 
 
 @dataclass(frozen=True)

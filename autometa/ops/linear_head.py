@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from autometa.ops.backend import dispatch, implements
-from autometa.ops.preprocess import read_parameters
-from autometa.ops.primitives import Shape
+from autometa.ops.primitives import Shape, read_parameters
 
 
 def head_parameters(features: int, classes: int) -> tuple[Shape, ...]:

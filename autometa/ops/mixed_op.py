@@ -18,7 +18,7 @@ from torch import Tensor
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.batch_norm import batch_norm, batch_statistics
 from autometa.ops.folding import fold, per_channel, unfold
-from autometa.ops.primitives import BY_CODE, Primitive, aligned
+from autometa.ops.primitives import BY_CODE, aligned, read_parameters
 
 STATE, EDGE, PRIMITIVE, STRIDE, OFFSET = range(5)
 COLUMNS = 5
@@ -87,15 +87,6 @@ def _check(states, params, op_weight, input_weight, table, table_of_slot, drop) 
         raise ValueError(f"drop must be [{slots}, {batch}, {table.shape[1]}], not {list(drop.shape)}")
 
 
-def instance_parameters(params: Tensor, offset: int, primitive: Primitive, channels: int, stride: int, affine: bool):
-    """Views `[S, ...]` of one instance's parameters, and the offset behind the last."""
-    found = []
-    for p in primitive.parameters(channels, stride, affine):
-        found.append(params[:, offset : offset + p.size].view(-1, *p.shape))
-        offset += aligned(p.size)
-    return found, offset
-
-
 class _Selection:
     """The inputs of those slots that evaluate an instance; what instances share is computed once."""
 
@@ -123,7 +114,9 @@ def _instance(select, params, scale, row, affine, given, want, eps):
     stages = primitive.convolutions(channels, stride)
     if not stages:
         return x * per_channel(scale, channels)[:, None, None], []
-    values, _ = instance_parameters(select.pick(params), offset, primitive, channels, stride, affine)
+    shapes = primitive.parameters(channels, stride, affine)
+    width = sum(aligned(p.size) for p in shapes)
+    values = read_parameters(select.pick(params).narrow(1, offset, width), shapes)
     per_stage = len(values) // len(stages)
     statistics = []
     for stage, weights in enumerate(stages):

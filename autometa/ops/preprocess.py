@@ -14,7 +14,7 @@ from torch import Tensor
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.batch_norm import batch_norm, batch_statistics
 from autometa.ops.folding import cat_channels, fold, unfold
-from autometa.ops.primitives import Shape, aligned, conv, factorised_reduction
+from autometa.ops.primitives import Shape, conv, factorised_reduction, read_parameters
 
 
 def preprocess_parameters(c_in: int, channels: int, reduce: bool, affine: bool) -> tuple[Shape, ...]:
@@ -50,15 +50,6 @@ def preprocess(
         raise ValueError("states must agree in slots, batch, height and width")
     call = dispatch("preprocess", params.device, params.dtype, backend)
     return call(states, params, channels, reduce, affine, given, want_statistics, eps)
-
-
-def read_parameters(params: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
-    """Views `[S, ...]` of parameters that stand one after another, each at a multiple of 16."""
-    found, offset = [], 0
-    for p in shapes:
-        found.append(params[:, offset : offset + p.size].view(-1, *p.shape))
-        offset += aligned(p.size)
-    return found
 
 
 @implements("preprocess", "reference")

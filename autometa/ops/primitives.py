@@ -7,9 +7,10 @@ Every primitive maps C channels to C channels and height n to ceil(n / stride).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -66,6 +67,18 @@ class Primitive:
 def aligned(size: int) -> int:
     """`size` rounded up to the alignment of the arena (16 elements)."""
     return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def read_parameters(params: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
+    """Views `[S, ...]` of parameters that stand one after another, each at a multiple of 16.
+
+    One `torch.split`, whose backward is one concatenation, where slices would each fill a whole block.
+    """
+    widths = []
+    for p in shapes:
+        widths += [p.size, aligned(p.size) - p.size]
+    parts = torch.split(params, [*widths, params.shape[1] - sum(widths)], dim=1)
+    return [part.reshape(-1, *p.shape) for part, p in zip(parts[::2], shapes, strict=False)]
 
 
 def conv(x: Tensor, weight: Tensor, slots: int, stride: int = 1, padding=0, dilation: int = 1) -> Tensor:

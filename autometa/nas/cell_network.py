@@ -1,0 +1,208 @@
+"""Networks of cells over the arena: the one network behind one-shot, pruned and discrete networks.
+
+Stem -> cells -> mean -> linear layer (MetaNAS section 5; DARTS section 3.1.1). Every cell works with the same number
+of channels; the concatenation of a cell's states is never formed, the next cell's preprocessing reads their list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from autometa.nas.cells import Cell, op_table
+from autometa.ops.conv_block import ConvBlock, conv_block
+from autometa.ops.linear_head import head_parameters, linear_head
+from autometa.ops.mixed_op import mixed_op
+from autometa.ops.preprocess import preprocess, preprocess_parameters
+from autometa.ops.primitives import PRIMITIVES
+from autometa.slots.init import ONES, ZEROS, Init, convolution_init
+from autometa.slots.layout import Layout, LayoutBuilder
+from autometa.slots.statistics import BatchStatistics
+
+KINDS = ("normal", "reduction")
+
+
+@dataclass(frozen=True)
+class NodeWeights:
+    """op `[S, I]`, input `[S, E]` of one node."""
+
+    op: Tensor
+    input: Tensor
+
+
+CellWeights = Mapping[str, Sequence[NodeWeights]]
+
+
+@dataclass(frozen=True)
+class CellNetwork:
+    """A stack of cells.
+
+    normal, reduction: the two cells; cells: their number; reductions: positions, from 0, of reduction cells; channels C of
+    every op; ways: classes; image_shape (channels, height, width); affine: gamma and beta in every BN (discrete
+    networks); architecture: (name, shape, initialisation) of parameters that follow the weights in a row.
+    """
+
+    normal: Cell
+    reduction: Cell
+    cells: int
+    reductions: tuple[int, ...]
+    channels: int
+    ways: int
+    image_shape: tuple[int, int, int]
+    affine: bool = True
+    stem_multiplier: int = 3
+    architecture: tuple[tuple[str, tuple[int, ...], Init], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.cells < 1 or any(not 0 <= r < self.cells for r in self.reductions):
+            raise ValueError(f"reductions {self.reductions} must be positions in a network of {self.cells} cells")
+        if self.channels < 2:
+            raise ValueError(f"channels must be at least 2, not {self.channels}")
+
+    def kind(self, c: int) -> str:
+        """`normal` or `reduction`, of cell number c."""
+        return "reduction" if c in self.reductions else "normal"
+
+    def cell(self, c: int) -> Cell:
+        return self.reduction if c in self.reductions else self.normal
+
+    @cached_property
+    def stem(self) -> ConvBlock:
+        """3x3 convolution and affine BN, no ReLU."""
+        return ConvBlock(self.image_shape[0], self.stem_multiplier * self.channels)
+
+    @cached_property
+    def tables(self) -> dict[tuple[int, int], Tensor]:
+        """(cell, node) -> table for `mixed_op`."""
+        found = {}
+        for c in range(self.cells):
+            cell, reduction = self.cell(c), c in self.reductions
+            for i in range(len(cell.nodes)):
+                found[c, i] = op_table(cell, i, self.channels, reduction, self.affine)[0]
+        return found
+
+    def output_channels(self, c: int) -> int:
+        """Channels that cell c puts out; -1 and -2 are the stem."""
+        return self.stem.c_out if c < 0 else self.cell(c).outputs * self.channels
+
+    def halves(self, c: int, p: int) -> bool:
+        """Whether preprocessing p of cell c is a factorised reduction: its input came before a reduction cell."""
+        return p == 0 and c >= 1 and (c - 1) in self.reductions
+
+    @property
+    def features(self) -> int:
+        return self.output_channels(self.cells - 1)
+
+    @cached_property
+    def layout(self) -> Layout:
+        builder = LayoutBuilder()
+        builder.block("stem")
+        for p in self.stem.parameters():
+            builder.add(f"stem.{p.role}", p.shape, _initial(p.role, p.shape))
+        for c in range(self.cells):
+            self._add_cell(builder, c)
+        builder.block("head")
+        for p in head_parameters(self.features, self.ways):
+            bound = convolution_init((self.ways, self.features), "fan_in")
+            builder.add(f"head.{p.role}", p.shape, bound)
+        builder.architecture()
+        if self.architecture:
+            builder.block("architecture")
+            for name, shape, init in self.architecture:
+                builder.add(name, shape, init)
+        return builder.build()
+
+    def _add_cell(self, builder: LayoutBuilder, c: int) -> None:
+        cell, reduction = self.cell(c), c in self.reductions
+        for p in (0, 1):
+            builder.block(f"cell{c}.pre{p}")
+            c_in = self.output_channels(c - 2 + p)
+            for shape in preprocess_parameters(c_in, self.channels, self.halves(c, p), self.affine):
+                builder.add(f"cell{c}.pre{p}.{shape.role}", shape.shape, _initial(shape.role, shape.shape))
+        for i, node in enumerate(cell.nodes):
+            builder.block(f"cell{c}.node{i}")
+            for k, instance in enumerate(node):
+                primitive, stride = PRIMITIVES[instance.primitive], cell.stride(instance, reduction)
+                for p in primitive.parameters(self.channels, stride, self.affine):
+                    name = f"cell{c}.node{i}.op{k}.{p.role}"
+                    builder.add(name, p.shape, _initial(p.role, p.shape))
+
+    def forward(
+        self,
+        phi: Tensor,
+        images: Tensor,
+        weights: CellWeights | None = None,
+        statistics: BatchStatistics | None = None,
+        drop: Mapping[tuple[int, int], Tensor] | None = None,
+        activations: dict[str, list[Tensor]] | None = None,
+    ) -> Tensor:
+        """phi `[S, row]`, images `[S, N, C, H, W]` -> logits `[S, N, ways]`.
+
+        weights: per kind of cell one `NodeWeights` per node, all 1 where None; drop: (cell, node) -> `[S, N, I]`;
+        activations, where given, receives the states that stem and cells put out.
+        """
+        statistics = statistics or BatchStatistics()
+        blocks = self.layout.split(phi)
+        x, kept = conv_block(
+            images, blocks["stem"], self.stem, given=statistics.take(), want_statistics=statistics.record
+        )
+        statistics.keep(kept)
+        before, last = [x], [x]
+        if activations is not None:
+            activations["stem"] = last
+        for c in range(self.cells):
+            before, last = last, self._cell(c, blocks, before, last, weights, statistics, drop)
+            if activations is not None:
+                activations[f"cell{c}"] = last
+        return linear_head(last, blocks["head"], self.ways)
+
+    def _cell(self, c, blocks, before, last, weights, statistics, drop) -> list[Tensor]:
+        cell, states = self.cell(c), []
+        for p, inputs in enumerate((before, last)):
+            x, kept = preprocess(
+                inputs,
+                blocks[f"cell{c}.pre{p}"],
+                self.channels,
+                reduce=self.halves(c, p),
+                affine=self.affine,
+                given=statistics.take(),
+                want_statistics=statistics.record,
+            )
+            statistics.keep(kept)
+            states.append(x)
+        for i in range(len(cell.nodes)):
+            own = _ones(cell, i, states[0]) if weights is None else weights[self.kind(c)][i]
+            x, kept = mixed_op(
+                states,
+                blocks[f"cell{c}.node{i}"],
+                own.op,
+                own.input,
+                self.tables[c, i],
+                drop=None if drop is None else drop[c, i],
+                affine=self.affine,
+                given=statistics.take(),
+                want_statistics=statistics.record,
+            )
+            statistics.keep(kept)
+            states.append(x)
+        return [states[k] for k in cell.concat]
+
+
+def _ones(cell: Cell, node: int, like: Tensor) -> NodeWeights:
+    slots = like.shape[0]
+    return NodeWeights(
+        torch.ones(slots, len(cell.nodes[node]), dtype=like.dtype, device=like.device),
+        torch.ones(slots, cell.edges(node), dtype=like.dtype, device=like.device),
+    )
+
+
+def _initial(role: str, shape: tuple[int, ...]) -> Init:
+    if role.endswith("bn_gamma"):
+        return ONES
+    if role.endswith("bn_beta"):
+        return ZEROS
+    return convolution_init(shape, "fan_in")

@@ -1,0 +1,142 @@
+"""The MetaNAS one-shot network: all primitives on all edges, weighted by architecture parameters of the arena."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from autometa.nas.cell_network import KINDS, CellNetwork, CellWeights, NodeWeights
+from autometa.nas.cells import INPUT_STATES, METANAS_PRIMITIVES, one_shot_cell
+from autometa.nas.drop_path import drop_masks
+from autometa.nas.soft_pruning import input_weights, pairs, sharpened
+from autometa.slots.init import Init, initial_row
+from autometa.slots.layout import Layout
+from autometa.slots.statistics import BatchStatistics
+
+
+@dataclass(frozen=True)
+class OneShotNetwork:
+    """The search network of MetaNAS.
+
+    channels C; cells, reductions: as in `CellNetwork`; nodes per cell; primitives per edge; pairwise: input weights
+    over pairs of inputs (without it every edge has weight 1); alpha_std: architecture parameters start at
+    `alpha_std * N(0, 1)`.
+    """
+
+    channels: int
+    ways: int
+    image_shape: tuple[int, int, int]
+    cells: int = 4
+    reductions: tuple[int, ...] = (1, 3)
+    nodes: int = 3
+    primitives: tuple[str, ...] = METANAS_PRIMITIVES
+    pairwise: bool = True
+    alpha_std: float = 1e-3
+
+    @cached_property
+    def network(self) -> CellNetwork:
+        """The stack of one-shot cells, BN without affine parameters."""
+        cell = one_shot_cell(self.primitives, self.nodes)
+        init = Init("normal", self.alpha_std)
+        architecture = [(f"alpha.{kind}", (self.edges, len(self.primitives)), init) for kind in KINDS]
+        if self.pairwise:
+            architecture += [(f"pair.{kind}", (sum(self.pair_counts),), init) for kind in KINDS]
+        return CellNetwork(
+            normal=cell,
+            reduction=cell,
+            cells=self.cells,
+            reductions=self.reductions,
+            channels=self.channels,
+            ways=self.ways,
+            image_shape=self.image_shape,
+            affine=False,
+            architecture=tuple(architecture),
+        )
+
+    @property
+    def layout(self) -> Layout:
+        return self.network.layout
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """Number of input states of each node."""
+        return tuple(i + INPUT_STATES for i in range(self.nodes))
+
+    @property
+    def edges(self) -> int:
+        """Edges of a cell."""
+        return sum(self.inputs)
+
+    @property
+    def pair_counts(self) -> tuple[int, ...]:
+        return tuple(len(pairs(n)) for n in self.inputs)
+
+    def initial(self, seed: int) -> Tensor:
+        """A freshly initialised row `[row]`, architecture parameters included."""
+        return initial_row(self.layout, seed)
+
+    def architecture(self, phi: Tensor) -> dict[str, list[tuple[Tensor, Tensor | None]]]:
+        """kind -> per node op logits `[S, inputs, primitives]` and pair logits `[S, pairs]` (None if not pairwise)."""
+        found = {}
+        for kind in KINDS:
+            ops = self.layout.view(phi, f"alpha.{kind}").split(self.inputs, dim=1)
+            per_node: list[Tensor | None] = [None] * self.nodes
+            if self.pairwise:
+                per_node = list(self.layout.view(phi, f"pair.{kind}").split(self.pair_counts, dim=1))
+            found[kind] = list(zip(ops, per_node, strict=True))
+        return found
+
+    def weights(self, phi: Tensor, t: float, threshold: float | None = None) -> CellWeights:
+        """Op and input weights of every node at temperature t; those not above `threshold` are exactly 0."""
+        found = {}
+        for kind, nodes in self.architecture(phi).items():
+            made = []
+            for n, (ops, pair_logits) in zip(self.inputs, nodes, strict=True):
+                op = sharpened(ops, t, threshold).flatten(1)
+                if pair_logits is None:
+                    edge = torch.ones(phi.shape[0], n, dtype=phi.dtype, device=phi.device)
+                else:
+                    edge = input_weights(sharpened(pair_logits, t, threshold), n)
+                made.append(NodeWeights(op, edge))
+            found[kind] = made
+        return found
+
+    def logits(
+        self,
+        phi: Tensor,
+        images: Tensor,
+        statistics: BatchStatistics | None = None,
+        *,
+        temperature: float = 1.0,
+        threshold: float | None = None,
+        drop=None,
+        activations: dict | None = None,
+    ) -> Tensor:
+        """phi `[S, row]`, images `[S, N, C, H, W]` -> logits `[S, N, ways]`."""
+        weights = self.weights(phi, temperature, threshold)
+        return self.network.forward(phi, images, weights, statistics, drop, activations)
+
+    def drop(self, keep: float, seed: int, task_ids: Tensor, step: int, batch: int, dtype: torch.dtype):
+        """Drop-path masks of one inner step, see `drop_masks`."""
+        return drop_masks(self.network, keep, seed, task_ids, step, batch, dtype)
+
+
+@dataclass(frozen=True)
+class AtTemperature:
+    """A one-shot network with its temperature and threshold fixed, as a classifier."""
+
+    network: OneShotNetwork
+    temperature: float
+    threshold: float | None = None
+
+    @property
+    def ways(self) -> int:
+        return self.network.ways
+
+    def logits(self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None) -> Tensor:
+        return self.network.logits(
+            phi, images, statistics, temperature=self.temperature, threshold=self.threshold
+        )
