@@ -25,8 +25,11 @@ def unfold(y: Tensor, slots: int) -> Tensor:
 
 
 def per_channel(v: Tensor, channels: int) -> Tensor:
-    """`[S]` -> `[S*C]`: one value per slot, repeated for its channels."""
-    return v[:, None].expand(-1, channels).reshape(-1)
+    """`[S]` -> `[S*C]`: one value per slot, repeated for its channels.
+
+    Contiguous even for one slot: the backward of PyTorch's batch_norm ignores the strides of its weight.
+    """
+    return v[:, None].expand(-1, channels).reshape(-1).contiguous()
 
 
 def cat_channels(parts: list[Tensor]) -> Tensor:
