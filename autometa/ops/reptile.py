@@ -22,9 +22,10 @@ def reptile_(
 ) -> None:
     """``theta[g] += step_size[g, kind] * mean over the finite slots s of g of (phi[s] - theta[g])``.
 
-    Reptile (Nichol et al. 2018, algorithm 2), with step sizes per kind (MetaNAS, equation 8). Slots are
-    added in order and in float64 whatever the arena's dtype, with one rounding at the end. A group
-    without finite slots, and a kind with step size 0, stay as they are; so does padding.
+    Reptile (Nichol et al. 2018, algorithm 2), with step sizes per kind (MetaNAS, equation 8). Computed as
+    the mean of phi less theta, slots added in order and in float64 whatever the arena's dtype, with one
+    rounding at the end; one slot and step size 1 give phi. A group without finite slots, and a kind with
+    step size 0, stay as they are; so does padding.
 
     Args:
         theta: initialisations `[groups, row]`, float32 or float64, contiguous; changed.
@@ -79,8 +80,8 @@ def _reference(theta, phi, step_size, finite, bounds, group_of_slot, layout_of_s
             start = theta[group, columns].double()
             total = torch.zeros_like(start)
             for slot in slots:
-                total += phi[slot, columns].double() - start
-            theta[group, columns] = (start + size * (total / len(slots))).to(theta.dtype)
+                total += phi[slot, columns]
+            theta[group, columns] = (start + size * (total / len(slots) - start)).to(theta.dtype)
 
 
 @implements("reptile", "cpp", refuses=cpp_refuses)

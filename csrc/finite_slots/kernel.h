@@ -6,7 +6,7 @@ namespace AUTOMETA_ISA {
 // A number times 0 is 0 only where it is finite; the sum of such products is NaN otherwise.
 template <class T>
 bool all_finite(const T* __restrict x, int64_t n) {
-    constexpr int lanes = 16;
+    constexpr int lanes = 64;
     T sum[lanes] = {};
     int64_t i = 0;
     for (; i + lanes <= n; i += lanes)

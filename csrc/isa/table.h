@@ -17,8 +17,19 @@ namespace AUTOMETA_ISA {
 inline float square_root(float x) { return ::sqrtf(x); }
 inline double square_root(double x) { return ::sqrt(x); }
 
+// Ask for a cache line that will be read soon; any address will do.
+inline void prefetch(const void* address) {
+#if defined(__GNUC__)
+    __builtin_prefetch(address, 0, 3);
+#else
+    (void)address;
+#endif
+}
+
 }  // namespace AUTOMETA_ISA
 }  // namespace autometa
+
+#include "simd.h"
 
 #include "../adam/kernel.h"
 #include "../clip_grad/kernel.h"
