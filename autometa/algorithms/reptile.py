@@ -1,49 +1,41 @@
-"""Reptile with a fixed network (Nichol et al. 2018): the four-layer nets, or a network from a genotype.
-
-`Trainer` is one meta-training run as pure state plus a step; `evaluate` adapts to unseen classes.
-"""
+"""Reptile with a fixed network (Nichol et al. 2018): the four-layer nets, or a network from a genotype."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from autometa.algorithms.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, check_common
+from autometa.algorithms.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, check_common, require
 from autometa.algorithms.sources import Source, TestTasks, chunks
+from autometa.algorithms.training import Learned, Network, Trainer
+from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES, accuracies
-from autometa.meta.inner_loop import Adam, adapt_
-from autometa.meta.reptile import Iteration, meta_iteration_
+from autometa.meta.inner_loop import adapt_
+from autometa.nas.conv_network import FOUR_LAYER, four_layer
+from autometa.nas.discrete import DiscreteNetwork
+from autometa.nas.genotype import Genotype
 from autometa.ops.cross_entropy import cross_entropy
 from autometa.slots.arena import Arena
-from autometa.slots.layout import Layout
-from autometa.slots.statistics import BatchStatistics
-
-
-class Network(Protocol):
-    """What Reptile needs of a network."""
-
-    layout: Layout
-    ways: int
-
-    def initial(self, seed: int) -> Tensor: ...
-
-    def logits(self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class ReptileConfig:
-    """Reptile's Omniglot settings, 5-way (Nichol et al. 2018, appendix A) are the defaults.
+    """Meta-training of a fixed network; the defaults are Reptile's for Omniglot, 5-way (appendix A).
 
     Args:
-        network: name of a four-layer net (`reptile-omniglot`, `reptile-miniimagenet`, `maml-omniglot`,
-            `maml-miniimagenet`) or path of a genotype file.
-        filters: channels of the network; its own default where None.
-        cells: number of cells, for a genotype.
-        drop_path: probability of dropping an op of a cell network while training (MetaNAS, scaling up: 0.2).
+        network: a four-layer net (`reptile-omniglot`, `reptile-miniimagenet`, `maml-omniglot`, `maml-miniimagenet`)
+            or the path of a genotype file.
+        filters: channels of the network; the paper's where None.
+        cells: number of cells, for a genotype (MetaNAS scaled up: 5).
+        drop_path: probability of dropping an op of a cell network while training (MetaNAS, scaled up: 0.2).
+        data: images and split.
+        inner: the inner loop while meta-training.
+        meta: the outer loop.
+        test: evaluation.
         seed: of initialisation, tasks and batches.
     """
 
@@ -60,77 +52,70 @@ class ReptileConfig:
     def check(self) -> None:
         """Raise `InputError` where fields do not fit together."""
         check_common(self.inner, self.meta, self.test)
+        require(0.0 <= self.drop_path < 1.0, f"drop_path must lie in [0, 1), not {self.drop_path}")
+        require(self.filters is None or self.filters >= 2, f"filters must be at least 2, not {self.filters}")
+
+    def build(self, image_shape: tuple[int, int, int]) -> Network:
+        """The network. Raises `InputError` where its name or genotype file is wrong."""
+        if self.network in FOUR_LAYER:
+            return four_layer(self.network, self.inner.ways, image_shape, self.filters)
+        if not Path(self.network).suffix and not Path(self.network).exists():
+            raise InputError(f"unknown network {self.network!r}; choose {', '.join(FOUR_LAYER)} or a genotype file")
+        try:
+            genotype = Genotype.load(self.network)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        return DiscreteNetwork(genotype, self.filters or 28, self.inner.ways, image_shape, self.cells)
 
 
-class Trainer:
-    """Meta-training of a fixed network: `step(i)` is one meta-iteration."""
+def trainer(network: Network, source: Source, config: ReptileConfig) -> Trainer:
+    """A meta-training run from a fresh initialisation."""
+    keep = 1.0 - config.drop_path
 
-    def __init__(self, network: Network, source: Source, config: ReptileConfig) -> None:
-        self.network, self.config = network, config
-        self.episodes = source.training(config.inner, config.seed)
-        self.optimiser: Adam = config.inner.adam()
-        self.arena = Arena.single(network.layout, network.initial(config.seed), config.meta.batch)
+    def objective(ids: Tensor, iteration: int) -> Callable:
+        def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
+            if keep < 1.0 and isinstance(network, DiscreteNetwork):
+                return cross_entropy(network.training_logits(phi, images, keep, config.seed, ids, t), labels)
+            return cross_entropy(network.logits(phi, images), labels)
 
-    def step(self, i: int) -> Iteration:
-        """Meta-iteration i: tasks i * batch .. (i + 1) * batch - 1."""
-        config, first = self.config, i * self.config.meta.batch
-        size = config.meta.steps().at(i, config.meta.iterations)
+        return loss
 
-        def tasks(start: int, stop: int):
-            drawn = self.episodes.tasks(torch.arange(first + start, first + stop))
-            inner = config.inner
-            batches = self.episodes.batches(drawn, inner.batch, inner.steps, inner.batch_mode)
-            return self._objective(drawn.ids), batches
-
-        inner_steps, max_slots = config.inner.steps, config.meta.max_slots
-        return meta_iteration_(self.arena, tasks, self.optimiser, inner_steps, (size, 0.0), max_slots=max_slots)
-
-    def _objective(self, ids: Tensor) -> Callable:
-        training = getattr(self.network, "training_logits", None)
-        if self.config.drop_path and training is not None:
-            keep, seed = 1.0 - self.config.drop_path, self.config.seed
-            return lambda phi, x, y, t: cross_entropy(training(phi, x, keep, seed, ids, t), y)
-        return lambda phi, x, y, t: cross_entropy(self.network.logits(phi, x), y)
-
-    def capture(self) -> tuple[dict[str, Tensor], dict]:
-        """All that the next step depends on."""
-        arena = self.arena
-        return {"theta": arena.theta, "second": arena.second, "steps": arena.steps}, {}
-
-    def restore(self, tensors: dict[str, Tensor], state: dict) -> None:
-        """Go on from what `capture` gave."""
-        for name, value in tensors.items():
-            getattr(self.arena, name).copy_(value)
+    return Trainer(
+        arena=Arena.single(network.layout, network.initial(config.seed), config.meta.batch),
+        episodes=source.training(config.inner, config.seed),
+        optimiser=config.inner.adam(),
+        inner=config.inner,
+        meta=config.meta,
+        objective=objective,
+    )
 
 
 def evaluate(
     network: Network,
-    theta: Tensor,
-    moments: tuple[Tensor, Tensor] | None,
+    learned: Learned,
     source: Source,
     config: ReptileConfig,
     *,
     modes: tuple[str, ...] = MODES,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] = lambda tasks: None,
 ) -> dict[str, Tensor]:
-    """Adapt theta `[row]` to every evaluation task, all tasks of a chunk at once; accuracy per task by BN mode, `[T]`.
+    """Adapt to every evaluation task, all tasks of a chunk at once; accuracy per task by BN mode, `[T]`.
 
-    With Adam's state carried, each task starts from `moments` (mean second moment `[row]`, step count `[2]`).
+    With Adam's state carried each task starts from the training slots' mean second moment and their step count.
     """
     test, inner = config.test, config.inner
-    episodes = source.testing(network.ways, test)
-    optimiser = inner.adam()
+    episodes, optimiser = source.testing(network.ways, test), inner.adam()
     found: dict[str, list[Tensor]] = {mode: [] for mode in modes}
+
+    def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
+        return cross_entropy(network.logits(phi, images), labels)
+
     for start, stop in chunks(test.tasks, test.max_slots):
         tasks = TestTasks.draw(episodes, start, stop, test.batch, test.steps, test.batch_mode or inner.batch_mode)
-        arena = Arena.single(network.layout, theta, stop - start)
-        if moments is not None and inner.adam_state == "carry":
-            arena.second.copy_(moments[0])
-            arena.steps.copy_(moments[1])
-        adapt_(arena, lambda phi, x, y, t: cross_entropy(network.logits(phi, x), y), tasks.batches, optimiser, test.steps)
+        arena = learned.arena(network.layout, stop - start, inner.adam_state)
+        adapt_(arena, loss, tasks.batches, optimiser, test.steps)
         right = accuracies(network, arena.phi, tasks.support, tasks.queries, tasks.labels, modes)
         for mode, values in right.items():
             found[mode].append(values)
-        if progress is not None:
-            progress(stop - start)
+        progress(stop - start)
     return {mode: torch.cat(values) for mode, values in found.items()}

@@ -78,23 +78,25 @@ class ConvNetwork:
         return total
 
 
+_STRIDED = dict(stride=2, padding="same", bias=True, relu=True, eps=1e-3)
+_POOLED = dict(padding="same", bias=True, relu=True, pool=True, eps=1e-3)
+FOUR_LAYER = {
+    "reptile-omniglot": (64, _STRIDED, True),
+    "reptile-miniimagenet": (32, _POOLED | dict(pool_ceil=True), True),
+    "maml-omniglot": (64, _STRIDED, False),
+    "maml-miniimagenet": (32, _POOLED, True),
+}
+
+
 def four_layer(name: str, ways: int, image_shape: tuple[int, int, int], filters: int | None = None) -> ConvNetwork:
     """The four-layer nets: `reptile-omniglot`, `reptile-miniimagenet` (Nichol et al. 2018, as released: TensorFlow's
     SAME padding, convolution bias, BN eps 1e-3), `maml-omniglot`, `maml-miniimagenet` (Finn et al. 2017, appendix A).
 
     Raises `ValueError` for another name.
     """
-    strided = dict(stride=2, padding="same", bias=True, relu=True)
-    pooled = dict(padding="same", bias=True, relu=True, pool=True)
-    variants = {
-        "reptile-omniglot": (64, strided | dict(eps=1e-3), True),
-        "reptile-miniimagenet": (32, pooled | dict(eps=1e-3, pool_ceil=True), True),
-        "maml-omniglot": (64, strided | dict(eps=1e-3), False),
-        "maml-miniimagenet": (32, pooled | dict(eps=1e-3), True),
-    }
-    if name not in variants:
-        raise ValueError(f"unknown four-layer network {name!r}; choose from {', '.join(variants)}")
-    width, settings, flatten = variants[name]
+    if name not in FOUR_LAYER:
+        raise ValueError(f"unknown four-layer network {name!r}; choose from {', '.join(FOUR_LAYER)}")
+    width, settings, flatten = FOUR_LAYER[name]
     width = filters or width
     channels = (image_shape[0], width, width, width, width)
     blocks = tuple(ConvBlock(a, b, **settings) for a, b in zip(channels[:-1], channels[1:], strict=True))

@@ -17,7 +17,7 @@ def network_macs(network: CellNetwork, live=None) -> int:
     _, height, width = network.image_shape
     channels = network.channels
     total = height * width * 9 * network.stem.c_in * network.stem.c_out
-    size, before = (height, width), (height, width)
+    size = (height, width)
     for c in range(network.cells):
         cell, reduction = network.cell(c), c in network.reductions
         for p in (0, 1):
@@ -28,20 +28,20 @@ def network_macs(network: CellNetwork, live=None) -> int:
                 if live is None or live(network.kind(c), i, k):
                     stride = cell.stride(instance, reduction)
                     total += PRIMITIVES[instance.primitive].macs(channels, *out, stride)
-        before, size = size, out
+        size = out
     return total + network.features * network.ways
 
 
-def remaining(one_shot: OneShotNetwork, weights, slot: int, threshold: float) -> dict[str, list[list[bool]]]:
+def remaining(one_shot: OneShotNetwork, shares, slot: int, threshold: float) -> dict[str, list[list[bool]]]:
     """Which instances of each node survive pruning: kind -> node -> flag per instance.
 
     A pair survives with weight >= threshold, an input with one of its pairs, an op with its input and weight
-    >= threshold. `weights(kind)` gives per node op weights `[S, inputs, primitives]` and pair weights or None.
+    >= threshold. `shares` is what `OneShotNetwork.shares` gives.
     """
     found = {}
     for kind in KINDS:
         nodes = []
-        for n, (ops, pair_weights) in zip(one_shot.inputs, weights(kind), strict=True):
+        for n, (ops, pair_weights) in zip(one_shot.inputs, shares[kind], strict=True):
             if pair_weights is None:
                 alive = [True] * n
             else:

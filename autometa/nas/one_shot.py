@@ -89,6 +89,13 @@ class OneShotNetwork:
             found[kind] = list(zip(ops, per_node, strict=True))
         return found
 
+    def shares(self, phi: Tensor, t: float) -> dict[str, list[tuple[Tensor, Tensor | None]]]:
+        """The softmax at temperature t of what `architecture` gives: op and pair weights, nothing pruned."""
+        return {
+            kind: [(sharpened(op, t), None if pair is None else sharpened(pair, t)) for op, pair in nodes]
+            for kind, nodes in self.architecture(phi).items()
+        }
+
     def weights(self, phi: Tensor, t: float, threshold: float | None = None) -> CellWeights:
         """Op and input weights of every node at temperature t; those not above `threshold` are exactly 0."""
         found = {}

@@ -1,0 +1,245 @@
+"""MetaNAS (Elsken et al. 2020): DARTS inside Reptile, with soft pruning to task-dependent cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from autometa.algorithms.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, check_common, require
+from autometa.algorithms.sources import Source, TestTasks, chunks
+from autometa.algorithms.training import Learned, Trainer
+from autometa.meta.bn_modes import MODES, accuracies
+from autometa.meta.inner_loop import adapt_
+from autometa.nas.cells import METANAS_PRIMITIVES
+from autometa.nas.counting import genotype_of, network_macs, remaining, remaining_weights
+from autometa.nas.genotype import Genotype
+from autometa.nas.one_shot import AtTemperature, OneShotNetwork
+from autometa.nas.soft_pruning import temperature
+from autometa.ops.cross_entropy import cross_entropy
+from autometa.ops.finite_slots import finite_slots
+from autometa.ops.primitives import PRIMITIVES
+from autometa.slots.arena import Arena
+
+
+@dataclass(frozen=True)
+class MetaNASConfig:
+    """One MetaNAS run; the defaults are the paper's for Omniglot (appendix; learning rates from the released code).
+
+    Args:
+        channels: of every op.
+        cells: number of cells.
+        reductions: positions of reduction cells, from 0.
+        nodes: nodes per cell.
+        primitives: operations on every edge.
+        data: images and split.
+        inner: the inner loop while meta-training.
+        arch_lr: inner learning rate of the architecture.
+        arch_weight_decay: L2 decay of the architecture.
+        meta: the outer loop; its step size is that of the weights.
+        arch_step_size: meta step size of the architecture.
+        warmup: meta-iterations in which the architecture stands still.
+        t_max: temperature at the first inner step, and during warm-up.
+        t_min: temperature at the last inner step while meta-training.
+        t_min_test: the same at meta-testing.
+        drop_path: probability of dropping an op instance, per image, while meta-training.
+        prune_training: op and pair weights not above this are left out of the forward pass while meta-training.
+        prune_testing: weights not above this are removed at the end of meta-testing.
+        test: meta-testing; its steps train weights and architecture together.
+        test_weight_steps: further steps on the weights alone.
+        seed: of initialisation, tasks, batches and drop path.
+    """
+
+    channels: int = 28
+    cells: int = 4
+    reductions: tuple[int, ...] = (1, 3)
+    nodes: int = 3
+    primitives: tuple[str, ...] = METANAS_PRIMITIVES
+    data: DataConfig = field(default_factory=DataConfig)
+    inner: InnerConfig = field(
+        default_factory=lambda: InnerConfig(
+            ways=20, shots=15, batch=20, batch_mode="replacement", steps=5, lr=5e-3, adam_state="reset"
+        )
+    )
+    arch_lr: float = 5e-3
+    arch_weight_decay: float = 1e-3
+    meta: MetaConfig = field(
+        default_factory=lambda: MetaConfig(iterations=30_000, batch=10, step_size=1.0, schedule="constant")
+    )
+    arch_step_size: float = 0.6
+    warmup: int = 15_000
+    t_max: float = 1.0
+    t_min: float = 0.05
+    t_min_test: float = 0.1
+    drop_path: float = 0.2
+    prune_training: float = 0.01
+    prune_testing: float = 0.05
+    test: EvalConfig = field(default_factory=lambda: EvalConfig(tasks=200, shots=1, queries=15, batch=10, steps=50))
+    test_weight_steps: int = 50
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise `InputError` where fields do not fit together."""
+        check_common(self.inner, self.meta, self.test)
+        require(self.channels >= 2, f"channels must be at least 2, not {self.channels}")
+        require(self.cells >= 1 and self.nodes >= 1, "cells and nodes must be at least 1")
+        require(
+            all(0 <= r < self.cells for r in self.reductions),
+            f"reductions {list(self.reductions)} must be positions in a network of {self.cells} cells",
+        )
+        unknown = [name for name in self.primitives if name not in PRIMITIVES]
+        require(not unknown, f"unknown primitives {unknown}; known are {', '.join(PRIMITIVES)}")
+        require(len(self.primitives) >= 1, "primitives must name at least one operation")
+        require(min(self.t_max, self.t_min, self.t_min_test) > 0, "temperatures must be positive")
+        require(0.0 <= self.drop_path < 1.0, f"drop_path must lie in [0, 1), not {self.drop_path}")
+        require(
+            0 <= self.warmup <= self.meta.iterations,
+            f"warmup ({self.warmup}) must not exceed the iterations ({self.meta.iterations})",
+        )
+
+    def build(self, image_shape: tuple[int, int, int]) -> OneShotNetwork:
+        """The search network."""
+        return OneShotNetwork(
+            channels=self.channels,
+            ways=self.inner.ways,
+            image_shape=image_shape,
+            cells=self.cells,
+            reductions=tuple(self.reductions),
+            nodes=self.nodes,
+            primitives=tuple(self.primitives),
+        )
+
+
+def trainer(network: OneShotNetwork, source: Source, config: MetaNASConfig) -> Trainer:
+    """A meta-training run from a fresh initialisation: one forward and backward per inner step updates weights and
+    architecture together (section 3.2); the temperature falls within every task once warm-up is over."""
+    keep, steps = 1.0 - config.drop_path, config.inner.steps
+
+    def objective(ids: Tensor, iteration: int) -> Callable:
+        warm = iteration < config.warmup
+
+        def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
+            heat = config.t_max if warm else temperature(t, steps, config.t_max, config.t_min)
+            drop = network.drop(keep, config.seed, ids, t, images.shape[1], phi.dtype)
+            threshold = None if warm else config.prune_training
+            return cross_entropy(network.logits(phi, images, temperature=heat, threshold=threshold, drop=drop), labels)
+
+        return loss
+
+    return Trainer(
+        arena=Arena.single(network.layout, network.initial(config.seed), config.meta.batch),
+        episodes=source.training(config.inner, config.seed),
+        optimiser=config.inner.adam(config.arch_lr, config.arch_weight_decay),
+        inner=config.inner,
+        meta=config.meta,
+        objective=objective,
+        architecture_step=config.arch_step_size,
+        warmup=config.warmup,
+    )
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A chunk of tasks after meta-testing's inner loop: adapted rows `[S, row]`, and their tasks."""
+
+    phi: Tensor
+    tasks: TestTasks
+
+
+def adapt(network: OneShotNetwork, learned: Learned, tasks: TestTasks, config: MetaNASConfig) -> Adapted:
+    """Train weights and architecture for `test.steps` steps, then weights alone (section 3.3), all slots at once."""
+    test, steps = config.test, config.test.steps
+    arena = learned.arena(network.layout, len(tasks.ids), config.inner.adam_state)
+    optimiser = config.inner.adam(config.arch_lr, config.arch_weight_decay)
+
+    def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
+        heat = temperature(t, steps, config.t_max, config.t_min_test)
+        return cross_entropy(network.logits(phi, images, temperature=heat), labels)
+
+    adapt_(arena, loss, tasks.batches, optimiser, test.steps)
+    frozen = (False, True)
+    adapt_(
+        arena, loss, tasks.batches, optimiser, config.test_weight_steps, first_step=test.steps, frozen=frozen
+    )
+    return Adapted(arena.phi, tasks)
+
+
+@dataclass(frozen=True)
+class MetaTest:
+    """Meta-testing's outcome, per task `[T]`.
+
+    soft, pruned: accuracies by BN mode before and after hard pruning; genotypes: the strongest pair and op of every
+    node; parameters, macs: what is left of the network after pruning; finite: whether the task stayed finite.
+    """
+
+    soft: dict[str, Tensor]
+    pruned: dict[str, Tensor]
+    genotypes: tuple[Genotype, ...]
+    parameters: Tensor
+    macs: Tensor
+    finite: Tensor
+
+    @classmethod
+    def join(cls, parts: Sequence[MetaTest]) -> MetaTest:
+        """The parts one after another."""
+        return cls(
+            soft={m: torch.cat([p.soft[m] for p in parts]) for m in parts[0].soft},
+            pruned={m: torch.cat([p.pruned[m] for p in parts]) for m in parts[0].pruned},
+            genotypes=tuple(g for p in parts for g in p.genotypes),
+            parameters=torch.cat([p.parameters for p in parts]),
+            macs=torch.cat([p.macs for p in parts]),
+            finite=torch.cat([p.finite for p in parts]),
+        )
+
+    @property
+    def pruning_cost(self) -> dict[str, Tensor]:
+        """Accuracy lost by hard pruning, paired by task."""
+        return {mode: self.soft[mode] - self.pruned[mode] for mode in self.soft}
+
+
+def meta_test_chunk(
+    network: OneShotNetwork,
+    learned: Learned,
+    source: Source,
+    config: MetaNASConfig,
+    start: int,
+    stop: int,
+    modes: tuple[str, ...] = MODES,
+) -> MetaTest:
+    """Tasks start .. stop - 1: adapt, classify, prune, classify again."""
+    test = config.test
+    episodes = source.testing(network.ways, test)
+    steps = test.steps + config.test_weight_steps
+    mode = test.batch_mode or config.inner.batch_mode
+    adapted = adapt(network, learned, TestTasks.draw(episodes, start, stop, test.batch, steps, mode), config)
+    phi, tasks = adapted.phi, adapted.tasks
+    soft = AtTemperature(network, config.t_min_test)
+    hard = AtTemperature(network, config.t_min_test, config.prune_testing)
+    sizes = [pruned_size(network, phi, slot, config) for slot in range(len(phi))]
+    return MetaTest(
+        soft=accuracies(soft, phi, tasks.support, tasks.queries, tasks.labels, modes),
+        pruned=accuracies(hard, phi, tasks.support, tasks.queries, tasks.labels, modes),
+        genotypes=tuple(genotype_of(network, phi, slot) for slot in range(len(phi))),
+        parameters=torch.tensor([weights for weights, _ in sizes]),
+        macs=torch.tensor([macs for _, macs in sizes]),
+        finite=finite_slots(phi),
+    )
+
+
+def meta_test(network, learned, source, config, *, modes=MODES, progress=lambda tasks: None) -> MetaTest:
+    """All evaluation tasks, in chunks of `test.max_slots`."""
+    parts = []
+    for start, stop in chunks(config.test.tasks, config.test.max_slots):
+        parts.append(meta_test_chunk(network, learned, source, config, start, stop, modes))
+        progress(stop - start)
+    return MetaTest.join(parts)
+
+
+def pruned_size(network: OneShotNetwork, phi: Tensor, slot: int, config: MetaNASConfig) -> tuple[int, int]:
+    """Weights and MACs of one slot's network after hard pruning."""
+    shares = network.shares(phi[slot : slot + 1].detach(), config.t_min_test)
+    alive = remaining(network, shares, 0, config.prune_testing)
+    macs = network_macs(network.network, lambda kind, i, k: alive[kind][i][k])
+    return remaining_weights(network, alive), macs
