@@ -1,0 +1,24 @@
+"""Run folders, checkpoints, metrics and the session a long loop runs in."""
+
+from autometa.runs.budget import format_duration, parse_duration
+from autometa.runs.checkpoint import Checkpoint, load_latest, load_named
+from autometa.runs.folder import RunFolder
+from autometa.runs.listing import RunRow, list_runs
+from autometa.runs.metrics import MetricsWriter, read_metrics
+from autometa.runs.session import Session
+from autometa.runs.watch import NonFiniteWatch
+
+__all__ = [
+    "Checkpoint",
+    "MetricsWriter",
+    "NonFiniteWatch",
+    "RunFolder",
+    "RunRow",
+    "Session",
+    "format_duration",
+    "list_runs",
+    "load_latest",
+    "load_named",
+    "parse_duration",
+    "read_metrics",
+]

@@ -1,0 +1,86 @@
+"""What a run ran on: versions, machine, threads, commit, command line."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import shlex
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+import torch
+
+# What decides the bits of a run beside its seed and configuration.
+DECISIVE = ("autometa", "torch", "numpy", "cpu", "torch_threads", "gpu", "settings")
+
+
+def describe(command: Sequence[str], seed: int | None = None) -> dict[str, Any]:
+    """The present environment, ready for environment.json."""
+    return {
+        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": shlex.join(command),
+        "seed": seed,
+        "folder": os.getcwd(),
+        "git_commit": git_commit(),
+        "autometa": package_version(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "platform": platform.platform(),
+        "host": platform.node(),
+        "cpu": cpu_model(),
+        "cpu_count": os.cpu_count(),
+        "cpu_usable": usable_cpus(),
+        "torch_threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "settings": {key: value for key, value in sorted(os.environ.items()) if key.startswith("AUTOMETA_")},
+    }
+
+
+def differences(recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What decides the bits of a run and is no longer as it was recorded, as "torch 2.6.0 -> 2.7.1"."""
+    return [
+        f"{key} {recorded[key]} -> {now[key]}"
+        for key in DECISIVE
+        if key in recorded and recorded[key] != now[key]
+    ]
+
+
+def package_version() -> str:
+    """The version of this package, "unknown" in a tree without one."""
+    try:
+        from autometa._version import __version__
+    except ImportError:
+        return "unknown"
+    return __version__
+
+
+def cpu_model() -> str:
+    """The processor's name."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def usable_cpus() -> int | None:
+    """Processors this process may use; fewer than the machine has in a container or a batch job."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def git_commit() -> str | None:
+    """The commit checked out in the present folder, None outside a checkout."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() if found.returncode == 0 else None

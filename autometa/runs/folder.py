@@ -1,0 +1,339 @@
+"""The run folder: one run is one folder, written by one process at a time.
+
+config.json is written last at creation, so a folder without it is no run and may be used afresh.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import os
+import re
+import shlex
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from autometa.errors import InputError
+from autometa.runs import environment
+from autometa.runs.files import (
+    TEMPORARY,
+    disk_errors,
+    plain,
+    read_json,
+    remove_tree,
+    say,
+    shown,
+    sweep,
+    sync_folder,
+    temporary_beside,
+    write_json,
+)
+
+CONFIG, ENVIRONMENT, METRICS, RESULT = "config.json", "environment.json", "metrics.jsonl", "result.json"
+CHECKPOINTS, GENOTYPES, LOCK = "checkpoints", "genotypes", ".autometa.lock"
+LATEST = "latest"
+_OWN = re.compile(r"(config|environment|result)\.json|metrics(-.+)?\.jsonl|checkpoints|genotypes")
+
+
+class RunFolder:
+    """One run on the disk. Made by `create` or `open`; a context manager that gives up the lock."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._lock: int | None = None
+        self._release: weakref.finalize | None = None
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike | None,
+        name: str,
+        config: Any,
+        command: Sequence[str],
+        *,
+        overwrite: bool = False,
+        seed: int | None = None,
+        notice: Callable[[str], None] = say,
+    ) -> RunFolder:
+        """Begin a run in `path`, or in runs/<yyyymmdd-hhmmss>-<name>; the lock is held from here on.
+
+        config: a mapping or dataclass, the resolved configuration.  command: the command line as typed.
+        overwrite: replace a run that stands there; files that no run writes stay.
+        Raises `InputError` where the folder is in use or holds anything else, before anything is written.
+        """
+        resolved = plain(config, strict=True)
+        folder = cls(_new_default(name) if path is None else _prepared(Path(path), overwrite))
+        folder.acquire()
+        try:
+            _refuse_in_use(folder.path, overwrite)
+            folder._clear()
+            about = {"name": name, **environment.describe(command, seed)}
+            with disk_errors(f"create {shown(folder.path)}"):
+                folder.checkpoints.mkdir()
+                folder.genotypes.mkdir()
+                sync_folder(folder.path.parent)
+            write_json(folder.path / ENVIRONMENT, about)
+            write_json(folder.path / CONFIG, resolved)
+            folder.point_latest(notice)
+        except BaseException:
+            folder.close()
+            raise
+        return folder
+
+    @classmethod
+    def open(cls, path: str | os.PathLike = LATEST, *, root: str | os.PathLike = "runs") -> RunFolder:
+        """An existing run, for reading; `latest` is the last run of `root` or of the present folder.
+
+        Raises `InputError` where there is none.
+        """
+        found = _latest(Path(root)) if os.fspath(path) == LATEST else Path(path)
+        if not found.is_dir():
+            raise InputError(f"there is no run folder {shown(found)}; `autometa runs list` shows the runs")
+        if not (found / CONFIG).is_file():
+            raise InputError(f"{shown(found)} is not a run folder: it holds no {CONFIG}")
+        return cls(found.resolve())
+
+    @classmethod
+    def resume(
+        cls,
+        path: str | os.PathLike,
+        command: Sequence[str],
+        *,
+        root: str | os.PathLike = "runs",
+        notice: Callable[[str], None] = say,
+    ) -> RunFolder:
+        """`open` to go on with: takes the lock, records the resumption, says what differs since the start."""
+        folder = cls.open(path, root=root)
+        folder.acquire()
+        try:
+            recorded, now = folder.environment, environment.describe(command)
+            changed = environment.differences(recorded, now)
+            entry = {"started": now["started"], "command": shlex.join(command), "changed": changed}
+            recorded.setdefault("resumed", []).append(entry)
+            write_json(folder.path / ENVIRONMENT, recorded)
+            folder.point_latest(notice)
+        except BaseException:
+            folder.close()
+            raise
+        if changed:
+            notice(f"resumed in another environment, last bits may differ: {', '.join(changed)}")
+        return folder
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / CHECKPOINTS
+
+    @property
+    def genotypes(self) -> Path:
+        """Folder of the genotypes."""
+        return self.path / GENOTYPES
+
+    @property
+    def metrics(self) -> Path:
+        """The metrics file."""
+        return self.path / METRICS
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration."""
+        return read_json(self.path / CONFIG)
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What the run was started on."""
+        return read_json(self.path / ENVIRONMENT)
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What `write_result` wrote; None while the run is not finished."""
+        path = self.path / RESULT
+        return read_json(path) if path.exists() else None
+
+    def write_result(self, result: Any) -> Path:
+        """Finish the run. A number under "accuracy" (percent) is what `list_runs` shows."""
+        return self._write(self.path / RESULT, result)
+
+    def write_genotype(self, name: str, genotype: Any) -> Path:
+        """Write genotypes/<name>.json."""
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+            raise InputError(f"genotype name {name!r} may hold letters, digits, dot, dash, underscore only")
+        return self._write(self.genotypes / f"{name}.json", genotype)
+
+    def _write(self, path: Path, value: Any) -> Path:
+        self.acquire()
+        with disk_errors(f"write {path}"):
+            path.parent.mkdir(exist_ok=True)
+        write_json(path, value)
+        return path
+
+    @property
+    def locked(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._lock is not None
+
+    def acquire(self) -> None:
+        """Become the one process that writes this run, and clear away what killed ones left half done.
+
+        The lock is the system's: it goes with the process, however that ends.  Raises `InputError` where
+        another process, or another `RunFolder` in this one, holds it.
+        """
+        if self.locked:
+            return
+        with disk_errors(f"write in {shown(self.path)}"):
+            lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if not _flock(lock, fcntl.LOCK_EX, patience=0.3):
+                owner = os.pread(lock, 200, 0).decode(errors="replace").strip() or "another process"
+                raise InputError(f"{shown(self.path)} is being written by {owner}; wait for it or stop it")
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+        except BaseException:
+            os.close(lock)
+            raise
+        self._lock = lock
+        self._release = weakref.finalize(self, os.close, lock)
+        _HOLDERS.add(self)
+        for place in (self.path, self.checkpoints, self.genotypes):
+            sweep(place)
+
+    def close(self) -> None:
+        """Give up the lock."""
+        if self._release is not None:
+            self._release()
+            self._lock = self._release = None
+            _HOLDERS.discard(self)
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def point_latest(self, notice: Callable[[str], None] = say) -> None:
+        """Let `latest` beside this folder point here; where that cannot be, say so and go on."""
+        link = self.path.parent / LATEST
+        if link == self.path:
+            return
+        temporary = temporary_beside(link)
+        try:
+            if link.exists() and not link.is_symlink():
+                raise FileExistsError(0, "something else has that name")
+            os.symlink(self.path.name, temporary)
+            os.replace(temporary, link)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            notice(f"{shown(link)} does not point to this run: {error.strerror or error}")
+
+    def _clear(self) -> None:
+        """Remove what a run, or the beginning of one, wrote here; all else stays."""
+        present = [entry for entry in self.path.iterdir() if _OWN.fullmatch(entry.name)]
+        # config.json first: from then on the folder is no run, however far this gets.
+        for entry in sorted(present, key=lambda entry: entry.name != CONFIG):
+            with disk_errors(f"remove {shown(entry)}"):
+                remove_tree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+
+_HOLDERS: weakref.WeakSet[RunFolder] = weakref.WeakSet()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether some process writes this run now."""
+    try:
+        lock = os.open(path / LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return not _flock(lock, fcntl.LOCK_SH, patience=0.0)
+    finally:
+        os.close(lock)
+
+
+def _flock(lock: int, kind: int, patience: float) -> bool:
+    """Try for `patience` seconds: `is_locked` of another process holds the lock for a moment."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(lock, kind | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)
+        except OSError as error:
+            if kind == fcntl.LOCK_EX:
+                say(f"no locks on this disk ({error.strerror}): let one process only write this run")
+            return True
+
+
+def _release_in_child() -> None:
+    """A forked worker that outlives its parent must not keep the parent's lock."""
+    for folder in list(_HOLDERS):
+        folder.close()
+
+
+os.register_at_fork(after_in_child=_release_in_child)
+
+
+def _new_default(name: str) -> Path:
+    """A new folder runs/<yyyymmdd-hhmmss>-<name>, with -2, -3 ... where two runs begin in one second."""
+    safe = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "run"
+    stem = Path("runs").absolute() / f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{safe}"
+    path, number = stem, 1
+    with disk_errors(f"create {shown(stem)}"):
+        stem.parent.mkdir(exist_ok=True)
+        while True:
+            try:
+                path.mkdir()
+                return path.resolve()
+            except FileExistsError:
+                number += 1
+                path = stem.with_name(f"{stem.name}-{number}")
+
+
+def _prepared(path: Path, overwrite: bool) -> Path:
+    """The folder a user chose, made where it is missing, refused before a lock file is put into it."""
+    if path.is_symlink() and path.name == LATEST:
+        raise InputError(f"{path} is the link to the last run; choose another folder with --out")
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file; choose another folder with --out")
+    path = path.resolve()
+    with disk_errors(f"create {shown(path)}"):
+        path.mkdir(parents=True, exist_ok=True)
+        _refuse_in_use(path, overwrite)
+    return path
+
+
+def _refuse_in_use(path: Path, overwrite: bool) -> None:
+    """Refuse a folder with anything in it, save a run to be overwritten or one that never came to be."""
+    names = {entry.name for entry in path.iterdir()}
+    foreign = [name for name in names - {LOCK} if not (_OWN.fullmatch(name) or TEMPORARY.fullmatch(name))]
+    if CONFIG in names and LOCK in names:
+        if not overwrite:
+            raise InputError(
+                f"{shown(path)} already holds a run; go on with it by --resume {shlex.quote(shown(path))}, "
+                "or choose another folder with --out"
+            )
+    elif names and (foreign or LOCK not in names):
+        raise InputError(
+            f"{shown(path)} is not empty (it holds {sorted(names)[0]}) and no run to --resume; "
+            "choose another folder with --out"
+        )
+
+
+def _latest(root: Path) -> Path:
+    """Where the younger of <root>/latest and ./latest points."""
+    links = [link for link in (root / LATEST, Path(LATEST)) if link.is_symlink()]
+    if not links:
+        if Path(LATEST).is_dir():
+            return Path(LATEST)
+        raise InputError(f"there is no last run here ({root / LATEST} is missing); name a run folder")
+    link = max(links, key=lambda link: link.lstat().st_mtime_ns)
+    if not link.exists():
+        raise InputError(f"{link} points to {os.readlink(link)}, which is gone; name a run folder")
+    return link

@@ -1,0 +1,80 @@
+"""The runs of a folder, for `autometa runs list`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from autometa.errors import InputError
+from autometa.runs.checkpoint import entries, peek
+from autometa.runs.files import read_json
+from autometa.runs.folder import CHECKPOINTS, CONFIG, ENVIRONMENT, RESULT, is_locked
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One run. `progress` is (steps done, steps in all) as of the last checkpoint."""
+
+    name: str
+    path: Path
+    status: str  # finished, interrupted, running or unreadable
+    kind: str
+    started: str
+    progress: tuple[int, int] | None
+    accuracy: float | None
+
+
+def list_runs(root: str | os.PathLike = "runs") -> list[RunRow]:
+    """A row for every run directly below `root`, in order of start; never raises for a damaged one."""
+    root = Path(root)
+    if not root.is_dir():
+        return []
+    found = [path for path in root.iterdir() if not path.is_symlink() and (path / CONFIG).is_file()]
+    return sorted((describe_run(path) for path in found), key=lambda row: (row.started, row.name))
+
+
+def describe_run(path: Path) -> RunRow:
+    """The row of one run."""
+    about, result, readable = {}, None, True
+    try:
+        about = read_json(path / ENVIRONMENT)
+        if (path / RESULT).exists():
+            result = read_json(path / RESULT)
+    except InputError:
+        readable = False
+    about = about if isinstance(about, dict) else {}
+    accuracy = result.get("accuracy") if isinstance(result, dict) else None
+    if is_locked(path):
+        status = "running"
+    elif not readable:
+        status = "unreadable"
+    else:
+        status = "finished" if result is not None else "interrupted"
+    return RunRow(
+        name=path.name,
+        path=path,
+        status=status,
+        kind=str(about.get("name", "?")),
+        started=str(about.get("started", "")),
+        progress=_progress(path / CHECKPOINTS),
+        accuracy=float(accuracy) if isinstance(accuracy, (int, float)) else None,
+    )
+
+
+def _progress(checkpoints: Path) -> tuple[int, int] | None:
+    """Of the phase saved last."""
+    newest = None
+    if checkpoints.is_dir():
+        for place in (checkpoints, *(entry for entry in checkpoints.iterdir() if entry.is_dir())):
+            for entry in entries(place)[:1]:
+                with contextlib.suppress(OSError):  # pruned by the running process
+                    changed = entry.path.stat().st_mtime_ns
+                    if newest is None or changed > newest[0]:
+                        newest = (changed, entry)
+    if newest is None:
+        return None
+    state = peek(newest[1].path).get("state")
+    total = state.get("session", {}).get("total") if isinstance(state, dict) else None
+    return (newest[1].step, total) if isinstance(total, int) else None
