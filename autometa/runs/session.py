@@ -247,7 +247,7 @@ class Session:
         from tqdm import tqdm
 
         silent = self.quiet or sys.stderr is None or not sys.stderr.isatty()
-        try:  # a terminal in a container may claim 0 columns, in which tqdm draws nothing
+        try:  # a terminal in a container may claim 0 x 0, where tqdm draws nothing
             wide = os.get_terminal_size(2).columns > 0
         except OSError:
             wide = False
@@ -258,6 +258,7 @@ class Session:
             unit="step",
             dynamic_ncols=wide,
             ncols=None if wide else 80,
+            nrows=None if wide else 24,
             disable=silent,
         )
 
