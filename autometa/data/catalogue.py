@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from autometa.data.errors import DataError
+from autometa.data.folders import folder_split, open_folder, recipe
 from autometa.data.omniglot import SPLITS, omniglot_split, open_omniglot
 from autometa.data.splits import Split
-from autometa.data.store import ImageStore
+from autometa.data.store import META, ImageStore
 from autometa.data.strokes import StrokesConfig, open_strokes, strokes_split
 
 DATASETS = ("strokes", *(f"omniglot:{split}" for split in SPLITS))
@@ -25,11 +26,12 @@ def open_dataset(
 
     Args:
         name: `omniglot` (= `omniglot:background`), `omniglot:vinyals`, `omniglot:reptile`; `strokes`, or
-            `strokes:AxCxD` for A alphabets of C characters with D drawings each.
+            `strokes:AxCxD` for A alphabets of C characters with D drawings each; or the path of a folder of
+            class folders, or of a store.
         size: height and width of the images.
         root: folder of the original files, before AUTOMETA_DATA.
         seed: of the drawn alphabets, and of a split that is shuffled.
-        variant: of Omniglot's conversion, `ink` or `reptile`.
+        variant: of the conversion; Omniglot: `ink` or `reptile`; a folder: `ink`, `grey` or `colour`.
 
     Raises:
         DataError: an unknown name, or data that are missing or damaged.
@@ -43,7 +45,21 @@ def open_dataset(
     if kind == "strokes":
         store = open_strokes(_strokes_config(detail, size, seed))
         return store, strokes_split(store)
-    raise DataError(f"unknown data set {str(name)!r}; choose from {', '.join(DATASETS)}")
+    path = Path(name).expanduser()
+    if path.is_dir():
+        store = _open_path(path, size, variant)
+        return store, folder_split(store)
+    known = ", ".join(DATASETS)
+    raise DataError(f"{str(name)!r} is no data set and no folder; choose from {known} or give a folder")
+
+
+def _open_path(path: Path, size: int, variant: str) -> ImageStore:
+    if not (path / META).is_file():
+        return open_folder(path, recipe(size, variant))
+    store = ImageStore.open(path)
+    if store.size != size:
+        raise DataError(f"{path} holds images of size {store.size}, not {size}; ask for size {store.size}")
+    return store
 
 
 def _strokes_config(counts: str, size: int, seed: int) -> StrokesConfig:
@@ -51,5 +67,5 @@ def _strokes_config(counts: str, size: int, seed: int) -> StrokesConfig:
         return StrokesConfig(size=size, seed=seed)
     numbers = counts.split("x")
     if len(numbers) != 3 or not all(number.isdecimal() for number in numbers):
-        raise DataError(f"strokes:{counts} is not of the form strokes:40x20x20: alphabets, characters, drawings")
+        raise DataError(f"strokes:{counts} is not of the form strokes:40x20x20 (40 alphabets of 20 x 20)")
     return StrokesConfig(*map(int, numbers), size=size, seed=seed)

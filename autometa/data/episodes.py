@@ -185,6 +185,8 @@ def _check(store: ImageStore, classes: np.ndarray, spec: TaskSpec, seed: int) ->
     if len(classes) and not (0 <= classes.min() and classes.max() < len(store.class_names)):
         last = len(store.class_names) - 1
         raise DataError(f"class ids lie in 0 .. {last}; take them from a split of this store")
+    if len(np.unique(classes)) != len(classes):
+        raise DataError("a class stands twice in the list of classes; name each once")
     virtual = len(classes) * spec.rotations
     if virtual < spec.ways:
         turned = " (rotations counted)" if spec.rotations > 1 else ""

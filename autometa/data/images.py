@@ -75,8 +75,8 @@ def convert(image: Image.Image, recipe: Recipe) -> np.ndarray:
 
 
 def _flatten(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # convert("L") would clip at 255
-        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    if image.mode.startswith("I"):  # 16 bits a pixel: convert("L") would clip at 255
+        return Image.fromarray((np.asarray(image).clip(0, 65535).astype(np.uint32) >> 8).astype(np.uint8))
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -121,7 +122,7 @@ def _read(source: Path, chars: Sequence[Character], how: Recipe) -> Iterator[np.
             try:
                 with archive.open(file) as stream:
                     yield read_image(stream, how, f"{source}:{file}")
-            except zipfile.BadZipFile as error:
+            except (zipfile.BadZipFile, zlib.error) as error:
                 raise DataError(f"{source} is damaged at {file} ({error}); fetch it again") from error
 
 

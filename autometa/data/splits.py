@@ -38,13 +38,17 @@ class Split:
 def held_out(
     class_names: Sequence[str], ids: np.ndarray, fraction: float = 0.15, at_least: int = 20
 ) -> np.ndarray:
-    """The `fraction` (at least `at_least`) of `ids` whose names have the smallest sha256, int64 sorted.
+    """The validation classes among `ids`: a fraction by hash, `at_least` as many as a task has ways.
 
-    The choice of a class depends on the names alone, not on their order. Never more than half of `ids`.
+    Never more than half of `ids`. int64, sorted.
     """
-    count = min(max(round(fraction * len(ids)), at_least), len(ids) // 2)
-    by_hash = sorted(ids, key=lambda index: hashlib.sha256(class_names[index].encode()).digest())
-    return np.sort(np.array(by_hash[:count], dtype=np.int64))
+    return by_hash(class_names, ids, min(max(round(fraction * len(ids)), at_least), len(ids) // 2))
+
+
+def by_hash(class_names: Sequence[str], ids: np.ndarray, count: int) -> np.ndarray:
+    """The `count` of `ids` whose class names have the smallest sha256, int64 sorted."""
+    ordered = sorted(ids, key=lambda index: hashlib.sha256(class_names[index].encode()).digest())
+    return np.sort(np.array(ordered[:count], dtype=np.int64))
 
 
 def shuffled(count: int, seed: int) -> np.ndarray:

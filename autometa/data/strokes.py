@@ -21,7 +21,7 @@ from autometa.data.store import ClassEntry, ImageStore, cached_store, write_stor
 from autometa.ops.philox import bounded, philox_uint32
 
 KINDS = ("line", "arc", "wave", "hook", "loop", "dash")
-DRAWING = 1  # goes up when the same seed is drawn otherwise
+DRAWING = 2  # goes up when the same seed is drawn otherwise
 MAX_STROKES = 4
 MARGIN = 0.1
 POINTS = 7  # control points of a stroke: two cubic Bezier curves that share one
@@ -70,14 +70,17 @@ class StrokesConfig:
 
 @dataclass(frozen=True)
 class Hand:
-    """How unsteady the hand is; lengths are in units of the image's height."""
+    """How unsteady the hand is; lengths in units of the image's height, `turn` in radians.
 
-    point_noise: float = 0.03
-    stroke_noise: float = 0.03
-    turn: float = 0.20
-    shear: float = 0.20
-    stretch: float = 0.18
-    shift: float = 0.06
+    Chosen so that the nearest neighbour in pixels is right in about 60% of 5-way 1-shot tasks at 28x28.
+    """
+
+    point_noise: float = 0.035
+    stroke_noise: float = 0.038
+    turn: float = 0.28
+    shear: float = 0.28
+    stretch: float = 0.22
+    shift: float = 0.045
     pen: tuple[float, float] = (0.02, 0.032)
 
 

@@ -1,0 +1,66 @@
+"""A user's own folder of images as a data set."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from autometa.data import DataError, open_dataset
+from tests.data.conftest import build_store
+
+
+def fill(folder, classes, images=2, size=8):
+    for value, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for number in range(images):
+            Image.fromarray(np.full((size, size), 10 * value + number, np.uint8)).save(
+                folder / name / f"{number}.png"
+            )
+
+
+def test_classes_are_parted_by_the_hash_of_their_names(tmp_path):
+    fill(tmp_path / "mine", [f"thing{k}" for k in range(20)])
+    store, split = open_dataset(tmp_path / "mine", size=4, variant="grey")
+    assert store.images.shape == (40, 1, 4, 4)
+    assert store.images[2:4, 0, 0, 0].tolist() == [10, 11]
+    assert (len(split.train), len(split.val), len(split.test)) == (13, 3, 4)
+    assert np.array_equal(np.sort(np.concatenate([split.train, split.val, split.test])), np.arange(20))
+    assert (split.train_rotations, split.test_rotations) == (1, 1)
+
+
+def test_given_parts_are_kept(tmp_path):
+    fill(tmp_path / "train", [f"a{k}" for k in range(10)])
+    fill(tmp_path / "test", ["b0", "b1"])
+    store, split = open_dataset(tmp_path, size=4)
+    assert [store.class_names[index] for index in split.test] == ["test/b0", "test/b1"]
+    assert (len(split.train), len(split.val)) == (8, 2)
+
+
+def test_conversion_follows_the_files(tmp_path):
+    fill(tmp_path, ["a", "b", "c", "d", "e"])
+    first, _ = open_dataset(tmp_path, size=4)
+    again, _ = open_dataset(tmp_path, size=4)
+    assert again.path == first.path
+    colour, _ = open_dataset(tmp_path, size=4, variant="colour")
+    assert colour.channels == 3
+    Image.fromarray(np.full((9, 9), 77, np.uint8)).save(tmp_path / "a" / "9.png")
+    more, _ = open_dataset(tmp_path, size=4)
+    assert len(more.images) == 11 and more.path != first.path
+
+
+def test_a_store_opens_by_its_path(tmp_path):
+    built, images = build_store(tmp_path, [3] * 10, size=6)
+    store, split = open_dataset(built.path, size=6)
+    assert np.array_equal(store.images, images) and len(split.test) == 2
+    with pytest.raises(DataError, match="size 6"):
+        open_dataset(built.path, size=7)
+
+
+def test_messages(tmp_path):
+    fill(tmp_path / "mine", ["a", "b"])
+    with pytest.raises(DataError, match="odd.*choose from"):
+        open_dataset(tmp_path / "mine", variant="odd")
+    with pytest.raises(DataError, match="nothing-like-this.*strokes"):
+        open_dataset("nothing-like-this")
+    (tmp_path / "mine" / "a" / "0.png").write_text("no image")
+    with pytest.raises(DataError, match="0.png cannot be read"):
+        open_dataset(tmp_path / "mine")

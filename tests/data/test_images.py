@@ -1,0 +1,137 @@
+"""Every image goes through one recipe, whatever its file looks like."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from autometa.data import DataError, Recipe, load_class_folder, load_images
+from autometa.data.images import read_image
+
+PLAIN = Recipe(size=4, polarity="as-is")
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """Saves an array as an image file and returns its path."""
+
+    def save(pixels, name="photo.png", mode=None, **options):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.asarray(pixels)).convert(mode or None).save(path, **options)
+        return path
+
+    return save
+
+
+def ramp(height, width):
+    return np.arange(height * width, dtype=np.uint8).reshape(height, width)
+
+
+def test_box_filter_averages(photo):
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 12), dtype=np.uint8)
+    expected = pixels.reshape(4, 3, 4, 3).mean(axis=(1, 3))
+    assert np.abs(read_image(photo(pixels), PLAIN)[0] - expected).max() <= 1  # Pillow rounds twice
+
+
+def test_inverted_is_255_minus(photo):
+    path = photo(ramp(4, 4))
+    inverted = read_image(path, Recipe(size=4))
+    assert inverted.dtype == np.uint8
+    assert np.array_equal(inverted.astype(int) + read_image(path, PLAIN), np.full((1, 4, 4), 255))
+
+
+def test_dark_ink_on_light_paper_becomes_bright(photo):
+    pixels = np.full((8, 8), 250, np.uint8)
+    pixels[:, 2:4] = 10
+    found = read_image(photo(pixels), Recipe(size=4))[0]
+    assert found[:, 1].min() == 245 and found[:, [0, 2, 3]].max() == 5
+
+
+def test_one_bit_images_are_averaged_too(photo):
+    pixels = np.zeros((8, 8), np.uint8)
+    pixels[::2] = 255
+    found = read_image(photo(pixels, mode="1"), PLAIN)
+    assert np.all(np.abs(found.astype(int) - 127) <= 1)
+
+
+def test_oblong_images_are_cropped_in_the_middle(photo):
+    wide, tall = ramp(4, 8), ramp(8, 4)
+    assert np.array_equal(read_image(photo(wide), PLAIN)[0], wide[:, 2:6])
+    assert np.array_equal(read_image(photo(tall), PLAIN)[0], tall[2:6])
+
+
+def test_exif_orientation(photo):
+    pixels = ramp(4, 4)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored a quarter turn counter-clockwise
+    assert np.array_equal(read_image(photo(pixels, exif=exif), PLAIN)[0], np.rot90(pixels, -1))
+
+
+def test_transparent_parts_are_paper(photo):
+    pixels = np.zeros((4, 4, 4), np.uint8)
+    pixels[1, 2, 3] = 255
+    found = read_image(photo(pixels), Recipe(size=4))[0]
+    assert found[1, 2] == 255 and found.sum() == 255
+
+
+def test_sixteen_bits_are_scaled(photo):
+    pixels = (np.arange(16, dtype=np.uint16) * 4000).reshape(4, 4)
+    assert np.array_equal(read_image(photo(pixels), PLAIN)[0], pixels >> 8)
+
+
+def test_colour(photo):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    found = read_image(photo(pixels), Recipe(3, 4, "box", "as-is"))
+    assert np.array_equal(found, pixels.transpose(2, 0, 1))
+    assert read_image(photo(ramp(4, 4), "grey.png"), Recipe(3, 4, "box", "as-is")).shape == (3, 4, 4)
+
+
+def test_load_images_keeps_the_order(photo):
+    paths = [photo(np.full((4, 4), value, np.uint8), f"{name}.png") for name, value in (("b", 1), ("a", 2))]
+    assert load_images(paths, PLAIN)[:, 0, 0, 0].tolist() == [1, 2]
+    with pytest.raises(DataError, match="at least one"):
+        load_images([], PLAIN)
+
+
+def test_class_folder(photo, tmp_path):
+    for value, name in enumerate(("dog/2.png", "dog/1.PNG", "cat/x.bmp", "dog/.hidden.png", ".git/1.png")):
+        photo(np.full((5, 5), value, np.uint8), f"set/{name}")
+    (tmp_path / "set" / "cat" / "notes.txt").write_text("no image")
+    (tmp_path / "set" / "readme.png").write_text("not in a class")
+    images, labels, names = load_class_folder(tmp_path / "set", PLAIN)
+    assert names == ("cat", "dog")
+    assert labels.dtype == np.int64 and labels.tolist() == [0, 1, 1]
+    assert images[:, 0, 0, 0].tolist() == [2, 1, 0]
+
+
+def test_class_folder_takes_the_recipe_of_omniglot_unless_told(photo, tmp_path):
+    photo(np.full((5, 5), 255, np.uint8), "set/cat/1.png")
+    images, _, _ = load_class_folder(tmp_path / "set")
+    assert images.shape == (1, 1, 28, 28) and images.max() == 0
+
+
+def test_messages(photo, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    (tmp_path / "empty" / "cat").mkdir(parents=True)
+    (tmp_path / "bare").mkdir()
+    cut = photo(np.random.default_rng(0).integers(0, 256, (50, 50), dtype=np.uint8), "cut.png")
+    cut.write_bytes(cut.read_bytes()[:1000])
+    for call, message in (
+        (lambda: read_image(tmp_path / "none.png", PLAIN), "no image .*none.png"),
+        (lambda: read_image(tmp_path / "broken.png", PLAIN), "broken.png cannot be read"),
+        (lambda: read_image(cut, PLAIN), "cut.png cannot be read"),
+        (lambda: read_image(tmp_path, PLAIN), "cannot be read"),
+        (lambda: load_class_folder(tmp_path / "nowhere"), "no folder .*nowhere"),
+        (lambda: load_class_folder(tmp_path / "bare"), "sub-folder"),
+        (lambda: load_class_folder(tmp_path / "empty"), "cat has no image"),
+    ):
+        with pytest.raises(DataError, match=message):
+            call()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"channels": 2}, {"size": 0}, {"size": 2.5}, {"filter": "fancy"}, {"polarity": "odd"}]
+)
+def test_recipes_are_checked(wrong):
+    with pytest.raises(DataError, match=str(next(iter(wrong.values())))):
+        Recipe(**wrong)
