@@ -53,7 +53,7 @@ class CMakeBuild(build_ext):
         import pybind11
 
         build = Path(self.build_temp).resolve() / "cmake"
-        shutil.rmtree(build, ignore_errors=True)  # its cache names tools of an earlier, deleted build environment
+        shutil.rmtree(build, ignore_errors=True)  # its cache names tools of an earlier build environment
         build.mkdir(parents=True)
         ninja = shutil.which("ninja")
         generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja and os.name != "nt" else []
@@ -93,7 +93,7 @@ TEST = [
 setup(
     name="autometa-nas",
     version=version(),
-    description="Few-shot image classification: finds a small network together with an initialisation that adapts",
+    description="Few-shot image classification: a small network found together with an initialisation that adapts",
     long_description=long_description(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -107,6 +107,11 @@ uint32_t philox_uint32(uint32_t seed, uint32_t stream, uint64_t item, uint64_t d
     return autometa::Draws(seed, static_cast<autometa::Stream>(stream), item)(draw);
 }
 
+py::tuple philox_block(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint32_t key0, uint32_t key1) {
+    const autometa::PhiloxWords words = autometa::philox({{c0, c1, c2, c3}}, key0, key1);
+    return py::make_tuple(words.word[0], words.word[1], words.word[2], words.word[3]);
+}
+
 py::list isa_names() {
     py::list names;
     for (int i = 0; const char* name = autometa::kernels_name(i); ++i) names.append(name);
@@ -132,6 +137,7 @@ PYBIND11_MODULE(_C, m) {
     m.def("reptile", &reptile, release());
     m.def("clip_grad", &clip_grad, release());
     m.def("finite_slots", &finite_slots, release());
+    m.def("philox_block", &philox_block, "Four output words for four counter and two key words.");
     m.def("philox_uint32", &philox_uint32);
     m.def("sample_tasks", &sample_tasks, release());
     m.def("batch_indices", &batch_indices, release());

@@ -54,20 +54,20 @@ def batch_indices(
     require(last_draw < 2**34, f"{last_draw} draws per task are more than the generator's 2^34")
     run = dispatch("batch_indices", cpu, torch.int64, backend)
     index = torch.empty(task_ids.numel(), steps, batch, dtype=torch.int64)
-    run(task_ids, n_items, batch, steps, seed, mode, first_step, index)
+    run(task_ids, n_items, batch, steps, seed, mode == "passes", first_step, index)
     return index
 
 
 @implements("batch_indices", "reference")
-def _reference(task_ids, n_items, batch, steps, seed, mode, first_step, index) -> None:
+def _reference(task_ids, n_items, batch, steps, seed, passes, first_step, index) -> None:
     ids = task_ids.numpy()
     require(ids.size == 0 or ids.min() >= 0, "task_ids must be at least 0")
     begin, count = first_step * batch, steps * batch
-    if mode == "replacement":
+    if passes:
+        flat = _passes(ids, n_items, begin, count, seed)
+    else:
         draws = np.arange(begin, begin + count)
         flat = bounded(philox_uint32(seed, BATCH, ids[:, None], draws[None]), n_items)
-    else:
-        flat = _passes(ids, n_items, begin, count, seed)
     index.numpy()[...] = flat.reshape(index.shape)
 
 
@@ -81,17 +81,17 @@ def _passes(ids: np.ndarray, n_items: int, begin: int, count: int, seed: int) ->
         other = bounded(numbers[:, j], j + 1)
         order[rows, j], order[rows, other] = order[rows, other], order[rows, j]
     skip = begin - first * n_items
-    return order.reshape(ids.size, -1)[:, skip : skip + count]
+    return order.reshape(ids.size, draws.size)[:, skip : skip + count]
 
 
 @implements("batch_indices", "cpp", refuses=refuses_unless(torch.int64))
 @register(
     "batch_indices",
-    "(Tensor task_ids, int n_items, int batch, int steps, int seed, str mode, int first_step, "
+    "(Tensor task_ids, int n_items, int batch, int steps, int seed, bool passes, int first_step, "
     "Tensor(a!) index) -> ()",
     mutates=("index",),
 )
-def _cpp(task_ids, n_items, batch, steps, seed, mode, first_step, index) -> None:
+def _cpp(task_ids, n_items, batch, steps, seed, passes, first_step, index) -> None:
     compiled_or_raise().batch_indices(
         pointer(task_ids),
         task_ids.numel(),
@@ -99,7 +99,7 @@ def _cpp(task_ids, n_items, batch, steps, seed, mode, first_step, index) -> None
         batch,
         steps,
         first_step,
-        mode == "passes",
+        passes,
         seed,
         pointer(index),
     )

@@ -42,7 +42,13 @@ def gather_images(
         f"images must be contiguous uint8 [n, C, H, W], they are {images.dtype} {list(images.shape)}",
     )
     device, channels = images.device, images.shape[1]
-    index, rotation = index.contiguous(), rotation.expand(index.shape).contiguous()
+    try:
+        rotation = rotation.expand(index.shape).contiguous()
+    except RuntimeError:
+        raise ValueError(
+            f"rotation of shape {list(rotation.shape)} does not broadcast to index, {list(index.shape)}"
+        ) from None
+    index = index.contiguous()
     check_table("index", index, tuple(index.shape), torch.int64, device)
     check_table("rotation", rotation, tuple(index.shape), torch.int64, device)
     check_table("scale", scale, (channels,), torch.float32, device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -85,7 +87,7 @@ def permutation(numbers: np.ndarray, size: np.ndarray) -> np.ndarray:
         size: integers `[...]`, at least k.
     """
     shape, count = numbers.shape, numbers.shape[-1]
-    flat = numbers.reshape(-1, count)
+    flat = numbers.reshape(math.prod(shape[:-1]), count)
     sizes = np.broadcast_to(np.asarray(size, dtype=np.int64), shape[:-1]).reshape(-1)
     found = np.full((flat.shape[0], count), -1, dtype=np.int64)
     places = np.arange(count)

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cmath>
-#include <stdexcept>
 #include <vector>
 
 #include "autometa.h"
@@ -47,7 +46,6 @@ template <class T>
 void adam(T* phi, const T* grad, T* second, T* first, int64_t* steps, const double* lr, const double* weight_decay,
           const Arena& arena, AdamConstants constants, int threads) {
     arena.check();
-    if (first == nullptr && constants.beta1 != 0.0) throw std::invalid_argument("beta1 other than 0 needs first");
     const std::vector<AdamStep<T>> table = begin_step<T>(steps, lr, weight_decay, arena, constants);
     const auto run = arena_kernels<T>().adam;
     parallel_blocks(arena.slots, arena.row, threads, [&](int64_t slot, int64_t begin, int64_t end) {

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <stdexcept>
 
 #include "autometa.h"
 #include "kernels.h"
@@ -11,7 +10,6 @@ template <class T>
 void sgd(T* phi, const T* grad, T* velocity, const double* lr, const double* weight_decay, const Arena& arena,
          double momentum, int threads) {
     arena.check();
-    if (velocity == nullptr && momentum != 0.0) throw std::invalid_argument("momentum other than 0 needs velocity");
     const auto run = arena_kernels<T>().sgd;
     parallel_blocks(arena.slots, arena.row, threads, [&](int64_t slot, int64_t begin, int64_t end) {
         for (int64_t kind = 0; kind < arena.kinds; ++kind) {
