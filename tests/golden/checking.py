@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,15 +57,19 @@ def units_of(path: Path, engine: Engine) -> tuple[list[Unit], list[str]]:
     """What a file, recognised by its name, consists of, and arrays in it that no unit reads."""
     if path.name in TABLES:
         return TABLES[path.name](path), []
-    for pattern, build in ARCHIVES:
-        if re.fullmatch(pattern + r"\.npz", path.name):
-            return _archive_units(Fixture(path), engine, build)
-    raise UsageError(f"{path}: no fixture has this name; see the README of the fixtures for the names that exist")
+    if _builder(path.name) is None:
+        raise UsageError(f"{path}: no fixture has this name; see the README of the fixtures for the names that exist")
+    return units_of_fixture(Fixture(path), engine)
 
 
-def _archive_units(fixture: Fixture, engine: Engine, build: Callable) -> tuple[list[Unit], list[str]]:
+def _builder(name: str) -> Callable[[Fixture, Engine], list[Unit]] | None:
+    return next((build for pattern, build in ARCHIVES if re.fullmatch(pattern + r"\.npz", name)), None)
+
+
+def units_of_fixture(fixture: Fixture, engine: Engine) -> tuple[list[Unit], list[str]]:
+    """The same for an archive in memory."""
     try:
-        units = build(fixture, engine)
+        units = _builder(fixture.path.name)(fixture, engine)
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise UsageError(f"{fixture.path}: its arrays do not fit together ({error!r})") from None
     return units, fixture.unread()
@@ -84,14 +88,14 @@ def _check_unit(unit: Unit, engine: Engine) -> list[Result]:
         return everywhere("not provided", f"not provided by {requested(engine.backend)}: {error}")
     except (RuntimeError, ValueError, LookupError) as error:
         return everywhere("FAILED", f"cannot be computed: {str(error).partition(chr(10))[0]}", float("inf"))
-    return [_judge(unit.name, group, found, engine) for group in unit.groups]
+    return [judge(unit.name, group, group.expected, found, engine) for group in unit.groups]
 
 
-def _judge(unit: str, group: Group, found: dict, engine: Engine) -> Result:
+def judge(unit: str, group: Group, expected: Mapping, found: Mapping, engine: Engine) -> Result:
     bound, absolute = tolerance(engine.dtype, group.depth), ABSOLUTE[engine.dtype]
     largest, vanishing, first_bad = 0.0, None, None
-    for key, expected in group.expected.items():
-        gap, scale = distance(array(found[key]), np.asarray(expected))
+    for key, value in expected.items():
+        gap, scale = distance(array(found[key]), np.asarray(value))
         if key in group.zero or scale < ZERO:
             vanishing = max(vanishing or 0.0, gap)
             good = gap <= absolute
@@ -101,7 +105,7 @@ def _judge(unit: str, group: Group, found: dict, engine: Engine) -> Result:
         if not good and first_bad is None:
             first_bad = key
     status = "ok" if first_bad is None else "FAILED"
-    text = f"{len(group.expected)} arrays, largest relative error {largest:.1e} (bound {bound:.1e})"
+    text = f"{len(expected)} arrays, largest relative error {largest:.1e} (bound {bound:.1e})"
     if vanishing is not None:
         text += f", zeros up to {vanishing:.1e} (bound {absolute:.0e})"
     if first_bad is not None:

@@ -48,10 +48,7 @@ class _MetaGradients:
         order = {"param_order": np.array(list(self.names), dtype=str)}
         group = Group("param_order", {"param_order": self.fixture["param_order"]}, "exact")
         found = [Unit("settings", lambda: order, (group,), NO_OPS)]
-        for name, variant in VARIANTS.items():
-            if f"{self.tasks[0]}/{name}/query_loss" in self.fixture:
-                found.append(self._unit(name, variant))
-        return found
+        return found + [self._unit(name, variant) for name, variant in VARIANTS.items()]
 
     def _unit(self, name: str, variant: Variant) -> Unit:
         keys = {
