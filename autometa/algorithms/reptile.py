@@ -31,6 +31,7 @@ class ReptileConfig:
             or the path of a genotype file.
         filters: channels of the network; the paper's where None.
         cells: number of cells, for a genotype (MetaNAS scaled up: 5).
+        stem_stride: of a cell network, as in its search.
         drop_path: probability of dropping an op of a cell network while training (MetaNAS, scaled up: 0.2).
         data: images and split.
         inner: the inner loop while meta-training.
@@ -42,6 +43,7 @@ class ReptileConfig:
     network: str = "reptile-omniglot"
     filters: int | None = None
     cells: int = 4
+    stem_stride: int = 1
     drop_path: float = 0.0
     data: DataConfig = field(default_factory=lambda: DataConfig("omniglot:reptile", 28, "reptile"))
     inner: InnerConfig = field(default_factory=InnerConfig)
@@ -65,7 +67,9 @@ class ReptileConfig:
             genotype = Genotype.load(self.network)
         except ValueError as error:
             raise InputError(str(error)) from error
-        return DiscreteNetwork(genotype, self.filters or 28, self.inner.ways, image_shape, self.cells)
+        return DiscreteNetwork(
+            genotype, self.filters or 28, self.inner.ways, image_shape, self.cells, stem_stride=self.stem_stride
+        )
 
 
 def trainer(network: Network, source: Source, config: ReptileConfig) -> Trainer:

@@ -43,7 +43,7 @@ class CellNetwork:
 
     normal, reduction: the two cells; cells: their number; reductions: positions, from 0, of reduction cells; channels C of
     every op; ways: classes; image_shape (channels, height, width); affine: gamma and beta in every BN (discrete
-    networks); architecture: (name, shape, initialisation) of parameters that follow the weights in a row.
+    networks); stem_stride: 2 halves the resolution for all cells; architecture: (name, shape, initialisation) of parameters that follow the weights in a row.
     """
 
     normal: Cell
@@ -55,6 +55,7 @@ class CellNetwork:
     image_shape: tuple[int, int, int]
     affine: bool = True
     stem_multiplier: int = 3
+    stem_stride: int = 1
     architecture: tuple[tuple[str, tuple[int, ...], Init], ...] = ()
 
     def __post_init__(self) -> None:
@@ -73,7 +74,7 @@ class CellNetwork:
     @cached_property
     def stem(self) -> ConvBlock:
         """3x3 convolution and affine BN, no ReLU."""
-        return ConvBlock(self.image_shape[0], self.stem_multiplier * self.channels)
+        return ConvBlock(self.image_shape[0], self.stem_multiplier * self.channels, stride=self.stem_stride)
 
     @cached_property
     def tables(self) -> dict[tuple[int, int], Tensor]:

@@ -14,10 +14,9 @@ from autometa.ops.primitives import PRIMITIVES
 
 def network_macs(network: CellNetwork, live=None) -> int:
     """MACs of convolutions and linear layer for one image; `live(kind, node, instance)` tells which ops count."""
-    _, height, width = network.image_shape
     channels = network.channels
-    total = height * width * 9 * network.stem.c_in * network.stem.c_out
-    size = (height, width)
+    size = tuple(network.stem.output(n) for n in network.image_shape[1:])
+    total = size[0] * size[1] * 9 * network.stem.c_in * network.stem.c_out
     for c in range(network.cells):
         cell, reduction = network.cell(c), c in network.reductions
         for p in (0, 1):

@@ -26,6 +26,7 @@ class DiscreteNetwork:
     image_shape: tuple[int, int, int]
     cells: int = 4
     reductions: tuple[int, ...] = (1, 3)
+    stem_stride: int = 1
 
     @cached_property
     def network(self) -> CellNetwork:
@@ -37,6 +38,7 @@ class DiscreteNetwork:
             channels=self.channels,
             ways=self.ways,
             image_shape=self.image_shape,
+            stem_stride=self.stem_stride,
         )
 
     @property

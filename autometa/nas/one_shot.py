@@ -35,6 +35,7 @@ class OneShotNetwork:
     primitives: tuple[str, ...] = METANAS_PRIMITIVES
     pairwise: bool = True
     alpha_std: float = 1e-3
+    stem_stride: int = 1
 
     @cached_property
     def network(self) -> CellNetwork:
@@ -53,6 +54,7 @@ class OneShotNetwork:
             ways=self.ways,
             image_shape=self.image_shape,
             affine=False,
+            stem_stride=self.stem_stride,
             architecture=tuple(architecture),
         )
 
