@@ -93,7 +93,7 @@ TEST = [
 setup(
     name="autometa-nas",
     version=version(),
-    description="Few-shot image classification: a small network found together with an initialisation that adapts",
+    description="Few-shot image classification: finds a small network and an initialisation that adapts",
     long_description=long_description(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -1,0 +1,41 @@
+"""Arenas of the sizes that the presets use."""
+
+from dataclasses import dataclass
+
+import torch
+
+# name -> slots, weights, architecture parameters
+SIZES = {
+    "MetaNAS 28 channels, 10 slots": (10, 462272, 160),
+    "Reptile Omniglot, 5 slots": (5, 113232, 0),
+    "Reptile Mini, 10 slots": (10, 34672, 0),
+}
+
+
+@dataclass(frozen=True)
+class Arena:
+    """Tensors of one arena with one group and two kinds."""
+
+    phi: torch.Tensor
+    grad: torch.Tensor
+    second: torch.Tensor
+    tables: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+    @property
+    def elements(self) -> int:
+        return self.phi.numel()
+
+
+def make(size: str) -> Arena:
+    """Random numbers of positive variance."""
+    slots, weights, architecture = SIZES[size]
+    row = weights + architecture
+    made = torch.Generator().manual_seed(0)
+    phi, grad, second = (torch.randn(slots, row, generator=made) for _ in range(3))
+    group = torch.zeros(slots, dtype=torch.int64)
+    return Arena(phi, grad, second.abs(), (torch.tensor([[0, weights, row]]), group, group.clone()))
+
+
+def table(value: float) -> torch.Tensor:
+    """float64 [1 group, 2 kinds]."""
+    return torch.full((1, 2), value, dtype=torch.float64)

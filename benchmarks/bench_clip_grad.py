@@ -1,0 +1,23 @@
+"""Clipping by norm over an arena, beside the reference and a copy of the same bytes."""
+
+import pytest
+
+from autometa.ops.clip_grad import clip_grad_
+from benchmarks.arenas import SIZES, make, table
+from benchmarks.measure import side_by_side
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("binds", (False, True))
+def test_clip_grad(benchmark, size, binds):
+    arena = make(size)
+    limit = table(1.0 if binds else float("inf"))
+
+    def run(backend):
+        if binds:
+            limit.mul_(0.999)  # binds anew in every call
+        clip_grad_(arena.grad, limit, *arena.tables, backend=backend)
+
+    moved = arena.elements * 4 * (3 if binds else 1)
+    ratios = side_by_side(benchmark, lambda: run("cpp"), {"reference": lambda: run("reference")}, moved)
+    assert ratios["reference"] > 1
