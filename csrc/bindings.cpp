@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <stdexcept>
 #include <string>
 
@@ -127,6 +128,7 @@ void set_isa(const std::string& name) {
 
 PYBIND11_MODULE(_C, m) {
     using release = py::call_guard<py::gil_scoped_release>;
+    if (const char* wish = std::getenv("AUTOMETA_ISA")) set_isa(wish);
     m.doc() = "Compiled core of autometa; called through autometa.ops only.";
     m.attr("__version__") = AUTOMETA_VERSION;
     m.def("isa", [] { return autometa::kernels().name; }, "Instruction set in use.");

@@ -55,7 +55,10 @@ def layout_arguments(
 
 
 def refuses_unless(dtype: torch.dtype) -> Callable:
-    """The condition of a `cpp` implementation for one dtype on the CPU."""
+    """The condition of a `cpp` implementation for one dtype on the CPU.
+
+    float32 passes too: it is what `backend.explain` asks about every op with.
+    """
 
     def refuses(device: torch.device, found: torch.dtype) -> str | None:
         if device.type != "cpu":

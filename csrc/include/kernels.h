@@ -31,7 +31,7 @@ struct Kernels {
     void (*scale_bytes)(const uint8_t* from, float* to, int64_t n, float scale, float shift);
 };
 
-// The table in use: the widest the machine has, unless AUTOMETA_ISA or use_kernels chose another.
+// The table in use: the widest the machine has, unless use_kernels chose another.
 const Kernels& kernels();
 
 // Names that use_kernels accepts on this machine: entry i, or null past the end.

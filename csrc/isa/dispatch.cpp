@@ -1,5 +1,4 @@
 #include <atomic>
-#include <cstdlib>
 #include <cstring>
 
 #include "kernels.h"
@@ -53,11 +52,7 @@ const Kernels* lookup(const char* name) {
 }
 
 std::atomic<const Kernels*>& chosen() {
-    static std::atomic<const Kernels*> table{[] {
-        const char* wish = std::getenv("AUTOMETA_ISA");
-        const Kernels* wished = wish ? lookup(wish) : nullptr;
-        return wished ? wished : available().table[0];
-    }()};
+    static std::atomic<const Kernels*> table{available().table[0]};
     return table;
 }
 

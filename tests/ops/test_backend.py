@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import warnings
 
@@ -77,6 +79,25 @@ def test_instruction_sets_can_be_named():
     assert module.isa() in module.isa_names() and "portable" in module.isa_names()
     with pytest.raises(ValueError, match="no instruction set named 'mmx'"):
         module.set_isa("mmx")
+
+
+@native
+@pytest.mark.parametrize(("name", "loads"), (("portable", True), ("mmx", False)))
+def test_the_environment_chooses_an_instruction_set(name, loads, tmp_path):
+    source = (
+        "from autometa.ops import backend as b; module = b.compiled(); "
+        "print(module and module.isa(), b.compiled_error())"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", source],
+        cwd=tmp_path,
+        env={**os.environ, "AUTOMETA_ISA": name, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.startswith("portable None" if loads else "None"), found.stdout
+    assert loads or "no instruction set named 'mmx'" in found.stdout
 
 
 class Problem:
