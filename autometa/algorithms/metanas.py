@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from autometa.algorithms.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, check_common, require
-from autometa.algorithms.sources import Source, TestTasks, chunks
+from autometa.algorithms.sources import Source, TestTasks
 from autometa.algorithms.training import Learned, Trainer
 from autometa.meta.bn_modes import MODES, accuracies
 from autometa.meta.inner_loop import adapt_
-from autometa.nas.cells import METANAS_PRIMITIVES
-from autometa.nas.counting import genotype_of, network_macs, remaining, remaining_weights
-from autometa.nas.genotype import Genotype
+from autometa.nas.cell_network import KINDS
+from autometa.nas.cells import INPUT_STATES, METANAS_PRIMITIVES
+from autometa.nas.counting import network_macs
+from autometa.nas.genotype import CellGenotype, Genotype
 from autometa.nas.one_shot import AtTemperature, OneShotNetwork
+from autometa.nas.pruned import genotype_of, remaining, remaining_weights
 from autometa.nas.soft_pruning import temperature
 from autometa.ops.cross_entropy import cross_entropy
 from autometa.ops.finite_slots import finite_slots
@@ -50,6 +52,9 @@ class MetaNASConfig:
         prune_testing: weights not above this are removed at the end of meta-testing.
         test: meta-testing; its steps train weights and architecture together.
         test_weight_steps: further steps on the weights alone.
+        compare: yardsticks of the final report: `untrained` (the search's own initialisation, meta-tested alike),
+            `four-layer` (Reptile's four-layer net of about as many weights as the pruned networks, meta-trained on as
+            many images).
         seed: of initialisation, tasks, batches and drop path.
     """
 
@@ -80,6 +85,7 @@ class MetaNASConfig:
     prune_testing: float = 0.05
     test: EvalConfig = field(default_factory=lambda: EvalConfig(tasks=200, shots=1, queries=15, batch=10, steps=50))
     test_weight_steps: int = 50
+    compare: tuple[str, ...] = ()
     seed: int = 0
 
     def check(self) -> None:
@@ -97,6 +103,8 @@ class MetaNASConfig:
         require(len(self.primitives) >= 1, "primitives must name at least one operation")
         require(min(self.t_max, self.t_min, self.t_min_test) > 0, "temperatures must be positive")
         require(0.0 <= self.drop_path < 1.0, f"drop_path must lie in [0, 1), not {self.drop_path}")
+        odd = [name for name in self.compare if name not in ("untrained", "four-layer")]
+        require(not odd, f"compare may name untrained and four-layer, not {', '.join(odd)}")
         require(
             0 <= self.warmup <= self.meta.iterations,
             f"warmup ({self.warmup}) must not exceed the iterations ({self.meta.iterations})",
@@ -185,23 +193,6 @@ class MetaTest:
     macs: Tensor
     finite: Tensor
 
-    @classmethod
-    def join(cls, parts: Sequence[MetaTest]) -> MetaTest:
-        """The parts one after another."""
-        return cls(
-            soft={m: torch.cat([p.soft[m] for p in parts]) for m in parts[0].soft},
-            pruned={m: torch.cat([p.pruned[m] for p in parts]) for m in parts[0].pruned},
-            genotypes=tuple(g for p in parts for g in p.genotypes),
-            parameters=torch.cat([p.parameters for p in parts]),
-            macs=torch.cat([p.macs for p in parts]),
-            finite=torch.cat([p.finite for p in parts]),
-        )
-
-    @property
-    def pruning_cost(self) -> dict[str, Tensor]:
-        """Accuracy lost by hard pruning, paired by task."""
-        return {mode: self.soft[mode] - self.pruned[mode] for mode in self.soft}
-
 
 def meta_test_chunk(
     network: OneShotNetwork,
@@ -232,13 +223,31 @@ def meta_test_chunk(
     )
 
 
-def meta_test(network, learned, source, config, *, modes=MODES, progress=lambda tasks: None) -> MetaTest:
-    """All evaluation tasks, in chunks of `test.max_slots`."""
-    parts = []
-    for start, stop in chunks(config.test.tasks, config.test.max_slots):
-        parts.append(meta_test_chunk(network, learned, source, config, start, stop, modes))
-        progress(stop - start)
-    return MetaTest.join(parts)
+def as_tensors(network: OneShotNetwork, found: MetaTest) -> dict[str, Tensor]:
+    """A `MetaTest` as tensors `[T, ...]` for a checkpoint; genotypes as (kind, node, input) -> (op, state)."""
+    names = {name: k for k, name in enumerate(network.primitives)}
+    coded = [
+        [[[(names[op], state) for op, state in node] for node in getattr(g, kind).nodes] for kind in KINDS]
+        for g in found.genotypes
+    ]
+    tensors = {"parameters": found.parameters, "macs": found.macs, "finite": found.finite}
+    tensors["genotypes"] = torch.tensor(coded)
+    for mode in found.soft:
+        tensors[f"soft.{mode}"], tensors[f"pruned.{mode}"] = found.soft[mode], found.pruned[mode]
+    return tensors
+
+
+def genotypes_from(network: OneShotNetwork, coded: Tensor) -> list[Genotype]:
+    """The genotypes that `as_tensors` coded."""
+    concat = tuple(range(INPUT_STATES, INPUT_STATES + network.nodes))
+    made = []
+    for task in coded.tolist():
+        cells = [
+            CellGenotype(tuple(tuple((network.primitives[op], state) for op, state in node) for node in kind), concat)
+            for kind in task
+        ]
+        made.append(Genotype(*cells))
+    return made
 
 
 def pruned_size(network: OneShotNetwork, phi: Tensor, slot: int, config: MetaNASConfig) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from autometa.algorithms.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, check_common, require
-from autometa.algorithms.sources import Source, TestTasks, chunks
+from autometa.algorithms.sources import Source, TestTasks
 from autometa.algorithms.training import Learned, Network, Trainer
 from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES, accuracies
@@ -94,32 +94,26 @@ def trainer(network: Network, source: Source, config: ReptileConfig) -> Trainer:
     )
 
 
-def evaluate(
+def evaluate_chunk(
     network: Network,
     learned: Learned,
     source: Source,
     config: ReptileConfig,
-    *,
+    start: int,
+    stop: int,
     modes: tuple[str, ...] = MODES,
-    progress: Callable[[int], None] = lambda tasks: None,
 ) -> dict[str, Tensor]:
-    """Adapt to every evaluation task, all tasks of a chunk at once; accuracy per task by BN mode, `[T]`.
+    """Adapt to evaluation tasks start .. stop - 1, all at once; accuracy per task by BN mode, `[T]`.
 
     With Adam's state carried each task starts from the training slots' mean second moment and their step count.
     """
     test, inner = config.test, config.inner
-    episodes, optimiser = source.testing(network.ways, test), inner.adam()
-    found: dict[str, list[Tensor]] = {mode: [] for mode in modes}
+    episodes = source.testing(network.ways, test)
+    tasks = TestTasks.draw(episodes, start, stop, test.batch, test.steps, test.batch_mode or inner.batch_mode)
 
     def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
         return cross_entropy(network.logits(phi, images), labels)
 
-    for start, stop in chunks(test.tasks, test.max_slots):
-        tasks = TestTasks.draw(episodes, start, stop, test.batch, test.steps, test.batch_mode or inner.batch_mode)
-        arena = learned.arena(network.layout, stop - start, inner.adam_state)
-        adapt_(arena, loss, tasks.batches, optimiser, test.steps)
-        right = accuracies(network, arena.phi, tasks.support, tasks.queries, tasks.labels, modes)
-        for mode, values in right.items():
-            found[mode].append(values)
-        progress(stop - start)
-    return {mode: torch.cat(values) for mode, values in found.items()}
+    arena = learned.arena(network.layout, stop - start, inner.adam_state)
+    adapt_(arena, loss, tasks.batches, inner.adam(), test.steps)
+    return accuracies(network, arena.phi, tasks.support, tasks.queries, tasks.labels, modes)

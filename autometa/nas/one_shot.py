@@ -10,6 +10,7 @@ from torch import Tensor
 
 from autometa.nas.cell_network import KINDS, CellNetwork, CellWeights, NodeWeights
 from autometa.nas.cells import INPUT_STATES, METANAS_PRIMITIVES, one_shot_cell
+from autometa.nas.counting import network_macs
 from autometa.nas.drop_path import drop_masks
 from autometa.nas.soft_pruning import input_weights, pairs, sharpened
 from autometa.slots.init import Init, initial_row
@@ -127,6 +128,10 @@ class OneShotNetwork:
         """phi `[S, row]`, images `[S, N, C, H, W]` -> logits `[S, N, ways]`."""
         weights = self.weights(phi, temperature, threshold)
         return self.network.forward(phi, images, weights, statistics, drop, activations)
+
+    def macs(self) -> int:
+        """Multiply-accumulates of convolutions and linear layer for one image, all ops evaluated."""
+        return network_macs(self.network)
 
     def drop(self, keep: float, seed: int, task_ids: Tensor, step: int, batch: int, dtype: torch.dtype):
         """Drop-path masks of one inner step, see `drop_masks`."""

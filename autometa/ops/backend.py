@@ -139,7 +139,7 @@ def _why_not(op, backend, device, dtype, second_order) -> str | None:
 def explain(device: torch.device, dtype: torch.dtype = torch.float32) -> list[Choice]:
     """One row per op: the backend that runs on `device`, and why."""
     rows = []
-    for op, found in sorted(_REGISTRY.items()):
+    for op, _ in sorted(_REGISTRY.items()):
         name = requested(None)
         if name != "auto":
             reason = _why_not(op, name, device, dtype, False)

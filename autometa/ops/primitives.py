@@ -167,8 +167,8 @@ def _skip():
     def convolutions(channels: int, stride: int):
         if stride == 1:
             return ()
-        half = channels // 2
-        return ((Shape("pointwise_a", (half, channels, 1, 1)), Shape("pointwise_b", (channels - half, channels, 1, 1))),)
+        sizes = {"pointwise_a": channels // 2, "pointwise_b": channels - channels // 2}
+        return (tuple(Shape(role, (size, channels, 1, 1)) for role, size in sizes.items()),)
 
     def run(x, relu_x, weights, slots, stride):
         return factorised_reduction(relu_x, weights[0], weights[1], slots)

@@ -1,0 +1,253 @@
+"""Whole runs in a run folder: train, meta-test, compare; killed at any moment they go on where they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from autometa.algorithms import metanas, reptile, scores
+from autometa.algorithms.config import EvalConfig
+from autometa.algorithms.sources import Source, chunks
+from autometa.algorithms.training import Learned, Network, Trainer
+from autometa.meta.bn_modes import MODES
+from autometa.nas.conv_network import four_layer
+from autometa.nas.genotype import Genotype, most_frequent
+from autometa.runs import checkpoint
+from autometa.runs.folder import RunFolder
+from autometa.runs.session import Session
+
+LOG_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a run behaves towards the person at the keyboard.
+
+    time_budget: seconds for the search or training loop of this command, None for no limit.
+    """
+
+    quiet: bool = False
+    time_budget: float | None = None
+    resume_command: Sequence[str] | str | None = None
+    checkpoint_seconds: float = 60.0
+
+    def session(self, folder: RunFolder, capture, restore, phase: str, budget: bool = False) -> Session:
+        return Session(
+            folder,
+            capture,
+            restore,
+            every_seconds=self.checkpoint_seconds,
+            time_budget=self.time_budget if budget else None,
+            resume_command=self.resume_command,
+            quiet=self.quiet,
+            phase=phase,
+        )
+
+
+def meta_train(run: Trainer, folder: RunFolder, terms: Terms, phase: str, budget: bool = True) -> tuple[Learned, float]:
+    """The loop of meta-iterations; returns what was learned and the seconds it took, resumptions included."""
+    with terms.session(folder, run.capture, run.restore, phase, budget) as session:
+        for i in session.steps(run.meta.iterations):
+            done = run.step(i)
+            names = [f"task {i * run.meta.batch + s}" for s in range(run.arena.slots)]
+            session.check_finite(done.finite, names)
+            if i % LOG_EVERY == 0 or i == run.meta.iterations - 1:
+                finite = done.losses[:, done.finite]
+                first, last = (float(finite[k].mean()) if finite.numel() else None for k in (0, -1))
+                session.log(i, loss=last, loss_first=first, not_finite=int((~done.finite).sum()))
+        seconds = session.elapsed
+    return Learned.of(run.arena), seconds
+
+
+class _Collected:
+    """Results of task chunks, kept as tensors so that a killed evaluation goes on behind its last chunk."""
+
+    def __init__(self) -> None:
+        self.parts: list[dict[str, Tensor]] = []
+
+    def capture(self) -> tuple[dict[str, Tensor], dict]:
+        names = self.parts[0] if self.parts else {}
+        return {name: torch.cat([part[name] for part in self.parts]) for name in names}, {}
+
+    def restore(self, tensors: dict[str, Tensor], state: dict) -> None:
+        self.parts = [dict(tensors)] if tensors else []
+
+    def joined(self) -> dict[str, Tensor]:
+        return self.capture()[0]
+
+
+def in_chunks(
+    folder: RunFolder, terms: Terms, phase: str, test: EvalConfig, work: Callable[[int, int], dict[str, Tensor]]
+) -> tuple[dict[str, Tensor], float]:
+    """Run `work(start, stop)` on all evaluation tasks; tensors `[tasks, ...]` by name, and the seconds it took."""
+    kept, pieces = _Collected(), chunks(test.tasks, test.max_slots)
+    with terms.session(folder, kept.capture, kept.restore, phase) as session:
+        for n in session.steps(len(pieces)):
+            kept.parts.append(work(*pieces[n]))
+            so_far = [v for k, v in kept.joined().items() if k.endswith("support_statistics")]
+            session.log(n, tasks=pieces[n][1], accuracy=float(so_far[-1].mean()))
+        return kept.joined(), session.elapsed
+
+
+def train(config: reptile.ReptileConfig, folder: RunFolder, terms: Terms) -> dict:
+    """Meta-train a fixed network, then evaluate it; returns (and keeps as result.json) what was found."""
+    source = Source.open(config.data)
+    network = config.build(source.image_shape)
+    learned, seconds = meta_train(reptile.trainer(network, source, config), folder, terms, "train")
+    found, test_seconds = _evaluate_reptile(network, learned, source, config, folder, terms, "test")
+    result = {
+        "kind": "train",
+        "network": config.network,
+        "protocol": protocol(config, source),
+        "scores": scores.as_json(scores.scores(found)),
+        "accuracy": scores.Score.of(found["support_statistics"]).mean,
+        "parameters": network.layout.count(),
+        "macs": network.macs(),
+        "data_hash": source.store.data_hash,
+        "seconds": {"train": seconds, "test": test_seconds},
+    }
+    folder.write_result(result)
+    return result
+
+
+def _evaluate_reptile(network, learned, source, config, folder, terms, phase):
+    def work(start: int, stop: int) -> dict[str, Tensor]:
+        return reptile.evaluate_chunk(network, learned, source, config, start, stop)
+
+    return in_chunks(folder, terms, phase, config.test, work)
+
+
+def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Terms) -> dict:
+    """Search, meta-test, compare; returns (and keeps as result.json) what was found."""
+    source = Source.open(config.data)
+    network = config.build(source.image_shape)
+    learned, seconds = meta_train(metanas.trainer(network, source, config), folder, terms, "search")
+    found, test_seconds, genotypes = _meta_test(network, learned, source, config, folder, terms, "test")
+    genotype, often, reduction_often = most_frequent(genotypes)
+    folder.write_genotype("most_frequent", genotype.to_json())
+    folder.write_genotype("tasks", [g.to_json() for g in genotypes])
+    result = {
+        "kind": "search metanas",
+        "protocol": protocol(config, source),
+        **_metanas_scores(found),
+        "genotype": {
+            "normal": str(genotype.normal),
+            "reduction": str(genotype.reduction),
+            "normal_found_in": often,
+            "reduction_found_in": reduction_often,
+            "different_cells": len({str(g) for g in genotypes}),
+        },
+        "search_network": {"parameters": network.layout.count(), "macs": network.macs()},
+        "data_hash": source.store.data_hash,
+        "seconds": {"search": seconds, "test": test_seconds},
+        "compare": {},
+    }
+    if "untrained" in config.compare:
+        start = Learned.untrained(network, config.seed)
+        plain, took, _ = _meta_test(network, start, source, config, folder, terms, "test-untrained")
+        result["compare"]["untrained"] = _metanas_scores(plain)
+        result["seconds"]["test-untrained"] = took
+    if "four-layer" in config.compare:
+        result["compare"]["four-layer"] = _compare_four_layer(config, source, result["parameters"], folder, terms)
+    folder.write_result(result)
+    return result
+
+
+def _meta_test(network, learned, source, config, folder, terms, phase):
+    """Meta-testing in chunks; scores per task, seconds, genotypes."""
+
+    def work(start: int, stop: int) -> dict[str, Tensor]:
+        return metanas.as_tensors(network, metanas.meta_test_chunk(network, learned, source, config, start, stop))
+
+    found, seconds = in_chunks(folder, terms, phase, config.test, work)
+    return found, seconds, metanas.genotypes_from(network, found["genotypes"])
+
+
+def _metanas_scores(found: dict[str, Tensor]) -> dict:
+    """Scores before and after hard pruning, the paired cost of pruning, and the sizes of the pruned networks."""
+    soft = {mode: found[f"soft.{mode}"] for mode in MODES}
+    pruned = {mode: found[f"pruned.{mode}"] for mode in MODES}
+    cost = {mode: soft[mode] - pruned[mode] for mode in MODES}
+    return {
+        "scores": scores.as_json(scores.scores(pruned)),
+        "scores_before_pruning": scores.as_json(scores.scores(soft)),
+        "pruning_cost": scores.as_json(scores.scores(cost)),
+        "accuracy": scores.Score.of(pruned["support_statistics"]).mean,
+        "parameters": float(found["parameters"].double().quantile(0.5, interpolation="nearest")),
+        "macs": float(found["macs"].double().quantile(0.5, interpolation="nearest")),
+        "finite_tasks": int(found["finite"].sum()),
+    }
+
+
+def four_layer_like(config: metanas.MetaNASConfig, parameters: float, image_shape) -> reptile.ReptileConfig:
+    """Reptile with the four-layer net whose size comes closest, on as many images, tested on the same tasks.
+
+    Inner loop as the search's, but Reptile's own learning rate (1e-3) and batch norm.
+    """
+
+    def distance(filters: int) -> float:
+        net = four_layer("reptile-omniglot", config.inner.ways, image_shape, filters)
+        return abs(net.layout.count() - parameters)
+
+    filters = min(range(2, 257), key=distance)
+    return reptile.ReptileConfig(
+        network="reptile-omniglot",
+        filters=filters,
+        data=config.data,
+        inner=replace(config.inner, lr=1e-3, adam_state="carry"),
+        meta=config.meta,
+        test=config.test,
+        seed=config.seed,
+    )
+
+
+def _compare_four_layer(config, source, parameters, folder, terms) -> dict:
+    rival = four_layer_like(config, parameters, source.image_shape)
+    network: Network = rival.build(source.image_shape)
+    run = reptile.trainer(network, source, rival)
+    learned, seconds = meta_train(run, folder, terms, "four-layer", budget=False)
+    found, took = _evaluate_reptile(network, learned, source, rival, folder, terms, "test-four-layer")
+    return {
+        "filters": rival.filters,
+        "scores": scores.as_json(scores.scores(found)),
+        "parameters": network.layout.count(),
+        "macs": network.macs(),
+        "seconds": {"train": seconds, "test": took},
+    }
+
+
+def protocol(config, source: Source) -> dict:
+    """What every accuracy must be read with: split, ways, shots, queries, tasks, seeds."""
+    test, inner = config.test, config.inner
+    return {
+        "split": source.split.name,
+        "part": test.part,
+        "ways": inner.ways,
+        "shots": test.shots,
+        "queries": test.queries,
+        "tasks": test.tasks,
+        "seed": config.seed,
+        "test_seed": test.seed,
+    }
+
+
+def learned_of(folder: RunFolder, kind: str) -> Learned:
+    """What a finished (or interrupted) run has learned so far: kind `search` or `train`.
+
+    Raises `InputError` where the run has no checkpoint yet.
+    """
+    from autometa.errors import InputError
+
+    found = checkpoint.load_latest(folder.checkpoints / kind)
+    if found is None:
+        raise InputError(f"{folder.path} has no checkpoint yet; let it run until its first one")
+    second, steps = found.tensors["second"].mean(dim=0), found.tensors["steps"].amax(dim=0)
+    return Learned(found.tensors["theta"][0], second, steps)
+
+
+def load_genotype(folder: RunFolder) -> Genotype:
+    """The most frequent genotype that a search found."""
+    return Genotype.load(folder.genotypes / "most_frequent.json")

@@ -1,0 +1,99 @@
+"""Presets: the papers' settings, and smaller ones for two cores."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from autometa.algorithms.config import DataConfig, EvalConfig, InnerConfig, MetaConfig
+from autometa.algorithms.metanas import MetaNASConfig
+from autometa.algorithms.reptile import ReptileConfig
+from autometa.errors import InputError
+
+_OMNIGLOT = MetaNASConfig()
+
+METANAS = {
+    "quick": MetaNASConfig(
+        channels=8,
+        cells=2,
+        reductions=(1,),
+        nodes=2,
+        data=DataConfig("strokes", 14),
+        inner=InnerConfig(ways=5, shots=10, batch=10, batch_mode="passes", steps=5, lr=5e-3, adam_state="carry"),
+        arch_lr=5e-2,
+        meta=MetaConfig(iterations=150, batch=5, step_size=1.0, step_size_end=0.0, schedule="linear"),
+        warmup=60,
+        drop_path=0.0,
+        test=EvalConfig(tasks=100, shots=1, queries=5, batch=5, steps=20, max_slots=25),
+        test_weight_steps=20,
+        compare=("untrained",),
+    ),
+    "omniglot-small": MetaNASConfig(
+        channels=16,
+        stem_stride=2,
+        data=DataConfig("omniglot:background", 28),
+        inner=InnerConfig(ways=5, shots=10, batch=10, batch_mode="passes", steps=5, lr=5e-3, adam_state="carry"),
+        arch_lr=1e-2,
+        meta=MetaConfig(iterations=1500, batch=5, step_size=1.0, step_size_end=0.0, schedule="linear"),
+        warmup=700,
+        drop_path=0.0,
+        test=EvalConfig(tasks=200, shots=1, queries=15, batch=5, steps=50, max_slots=20),
+        compare=("four-layer",),
+    ),
+    "omniglot": _OMNIGLOT,
+    "miniimagenet": replace(
+        _OMNIGLOT,
+        data=DataConfig("miniimagenet", 84),
+        inner=InnerConfig(
+            ways=5, shots=15, batch=20, batch_mode="replacement", steps=5, lr=1e-3, adam_state="reset"
+        ),
+        arch_lr=1e-3,
+        t_min=0.1,
+        test=EvalConfig(tasks=200, shots=1, queries=15, batch=5, steps=50, max_slots=10),
+    ),
+}
+
+_SCALED = ReptileConfig(
+    network="most_frequent.json",
+    filters=96,
+    cells=5,
+    drop_path=0.2,
+    data=DataConfig("omniglot:background", 28),
+    inner=InnerConfig(ways=20, shots=15, batch=20, batch_mode="replacement", steps=10, lr=5e-4, weight_decay=1e-4),
+    meta=MetaConfig(iterations=100_000, batch=5, schedule="cosine"),
+    test=EvalConfig(tasks=1000, shots=1, queries=15, batch=20, steps=50),
+)
+
+TRAIN = {
+    "reptile-omniglot": ReptileConfig(),
+    "reptile-omniglot-20k": replace(
+        ReptileConfig(), meta=MetaConfig(iterations=20_000), test=EvalConfig(tasks=5000)
+    ),
+    "reptile-omniglot-20way": replace(
+        ReptileConfig(),
+        inner=InnerConfig(ways=20, shots=10, batch=20, steps=10, lr=5e-4),
+        meta=MetaConfig(iterations=200_000),
+        test=EvalConfig(tasks=10_000, batch=10),
+    ),
+    "reptile-miniimagenet": ReptileConfig(
+        network="reptile-miniimagenet",
+        data=DataConfig("miniimagenet", 84),
+        inner=InnerConfig(ways=5, shots=15, batch=10, steps=8, lr=1e-3),
+        test=EvalConfig(tasks=10_000, batch=5),
+    ),
+    "metanas-scaled-omniglot": _SCALED,
+    "metanas-scaled-miniimagenet": replace(
+        _SCALED,
+        data=DataConfig("miniimagenet", 84),
+        inner=InnerConfig(
+            ways=5, shots=15, batch=10, batch_mode="replacement", steps=8, lr=1e-3, weight_decay=1e-4
+        ),
+    ),
+}
+
+
+def preset(kind: str, name: str) -> MetaNASConfig | ReptileConfig:
+    """The config of a preset: kind `metanas` or `train`. Raises `InputError` naming those that exist."""
+    known = {"metanas": METANAS, "train": TRAIN}[kind]
+    if name not in known:
+        raise InputError(f"unknown preset {name!r}; choose from {', '.join(known)}")
+    return known[name]
