@@ -114,7 +114,7 @@ setup(
         "numpy",
         "pillow",
         "tqdm",
-        "safetensors",
+        "safetensors>=0.4.5",
         "jsonargparse[signatures]",
     ],
     extras_require={"hdf5": ["h5py>=3.8"], "test": TEST, "bench": ["pytest>=7.4", "pytest-benchmark>=4.0"]},

@@ -7,11 +7,11 @@ from functools import cached_property
 
 from torch import Tensor
 
-from autometa.slots.statistics import BatchStatistics
 from autometa.ops.conv_block import ConvBlock, conv_block
 from autometa.ops.linear_head import head_parameters, linear_head
 from autometa.slots.init import ONES, ZEROS, convolution_init, initial_row
 from autometa.slots.layout import Layout, LayoutBuilder
+from autometa.slots.statistics import BatchStatistics
 
 
 @dataclass(frozen=True)

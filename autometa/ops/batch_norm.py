@@ -27,6 +27,7 @@ def batch_norm(
 
     x `[N, S*C, H, W]` folded; scale `[S]`; gamma, beta `[S, C]`; given `[S, 2, C]` (mean, biased variance).
     """
+    x = _channels_last(x)
     channels = x.shape[1] // slots
     weight = None if gamma is None else gamma.reshape(-1)
     bias = None if beta is None else beta.reshape(-1)
@@ -43,6 +44,18 @@ def batch_norm(
         return F.batch_norm(x, None, None, weight, bias, True, 0.0, eps)
     mean, variance = given[:, 0].reshape(-1), given[:, 1].reshape(-1)
     return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """`x` with exactly the strides of channels-last memory; a copy only where it has others.
+
+    With axes of length 1 several strides describe one memory. PyTorch's backward of batch_norm then takes input and
+    gradient for different layouts and returns wrong gradients (seen in 2.13: batch 1, width 1).
+    """
+    _, channels, height, width = x.shape
+    if x.stride() == (channels * height * width, 1, channels * width, channels):
+        return x
+    return x.clone(memory_format=torch.channels_last)
 
 
 def batch_statistics(x: Tensor, slots: int) -> Tensor:
