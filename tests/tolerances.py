@@ -35,6 +35,11 @@ _FLOAT64 = {
     "supernet_84 gradient": Tolerance(1e-9, 0, ""),
     "discrete gradient": Tolerance(1e-9, 0, ""),
     "meta-gradient": Tolerance(1e-9, 0, ""),
+    "formula": Tolerance(1e-11, 0, ""),
+    "slots, node": Tolerance(1e-11, 0, ""),
+    "slots, network": Tolerance(1e-11, 0, ""),
+    "slots, inner loop": Tolerance(1e-11, 0, ""),
+    "shifted": Tolerance(1e-11, 0, ""),
 }
 _FLOAT32 = {
     "exact": Tolerance(0.0, 0.0, "integers, names"),
@@ -47,6 +52,11 @@ _FLOAT32 = {
     "supernet_84 gradient": Tolerance(5e-3, 0, ""),
     "discrete gradient": Tolerance(1.5e-2, 0, ""),
     "meta-gradient": Tolerance(1.1e-5, 0, ""),
+    "formula": Tolerance(1e-4, 0, ""),
+    "slots, node": Tolerance(1e-4, 0, ""),
+    "slots, network": Tolerance(1e-4, 0, ""),
+    "slots, inner loop": Tolerance(1e-4, 0, ""),
+    "shifted": Tolerance(5e-4, 0, ""),
 }
 TABLE: dict[tuple[torch.dtype, str], Tolerance] = {
     **{(torch.float64, depth): found for depth, found in _FLOAT64.items()},

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autometa.nas.counting import genotype_of, remaining, remaining_weights
 from autometa.nas.genotype import CellGenotype
 from autometa.nas.one_shot import OneShotNetwork
+from autometa.nas.pruned import genotype_of, remaining, remaining_weights
 from autometa.nas.soft_pruning import sharpened, temperature
 from autometa.ops import PRIMITIVES
 from tests.golden.fixture import NO_OPS, Engine, Fixture, Group, Unit, UsageError

@@ -1,0 +1,129 @@
+"""Random nodes for the tests of `mixed_op`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from autometa.ops import PRIMITIVES, mixed_op
+from autometa.ops.primitives import aligned
+
+METANAS = (
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "conv_1x5_5x1",
+    "conv_3x3",
+    "sep_conv_3x3",
+    "dil_conv_3x3",
+)
+ALL = tuple(PRIMITIVES)
+
+
+@dataclass(frozen=True)
+class Node:
+    """Arguments of `mixed_op`; every instance reads state 0 where its stride is that of the node, else state 1."""
+
+    states: list[Tensor]
+    params: Tensor
+    op_weight: Tensor
+    input_weight: Tensor
+    table: Tensor
+    gy: Tensor
+    affine: bool = False
+
+    def run(self, **options) -> tuple[Tensor, Tensor | None]:
+        return mixed_op(
+            self.states,
+            self.params,
+            self.op_weight,
+            self.input_weight,
+            self.table,
+            affine=self.affine,
+            **options,
+        )
+
+    def gradients(self, **options) -> tuple[Tensor, ...]:
+        """y, then gradients of `sum(y * gy)` for states, params, op and input weights."""
+        leaves = [
+            x.clone().requires_grad_(True) for x in (*self.states, self.params, self.op_weight, self.input_weight)
+        ]
+        count = len(self.states)
+        node = replace(
+            self,
+            states=leaves[:count],
+            params=leaves[count],
+            op_weight=leaves[count + 1],
+            input_weight=leaves[count + 2],
+        )
+        y, _ = node.run(**options)
+        found = torch.autograd.grad(y, leaves, self.gy, allow_unused=True) if y.requires_grad else [None] * len(leaves)
+        return (y.detach(), *(torch.zeros_like(x) if g is None else g for x, g in zip(leaves, found, strict=True)))
+
+    def to(self, dtype: torch.dtype) -> Node:
+        names = ("params", "op_weight", "input_weight", "gy")
+        converted = {name: getattr(self, name).to(dtype) for name in names}
+        return replace(self, states=[x.to(dtype) for x in self.states], **converted)
+
+    def slot(self, s: int) -> Node:
+        """The node of one slot alone."""
+        return self.slots(slice(s, s + 1))
+
+    def slots(self, chosen) -> Node:
+        return replace(
+            self,
+            states=[x[chosen] for x in self.states],
+            params=self.params[chosen],
+            op_weight=self.op_weight[chosen],
+            input_weight=self.input_weight[chosen],
+            gy=self.gy[chosen],
+        )
+
+
+def parameter_slices(names: tuple[str, ...], channels: int, strides: list[int], affine: bool) -> list[slice]:
+    """Columns of each instance's parameters."""
+    found, offset = [], 0
+    for name, stride in zip(names, strides, strict=True):
+        width = sum(aligned(p.size) for p in PRIMITIVES[name].parameters(channels, stride, affine))
+        found.append(slice(offset, offset + width))
+        offset += width
+    return found
+
+
+def random_node(
+    names: tuple[str, ...] = METANAS,
+    *,
+    slots: int = 3,
+    batch: int = 2,
+    channels: int = 4,
+    size: tuple[int, int] = (6, 5),
+    stride: int = 1,
+    dtype: torch.dtype = torch.float64,
+    affine: bool = False,
+    seed: int = 0,
+) -> Node:
+    """Each primitive twice: on edge 0 from state 0 with `stride`, on edge 1 from state 1 with stride 1."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    out = tuple(-(-n // stride) for n in size)
+    both = (*names, *names)
+    strides = [stride] * len(names) + [1] * len(names)
+    columns = parameter_slices(both, channels, strides, affine)
+    rows = [
+        [int(i >= len(names)), int(i >= len(names)), PRIMITIVES[name].code, strides[i], columns[i].start]
+        for i, name in enumerate(both)
+    ]
+    return Node(
+        states=[normal(slots, batch, channels, *size), normal(slots, batch, channels, *out)],
+        params=0.5 * normal(slots, max(columns[-1].stop, 16)),
+        op_weight=torch.softmax(normal(slots, 2, len(names)), dim=2).flatten(1),
+        input_weight=0.5 + torch.rand(slots, 2, generator=generator, dtype=torch.float64).to(dtype),
+        table=torch.tensor([rows]),
+        gy=normal(slots, batch, channels, *out),
+        affine=affine,
+    )
