@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autometa.meta.inner_loop import SGD, Adam, Batches, Objective, adapt_
+from autometa.meta.inner_loop import SGD, Adam, Batches, Objective, PerKind, adapt_
 from autometa.ops.finite_slots import finite_slots
 from autometa.ops.reptile import reptile_
 from autometa.slots.arena import Arena
@@ -61,7 +61,8 @@ def meta_iteration_(
     """One Reptile iteration, in place on `arena`.
 
     Slots start at theta, adapt in chunks of `max_slots` (the result does not depend on it), and
-    `theta += step_size * mean over finite slots (phi - theta)` for weights and architecture with a step size each.
+    `theta += step_size * mean over finite slots (phi - theta)` for weights and architecture with a step size each; a
+    frozen kind keeps its bits.
     `tasks(start, stop)` gives objective and batches of those slots.
     """
     arena.reload_()
@@ -74,7 +75,7 @@ def meta_iteration_(
         losses.append(adapt_(arena.part(start, stop), objective, batches, optimiser, inner_steps, frozen=frozen))
     loss = torch.cat(losses, dim=1)
     finite = finite_slots(arena.phi) & torch.isfinite(loss).all(dim=0)
-    sizes = torch.tensor(step_size, dtype=torch.float64, device=arena.phi.device).expand(arena.groups, 2).contiguous()
+    sizes = PerKind(*step_size).table(arena, frozen)
     reptile_(arena.theta, arena.phi, sizes, finite, arena.bounds, arena.group_of_slot, arena.layout_of_slot)
     _heal_moments_(arena, finite)
     return Iteration(loss, finite)
