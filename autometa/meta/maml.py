@@ -102,7 +102,7 @@ def adapt(
     rows, losses = [phi], []
     for t in range(steps):
         images, labels = batches.step(t)
-        row = rows[-1] if second_order else rows[-1].requires_grad_(True)
+        row = rows[-1] if second_order else rows[-1].detach().requires_grad_(True)
         loss = objective(row, images, labels, t)
         (grad,) = torch.autograd.grad(loss.sum(), row, create_graph=second_order)
         if columns is not None:
