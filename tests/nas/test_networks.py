@@ -160,9 +160,9 @@ def test_op_tables_count_parameters_in_order():
 
 def test_networks_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="reductions"):
-        one_shot(reductions=(3,)).layout.row
+        one_shot(reductions=(3,)).initial(0)
     with pytest.raises(ValueError, match="channels must be at least 2"):
-        one_shot(channels=1).layout.row
+        one_shot(channels=1).initial(0)
     with pytest.raises(ValueError, match="unknown four-layer network"):
         four_layer("lenet", 5, (1, 28, 28))
     network = one_shot()
