@@ -1,0 +1,44 @@
+"""Few-shot image classification: finds a small network and an initialisation that learns new classes in a few steps.
+
+    import autometa
+
+    found = autometa.search(preset="quick", out="runs/first")
+    autometa.adapt("photos/classes", run="runs/first")
+    autometa.predict(["photos/new.png"], run="runs/first")
+
+The words are those of the command line; torch is imported when one of them is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from autometa._version import __version__
+
+if TYPE_CHECKING:
+    from autometa.api import adapt, doctor, estimate, evaluate, list_runs, predict, reproduce, search, train
+
+__all__ = [
+    "__version__",
+    "adapt",
+    "doctor",
+    "estimate",
+    "evaluate",
+    "list_runs",
+    "predict",
+    "reproduce",
+    "search",
+    "train",
+]
+
+
+def __getattr__(name: str):
+    if name not in __all__:
+        raise AttributeError(f"module 'autometa' has no attribute {name!r}")
+    from autometa import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

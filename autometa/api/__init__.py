@@ -1,0 +1,154 @@
+"""The words of the command line as Python functions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from autometa.algorithms import classifier
+from autometa.algorithms.classifier import Classifier
+from autometa.api.checkup import examine
+from autometa.api.estimate import estimate_plan
+from autometa.api.evaluating import evaluate_run
+from autometa.api.planning import plan_search, plan_train
+from autometa.api.predicting import ADAPTED, find_classifier, image_files
+from autometa.api.recipes import recipe, verdicts
+from autometa.api.running import Manner, carry_out, check_device, open_run
+from autometa.errors import InputError
+from autometa.runs.listing import RunRow, list_runs
+
+__all__ = [
+    "ADAPTED",
+    "Classifier",
+    "RunRow",
+    "adapt",
+    "doctor",
+    "estimate",
+    "evaluate",
+    "list_runs",
+    "open_run",
+    "predict",
+    "recipe",
+    "reproduce",
+    "search",
+    "train",
+]
+
+PathLike = str | os.PathLike
+
+
+def search(
+    algorithm: str = "metanas",
+    *,
+    preset: str | None = None,
+    config: PathLike | None = None,
+    settings: Mapping[str, Any] | None = None,
+    out: PathLike | None = None,
+    resume: bool | PathLike = False,
+    **manner: Any,
+) -> dict[str, Any]:
+    """Search for a network and its initialisation; returns the result (result.json, plus `run` and `iterations`).
+
+    Args:
+        preset: named settings, `quick` where neither preset nor config is given.
+        config: YAML file over the preset.
+        settings: single settings over both, such as `{"meta.iterations": 10, "data.name": "strokes"}`.
+        out: the run's folder, runs/<date>-<name> where None.
+        resume: the folder of a run to go on with, or True for that in `out` or the last one.
+        manner: quiet, device, time_budget ("30m"), checkpoint_every ("60s").
+
+    Raises:
+        InputError: before work starts. DivergedError, Interrupted: with the run saved.
+    """
+    plan = plan_search(algorithm, preset_name=preset, config=config, settings=settings, out=out, resume=resume)
+    return carry_out(plan, Manner(**manner))
+
+
+def train(
+    network: PathLike | None = None,
+    *,
+    preset: str | None = None,
+    config: PathLike | None = None,
+    settings: Mapping[str, Any] | None = None,
+    out: PathLike | None = None,
+    resume: bool | PathLike = False,
+    **manner: Any,
+) -> dict[str, Any]:
+    """Meta-train a fixed network with Reptile; arguments as of `search`.
+
+    network: a four-layer net by name, a genotype file, or the folder of a search (its most frequent cell).
+    """
+    plan = plan_train(network, preset_name=preset, config=config, settings=settings, out=out, resume=resume)
+    return carry_out(plan, Manner(**manner))
+
+
+def estimate(word: str = "search", *arguments: Any, preset: str | None = None, **options: Any) -> dict[str, Any]:
+    """Time and memory that `search` or `train` with these arguments would take; writes no run."""
+    if word not in ("search", "train"):
+        raise InputError(f"only search and train can be estimated, not {word!r}")
+    plan = (plan_search if word == "search" else plan_train)(*arguments, preset_name=preset, **options)
+    return estimate_plan(plan)
+
+
+def evaluate(
+    run: PathLike = "latest",
+    *,
+    ways: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    quiet: bool = False,
+    **manner: Any,
+) -> dict[str, Any]:
+    """Evaluate a run again; `settings` are those of its `test` group: tasks, shots, queries, steps, seed, ...
+
+    Returns the scores, which are also kept in RUN/evaluations.
+    """
+    return evaluate_run(run, settings or {}, ways, Manner(quiet=quiet, **manner))
+
+
+def adapt(
+    support: PathLike,
+    *,
+    run: PathLike = "latest",
+    out: PathLike | None = None,
+    quiet: bool = False,
+    device: str = "auto",
+) -> Classifier:
+    """Teach a run's network the classes of a folder with one sub-folder of images each.
+
+    Saved to `out`, by default RUN/adapted.
+    """
+    check_device(device)
+    return classifier.adapt(open_run(run), Path(support), out=None if out is None else Path(out), quiet=quiet)
+
+
+def predict(
+    images: Sequence[PathLike] | PathLike, *, run: PathLike = "latest", device: str = "auto"
+) -> list[tuple[Path, str, float, dict[str, float]]]:
+    """(path, class name, its probability, all probabilities) of each image; folders stand for the images in them.
+
+    run: a run that was adapted, or the folder that `adapt` wrote to.
+    """
+    check_device(device)
+    files = image_files([images] if isinstance(images, (str, os.PathLike)) else images)
+    return find_classifier(run).predict_files(files)
+
+
+def doctor() -> dict[str, Any]:
+    """Versions, processor, the backend of every op and why, data found, free memory."""
+    return examine()
+
+
+def reproduce(
+    name: str, *, out: PathLike | None = None, resume: bool | PathLike = False, **manner: Any
+) -> dict[str, Any]:
+    """Run a recipe and compare with what it must show; `passed` tells whether all did."""
+    asked = recipe(name)
+    make = plan_search if asked["word"] == "search" else plan_train
+    plan = make(preset_name=asked["preset"], out=out, resume=resume)
+    result = carry_out(plan, Manner(**manner))
+    made = verdicts(asked, result)
+    passed = all(verdict.passed for verdict in made)
+    return {"recipe": name, "passed": passed, "checks": [asdict(verdict) for verdict in made], "result": result}

@@ -1,0 +1,99 @@
+"""What `autometa doctor` finds: versions, processor, compiled module, backend of every op, data, memory."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autometa import ops  # noqa: F401  registers every op
+from autometa.api.estimate import free_memory
+from autometa.data import DataError, cache_root
+from autometa.data.omniglot import PARTS, find_part
+from autometa.ops import backend
+from autometa.runs import environment
+
+PACKAGES = ("torch", "numpy", "pillow", "safetensors", "jsonargparse", "tqdm")
+SETTINGS = ("AUTOMETA_DATA", "AUTOMETA_CACHE", "AUTOMETA_BACKEND", "AUTOMETA_ISA", "AUTOMETA_DEBUG")
+
+
+def examine() -> dict[str, Any]:
+    """Everything `autometa doctor` tells, in JSON's types; raises nothing."""
+    return {
+        "versions": {"autometa": environment.package_version(), "python": platform.python_version(), **_versions()},
+        "platform": platform.platform(),
+        "cpu": {
+            "model": environment.cpu_model(),
+            "usable_processors": environment.usable_cpus(),
+            "torch_threads": torch.get_num_threads(),
+            "memory_free_bytes": free_memory(),
+        },
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "compiled": _compiled(),
+        "backends": {device: _backends(device) for device in _devices()},
+        "settings": {name: os.environ.get(name) for name in SETTINGS},
+        "data": _data(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "missing"
+    return found
+
+
+def _compiled() -> dict[str, Any]:
+    module, error = backend.compiled(), backend.compiled_error()
+    if module is None:
+        return {"loads": False, "reason": error}
+    try:
+        return {"loads": True, "instruction_set": module.isa(), "file": module.__file__}
+    except Exception as refused:  # AUTOMETA_ISA may name what this processor has not
+        return {"loads": True, "instruction_set": None, "reason": str(refused), "file": module.__file__}
+
+
+def _devices() -> list[str]:
+    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+
+
+def _backends(device: str) -> list[dict[str, str]] | str:
+    try:
+        return [asdict(choice) for choice in backend.explain(torch.device(device))]
+    except backend.BackendError as error:
+        return str(error)
+
+
+def _data() -> dict[str, Any]:
+    cache = cache_root()
+    stores = sorted(path.parent.name for path in cache.glob("*/store.json"))
+    return {
+        "cache": str(cache),
+        "cache_free_bytes": _disk_free(cache),
+        "converted": stores,
+        "omniglot": {part: _omniglot(part) for part in PARTS},
+        "strokes": "drawn by autometa itself, nothing to download",
+    }
+
+
+def _omniglot(part: str) -> str:
+    try:
+        return f"found: {find_part(part)}"
+    except DataError as error:
+        return str(error)
+
+
+def _disk_free(path: Path) -> int | None:
+    for place in (path, *path.parents):
+        if place.exists():
+            return shutil.disk_usage(place).free
+    return None

@@ -1,0 +1,119 @@
+"""How long and how much memory a run will take, from a few real steps; nothing of them is kept."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from autometa.algorithms import metanas, reptile
+from autometa.algorithms.jobs import four_layer_like
+from autometa.algorithms.metanas import MetaNASConfig
+from autometa.algorithms.sources import Source
+from autometa.algorithms.training import Learned, Network
+from autometa.api.planning import Plan
+
+SLOTS = 4
+
+
+def estimate_plan(plan: Plan) -> dict[str, Any]:
+    """Seconds of each part, bytes of memory, size of the network; on this machine, with its present load."""
+    config = plan.config
+    source, network = plan.prepare()
+    iteration = _iteration_seconds(plan.job.trainer(network, source, config), config)
+    task, sizes, memory = _evaluation(network, source, config)
+    parts = {plan.job.phase: iteration * config.meta.iterations, "evaluation": task * config.test.tasks}
+    compare = config.compare if isinstance(config, MetaNASConfig) else ()
+    if "untrained" in compare:
+        parts["yardstick: untrained"] = parts["evaluation"]
+    if "four-layer" in compare:
+        rival = four_layer_like(config, sizes["parameters"], source.image_shape)
+        net = rival.build(source.image_shape)
+        each = _iteration_seconds(reptile.trainer(net, source, rival), rival)
+        per_task, *_ = _evaluation(net, source, rival)
+        parts["yardstick: four-layer"] = each * rival.meta.iterations + per_task * rival.test.tasks
+    return {
+        "kind": plan.job.word,
+        "iterations": config.meta.iterations,
+        "seconds_per_iteration": iteration,
+        "tasks": config.test.tasks,
+        "seconds_per_task": task,
+        "seconds": {**parts, "all": sum(parts.values())},
+        "memory_bytes": max(memory, peak_memory()),
+        "threads": torch.get_num_threads(),
+        "network": {"parameters": network.layout.count(), "macs": network.macs()},
+    }
+
+
+def _iteration_seconds(trainer, config) -> float:
+    """Mean over the run, before and after warm-up apart."""
+    trainer.step(0)
+    warmup = getattr(config, "warmup", 0)
+    late = _timed(lambda: trainer.step(max(warmup, 1)))
+    if not warmup or not config.meta.iterations:
+        return late
+    early = _timed(lambda: trainer.step(0))
+    return late + (early - late) * warmup / config.meta.iterations
+
+
+def _evaluation(network: Network, source: Source, config) -> tuple[float, dict[str, float], int]:
+    """Seconds per task, sizes, and bytes of memory for `max_slots` tasks at once.
+
+    Two chunks of few tasks with few inner steps give the time of a step and of the rest.
+    """
+    test, slots = config.test, min(SLOTS, config.test.tasks, config.test.max_slots)
+    learned, searching = Learned.untrained(network, config.seed), isinstance(config, MetaNASConfig)
+    whole = test.steps + (config.test_weight_steps if searching else 0)
+    before, sizes = peak_memory(), {"parameters": float(network.layout.count())}
+
+    def chunk(steps: int) -> Callable[[], None]:
+        short = replace(config, test=replace(test, steps=steps), **({"test_weight_steps": 0} if searching else {}))
+
+        def work() -> None:
+            if searching:
+                found = metanas.meta_test_chunk(network, learned, source, short, 0, slots)
+                sizes["parameters"] = float(found.parameters.double().median())
+            else:
+                reptile.evaluate_chunk(network, learned, source, short, 0, slots)
+
+        return work
+
+    chunk(1)()
+    short, long = _timed(chunk(1)), _timed(chunk(4))
+    step = max(long - short, 0.0) / 3
+    seconds = (short - step + step * whole) / slots
+    grown = max(peak_memory() - before, 0)
+    return max(seconds, step / slots), sizes, before + grown * -(-min(test.max_slots, test.tasks) // slots)
+
+
+def _timed(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def peak_memory() -> int:
+    """The most memory this process has held so far, in bytes; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def free_memory() -> int | None:
+    """Bytes that programs can still take, None where the system does not tell."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return None

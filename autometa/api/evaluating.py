@@ -1,0 +1,86 @@
+"""Evaluate a run again, with other tasks, shots or steps than it was tested with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from autometa.algorithms import jobs, scores
+from autometa.algorithms.config import EvalConfig
+from autometa.algorithms.metanas import MetaNASConfig
+from autometa.algorithms.sources import Source
+from autometa.algorithms.trained import Model
+from autometa.api.planning import job_of, settled_config
+from autometa.api.running import Manner, iterations, open_run
+from autometa.api.settings import settle
+from autometa.errors import InputError, Interrupted
+from autometa.runs.files import disk_errors, plain, shown, write_json
+from autometa.runs.folder import RunFolder
+
+EVALUATIONS = "evaluations"
+
+
+def evaluate_run(
+    run: str | Path | RunFolder, settings: Mapping[str, Any], ways: int | None, manner: Manner
+) -> dict[str, Any]:
+    """Scores of a run under changed `test.*` settings; kept in RUN/evaluations.
+
+    settings: fields of `EvalConfig` by name. Raises `InputError` before work starts.
+    """
+    manner.check()
+    folder = open_run(run)
+    config = settle(settled_config(folder), None, {f"test.{name}": value for name, value in settings.items()})
+    model = Model.of(folder)
+    if ways is not None:
+        if ways < 2:
+            raise InputError(f"ways must be at least 2, not {ways}")
+        if ways > model.network.ways:
+            manner.notice(f"{ways} ways for a network trained on {model.network.ways}: expect lower accuracy")
+        config, model = replace(config, inner=replace(config.inner, ways=ways)), model.with_ways(ways)
+    source = Source.open(config.data)
+    source.testing(config.inner.ways, config.test)
+    done = iterations(folder, job_of(config).phase)
+    if done["done"] < done["planned"]:
+        manner.notice(f"{shown(folder.path)} has trained {done['done']} of {done['planned']} iterations so far")
+    tag = hashlib.sha256(json.dumps([plain(config), done], sort_keys=True).encode()).hexdigest()[:12]
+    try:
+        found = _found(config, model, source, folder, manner.terms(shlex.join(manner.typed)), f"eval-{tag}")
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"interrupted; go on with: {shlex.join(manner.typed)}") from error
+    found = {
+        "run": str(folder.path),
+        "kind": f"eval of {job_of(config).word}",
+        "iterations": done,
+        "protocol": {**jobs.protocol(config, source), "steps": config.test.steps},
+        **found,
+        "data_hash": source.store.data_hash,
+    }
+    path = folder.path / EVALUATIONS / f"{_label(config.inner.ways, config.test)}-{tag}.json"
+    with disk_errors(f"write {shown(path)}"):
+        path.parent.mkdir(exist_ok=True)
+    write_json(path, found)
+    return {**found, "file": str(path)}
+
+
+def _found(config, model: Model, source: Source, folder: RunFolder, terms: jobs.Terms, phase: str) -> dict[str, Any]:
+    network, learned = model.network, model.learned
+    if isinstance(config, MetaNASConfig):
+        found, seconds, _ = jobs._meta_test(network, learned, source, config, folder, terms, phase)
+        return {**jobs._metanas_scores(found), "seconds": {"test": seconds}}
+    found, seconds = jobs._evaluate_reptile(network, learned, source, config, folder, terms, phase)
+    return {
+        "scores": scores.as_json(scores.scores(found)),
+        "accuracy": scores.Score.of(found["support_statistics"]).mean,
+        "parameters": network.layout.count(),
+        "macs": network.macs(),
+        "seconds": {"test": seconds},
+    }
+
+
+def _label(ways: int, test: EvalConfig) -> str:
+    return f"{ways}way-{test.shots}shot-{test.queries}query-{test.tasks}tasks"

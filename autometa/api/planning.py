@@ -1,0 +1,265 @@
+"""What a `search` or `train` is asked to do, settled and checked before any work or writing starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from autometa.algorithms import jobs, metanas, reptile
+from autometa.algorithms.config import DataConfig
+from autometa.algorithms.metanas import MetaNASConfig
+from autometa.algorithms.presets import TRAIN, preset
+from autometa.algorithms.reptile import ReptileConfig
+from autometa.algorithms.sources import Source
+from autometa.algorithms.trained import config_of
+from autometa.algorithms.training import Network, Trainer
+from autometa.api.settings import differences, settle
+from autometa.data import DATASETS
+from autometa.errors import InputError
+from autometa.nas.conv_network import FOUR_LAYER
+from autometa.nas.genotype import Genotype
+from autometa.runs.files import shown
+from autometa.runs.folder import CONFIG, RunFolder
+
+OWN_GENOTYPE = "network"
+PLACEHOLDERS = {config.network for config in TRAIN.values()} - set(FOUR_LAYER)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One sort of run. word: of the command line; phase: its loop of meta-iterations."""
+
+    word: str
+    kind: type
+    phase: str
+    run: Callable[[Any, RunFolder, jobs.Terms], dict]
+    trainer: Callable[[Network, Source, Any], Trainer]
+
+
+SEARCH = Job("search", MetaNASConfig, "search", jobs.search_metanas, metanas.trainer)
+TRAIN_JOB = Job("train", ReptileConfig, "train", jobs.train, reptile.trainer)
+JOBS = (SEARCH, TRAIN_JOB)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run to begin in `out` (a folder of its own where None), or to go on with in `resume`."""
+
+    job: Job
+    config: MetaNASConfig | ReptileConfig
+    preset: str | None = None
+    out: Path | None = None
+    resume: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """For the run's folder and for lists of runs."""
+        label = self.preset
+        if label is None and isinstance(self.config, ReptileConfig):
+            label = Path(self.config.network).stem
+        return f"{self.job.word}-{label}" if label else self.job.word
+
+    def prepare(self) -> tuple[Source, Network]:
+        """Open the data, build the network, draw a task of each sort.
+
+        Raises `InputError` for all that would stop the run later: missing data, too few classes or images, a
+        network that does not fit.
+        """
+        source = Source.open(self.config.data)
+        try:
+            network = self.config.build(source.image_shape)
+        except InputError:
+            raise
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        source.training(self.config.inner, self.config.seed)
+        source.testing(self.config.inner.ways, self.config.test)
+        return source, network
+
+
+def plan_search(
+    algorithm: str = "metanas",
+    *,
+    preset_name: str | None = None,
+    config: str | os.PathLike | None = None,
+    settings: Mapping[str, Any] | None = None,
+    out: str | os.PathLike | None = None,
+    resume: bool | str | os.PathLike = False,
+) -> Plan:
+    """Preset `quick` where neither preset nor config file is given. Raises `InputError`."""
+    if algorithm != "metanas":
+        raise InputError(f"unknown search {algorithm!r}; this version knows metanas")
+    run = _to_resume(SEARCH, out, resume)
+    if run is not None:
+        return _go_on(SEARCH, run, preset("metanas", preset_name) if preset_name else None, config, settings)
+    label = preset_name or ("quick" if config is None else None)
+    base = preset("metanas", label) if label else MetaNASConfig()
+    return Plan(SEARCH, _settled(base, config, settings), label, _path(out))
+
+
+def plan_train(
+    network: str | os.PathLike | None = None,
+    *,
+    preset_name: str | None = None,
+    config: str | os.PathLike | None = None,
+    settings: Mapping[str, Any] | None = None,
+    out: str | os.PathLike | None = None,
+    resume: bool | str | os.PathLike = False,
+) -> Plan:
+    """network: a four-layer net, a genotype file, or the folder of a search. Raises `InputError`."""
+    run = _to_resume(TRAIN_JOB, out, resume)
+    network = None if network is None else os.fspath(network)
+    if run is not None:
+        base = _train_base(network, preset_name, config) if network or preset_name else None
+        return _go_on(TRAIN_JOB, run, base, config, settings)
+    label = preset_name or (network if network in TRAIN else None)
+    base = _train_base(network, preset_name, config)
+    return Plan(TRAIN_JOB, _with_genotype(_settled(base, config, settings)), label, _path(out))
+
+
+def settled_config(folder: RunFolder) -> MetaNASConfig | ReptileConfig:
+    """The config of a run, its genotype read from the run's own copy."""
+    config, own = config_of(folder), folder.genotypes / f"{OWN_GENOTYPE}.json"
+    if isinstance(config, ReptileConfig) and own.exists():
+        return replace(config, network=str(own))
+    return config
+
+
+def job_of(config: MetaNASConfig | ReptileConfig) -> Job:
+    """The job that a config belongs to."""
+    return next(job for job in JOBS if isinstance(config, job.kind))
+
+
+def _train_base(network: str | None, preset_name: str | None, config: str | os.PathLike | None) -> ReptileConfig:
+    if network is None:
+        if preset_name is None and config is None:
+            raise InputError(
+                f"say what to train: one of {', '.join(FOUR_LAYER)}, a genotype file, the folder of a search, "
+                f"or a --preset ({', '.join(TRAIN)})"
+            )
+        return preset("train", preset_name) if preset_name else ReptileConfig()
+    if network in FOUR_LAYER:
+        alike = network.replace("maml", "reptile")
+        return replace(preset("train", preset_name or alike), network=network)
+    path, search = _genotype_file(network)
+    if preset_name is None and search is None:
+        if config is not None:
+            return replace(ReptileConfig(), network=path)
+        raise InputError(
+            f"{network} stands outside a search's folder; name a --preset for its settings, for example "
+            "--preset metanas-scaled-omniglot"
+        )
+    if preset_name is None:
+        return _like_search(search, path)
+    base = replace(preset("train", preset_name), network=path)
+    if search is not None and TRAIN[preset_name].network in FOUR_LAYER:
+        sizes = {"filters": search.channels, "cells": search.cells, "stem_stride": search.stem_stride}
+        return replace(base, **sizes)
+    return base
+
+
+def _like_search(search: MetaNASConfig, genotype: str) -> ReptileConfig:
+    """Train a search's cell as the search trained: its sizes, data and protocol, Reptile's own learning rate."""
+    return ReptileConfig(
+        network=genotype,
+        filters=search.channels,
+        cells=search.cells,
+        stem_stride=search.stem_stride,
+        data=search.data,
+        inner=replace(search.inner, lr=1e-3, adam_state="carry"),
+        meta=search.meta,
+        test=search.test,
+        seed=search.seed,
+    )
+
+
+def _genotype_file(network: str) -> tuple[str, MetaNASConfig | None]:
+    """The genotype file meant by `network`, and the config of the search it came from, where it lies in one."""
+    path = Path(network)
+    if network == "latest":
+        path = RunFolder.open(network).path
+    if not path.exists():
+        known = ", ".join(FOUR_LAYER)
+        raise InputError(f"unknown network {network!r}: neither one of {known}, nor a genotype file, nor a run folder")
+    if path.is_dir():
+        RunFolder.open(path)
+        path = path / "genotypes" / "most_frequent.json"
+        if not path.exists():
+            raise InputError(f"{network} holds no genotype; give the folder of a finished search")
+    path = path.resolve()
+    home = path.parent.parent
+    search = config_of(RunFolder.open(home)) if (home / CONFIG).is_file() else None
+    return str(path), search if isinstance(search, MetaNASConfig) else None
+
+
+def _with_genotype(config: ReptileConfig) -> ReptileConfig:
+    """The config with its genotype, if any, read once and named by its full path."""
+    if config.network in FOUR_LAYER:
+        return config
+    if not Path(config.network).exists():
+        if config.network in PLACEHOLDERS:
+            raise InputError("this preset trains a found cell; name it: a genotype file or the folder of a search")
+        raise InputError(f"unknown network {config.network!r}; choose {', '.join(FOUR_LAYER)} or a genotype file")
+    try:
+        Genotype.load(config.network)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return replace(config, network=str(Path(config.network).resolve()))
+
+
+def _to_resume(job: Job, out: str | os.PathLike | None, resume: bool | str | os.PathLike) -> RunFolder | None:
+    """The run to go on with, None where a new one begins: `--out DIR --resume` begins where DIR holds no run yet."""
+    if resume is False:
+        return None
+    if resume is True and out is not None and not (Path(out) / CONFIG).is_file():
+        return None
+    if resume is not True and out is not None and Path(out).resolve() != Path(resume).resolve():
+        raise InputError("--out and --resume name different folders; leave --out away to go on with a run")
+    folder = RunFolder.open(resume if resume is not True else out if out is not None else "latest")
+    found = job_of(config_of(folder))
+    if found is not job:
+        place = shown(folder.path)
+        raise InputError(f"{place} holds a {found.word} run; go on with: autometa {found.word} --resume {place}")
+    return folder
+
+
+def _go_on(job: Job, folder: RunFolder, base, config, settings) -> Plan:
+    """The plan of a run's own folder; what the command line says beside it must agree."""
+    own = config_of(folder)
+    if isinstance(base, ReptileConfig) and base.network in PLACEHOLDERS:
+        base = replace(base, network=own.network)
+    asked = _settled(base or own, config, settings)
+    contrary = differences(own, asked)
+    if contrary:
+        name, (has, said) = next(iter(contrary.items()))
+        more = f" (and {len(contrary) - 1} more differ)" if len(contrary) > 1 else ""
+        raise InputError(
+            f"the run in {shown(folder.path)} has {name} {_text(has)}, the command line says {_text(said)}{more}; "
+            "resume with --resume alone, or begin a new run with --out"
+        )
+    return Plan(job, settled_config(folder), None, None, folder.path)
+
+
+def _settled(base, config, settings):
+    return _absolute(settle(base, config, settings))
+
+
+def _absolute(config):
+    """Folders of data by their full path, so that the run can be used from anywhere."""
+    data: DataConfig = config.data
+    name, path = data.name, Path(data.name).expanduser()
+    if name.partition(":")[0] not in {known.partition(":")[0] for known in DATASETS} and path.is_dir():
+        name = str(path.resolve())
+    root = None if data.root is None else str(Path(data.root).expanduser().resolve())
+    return replace(config, data=replace(data, name=name, root=root))
+
+
+def _path(out: str | os.PathLike | None) -> Path | None:
+    return None if out is None else Path(out)
+
+
+def _text(value: Any) -> str:
+    return "none" if value is None else str(value)

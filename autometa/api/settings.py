@@ -1,0 +1,159 @@
+"""Typed settings: a preset, then a YAML file, then single settings such as `meta.iterations`, each over the last."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from autometa.algorithms.config import from_json
+from autometa.algorithms.metanas import MetaNASConfig
+from autometa.algorithms.reptile import ReptileConfig
+from autometa.errors import InputError
+from autometa.runs.files import plain
+
+Config = TypeVar("Config", MetaNASConfig, ReptileConfig)
+
+_WANTED = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    int | None: "a whole number or null",
+    str | None: "text or null",
+    tuple[int, ...]: "a list of whole numbers such as [0,2]",
+    tuple[str, ...]: "a list of names such as [one,two]",
+}
+
+
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name: `{"inner": {"lr": 1}}` -> `{"inner.lr": 1}`."""
+    found = {}
+    for name, item in value.items():
+        if isinstance(item, Mapping) and item:
+            found |= flat(item, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = item
+    return found
+
+
+def field_types(kind: type, prefix: str = "") -> dict[str, Any]:
+    """The type of every setting by dotted name."""
+    found = {}
+    for name, hint in get_type_hints(kind).items():
+        found |= field_types(hint, f"{prefix}{name}.") if is_dataclass(hint) else {f"{prefix}{name}": hint}
+    return found
+
+
+def settle(base: Config, file: str | Path | None = None, settings: Mapping[str, Any] | None = None) -> Config:
+    """The config that `base` becomes under a YAML file and then single settings, checked.
+
+    Raises `InputError` naming the setting that is unknown, of the wrong type, or does not fit the others.
+    """
+    known = field_types(type(base))
+    texts: dict[str, tuple[str, str]] = {}
+    sources = [(f"{file}: ", read_yaml(file))] if file is not None else []
+    for where, values in [*sources, ("", dict(settings or {}))]:
+        for name, value in values.items():
+            if name not in known:
+                raise InputError(f"{where}unknown setting {name}{_nearest(name, known)}")
+            texts[name] = (_text(value, known[name]), where)
+    merged = flat(plain(base)) | _typed(type(base), texts)
+    config = from_json(type(base), _nested(merged))
+    config.check()
+    return config
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The settings of a YAML file by dotted name."""
+    import yaml
+
+    try:
+        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"config file {path} cannot be read: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" (line {mark.line + 1})" if mark else ""
+        raise InputError(f"config file {path} is not valid YAML{line}; --print-config shows the form") from error
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in flat(value)):
+        raise InputError(f"config file {path} must hold settings as `name: value`; --print-config shows the form")
+    return flat(value)
+
+
+def as_yaml(config: MetaNASConfig | ReptileConfig) -> str:
+    """The config as YAML that `settle` reads back."""
+    import yaml
+
+    return yaml.safe_dump(plain(config), sort_keys=False)
+
+
+def settings_help(base: MetaNASConfig | ReptileConfig) -> str:
+    """Every setting with its meaning and its value in `base`."""
+    parser = _parser(type(base))
+    parser.set_defaults(flat(plain(base)))
+    text = parser.format_help()
+    return text[text.index("\n\n") + 2 :].rstrip()
+
+
+def differences(old: MetaNASConfig | ReptileConfig, new: MetaNASConfig | ReptileConfig) -> dict[str, tuple]:
+    """Settings that differ, by dotted name, as (old, new)."""
+    before, after = flat(plain(old)), flat(plain(new))
+    return {name: (before.get(name), after.get(name)) for name in before | after if before.get(name) != after.get(name)}
+
+
+def _parser(kind: type):
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False, add_help=False, usage="")
+    parser.add_class_arguments(kind, None)
+    return parser
+
+
+def _typed(kind: type, texts: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+    """Values of the settings' types from (text, where it stands)."""
+    if not texts:
+        return {}
+    known = field_types(kind)
+    try:
+        parsed = _parser(kind).parse_args([f"--{name}={text}" for name, (text, _) in texts.items()])
+        return {name: plain(parsed[name]) for name in texts}
+    except (argparse.ArgumentError, TypeError, ValueError) as error:
+        guilty = [name for name in texts if f'key "{name}"' in str(error)]
+        if not guilty:
+            raise InputError(" ".join(str(error).split())) from error
+        text, where = texts[guilty[0]]
+        wanted = _WANTED.get(known[guilty[0]], str(known[guilty[0]]))
+        raise InputError(f"{where}{guilty[0]} must be {wanted}, not {text}") from error
+
+
+def _text(value: Any, hint: Any) -> str:
+    """A setting as it would be typed."""
+    if not isinstance(value, str):
+        value = json.dumps(plain(value))
+    is_list = getattr(hint, "__origin__", None) is tuple
+    return f"[{value}]" if is_list and not value.startswith("[") else value
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in values.items():
+        *path, leaf = name.split(".")
+        place = tree
+        for part in path:
+            place = place.setdefault(part, {})
+        place[leaf] = value
+    return tree
+
+
+def _nearest(name: str, known: Mapping[str, Any]) -> str:
+    group = [other for other in known if other.startswith(f"{name}.")]
+    if group:
+        return f"; it is a group, set one of {', '.join(group)}"
+    near = difflib.get_close_matches(name, known, n=1) or [k for k in known if k.split(".")[-1] == name.split(".")[-1]]
+    return f"; did you mean {near[0]}?" if near else "; --help-settings lists all"

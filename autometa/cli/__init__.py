@@ -1,0 +1,113 @@
+"""The command line: `autometa WORD ...`. Each word is loaded when it is asked for, so that `--help` answers at once.
+
+Exit codes: 0, 1 defect (and a recipe that fails), 2 bad input, 3 diverged, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+
+from autometa._version import __version__
+from autometa.errors import AutometaError, InputError
+
+WORDS = {
+    "search": ("training", "find a small network and an initialisation that learns new classes quickly"),
+    "train": ("training", "meta-train a fixed network: a four-layer net or a cell that a search found"),
+    "eval": ("using", "evaluate a run again, with other tasks, shots or steps"),
+    "adapt": ("using", "teach a run's network your own classes from 1 to 5 pictures each"),
+    "predict": ("using", "classify pictures with what `adapt` learned"),
+    "runs": ("looking", "list the runs of a folder"),
+    "doctor": ("looking", "what is installed, which code runs on this machine and why, which data are found"),
+    "reproduce": ("training", "rerun a documented result and say pass or fail"),
+}
+EXAMPLES = """examples:
+  autometa search metanas --preset quick --out runs/first     search on drawn strokes, a few minutes, no download
+  autometa adapt --support photos --run runs/first            photos/cat/1.png, photos/dog/1.png, ...
+  autometa predict new.png --run runs/first"""
+REPORT = "this is a defect of autometa; please report it with the lines above and the output of: autometa doctor"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (without the program's name); returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    _readable_output()
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
+        try:
+            return _run(words)
+        except SystemExit as done:
+            return done.code if isinstance(done.code, int) else 0
+        except KeyboardInterrupt:
+            return _complain("interrupted; nothing had been begun", 130)
+        except BrokenPipeError:  # the reader of our output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return 0
+        except AutometaError as error:
+            return _complain(str(error), error.exit_code)
+        except Exception as error:
+            return _complain_otherwise(error)
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(f"autometa {__version__}")
+        return 0
+    name = words[0]
+    if name not in WORDS:
+        near = difflib.get_close_matches(name, WORDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else "autometa --help lists them"
+        raise InputError(f"unknown command {name!r}; {hint}")
+    module = importlib.import_module(f"autometa.cli.{WORDS[name][0]}")
+    return getattr(module, name)(words[1:], ["autometa", *words]) or 0
+
+
+def _help() -> str:
+    lines = [f"  {name:<10} {about}" for name, (_, about) in WORDS.items()]
+    return "\n".join(
+        [
+            "usage: autometa COMMAND [options]",
+            "",
+            "Few-shot image classification: finds a small network, together with an initialisation that learns new",
+            "classes from one to five pictures.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            EXAMPLES,
+            "",
+            "autometa COMMAND --help explains one command; autometa --version tells the version.",
+        ]
+    )
+
+
+def _complain(sentence: str, code: int) -> int:
+    if os.environ.get("AUTOMETA_DEBUG"):
+        traceback.print_exc()
+    print(f"autometa: {' '.join(sentence.split())}", file=sys.stderr)
+    return code
+
+
+def _complain_otherwise(error: Exception) -> int:
+    """Errors that are not of our own kind: some have a cause outside, the rest are defects."""
+    if type(error).__name__ == "BackendError":
+        return _complain(f"{error}; AUTOMETA_BACKEND forces it, unset it to let autometa choose", 2)
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return _complain("memory ran out; lower test.max_slots or meta.max_slots, results stay the same", 2)
+    traceback.print_exc()
+    return _complain(REPORT, 1)
+
+
+def _readable_output() -> None:
+    """A terminal that cannot show a character gets a question mark, not a crash."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")

@@ -1,0 +1,34 @@
+"""`runs` and `doctor`: commands that only look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autometa import api
+from autometa.cli import show
+from autometa.cli.options import Parser, print_json
+from autometa.errors import InputError
+
+
+def runs(words: list[str], typed: list[str]) -> int:
+    """`autometa runs list [ROOT]`."""
+    parser = Parser("runs", "List the runs of a folder: status, progress and accuracy.", "  autometa runs list runs")
+    parser.add_argument("what", nargs="?", choices=["list"], default="list", metavar="list")
+    parser.add_argument("root", nargs="?", default="runs", metavar="ROOT", help="folder of the runs (default: runs)")
+    parser.add_argument("--json", action="store_true", help="print a JSON document")
+    given = parser.parse_args(words)
+    if not Path(given.root).is_dir() and given.root != "runs":
+        raise InputError(f"there is no folder {given.root}; name the folder that holds the runs")
+    rows = api.list_runs(given.root)
+    print_json(rows) if given.json else print("\n".join(show.run_list(rows, given.root)))
+    return 0
+
+
+def doctor(words: list[str], typed: list[str]) -> int:
+    """`autometa doctor`."""
+    parser = Parser("doctor", "What is installed, which code runs on this machine and why, which data are found.")
+    parser.add_argument("--json", action="store_true", help="print a JSON document")
+    given = parser.parse_args(words)
+    found = api.doctor()
+    print_json(found) if given.json else print("\n".join(show.checkup(found)))
+    return 0

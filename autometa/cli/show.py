@@ -1,0 +1,228 @@
+"""Results as lines for a person: what was found, how accurate, how large, where it is, what to type next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from autometa.runs.budget import format_duration
+from autometa.runs.files import shown
+
+MODES = {
+    "transductive": "all queries of the task",
+    "support_plus_one": "support images + one query",
+    "support_statistics": "support images alone",
+}
+
+
+def columns(rows: Sequence[Sequence[str]], indent: str = "  ", right: Sequence[int] = ()) -> list[str]:
+    """Rows as aligned columns, two spaces apart; `right` are the columns aligned to the right."""
+    if not rows:
+        return []
+    widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        padded = zip(row, widths, strict=True)
+        cells = [cell.rjust(w) if c in right else cell.ljust(w) for c, (cell, w) in enumerate(padded)]
+        lines.append(f"{indent}{'  '.join(cells)}".rstrip())
+    return lines
+
+
+def result(found: Mapping[str, Any]) -> list[str]:
+    """A finished search or training run."""
+    run = shlex.quote(shown(found["run"]))
+    done, planned = found["iterations"]["done"], found["iterations"]["planned"]
+    lines = []
+    if done < planned:
+        lines += [f"Training ended after {done} of {planned} meta-iterations.", ""]
+    if "genotype" in found:
+        lines += [*_cells(found), ""]
+    lines += [*_accuracy(found), "", *_sizes(found), "", f"Time   {_times(found['seconds'])}"]
+    kept = "result.json, config.json, checkpoints/, genotypes/" if "genotype" in found else "result.json, checkpoints/"
+    lines += [f"Files  {run}  ({kept})"]
+    lines += [f"Next   autometa adapt --support FOLDER --run {run}"]
+    return [*lines, "       FOLDER: one sub-folder of 1 to 5 pictures per class, named as the class"]
+
+
+def evaluation(found: Mapping[str, Any]) -> list[str]:
+    """A run evaluated again."""
+    lines = [*_accuracy(found), "", *_sizes(found), "", f"Time   {_times(found['seconds'])}"]
+    return [*lines, f"Files  {shown(found['file'])}"]
+
+
+def _cells(found: Mapping[str, Any]) -> list[str]:
+    genotype, tasks = found["genotype"], found["protocol"]["tasks"]
+    lines = ["Found: the cells that most test tasks settled on; each node adds up the outputs of two operations."]
+    rows = []
+    for kind in ("normal", "reduction"):
+        for number, node in enumerate(genotype[kind].split("; ")):
+            first = f"{kind} cell" if number == 0 else ""
+            share = f"in {genotype[f'{kind}_found_in']} of {tasks} tasks" if number == 0 else ""
+            rows.append([first, f"node {number + 2} =", node, share])
+    legend = "  (0) and (1) are the outputs of the two cells before, (2), (3), ... the nodes of the cell itself."
+    return [*lines, *columns(rows), legend]
+
+
+def _accuracy(found: Mapping[str, Any]) -> list[str]:
+    p = found["protocol"]
+    shots = f"{p['shots']} support and {p['queries']} query image{'s' if p['queries'] > 1 else ''} per class"
+    lines = [
+        f"Accuracy in % on {p['tasks']} new tasks of {p['ways']} classes, {shots}; mean and 95% confidence interval",
+        f"  split {p['split']}, {p['part']} classes; seed {p['seed']}, tasks of seed {p['test_seed']}",
+    ]
+    by_name = _networks(found)
+    rows = [["normalised with statistics of", *by_name]]
+    for mode, title in MODES.items():
+        rows.append([title, *(_score(scores.get(mode)) for scores in by_name.values())])
+    lines += columns(rows, right=range(1, len(rows[0])))
+    if "pruning_cost" in found:
+        costs = found["pruning_cost"]
+        worst = max(costs, key=lambda mode: costs[mode]["mean"])
+        lines.append(f"  pruning costs {_score(costs[worst])} points or less (mean of before - after, task by task)")
+    if found.get("finite_tasks", p["tasks"]) < p["tasks"]:
+        lines.append(f"  {p['tasks'] - found['finite_tasks']} tasks became infinite and count as they are")
+    return lines
+
+
+def _networks(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Scores by column title."""
+    if "scores_before_pruning" not in found:
+        return {"this network": found["scores"]}
+    made = {"before pruning": found["scores_before_pruning"], "pruned": found["scores"]}
+    compare = found.get("compare", {})
+    if "untrained" in compare:
+        made["untrained, pruned"] = compare["untrained"]["scores"]
+    if "four-layer" in compare:
+        made["four-layer net"] = compare["four-layer"]["scores"]
+    return made
+
+
+def _sizes(found: Mapping[str, Any]) -> list[str]:
+    rows = []
+    if "search_network" in found:
+        rows.append(["search network", found["search_network"]])
+    rows.append(["pruned (median)" if "scores_before_pruning" in found else found.get("network", "network"), found])
+    four = found.get("compare", {}).get("four-layer")
+    if four:
+        rows.append([f"four-layer net, {four['filters']} filters", four])
+    table = [[name, f"{size['parameters']:,.0f} parameters", f"{_large(size['macs'])} MACs"] for name, size in rows]
+    return ["Size   (MACs: multiplications with addition, for one image)", *columns(table, right=(1, 2))]
+
+
+def _score(score: Mapping[str, float] | None) -> str:
+    if not score or score["mean"] is None:
+        return "-"
+    if score["ci95"] is None:
+        return f"{score['mean']:.2f}"
+    return f"{score['mean']:.2f} ± {score['ci95']:.2f}"
+
+
+def _large(number: float) -> str:
+    for size, unit in ((1e9, " billion"), (1e6, " million")):
+        if number >= size:
+            return f"{number / size:.2f}{unit}"
+    return f"{number:,.0f}"
+
+
+def _times(seconds: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {format_duration(value)}" for name, value in seconds.items())
+
+
+def estimate(found: Mapping[str, Any]) -> list[str]:
+    """A dry run."""
+    seconds, threads = found["seconds"], found["threads"]
+    detail = {
+        found["kind"]: f"{found['iterations']} meta-iterations x {found['seconds_per_iteration']:.3g} s",
+        "evaluation": f"{found['tasks']} tasks x {found['seconds_per_task']:.3g} s",
+    }
+    rows = [[name, format_duration(value), detail.get(name, "")] for name, value in seconds.items() if name != "all"]
+    using = f"{threads} thread{'s' * (threads > 1)}"
+    rows.append(["in all", format_duration(seconds["all"]), f"on this machine, as busy as it is now, with {using}"])
+    rows.append(["memory", size(found["memory_bytes"]), "at most, by the steps that were tried"])
+    network = found["network"]
+    macs = f"{_large(network['macs'])} multiplications per image"
+    rows.append(["network", f"{network['parameters']:,} parameters", macs])
+    return ["Estimate from a few real steps; no run was begun.", *columns(rows)]
+
+
+def adapted(counts: Mapping[str, int], place: str, run: str) -> list[str]:
+    """What `adapt` learned."""
+    rows = [[name, f"{count} image{'s' * (count > 1)}"] for name, count in counts.items()]
+    lines = [f"Learned {len(counts)} classes:", *columns(rows), f"Files  {shown(place)}"]
+    return [*lines, f"Next   autometa predict IMAGE... --run {shlex.quote(shown(run))}"]
+
+
+def predictions(found: Sequence[tuple]) -> list[str]:
+    """One line per image: the class, its probability, the runner-up."""
+    rows = []
+    for path, name, probability, every in found:
+        others = sorted(((p, n) for n, p in every.items() if n != name), reverse=True)
+        then = f"then {others[0][1]} {others[0][0]:.1%}" if others else ""
+        rows.append([str(path), name, f"{probability:.1%}", then])
+    return columns(rows, indent="", right=(2,))
+
+
+def run_list(rows: Sequence, root: str) -> list[str]:
+    """`runs list`."""
+    if not rows:
+        return [f"no runs in {root}; begin one with: autometa search metanas --preset quick"]
+    table = [["run", "status", "what", "started", "progress", "accuracy"]]
+    for row in rows:
+        progress = f"{row.progress[0]}/{row.progress[1]}" if row.progress and row.status != "finished" else ""
+        accuracy = "" if row.accuracy is None else f"{row.accuracy:.2f} %"
+        started = row.started[:16].replace("T", " ")
+        table.append([shown(row.path), row.status, row.kind, started, progress, accuracy])
+    return columns(table, indent="", right=(5,))
+
+
+def recipe_list(recipes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """`reproduce --list`."""
+    rows = [[name, recipe["title"], recipe["time"]] for name, recipe in recipes.items()]
+    return [
+        *columns(rows, indent=""),
+        "",
+        "to run one: autometa reproduce NAME; to go on: autometa reproduce NAME --resume DIR",
+    ]
+
+
+def verdicts(found: Mapping[str, Any]) -> list[str]:
+    """PASS or FAIL per check of a recipe."""
+    word = {True: "PASS", False: "FAIL"}
+    rows = [[word[v["passed"]], v["what"], v["found"], f"wanted: {v['wanted']}"] for v in found["checks"]]
+    return [*columns(rows, indent=""), f"{word[found['passed']]}  recipe {found['recipe']}"]
+
+
+def checkup(found: Mapping[str, Any]) -> list[str]:
+    """`doctor`."""
+    cpu, compiled, data = found["cpu"], found["compiled"], found["data"]
+    versions = [[name, version] for name, version in found["versions"].items()]
+    if compiled["loads"]:
+        core = f"loads; instruction set {compiled['instruction_set'] or compiled['reason']}"
+    else:
+        core = compiled["reason"]
+    machine = [
+        ["system", found["platform"]],
+        ["processor", f"{cpu['model']}, {cpu['usable_processors']} usable, {cpu['torch_threads']} threads in use"],
+        ["free memory", size(cpu["memory_free_bytes"])],
+        ["GPU", found["gpu"] or "none that torch can use"],
+        ["compiled core", core],
+    ]
+    lines = ["Versions", *columns(versions), "", "Machine", *columns(machine)]
+    for device, rows in found["backends"].items():
+        lines += ["", f"What computes on {device}"]
+        forced_badly = isinstance(rows, str)
+        lines += [f"  {rows}"] if forced_badly else columns([[r["op"], r["backend"], r["reason"]] for r in rows])
+    where = [["cache", f"{data['cache']} ({size(data['cache_free_bytes'])} free on that disk)"]]
+    where += [["converted", name] for name in data["converted"]]
+    where += [[f"Omniglot {part}", text] for part, text in data["omniglot"].items()]
+    where.append(["strokes", data["strokes"]])
+    settings = [[name, value or "not set"] for name, value in found["settings"].items()]
+    return [*lines, "", "Data", *columns(where), "", "Environment", *columns(settings)]
+
+
+def size(count: int | None) -> str:
+    """Bytes for a person."""
+    if count is None:
+        return "unknown"
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

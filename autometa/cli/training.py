@@ -1,0 +1,140 @@
+"""`search`, `train` and `reproduce`: commands that make a run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from autometa import api
+from autometa.algorithms.presets import METANAS, TRAIN
+from autometa.api.estimate import estimate_plan
+from autometa.api.planning import SEARCH, TRAIN_JOB, Job, Plan, plan_search, plan_train
+from autometa.api.recipes import recipes
+from autometa.api.running import Manner, carry_out
+from autometa.api.settings import as_yaml, field_types, settings_help
+from autometa.cli import show
+from autometa.cli.options import Parser, print_json, running, split_settings
+from autometa.nas.conv_network import FOUR_LAYER
+from autometa.runs.files import say
+
+SEARCH_EXAMPLES = """  autometa search metanas --preset quick --out runs/first
+  autometa search metanas --preset omniglot-small --time-budget 30m
+  autometa search --preset quick --meta.iterations 300 --inner.lr 2e-3 --dry-run
+  autometa search --preset quick --print-config > mine.yaml;  autometa search --config mine.yaml
+  autometa search --resume runs/first"""
+TRAIN_EXAMPLES = """  autometa train reptile-omniglot --out runs/reptile
+  autometa train runs/first --meta.iterations 2000        the cell that the search in runs/first found most often
+  autometa train runs/first/genotypes/most_frequent.json --preset metanas-scaled-omniglot
+  autometa train --resume runs/reptile"""
+
+
+def search(words: list[str], typed: list[str]) -> int:
+    """`autometa search [metanas]`."""
+    parser = _parser(SEARCH, "Find a small network and an initialisation for few-shot classification.", SEARCH_EXAMPLES)
+    parser.add_argument("algorithm", nargs="?", default="metanas", metavar="metanas", help="how to search")
+    presets = f"named settings: {', '.join(METANAS)} (default: quick)"
+
+    def plan(given: argparse.Namespace, settings: dict[str, str]) -> Plan:
+        return plan_search(given.algorithm, settings=settings, **_plan_options(given))
+
+    return _make_run(SEARCH, parser, presets, plan, words, typed)
+
+
+def train(words: list[str], typed: list[str]) -> int:
+    """`autometa train NET|GENOTYPE`."""
+    parser = _parser(TRAIN_JOB, "Meta-train a fixed network with Reptile, then evaluate it.", TRAIN_EXAMPLES)
+    parser.add_argument(
+        "network",
+        nargs="?",
+        metavar="NET",
+        help=f"{', '.join(FOUR_LAYER)}, a genotype file, or the folder of a search",
+    )
+    presets = f"named settings: {', '.join(TRAIN)}"
+
+    def plan(given: argparse.Namespace, settings: dict[str, str]) -> Plan:
+        return plan_train(given.network, settings=settings, **_plan_options(given))
+
+    return _make_run(TRAIN_JOB, parser, presets, plan, words, typed)
+
+
+def reproduce(words: list[str], typed: list[str]) -> int:
+    """`autometa reproduce RECIPE`: exit code 1 where a check fails."""
+    parser = Parser("reproduce", "Rerun a documented result and compare it with what it must show.")
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help=", ".join(recipes()))
+    parser.add_argument("--list", action="store_true", help="list the recipes")
+    running(parser)
+    given = parser.parse_args(words)
+    if given.list or given.recipe is None:
+        print_json(recipes()) if given.json else print("\n".join(show.recipe_list(recipes())))
+        return 0
+    manner = _manner(given, typed)
+    if not given.quiet:
+        asked = api.recipe(given.recipe)
+        say(f"{asked['title']}: autometa {asked['word']} --preset {asked['preset']} ({asked['time']})")
+    options = {"device": manner.device, "checkpoint_every": manner.checkpoint_every, "command": manner.command}
+    found = api.reproduce(given.recipe, out=given.out, resume=given.resume, quiet=manner.quiet, **options)
+    if given.json:
+        print_json(found)
+    else:
+        print("\n".join([*show.result(found["result"]), "", *show.verdicts(found)]))
+    return 0 if found["passed"] else 1
+
+
+def _parser(job: Job, about: str, examples: str) -> Parser:
+    groups = sorted({name.partition(".")[0] for name in field_types(job.kind) if "." in name})
+    about += (
+        "\nEvery setting of the run is an option of its own: --seed 3, --meta.iterations 100, --inner.lr 1e-3 "
+        f"(groups: {', '.join(groups)})."
+    )
+    return Parser(job.word, about, examples)
+
+
+def _make_run(job: Job, parser: Parser, presets: str, plan: Callable, words: list[str], typed: list[str]) -> int:
+    parser.add_argument("--preset", metavar="NAME", help=presets)
+    parser.add_argument("--config", metavar="FILE", help="YAML file of settings, over the preset")
+    parser.add_argument("--data", metavar="NAME", help="strokes, omniglot:background, or a folder of class folders")
+    parser.add_argument("--seed", metavar="N", help="of everything random")
+    parser.add_argument("--time-budget", metavar="TIME", help="end training after 30m, 1h30m, ... and evaluate")
+    parser.add_argument("--dry-run", action="store_true", help="estimate time and memory from a few steps")
+    parser.add_argument("--print-config", action="store_true", help="print all settings as YAML and do nothing else")
+    parser.add_argument("--help-settings", action="store_true", help="explain every setting")
+    running(parser)
+    own = {name for action in parser._actions for name in action.option_strings} - {"--data", "--seed"}
+    rest, settings = split_settings(words, field_types(job.kind), own)
+    given = parser.parse_args(rest)
+    if given.help_settings:
+        print(settings_help(plan(given, settings).config if given.preset or given.config else job.kind()))
+        return 0
+    made = plan(given, settings)
+    if given.print_config:
+        print(f"# autometa {job.word} --config FILE\n{as_yaml(made.config)}", end="")
+        return 0
+    manner = _manner(given, typed, given.time_budget)
+    if given.dry_run:
+        manner.check()
+        found = estimate_plan(made)
+        print_json(found) if given.json else print("\n".join(show.estimate(found)))
+        return 0
+    if not given.quiet and made.resume is None:
+        _announce(made, given)
+    found = carry_out(made, manner)
+    print_json(found) if given.json else print("\n".join(show.result(found)))
+    return 0
+
+
+def _announce(made: Plan, given: argparse.Namespace) -> None:
+    note = " (no --preset given)" if made.preset and not given.preset else ""
+    preset = f", preset {made.preset}{note}" if made.preset else ""
+    config = made.config
+    say(
+        f"{made.job.word}{preset}: {config.meta.iterations} meta-iterations on {config.data.name}, "
+        f"then {config.test.tasks} test tasks; Ctrl-C saves and stops"
+    )
+
+
+def _plan_options(given: argparse.Namespace) -> dict:
+    return {"preset_name": given.preset, "config": given.config, "out": given.out, "resume": given.resume}
+
+
+def _manner(given: argparse.Namespace, typed: list[str], time_budget: str | None = None) -> Manner:
+    return Manner(given.quiet, given.device, time_budget, given.checkpoint_every, tuple(typed))
