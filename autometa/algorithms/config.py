@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, TypeVar, get_type_hints
 
 from autometa.errors import InputError
 from autometa.meta.inner_loop import Adam, PerKind
@@ -108,6 +109,27 @@ class EvalConfig:
     part: str = "test"
     seed: int = 1
     max_slots: int = 20
+
+
+Config = TypeVar("Config")
+
+
+def from_json(kind: type[Config], value: dict[str, Any]) -> Config:
+    """A config from what config.json holds: lists become tuples, nested configs are built.
+
+    Raises `InputError` where a field is unknown.
+    """
+    hints = get_type_hints(kind)
+    unknown = sorted(set(value) - {f.name for f in fields(kind)})
+    if unknown:
+        raise InputError(f"unknown setting {', '.join(unknown)}; this run was made by another version")
+
+    def built(name: str, item: Any) -> Any:
+        if is_dataclass(hints[name]):
+            return from_json(hints[name], item)
+        return tuple(item) if isinstance(item, list) else item
+
+    return kind(**{name: built(name, item) for name, item in value.items()})
 
 
 def require(condition: bool, sentence: str) -> None:

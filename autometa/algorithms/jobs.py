@@ -14,12 +14,13 @@ from autometa.algorithms.sources import Source, chunks
 from autometa.algorithms.training import Learned, Network, Trainer
 from autometa.meta.bn_modes import MODES
 from autometa.nas.conv_network import four_layer
-from autometa.nas.genotype import Genotype, most_frequent
-from autometa.runs import checkpoint
+from autometa.nas.genotype import most_frequent
+from autometa.runs.files import write_json
 from autometa.runs.folder import RunFolder
 from autometa.runs.session import Session
 
 LOG_EVERY = 10
+DATA = "data.json"
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def train(config: reptile.ReptileConfig, folder: RunFolder, terms: Terms) -> dic
     """Meta-train a fixed network, then evaluate it; returns (and keeps as result.json) what was found."""
     source = Source.open(config.data)
     network = config.build(source.image_shape)
+    record_data(folder, source)
     learned, seconds = meta_train(reptile.trainer(network, source, config), folder, terms, "train")
     found, test_seconds = _evaluate_reptile(network, learned, source, config, folder, terms, "test")
     result = {
@@ -124,6 +126,7 @@ def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Term
     """Search, meta-test, compare; returns (and keeps as result.json) what was found."""
     source = Source.open(config.data)
     network = config.build(source.image_shape)
+    record_data(folder, source)
     learned, seconds = meta_train(metanas.trainer(network, source, config), folder, terms, "search")
     found, test_seconds, genotypes = _meta_test(network, learned, source, config, folder, terms, "test")
     genotype, often, reduction_often = most_frequent(genotypes)
@@ -219,6 +222,13 @@ def _compare_four_layer(config, source, parameters, folder, terms) -> dict:
     }
 
 
+def record_data(folder: RunFolder, source: Source) -> None:
+    """data.json: how images must be read for this run's network, and which data it saw."""
+    store = source.store
+    about = {"recipe": store.recipe.to_dict(), "image_shape": list(source.image_shape), "data_hash": store.data_hash}
+    write_json(folder.path / DATA, about)
+
+
 def protocol(config, source: Source) -> dict:
     """What every accuracy must be read with: split, ways, shots, queries, tasks, seeds."""
     test, inner = config.test, config.inner
@@ -232,22 +242,3 @@ def protocol(config, source: Source) -> dict:
         "seed": config.seed,
         "test_seed": test.seed,
     }
-
-
-def learned_of(folder: RunFolder, kind: str) -> Learned:
-    """What a finished (or interrupted) run has learned so far: kind `search` or `train`.
-
-    Raises `InputError` where the run has no checkpoint yet.
-    """
-    from autometa.errors import InputError
-
-    found = checkpoint.load_latest(folder.checkpoints / kind)
-    if found is None:
-        raise InputError(f"{folder.path} has no checkpoint yet; let it run until its first one")
-    second, steps = found.tensors["second"].mean(dim=0), found.tensors["steps"].amax(dim=0)
-    return Learned(found.tensors["theta"][0], second, steps)
-
-
-def load_genotype(folder: RunFolder) -> Genotype:
-    """The most frequent genotype that a search found."""
-    return Genotype.load(folder.genotypes / "most_frequent.json")

@@ -1,0 +1,198 @@
+"""Teach a trained network new classes from a few pictures, and classify with what it learned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from autometa.algorithms import metanas
+from autometa.algorithms.config import from_json
+from autometa.algorithms.metanas import MetaNASConfig
+from autometa.algorithms.reptile import ReptileConfig
+from autometa.algorithms.sources import TestTasks
+from autometa.algorithms.trained import Model
+from autometa.algorithms.training import Network
+from autometa.data import Recipe, load_class_folder, load_images
+from autometa.errors import InputError
+from autometa.meta.inner_loop import adapt_
+from autometa.nas.one_shot import AtTemperature
+from autometa.ops.batch_indices import batch_indices
+from autometa.ops.cross_entropy import cross_entropy
+from autometa.runs.files import plain, read_json, say, write_json
+from autometa.runs.folder import RunFolder
+from autometa.slots.statistics import Given, Recorder
+
+FORMAT = "autometa-classifier"
+VERSION = 1
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class SupportBatches:
+    """The inner loop's batches from one support set in memory, classes of any size: images float32
+    `[M, C, H, W]`, labels int64 `[M]`, picks int64 `[steps, batch]`."""
+
+    images: Tensor
+    labels: Tensor
+    picks: Tensor
+
+    @classmethod
+    def draw(cls, images: Tensor, labels: Tensor, batch: int, steps: int, seed: int, mode: str) -> SupportBatches:
+        task, n = torch.zeros(1, dtype=torch.int64), len(labels)
+        picks = batch_indices(task, n_items=n, batch=min(batch, n), steps=steps, seed=seed, mode=mode)
+        return cls(images, labels, picks[0])
+
+    def step(self, t: int) -> tuple[Tensor, Tensor]:
+        pick = self.picks[t]
+        return self.images[pick][None], self.labels[pick][None]
+
+
+def to_float(images: np.ndarray) -> Tensor:
+    """uint8 `[n, C, H, W]` -> float32 in 0 .. 1, as in training."""
+    return torch.from_numpy(images).to(torch.float32) / 255
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A network adapted to named classes.
+
+    Queries are normalised with the support set's statistics, so that no answer depends on the other photos.
+    phi `[1, row]`; statistics: of every BN of the support forward.
+    """
+
+    config: MetaNASConfig | ReptileConfig
+    names: tuple[str, ...]
+    recipe: Recipe
+    phi: Tensor
+    statistics: tuple[Tensor | None, ...]
+
+    @property
+    def network(self) -> Network | AtTemperature:
+        shape = (self.recipe.channels, self.recipe.size, self.recipe.size)
+        config = replace(self.config, inner=replace(self.config.inner, ways=len(self.names)))
+        return final_network(config, config.build(shape))
+
+    @torch.no_grad()
+    def probabilities(self, images: np.ndarray | Tensor) -> Tensor:
+        """uint8 `[n, C, H, W]`, as `Recipe` makes them -> `[n, classes]`. Raises `InputError` on another shape."""
+        shape = (self.recipe.channels, self.recipe.size, self.recipe.size)
+        images = np.asarray(images)
+        if images.dtype != np.uint8 or images.shape[1:] != shape:
+            raise InputError(f"images must be uint8 [n, {', '.join(map(str, shape))}], not {images.dtype} {images.shape}")
+        network, rows = self.network, []
+        for start in range(0, len(images), BATCH):
+            batch = to_float(images[start : start + BATCH])[None]
+            rows.append(network.logits(self.phi, batch, Given(self.statistics))[0].softmax(dim=-1))
+        return torch.cat(rows) if rows else torch.zeros(0, len(self.names))
+
+    def predict_files(self, paths: Sequence[str | Path]) -> list[tuple[Path, str, float, dict[str, float]]]:
+        """(path, name, its probability, all probabilities) for every image file."""
+        found = []
+        for path, row in zip(paths, self.probabilities(load_images(paths, self.recipe)).tolist(), strict=True):
+            best = max(range(len(row)), key=row.__getitem__)
+            found.append((Path(path), self.names[best], row[best], dict(zip(self.names, row, strict=True))))
+        return found
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `classifier.safetensors`, then `classifier.json` last, each renamed into place."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {"phi": self.phi.contiguous()}
+        tensors |= {f"statistics.{i}": s.contiguous() for i, s in enumerate(self.statistics) if s is not None}
+        temporary = folder / ".classifier.safetensors"
+        save_file(tensors, temporary)
+        temporary.replace(folder / "classifier.safetensors")
+        about = {
+            "format": FORMAT,
+            "version": VERSION,
+            "kind": "metanas" if isinstance(self.config, MetaNASConfig) else "train",
+            "names": list(self.names),
+            "recipe": self.recipe.to_dict(),
+            "statistics": len(self.statistics),
+            "config": plain(self.config, strict=True),
+        }
+        write_json(folder / "classifier.json", about)
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Classifier:
+        """Raises `InputError` where the folder holds no classifier of this version."""
+        folder = Path(folder)
+        try:
+            about = read_json(folder / "classifier.json")
+            tensors = load_file(folder / "classifier.safetensors")
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{folder} holds no classifier; make one with: autometa adapt --support DIR") from error
+        if about.get("format") != FORMAT or about.get("version") != VERSION:
+            raise InputError(f"{folder} holds a classifier of another version; adapt again")
+        kind = MetaNASConfig if about["kind"] == "metanas" else ReptileConfig
+        statistics = tuple(tensors.get(f"statistics.{i}") for i in range(about["statistics"]))
+        config = from_json(kind, about["config"])
+        return cls(config, tuple(about["names"]), Recipe(**about["recipe"]), tensors["phi"], statistics)
+
+
+def final_network(config: MetaNASConfig | ReptileConfig, network: Network) -> Network | AtTemperature:
+    """What classifies after adaptation: a search network is hard-pruned, a fixed one is used as it is."""
+    if isinstance(config, MetaNASConfig):
+        return AtTemperature(network, config.t_min_test, config.prune_testing)
+    return network
+
+
+def adapt(
+    run: RunFolder,
+    support: str | Path,
+    *,
+    out: str | Path | None = None,
+    quiet: bool = False,
+    notice: Callable[[str], None] = say,
+) -> Classifier:
+    """Teach the network of `run` the classes of a folder of class folders (1 to 5 images each are enough).
+
+    A search network is adapted as at meta-testing (weights and architecture, weights alone, pruning), a fixed one
+    for its evaluation steps. Saved to `out`, by default `RUN/adapted`.
+    Raises `InputError` where folder or run cannot be used.
+    """
+    model = Model.of(run)
+    images, labels, names = load_class_folder(support, model.recipe)
+    if len(names) < 2:
+        raise InputError(f"{support} holds one class; a classifier needs at least two class folders")
+    if len(names) > model.network.ways and not quiet:
+        notice(
+            f"{len(names)} classes for a network trained on {model.network.ways}: the new rows of its last layer "
+            "start at the mean of the trained ones, expect lower accuracy"
+        )
+    classifier = learn(model.with_ways(len(names)), to_float(images), torch.from_numpy(labels), names)
+    classifier.save(Path(out) if out is not None else run.path / "adapted")
+    return classifier
+
+
+def learn(model: Model, images: Tensor, labels: Tensor, names: Sequence[str]) -> Classifier:
+    """Adapt `model` to a support set: images float32 `[M, C, H, W]`, labels int64 `[M]` below `len(names)`."""
+    config, test = model.config, model.config.test
+    mode, seed = test.batch_mode or config.inner.batch_mode, test.seed
+    if isinstance(config, MetaNASConfig):
+        steps = test.steps + config.test_weight_steps
+        batches = SupportBatches.draw(images, labels, test.batch, steps, seed, mode)
+        none = images.new_zeros(1, 0)
+        tasks = TestTasks(torch.zeros(1, dtype=torch.int64), batches, images[None], labels[None], none, none)
+        phi = metanas.adapt(model.network, model.learned, tasks, config).phi
+    else:
+        batches = SupportBatches.draw(images, labels, test.batch, test.steps, seed, mode)
+        arena = model.learned.arena(model.network.layout, 1, config.inner.adam_state)
+
+        def loss(phi: Tensor, x: Tensor, y: Tensor, t: int) -> Tensor:
+            return cross_entropy(model.network.logits(phi, x), y)
+
+        adapt_(arena, loss, batches, config.inner.adam(), test.steps)
+        phi = arena.phi
+    recorder = Recorder()
+    with torch.no_grad():
+        final_network(config, model.network).logits(phi, images[None], recorder)
+    return Classifier(config, tuple(names), model.recipe, phi, tuple(recorder.kept))

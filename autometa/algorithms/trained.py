@@ -1,0 +1,91 @@
+"""A run's outcome, read back from its folder: config, network, what was learned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from autometa.algorithms.config import from_json
+from autometa.algorithms.jobs import DATA
+from autometa.algorithms.metanas import MetaNASConfig
+from autometa.algorithms.reptile import ReptileConfig
+from autometa.algorithms.training import Learned, Network
+from autometa.data import Recipe
+from autometa.errors import InputError
+from autometa.nas.one_shot import OneShotNetwork
+from autometa.runs import checkpoint
+from autometa.runs.files import read_json
+from autometa.runs.folder import RunFolder
+from autometa.slots.layout import Layout
+
+def config_of(folder: RunFolder) -> MetaNASConfig | ReptileConfig:
+    """The run's config. Raises `InputError` where the folder holds another sort of run."""
+    value = folder.config
+    if "arch_lr" in value:
+        return from_json(MetaNASConfig, value)
+    if "network" in value:
+        return from_json(ReptileConfig, value)
+    raise InputError(f"{folder.path} holds no search and no training run; choose another one with --run")
+
+
+def learned_of(folder: RunFolder, config: MetaNASConfig | ReptileConfig) -> Learned:
+    """What the run has learned so far, from its newest checkpoint.
+
+    Raises `InputError` where there is none yet.
+    """
+    phase = "search" if isinstance(config, MetaNASConfig) else "train"
+    found = checkpoint.load_latest(folder.checkpoints / phase)
+    if found is None:
+        raise InputError(f"{folder.path} has no checkpoint yet; let it run until its first one")
+    second, steps = found.tensors["second"].mean(dim=0), found.tensors["steps"].amax(dim=0)
+    return Learned(found.tensors["theta"][0], second, steps)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A run ready to adapt: its config, network, learned state, and how it wants its images."""
+
+    config: MetaNASConfig | ReptileConfig
+    network: Network
+    learned: Learned
+    recipe: Recipe
+
+    @classmethod
+    def of(cls, folder: RunFolder) -> Model:
+        """Raises `InputError` where the folder holds no usable run."""
+        config = config_of(folder)
+        path = folder.path / DATA
+        if not path.exists():
+            raise InputError(f"{folder.path} has not begun yet: it holds no {DATA}; go on with it first")
+        about = read_json(path)
+        network = config.build(tuple(about["image_shape"]))
+        return cls(config, network, learned_of(folder, config), Recipe(**about["recipe"]))
+
+    def with_ways(self, ways: int) -> Model:
+        """The model for another number of classes (ARCHITECTURE, "Ways"): fewer use the head's first rows, more get
+        rows set to the mean of the trained rows."""
+        if ways == self.network.ways:
+            return self
+        network = replace(self.network, ways=ways)
+        old, new = self.network.layout, network.layout
+        learned = Learned(
+            resized(self.learned.theta, old, new), resized(self.learned.second, old, new), self.learned.steps
+        )
+        return replace(self, network=network, learned=learned)
+
+    @property
+    def searched(self) -> bool:
+        """Whether the network still carries architecture parameters."""
+        return isinstance(self.network, OneShotNetwork)
+
+
+def resized(row: Tensor, old: Layout, new: Layout) -> Tensor:
+    """A row for a head with another number of classes; everything else stays."""
+    values = old.unpack(row)
+    for name in ("head.weight", "head.bias"):
+        trained, ways = values[name], new.by_name[name].shape[0]
+        extra = trained.mean(dim=0, keepdim=True).expand(max(ways - len(trained), 0), *trained.shape[1:])
+        values[name] = torch.cat([trained[:ways], extra])
+    return new.pack(values, row.dtype)
