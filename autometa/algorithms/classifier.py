@@ -54,6 +54,14 @@ class SupportBatches:
         return self.images[pick][None], self.labels[pick][None]
 
 
+def balanced(labels: Tensor) -> Tensor:
+    """Positions of a support set in which every class is as large as the largest, its images repeated in turn:
+    training batches are balanced, so must these be.  labels int64 `[M]` -> int64 `[ways * most]`, class-major."""
+    members = [(labels == c).nonzero().flatten() for c in range(int(labels.max()) + 1)]
+    most = max(len(m) for m in members)
+    return torch.cat([m[torch.arange(most) % len(m)] for m in members])
+
+
 def to_float(images: np.ndarray) -> Tensor:
     """uint8 `[n, C, H, W]` -> float32 in 0 .. 1, as in training."""
     return torch.from_numpy(images).to(torch.float32) / 255
@@ -176,15 +184,18 @@ def adapt(
 def learn(model: Model, images: Tensor, labels: Tensor, names: Sequence[str]) -> Classifier:
     """Adapt `model` to a support set: images float32 `[M, C, H, W]`, labels int64 `[M]` below `len(names)`."""
     config, test = model.config, model.config.test
+    evened = balanced(labels)
+    images, labels = images[evened], labels[evened]
+    batch = max(1, round(test.batch * len(names) / config.inner.ways))
     mode, seed = test.batch_mode or config.inner.batch_mode, test.seed
     if isinstance(config, MetaNASConfig):
         steps = test.steps + config.test_weight_steps
-        batches = SupportBatches.draw(images, labels, test.batch, steps, seed, mode)
+        batches = SupportBatches.draw(images, labels, batch, steps, seed, mode)
         none = images.new_zeros(1, 0)
         tasks = TestTasks(torch.zeros(1, dtype=torch.int64), batches, images[None], labels[None], none, none)
         phi = metanas.adapt(model.network, model.learned, tasks, config).phi
     else:
-        batches = SupportBatches.draw(images, labels, test.batch, test.steps, seed, mode)
+        batches = SupportBatches.draw(images, labels, batch, test.steps, seed, mode)
         arena = model.learned.arena(model.network.layout, 1, config.inner.adam_state)
 
         def loss(phi: Tensor, x: Tensor, y: Tensor, t: int) -> Tensor:
