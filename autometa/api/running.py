@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,8 @@ def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
     with _enter(plan, manner) as folder:
         again = resume_command(folder)
         try:
-            plan.job.run(settled_config(folder), folder, manner.terms(again))
+            manner.notice(_announcement(plan, folder))
+            plan.job.run(settled_config(folder), folder, _terms(plan, folder, manner, again))
         except KeyboardInterrupt as error:
             raise Interrupted(f"interrupted; go on with: {again}") from error
         return outcome(folder)
@@ -94,6 +95,22 @@ def _enter(plan: Plan, manner: Manner) -> RunFolder:
     if isinstance(config, ReptileConfig) and config.network not in FOUR_LAYER:
         folder.write_genotype(OWN_GENOTYPE, Genotype.load(config.network).to_json())
     return folder
+
+
+def _announcement(plan: Plan, folder: RunFolder) -> str:
+    config, preset = plan.config, f", preset {plan.preset}" if plan.preset else ""
+    doing = "going on with" if plan.resume else f"{plan.job.word}{preset} in"
+    return (
+        f"{doing} {shown(folder.path)}: {config.meta.iterations} meta-iterations on {config.data.name}, then "
+        f"{config.test.tasks} test tasks; Ctrl-C saves and stops"
+    )
+
+
+def _terms(plan: Plan, folder: RunFolder, manner: Manner, again: str) -> Terms:
+    """Training that a time budget ended before the tests began is over, whatever this command's budget."""
+    terms = manner.terms(again)
+    tested = any(checkpoint.entries(folder.checkpoints / phase) for phase in ("test", "test-untrained"))
+    return replace(terms, time_budget=1e-9) if plan.resume is not None and tested else terms
 
 
 def resume_command(folder: RunFolder) -> str:

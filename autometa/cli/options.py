@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from autometa.errors import InputError
@@ -24,15 +24,24 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        self.settings: tuple[str, ...] = ()
+
+    def options(self) -> list[str]:
+        """The long options."""
+        return [name for action in self._actions for name in action.option_strings if name.startswith("--")]
 
     def error(self, message: str) -> NoReturn:
-        options = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
         if message.startswith("unrecognized arguments: "):
             name = message.removeprefix("unrecognized arguments: ").split()[0]
-            near = difflib.get_close_matches(name.split("=")[0], options, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            message = f"unknown {'option' if name.startswith('-') else 'argument'} {name}{hint}"
+            hint = self._nearest(name.partition("=")[0])
+            message = f"unknown {'option' if name.startswith('-') else 'argument'} {name}"
+            message = f"{message}{hint}"
         raise InputError(f"{message}; {self.prog} --help explains")
+
+    def _nearest(self, name: str) -> str:
+        near = [f"--{setting}" for setting in self.settings if setting.split(".")[-1] == name.lstrip("-")]
+        near = near or difflib.get_close_matches(name, [*self.options(), *(f"--{s}" for s in self.settings)], n=1)
+        return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def common(parser: Parser) -> None:
@@ -59,30 +68,30 @@ def running(parser: Parser) -> None:
     common(parser)
 
 
-def split_settings(words: Sequence[str], names: Iterable[str], own: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+def split_settings(words: Sequence[str], parser: Parser) -> tuple[list[str], dict[str, str]]:
     """The words that are not settings, and the settings: `--inner.lr 1e-3`, `--seed=3`, `--data NAME`.
 
-    names: all settings; own: options of the command, which come before settings of the same name. A word with a dot
-    is taken for a setting, known or not.
+    Options of the parser come before settings of the same name, save --data and --seed, which are settings. A word
+    with a dot is taken for a setting, known or not.
     """
-    known, rest, found = {*names, *SHORT}, [], {}
-    words, at = list(words), 0
-    while at < len(words):
-        name, equals, value = words[at].partition("=")
+    groups = {name.partition(".")[0] for name in parser.settings}
+    known = {*parser.settings, *groups, *SHORT}
+    own = set(parser.options()) - {"--data", "--seed"}
+    rest, found, waiting = [], {}, list(words)
+    while waiting:
+        word = waiting.pop(0)
+        name, equals, value = word.partition("=")
         key = name[2:]
-        at += 1
         if not name.startswith("--") or name in own or not (key in known or "." in key):
-            rest.append(words[at - 1])
+            rest.append(word)
             continue
         if not equals:
-            if at == len(words) or words[at].startswith("--"):
+            if not waiting or waiting[0].startswith("--"):
                 raise InputError(f"{name} needs a value")
-            value = words[at]
-            at += 1
+            value = waiting.pop(0)
         key = SHORT.get(key, key)
-        if key in found and found[key] != value:
+        if found.setdefault(key, value) != value:
             raise InputError(f"{name} is given twice, as {found[key]} and {value}")
-        found[key] = value
     return rest, found
 
 

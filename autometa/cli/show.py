@@ -102,7 +102,7 @@ def _sizes(found: Mapping[str, Any]) -> list[str]:
     rows = []
     if "search_network" in found:
         rows.append(["search network", found["search_network"]])
-    rows.append(["pruned (median)" if "scores_before_pruning" in found else found.get("network", "network"), found])
+    rows.append(["pruned (median)" if "scores_before_pruning" in found else "this network", found])
     four = found.get("compare", {}).get("four-layer")
     if four:
         rows.append([f"four-layer net, {four['filters']} filters", four])

@@ -99,8 +99,8 @@ def _make_run(job: Job, parser: Parser, presets: str, plan: Callable, words: lis
     parser.add_argument("--print-config", action="store_true", help="print all settings as YAML and do nothing else")
     parser.add_argument("--help-settings", action="store_true", help="explain every setting")
     running(parser)
-    own = {name for action in parser._actions for name in action.option_strings} - {"--data", "--seed"}
-    rest, settings = split_settings(words, field_types(job.kind), own)
+    parser.settings = tuple(field_types(job.kind))
+    rest, settings = split_settings(words, parser)
     given = parser.parse_args(rest)
     if given.help_settings:
         print(settings_help(plan(given, settings).config if given.preset or given.config else job.kind()))
@@ -115,21 +115,9 @@ def _make_run(job: Job, parser: Parser, presets: str, plan: Callable, words: lis
         found = estimate_plan(made)
         print_json(found) if given.json else print("\n".join(show.estimate(found)))
         return 0
-    if not given.quiet and made.resume is None:
-        _announce(made, given)
     found = carry_out(made, manner)
     print_json(found) if given.json else print("\n".join(show.result(found)))
     return 0
-
-
-def _announce(made: Plan, given: argparse.Namespace) -> None:
-    note = " (no --preset given)" if made.preset and not given.preset else ""
-    preset = f", preset {made.preset}{note}" if made.preset else ""
-    config = made.config
-    say(
-        f"{made.job.word}{preset}: {config.meta.iterations} meta-iterations on {config.data.name}, "
-        f"then {config.test.tasks} test tasks; Ctrl-C saves and stops"
-    )
 
 
 def _plan_options(given: argparse.Namespace) -> dict:
