@@ -93,7 +93,8 @@ class Classifier:
         shape = (self.recipe.channels, self.recipe.size, self.recipe.size)
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.shape[1:] != shape:
-            raise InputError(f"images must be uint8 [n, {', '.join(map(str, shape))}], not {images.dtype} {images.shape}")
+            wanted = ", ".join(map(str, shape))
+            raise InputError(f"images must be uint8 [n, {wanted}], not {images.dtype} {list(images.shape)}")
         network, rows = self.network, []
         for start in range(0, len(images), BATCH):
             batch = to_float(images[start : start + BATCH])[None]
@@ -133,11 +134,13 @@ class Classifier:
     def load(cls, folder: str | Path) -> Classifier:
         """Raises `InputError` where the folder holds no classifier of this version."""
         folder = Path(folder)
+        if not (folder / "classifier.json").is_file():
+            raise InputError(f"{folder} holds no classifier; make one with: autometa adapt --support DIR")
+        about = read_json(folder / "classifier.json")
         try:
-            about = read_json(folder / "classifier.json")
             tensors = load_file(folder / "classifier.safetensors")
         except (OSError, SafetensorError) as error:
-            raise InputError(f"{folder} holds no classifier; make one with: autometa adapt --support DIR") from error
+            raise InputError(f"the classifier in {folder} is damaged; adapt again") from error
         if about.get("format") != FORMAT or about.get("version") != VERSION:
             raise InputError(f"{folder} holds a classifier of another version; adapt again")
         kind = MetaNASConfig if about["kind"] == "metanas" else ReptileConfig

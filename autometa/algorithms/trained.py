@@ -14,11 +14,11 @@ from autometa.algorithms.reptile import ReptileConfig
 from autometa.algorithms.training import Learned, Network
 from autometa.data import Recipe
 from autometa.errors import InputError
-from autometa.nas.one_shot import OneShotNetwork
 from autometa.runs import checkpoint
 from autometa.runs.files import read_json
 from autometa.runs.folder import RunFolder
 from autometa.slots.layout import Layout
+
 
 def config_of(folder: RunFolder) -> MetaNASConfig | ReptileConfig:
     """The run's config. Raises `InputError` where the folder holds another sort of run."""
@@ -74,11 +74,6 @@ class Model:
             resized(self.learned.theta, old, new), resized(self.learned.second, old, new), self.learned.steps
         )
         return replace(self, network=network, learned=learned)
-
-    @property
-    def searched(self) -> bool:
-        """Whether the network still carries architecture parameters."""
-        return isinstance(self.network, OneShotNetwork)
 
 
 def resized(row: Tensor, old: Layout, new: Layout) -> Tensor:

@@ -1,0 +1,148 @@
+"""MetaNAS joined: configs, training that resumes, meta-testing whose chunks do not matter, comparisons."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from autometa.algorithms import metanas
+from autometa.algorithms.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, from_json
+from autometa.algorithms.jobs import four_layer_like
+from autometa.algorithms.presets import METANAS, TRAIN, preset
+from autometa.algorithms.reptile import ReptileConfig
+from autometa.algorithms.sources import Source, chunks
+from autometa.algorithms.training import Learned
+from autometa.errors import InputError
+from autometa.meta.bn_modes import MODES
+from autometa.runs.files import plain
+
+TINY = metanas.MetaNASConfig(
+    channels=2,
+    cells=2,
+    reductions=(1,),
+    nodes=2,
+    data=DataConfig("strokes:6x6x8", 8),
+    inner=InnerConfig(ways=3, shots=3, batch=6, batch_mode="passes", steps=2, lr=5e-3, adam_state="carry"),
+    arch_lr=5e-2,
+    meta=MetaConfig(iterations=4, batch=2, schedule="constant"),
+    warmup=1,
+    drop_path=0.2,
+    test=EvalConfig(tasks=4, shots=1, queries=2, batch=3, steps=2, max_slots=4),
+    test_weight_steps=1,
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread(tmp_path_factory):
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUTOMETA_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def source(one_thread):
+    return Source.open(TINY.data)
+
+
+@pytest.fixture(scope="module")
+def network(source):
+    return TINY.build(source.image_shape)
+
+
+@pytest.mark.parametrize("config", [*METANAS.values(), *TRAIN.values(), TINY], ids=lambda c: type(c).__name__)
+def test_presets_are_valid_and_survive_json(config):
+    config.check()
+    assert from_json(type(config), plain(config)) == config
+
+
+def test_preset_names_are_told():
+    with pytest.raises(InputError, match="omniglot-small"):
+        preset("metanas", "no-such")
+    with pytest.raises(InputError, match="unknown setting colour"):
+        from_json(ReptileConfig, {"colour": 1})
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (dict(reductions=(7,)), "positions"),
+        (dict(primitives=("conv_9x9",)), "conv_9x9"),
+        (dict(t_min=0.0), "temperatures"),
+        (dict(warmup=9), "warmup"),
+        (dict(compare=("nobody",)), "nobody"),
+        (dict(inner=replace(TINY.inner, lr=-1.0)), "learning rate"),
+    ],
+)
+def test_bad_settings_are_refused_before_work(change, says):
+    with pytest.raises(InputError, match=says):
+        replace(TINY, **change).check()
+
+
+def test_architecture_stands_still_in_warm_up_and_moves_after(network, source):
+    run = metanas.trainer(network, source, TINY)
+    bounds = network.layout.bounds
+    before = run.arena.theta.clone()
+    run.step(0)
+    assert torch.equal(run.arena.theta[:, bounds[1] :], before[:, bounds[1] :])
+    assert not torch.equal(run.arena.theta[:, : bounds[1]], before[:, : bounds[1]])
+    run.step(1)
+    assert not torch.equal(run.arena.theta[:, bounds[1] :], before[:, bounds[1] :])
+
+
+def test_resumed_equals_uninterrupted(network, source):
+    whole = metanas.trainer(network, source, TINY)
+    for i in range(4):
+        whole.step(i)
+    first = metanas.trainer(network, source, TINY)
+    for i in range(2):
+        first.step(i)
+    tensors, state = first.capture()
+    second = metanas.trainer(network, source, TINY)
+    second.restore({name: value.clone() for name, value in tensors.items()}, state)
+    for i in range(2, 4):
+        second.step(i)
+    for name, value in whole.capture()[0].items():
+        assert torch.equal(value, second.capture()[0][name]), name
+
+
+def test_chunks_of_tasks_give_the_same_outcome(network, source):
+    learned = Learned.untrained(network, 0)
+    together = metanas.as_tensors(network, metanas.meta_test_chunk(network, learned, source, TINY, 0, 4))
+    parts = [
+        metanas.as_tensors(network, metanas.meta_test_chunk(network, learned, source, TINY, a, b))
+        for a, b in chunks(4, 2)
+    ]
+    for name in ("parameters", "macs", "genotypes", "finite"):
+        assert torch.equal(together[name], torch.cat([part[name] for part in parts])), name
+    for mode in MODES:
+        assert together[f"pruned.{mode}"].shape == (4,)
+
+
+def test_genotypes_survive_their_coding(network, source):
+    found = metanas.meta_test_chunk(network, Learned.untrained(network, 0), source, TINY, 0, 3)
+    coded = metanas.as_tensors(network, found)["genotypes"]
+    assert tuple(metanas.genotypes_from(network, coded)) == found.genotypes
+
+
+def test_pruned_size_counts_what_is_left(network, source):
+    phi = network.initial(0)[None]
+    nothing = replace(TINY, prune_testing=0.0)
+    weights, macs = metanas.pruned_size(network, phi, 0, nothing)
+    assert (weights, macs) == (network.layout.count(), network.macs())
+    sharp = phi.clone()
+    for kind in ("normal", "reduction"):
+        network.layout.view(sharp, f"alpha.{kind}")[..., 0] = 9.0  # max pooling has no weights
+    fewer, _ = metanas.pruned_size(network, sharp, 0, TINY)
+    assert fewer < weights
+
+
+def test_rival_is_as_large_and_sees_as_many_images():
+    config = METANAS["omniglot-small"]
+    rival = four_layer_like(config, 60_000, (1, 28, 28))
+    size = rival.build((1, 28, 28)).layout.count()
+    assert abs(size - 60_000) < 1500
+    assert (rival.meta, rival.inner.batch, rival.inner.steps) == (config.meta, config.inner.batch, config.inner.steps)
+    assert rival.test == config.test
