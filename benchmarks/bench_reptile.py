@@ -31,7 +31,5 @@ def test_reptile(benchmark, size):
 def test_finite_slots(benchmark, size):
     arena = make(size)
     rivals = {"reference": lambda: finite_slots(arena.phi, backend="reference")}
-    ratios = side_by_side(
-        benchmark, lambda: finite_slots(arena.phi, backend="cpp"), rivals, 4 * arena.elements
-    )
+    ratios = side_by_side(benchmark, lambda: finite_slots(arena.phi, backend="cpp"), rivals, 4 * arena.elements)
     assert ratios["reference"] > 1

@@ -24,17 +24,13 @@ def test_sample_tasks(benchmark):
 def test_one_inner_steps_batch(benchmark):
     """10 tasks x 20 images at 28x28, episodes and indices included, on one thread: meant to take < 2 ms."""
     made = torch.Generator().manual_seed(0)
-    images = torch.randint(
-        0, 256, (CLASSES * PER_CLASS, 1, 28, 28), dtype=torch.uint8, generator=made
-    )
+    images = torch.randint(0, 256, (CLASSES * PER_CLASS, 1, 28, 28), dtype=torch.uint8, generator=made)
     scale, shift = torch.tensor([1 / 255]), torch.zeros(1)
     out = torch.empty(10, 20, 1, 28, 28)
 
     def run(backend):
         image, rotation, _ = sample_tasks(START, CHOICE, TASKS, **EPISODE, backend=backend)
-        index = batch_indices(
-            TASKS, n_items=200, batch=20, steps=1, seed=0, mode="replacement", backend=backend
-        )[:, 0]
+        index = batch_indices(TASKS, n_items=200, batch=20, steps=1, seed=0, mode="replacement", backend=backend)[:, 0]
         support = image[..., :10].flatten(1).gather(1, index)
         turns = rotation.gather(1, index // 10)
         gather_images(images, support, turns, scale, shift, out=out, backend=backend)

@@ -172,9 +172,7 @@ def adapt(network: OneShotNetwork, learned: Learned, tasks: TestTasks, config: M
 
     adapt_(arena, loss, tasks.batches, optimiser, test.steps)
     frozen = (False, True)
-    adapt_(
-        arena, loss, tasks.batches, optimiser, config.test_weight_steps, first_step=test.steps, frozen=frozen
-    )
+    adapt_(arena, loss, tasks.batches, optimiser, config.test_weight_steps, first_step=test.steps, frozen=frozen)
     return Adapted(arena.phi, tasks)
 
 

@@ -43,9 +43,7 @@ METANAS = {
     "miniimagenet": replace(
         _OMNIGLOT,
         data=DataConfig("miniimagenet", 84),
-        inner=InnerConfig(
-            ways=5, shots=15, batch=20, batch_mode="replacement", steps=5, lr=1e-3, adam_state="reset"
-        ),
+        inner=InnerConfig(ways=5, shots=15, batch=20, batch_mode="replacement", steps=5, lr=1e-3, adam_state="reset"),
         arch_lr=1e-3,
         t_min=0.1,
         test=EvalConfig(tasks=200, shots=1, queries=15, batch=5, steps=50, max_slots=10),
@@ -65,9 +63,7 @@ _SCALED = ReptileConfig(
 
 TRAIN = {
     "reptile-omniglot": ReptileConfig(),
-    "reptile-omniglot-20k": replace(
-        ReptileConfig(), meta=MetaConfig(iterations=20_000), test=EvalConfig(tasks=5000)
-    ),
+    "reptile-omniglot-20k": replace(ReptileConfig(), meta=MetaConfig(iterations=20_000), test=EvalConfig(tasks=5000)),
     "reptile-omniglot-20way": replace(
         ReptileConfig(),
         inner=InnerConfig(ways=20, shots=10, batch=20, steps=10, lr=5e-4),
@@ -84,9 +80,7 @@ TRAIN = {
     "metanas-scaled-miniimagenet": replace(
         _SCALED,
         data=DataConfig("miniimagenet", 84),
-        inner=InnerConfig(
-            ways=5, shots=15, batch=10, batch_mode="replacement", steps=8, lr=1e-3, weight_decay=1e-4
-        ),
+        inner=InnerConfig(ways=5, shots=15, batch=10, batch_mode="replacement", steps=8, lr=1e-3, weight_decay=1e-4),
     ),
 }
 

@@ -33,8 +33,8 @@ class Network(Protocol):
 class Trainer:
     """One meta-training run as state (the arena) and a step.
 
-    objective(task ids `[S]`, meta-iteration) gives the loss of those slots; architecture_step is the meta step size of the
-    architecture parameters, which stand still for `warmup` meta-iterations.
+    objective(task ids `[S]`, meta-iteration) gives the loss of those slots; architecture_step is the meta step size of
+    the architecture parameters, which stand still for `warmup` meta-iterations.
     """
 
     arena: Arena
@@ -80,7 +80,7 @@ class Trainer:
 
 @dataclass(frozen=True)
 class Learned:
-    """What meta-training leaves: theta `[row]`, and from where Adam goes on (`[row]` and `[kinds]`) if it is carried."""
+    """What meta-training leaves: theta `[row]`, and where Adam goes on (`[row]`, `[kinds]`) if it is carried."""
 
     theta: Tensor
     second: Tensor

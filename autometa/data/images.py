@@ -132,9 +132,7 @@ def _is_image(file: Path) -> bool:
     return file.is_file() and file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
 
 
-def load_class_folder(
-    path: str | Path, recipe: Recipe | None = None
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+def load_class_folder(path: str | Path, recipe: Recipe | None = None) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """A folder of class folders: images uint8 `[n, C, size, size]`, labels int64 `[n]`, class names.
 
     Classes and files are sorted by name; images are class-major.

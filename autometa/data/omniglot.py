@@ -90,14 +90,10 @@ def characters(source: Path, part: str) -> list[Character]:
         if len(pieces) >= 3 and pieces[-1].endswith(".png") and not pieces[-1].startswith("."):
             found.setdefault((pieces[-3], pieces[-2]), []).append(file)
     if len(found) != PARTS[part]:
-        raise DataError(
-            f"{source} holds {len(found)} characters, Omniglot's {part} part {PARTS[part]}; fetch it again"
-        )
+        raise DataError(f"{source} holds {len(found)} characters, Omniglot's {part} part {PARTS[part]}; fetch it again")
     for (alphabet, name), files in found.items():
         if len(files) != DRAWINGS:
-            raise DataError(
-                f"{source} has {len(files)} drawings of {alphabet}/{name}, not {DRAWINGS}; fetch it again"
-            )
+            raise DataError(f"{source} has {len(files)} drawings of {alphabet}/{name}, not {DRAWINGS}; fetch it again")
     return [Character(part, *key, tuple(sorted(files))) for key, files in sorted(found.items())]
 
 

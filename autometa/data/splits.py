@@ -35,9 +35,7 @@ class Split:
         return replace(self, train=self.train[~np.isin(self.train, self.val)])
 
 
-def held_out(
-    class_names: Sequence[str], ids: np.ndarray, fraction: float = 0.15, at_least: int = 20
-) -> np.ndarray:
+def held_out(class_names: Sequence[str], ids: np.ndarray, fraction: float = 0.15, at_least: int = 20) -> np.ndarray:
     """The validation classes among `ids`: a fraction by hash, `at_least` as many as a task has ways.
 
     Never more than half of `ids`. int64, sorted.

@@ -198,9 +198,7 @@ def _alike(first: np.ndarray, second: np.ndarray) -> bool:
     return bool(4 * shared > 3 * either)
 
 
-def write_drawings(
-    config: StrokesConfig, alphabet: int, characters: list[np.ndarray], hand: Hand
-) -> np.ndarray:
+def write_drawings(config: StrokesConfig, alphabet: int, characters: list[np.ndarray], hand: Hand) -> np.ndarray:
     """uint8 `[characters * drawings, size, size]`, ink 255: every character written `drawings` times."""
     count, drawings = len(characters), config.drawings
     items = [_item(_DRAWING, alphabet, char, rest) for char in range(count) for rest in range(drawings)]

@@ -41,9 +41,10 @@ CellWeights = Mapping[str, Sequence[NodeWeights]]
 class CellNetwork:
     """A stack of cells.
 
-    normal, reduction: the two cells; cells: their number; reductions: positions, from 0, of reduction cells; channels C of
-    every op; ways: classes; image_shape (channels, height, width); affine: gamma and beta in every BN (discrete
-    networks); stem_stride: 2 halves the resolution for all cells; architecture: (name, shape, initialisation) of parameters that follow the weights in a row.
+    normal, reduction: the two cells; cells: their number; reductions: positions, from 0, of reduction cells;
+    channels: C of every op; ways: classes; image_shape: (channels, height, width); affine: gamma and beta in every BN
+    (discrete networks); stem_stride: 2 halves the resolution for all cells; architecture: (name, shape,
+    initialisation) of parameters that follow the weights in a row.
     """
 
     normal: Cell

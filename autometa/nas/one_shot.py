@@ -151,6 +151,4 @@ class AtTemperature:
         return self.network.ways
 
     def logits(self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None) -> Tensor:
-        return self.network.logits(
-            phi, images, statistics, temperature=self.temperature, threshold=self.threshold
-        )
+        return self.network.logits(phi, images, statistics, temperature=self.temperature, threshold=self.threshold)

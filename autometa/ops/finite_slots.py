@@ -34,6 +34,4 @@ def _reference(phi: torch.Tensor, finite: torch.Tensor) -> None:
 @implements("finite_slots", "cpp", refuses=cpp_refuses)
 @register("finite_slots", "(Tensor phi, Tensor(a!) finite) -> ()", mutates=("finite",))
 def _cpp(phi, finite) -> None:
-    compiled_or_raise().finite_slots(
-        phi.dtype == torch.float64, pointer(phi), pointer(finite), *phi.shape, threads()
-    )
+    compiled_or_raise().finite_slots(phi.dtype == torch.float64, pointer(phi), pointer(finite), *phi.shape, threads())

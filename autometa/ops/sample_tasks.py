@@ -104,9 +104,7 @@ def permutation(numbers: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 
 @implements("sample_tasks", "reference")
-def _reference(
-    class_start, classes, task_ids, rotations, ways, shots, queries, seed, image, rotation, chosen
-) -> None:
+def _reference(class_start, classes, task_ids, rotations, ways, shots, queries, seed, image, rotation, chosen) -> None:
     start, pool, ids = class_start.numpy(), classes.numpy(), task_ids.numpy()
     each = shots + queries
     check_classes(start, pool, each)
@@ -127,9 +125,7 @@ def _reference(
     "int seed, Tensor(a!) image, Tensor(b!) rotation, Tensor(c!) chosen) -> ()",
     mutates=("image", "rotation", "chosen"),
 )
-def _cpp(
-    class_start, classes, task_ids, rotations, ways, shots, queries, seed, image, rotation, chosen
-) -> None:
+def _cpp(class_start, classes, task_ids, rotations, ways, shots, queries, seed, image, rotation, chosen) -> None:
     compiled_or_raise().sample_tasks(
         pointer(class_start),
         class_start.numel() - 1,

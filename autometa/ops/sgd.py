@@ -66,9 +66,7 @@ def sgd_(
 
 @implements("sgd", "reference")
 @torch.no_grad()
-def _reference(
-    phi, grad, velocity, lr, weight_decay, bounds, group_of_slot, layout_of_slot, momentum
-) -> None:
+def _reference(phi, grad, velocity, lr, weight_decay, bounds, group_of_slot, layout_of_slot, momentum) -> None:
     check_ranges(phi.shape[1], lr.shape[0], bounds, group_of_slot, layout_of_slot)
     lr_of_slot, decay_of_slot = lr[group_of_slot], weight_decay[group_of_slot]
     for kind, slots, columns in segments(bounds, layout_of_slot, lr_of_slot != 0):

@@ -42,11 +42,7 @@ def describe(command: Sequence[str], seed: int | None = None) -> dict[str, Any]:
 
 def differences(recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What decides the bits of a run and is no longer as it was recorded, as "torch 2.6.0 -> 2.7.1"."""
-    return [
-        f"{key} {recorded[key]} -> {now[key]}"
-        for key in DECISIVE
-        if key in recorded and recorded[key] != now[key]
-    ]
+    return [f"{key} {recorded[key]} -> {now[key]}" for key in DECISIVE if key in recorded and recorded[key] != now[key]]
 
 
 def package_version() -> str:

@@ -40,8 +40,7 @@ def build_store(folder, counts, size=6, channels=1, seed=0):
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (sum(counts), channels, size, size), dtype=np.uint8)
     classes = [
-        ClassEntry(f"Group{c // 2}/class{c}", f"Group{c // 2}", "train", count)
-        for c, count in enumerate(counts)
+        ClassEntry(f"Group{c // 2}/class{c}", f"Group{c // 2}", "train", count) for c, count in enumerate(counts)
     ]
     path = folder / f"store{seed}"
     write_store(path, "random", Recipe(channels, size, "box", "as-is"), classes, images)

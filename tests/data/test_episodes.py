@@ -80,9 +80,7 @@ def test_turned_classes_are_classes_of_their_own(episodes):
     tasks = episodes.tasks(range(300))
     assert set(tasks.chosen.flatten().tolist()) == set(range(20))
     pairs = [(set(task.tolist()), {virtual % 5 for virtual in task.tolist()}) for task in tasks.chosen]
-    assert any(len(real) < len(virtual) for virtual, real in pairs), (
-        "a class and its turn never met in a task"
-    )
+    assert any(len(real) < len(virtual) for virtual, real in pairs), "a class and its turn never met in a task"
 
 
 def test_without_rotations_nothing_turns(make_store):
@@ -143,10 +141,7 @@ def test_scale_and_shift_per_channel(make_store):
     episodes = Episodes(store, CLASSES, TaskSpec(2, 1, 0), 0, scale=[1, 2, 3], shift=[0.5, 0, -1])
     tasks = episodes.tasks([0])
     support, _ = episodes.support(tasks)
-    expected = (
-        images[tasks.image[0, :, 0]] * np.array([1, 2, 3])[:, None, None]
-        + np.array([0.5, 0, -1])[:, None, None]
-    )
+    expected = images[tasks.image[0, :, 0]] * np.array([1, 2, 3])[:, None, None] + np.array([0.5, 0, -1])[:, None, None]
     np.testing.assert_allclose(support[0].numpy(), expected, rtol=1e-6)
 
 

@@ -12,9 +12,7 @@ def fill(folder, classes, images=2, size=8):
     for value, name in enumerate(classes):
         (folder / name).mkdir(parents=True)
         for number in range(images):
-            Image.fromarray(np.full((size, size), 10 * value + number, np.uint8)).save(
-                folder / name / f"{number}.png"
-            )
+            Image.fromarray(np.full((size, size), 10 * value + number, np.uint8)).save(folder / name / f"{number}.png")
 
 
 def test_classes_are_parted_by_the_hash_of_their_names(tmp_path):

@@ -36,9 +36,7 @@ def by_hand(root, omniglot, index, size, resize):
     part, name = omniglot.parts[label], omniglot.class_names[label]
     with part_zip(root, part) as archive:
         folder = f"images_{part}/{name}/"
-        files = sorted(
-            file for file in archive.namelist() if file.startswith(folder) and file.endswith(".png")
-        )
+        files = sorted(file for file in archive.namelist() if file.startswith(folder) and file.endswith(".png"))
         image = Image.open(io.BytesIO(archive.read(files[index - omniglot.class_start[label]])))
     return np.asarray(resize(image))
 
@@ -48,9 +46,7 @@ def test_pixels_equal_reading_by_hand(omniglot_root, omniglot, index):
     def resize(image):
         return image.convert("L").resize((28, 28), Image.Resampling.BOX)
 
-    assert np.array_equal(
-        omniglot.images[index, 0], 255 - by_hand(omniglot_root, omniglot, index, 28, resize)
-    )
+    assert np.array_equal(omniglot.images[index, 0], 255 - by_hand(omniglot_root, omniglot, index, 28, resize))
 
 
 @pytest.mark.parametrize("index", [0, 777, 20000])
@@ -92,9 +88,7 @@ def test_background_split_follows_the_parts(omniglot):
 
 def test_vinyals_lists(omniglot):
     split = omniglot_split(omniglot, "vinyals")
-    groups = {
-        part: {omniglot.groups[index] for index in getattr(split, part)} for part in ("train", "val", "test")
-    }
+    groups = {part: {omniglot.groups[index] for index in getattr(split, part)} for part in ("train", "val", "test")}
     assert groups["val"] == {"Armenian", "Bengali", "Early_Aramaic", "Hebrew", "Mkhedruli_(Georgian)"}
     assert groups["train"] & groups["test"] == {"Gurmukhi"}
     names = [omniglot.class_names[index] for index in split.test if omniglot.groups[index] == "Gurmukhi"]

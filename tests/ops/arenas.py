@@ -62,9 +62,7 @@ class Arena:
     def only(self, slot: int) -> "Arena":
         """The same slot without its neighbours."""
         pick = slice(slot, slot + 1)
-        return replace(
-            self, group_of_slot=self.group_of_slot[pick], layout_of_slot=self.layout_of_slot[pick]
-        )
+        return replace(self, group_of_slot=self.group_of_slot[pick], layout_of_slot=self.layout_of_slot[pick])
 
 
 def generator(seed: int) -> torch.Generator:
@@ -73,9 +71,7 @@ def generator(seed: int) -> torch.Generator:
 
 def arena(row: int, bounds: list[list[int]], group_of_slot: list[int], layout_of_group: list[int]) -> Arena:
     groups = torch.tensor(group_of_slot, dtype=torch.int64)
-    return Arena(
-        row, len(layout_of_group), torch.tensor(bounds), groups, torch.tensor(layout_of_group)[groups]
-    )
+    return Arena(row, len(layout_of_group), torch.tensor(bounds), groups, torch.tensor(layout_of_group)[groups])
 
 
 ARENAS = {

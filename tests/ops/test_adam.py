@@ -95,8 +95,7 @@ def test_golden(backend, dtype, decay):
     first, second = torch.zeros_like(phi), torch.zeros_like(phi)
     steps = torch.zeros(1, 1, dtype=torch.int64)
     lr, weight_decay = (
-        torch.tensor([[float(value)]], dtype=torch.float64)
-        for value in (arrays["lr"], arrays[f"{decay}/weight_decay"])
+        torch.tensor([[float(value)]], dtype=torch.float64) for value in (arrays["lr"], arrays[f"{decay}/weight_decay"])
     )
     for number, grad in enumerate(arrays["grads"]):
         grad = torch.tensor(grad, dtype=dtype)[None]
@@ -134,9 +133,7 @@ def test_bits_depend_on_nothing_but_the_slot(shape, dtype):
         assert torch.equal(found["phi"], expected["phi"]) and torch.equal(found["second"], expected["second"])
     for slot in range(min(shape.slots, 5)):
         pick = slice(slot, slot + 1)
-        alone = {
-            name: value if name in ("lr", "weight_decay") else value[pick] for name, value in before.items()
-        }
+        alone = {name: value if name in ("lr", "weight_decay") else value[pick] for name, value in before.items()}
         found = step(shape.only(slot), alone, "cpp", beta1=0.5)
         assert torch.equal(found["phi"], expected["phi"][pick])
 

@@ -11,9 +11,7 @@ BACKENDS = ("reference", pytest.param("cpp", marks=native))
 
 
 def store(count=40, channels=1, height=28, width=28):
-    return torch.randint(
-        0, 256, (count, channels, height, width), dtype=torch.uint8, generator=generator(0)
-    )
+    return torch.randint(0, 256, (count, channels, height, width), dtype=torch.uint8, generator=generator(0))
 
 
 def scaling(channels):

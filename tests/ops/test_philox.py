@@ -39,9 +39,7 @@ def test_counter_layout():
 
 
 @native
-@given(
-    st.integers(0, 2**32 - 1), st.integers(0, 3), st.integers(0, 2**63 - 1), st.integers(0, 2**34 - 1)
-)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 3), st.integers(0, 2**63 - 1), st.integers(0, 2**34 - 1))
 def test_cpp_equals_numpy(seed, stream, item, draw):
     expected = int(philox_uint32(seed, stream, item, draw))
     assert backend.compiled().philox_uint32(seed, stream, item, draw) == expected

@@ -1,7 +1,7 @@
 """A small training loop in a process of its own, to be killed.
 
-    python loop.py run FOLDER TOTAL EVERY DELAY     runs or resumes; exit code as the command line's
-    python loop.py crash FOLDER                     kills a fork at every single disk operation, resumes it
+python loop.py run FOLDER TOTAL EVERY DELAY     runs or resumes; exit code as the command line's
+python loop.py crash FOLDER                     kills a fork at every single disk operation, resumes it
 """
 
 from __future__ import annotations
