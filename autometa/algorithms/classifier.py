@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
-from autometa.algorithms import metanas
+from autometa.algorithms import metanas, reptile
 from autometa.algorithms.config import from_json
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.reptile import ReptileConfig
-from autometa.algorithms.sources import TestTasks
 from autometa.algorithms.trained import Model
 from autometa.algorithms.training import Network
 from autometa.data import Recipe, load_class_folder, load_images
-from autometa.errors import InputError
-from autometa.meta.inner_loop import adapt_
+from autometa.errors import DivergedError, InputError
+from autometa.nas.discrete import DiscreteNetwork
+from autometa.nas.genotype import Genotype
 from autometa.nas.one_shot import AtTemperature
 from autometa.ops.batch_indices import batch_indices
-from autometa.ops.cross_entropy import cross_entropy
-from autometa.runs.files import plain, read_json, say, write_json
+from autometa.runs.files import disk_errors, plain, say, shown, write_bytes
 from autometa.runs.folder import RunFolder
 from autometa.slots.statistics import Given, Recorder
 
 FORMAT = "autometa-classifier"
 VERSION = 1
+ADAPTED = "adapted"
+FILE = "classifier.safetensors"
 BATCH = 64
 
 
@@ -72,7 +74,7 @@ class Classifier:
     """A network adapted to named classes.
 
     Queries are normalised with the support set's statistics, so that no answer depends on the other photos.
-    phi `[1, row]`; statistics: of every BN of the support forward.
+    phi `[1, row]`; statistics: of every BN of the support forward; genotype: of a discrete network.
     """
 
     config: MetaNASConfig | ReptileConfig
@@ -80,12 +82,14 @@ class Classifier:
     recipe: Recipe
     phi: Tensor
     statistics: tuple[Tensor | None, ...]
+    genotype: Genotype | None = None
 
     @property
     def network(self) -> Network | AtTemperature:
         shape = (self.recipe.channels, self.recipe.size, self.recipe.size)
         config = replace(self.config, inner=replace(self.config.inner, ways=len(self.names)))
-        return final_network(config, config.build(shape))
+        given = (shape,) if self.genotype is None else (shape, self.genotype)
+        return final_network(config, config.build(*given))
 
     @torch.no_grad()
     def probabilities(self, images: np.ndarray | Tensor) -> Tensor:
@@ -110,14 +114,7 @@ class Classifier:
         return found
 
     def save(self, folder: str | Path) -> Path:
-        """Write `classifier.safetensors`, then `classifier.json` last, each renamed into place."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {"phi": self.phi.contiguous()}
-        tensors |= {f"statistics.{i}": s.contiguous() for i, s in enumerate(self.statistics) if s is not None}
-        temporary = folder / ".classifier.safetensors"
-        save_file(tensors, temporary)
-        temporary.replace(folder / "classifier.safetensors")
+        """Write `classifier.safetensors`, whole or not at all: tensors, and everything else as its metadata."""
         about = {
             "format": FORMAT,
             "version": VERSION,
@@ -126,27 +123,35 @@ class Classifier:
             "recipe": self.recipe.to_dict(),
             "statistics": len(self.statistics),
             "config": plain(self.config, strict=True),
+            "genotype": None if self.genotype is None else self.genotype.to_json(),
         }
-        write_json(folder / "classifier.json", about)
-        return folder
+        tensors = {"phi": self.phi.contiguous()}
+        tensors |= {f"statistics.{i}": s.contiguous() for i, s in enumerate(self.statistics) if s is not None}
+        path = Path(folder) / FILE
+        with disk_errors(f"save {shown(path)}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, save(tensors, {FORMAT: json.dumps(about)}))
+        return path.parent
 
     @classmethod
     def load(cls, folder: str | Path) -> Classifier:
         """Raises `InputError` where the folder holds no classifier of this version."""
-        folder = Path(folder)
-        if not (folder / "classifier.json").is_file():
+        path = Path(folder) / FILE
+        if not path.is_file():
             raise InputError(f"{folder} holds no classifier; make one with: autometa adapt --support DIR")
-        about = read_json(folder / "classifier.json")
         try:
-            tensors = load_file(folder / "classifier.safetensors")
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"the classifier in {folder} is damaged; adapt again") from error
+            with safe_open(path, "pt") as file:
+                about = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
+        except (OSError, SafetensorError, json.JSONDecodeError) as error:
+            raise InputError(f"{shown(path)} cannot be read; adapt again") from error
         if about.get("format") != FORMAT or about.get("version") != VERSION:
-            raise InputError(f"{folder} holds a classifier of another version; adapt again")
-        kind = MetaNASConfig if about["kind"] == "metanas" else ReptileConfig
+            raise InputError(f"{shown(path)} holds a classifier of another version; adapt again")
+        config = from_json(MetaNASConfig if about["kind"] == "metanas" else ReptileConfig, about["config"])
+        genotype = None if about["genotype"] is None else Genotype.from_json(about["genotype"])
         statistics = tuple(tensors.get(f"statistics.{i}") for i in range(about["statistics"]))
-        config = from_json(kind, about["config"])
-        return cls(config, tuple(about["names"]), Recipe(**about["recipe"]), tensors["phi"], statistics)
+        recipe = Recipe(**about["recipe"])
+        return cls(config, tuple(about["names"]), recipe, tensors["phi"], statistics, genotype)
 
 
 def final_network(config: MetaNASConfig | ReptileConfig, network: Network) -> Network | AtTemperature:
@@ -180,33 +185,28 @@ def adapt(
             "start at the mean of the trained ones, expect lower accuracy"
         )
     classifier = learn(model.with_ways(len(names)), to_float(images), torch.from_numpy(labels), names)
-    classifier.save(Path(out) if out is not None else run.path / "adapted")
+    classifier.save(Path(out) if out is not None else run.path / ADAPTED)
     return classifier
 
 
 def learn(model: Model, images: Tensor, labels: Tensor, names: Sequence[str]) -> Classifier:
-    """Adapt `model` to a support set: images float32 `[M, C, H, W]`, labels int64 `[M]` below `len(names)`."""
+    """Adapt `model` to a support set: images float32 `[M, C, H, W]`, labels int64 `[M]` below `len(names)`.
+
+    Steps and batches as at the run's evaluation. Raises `DivergedError` where the adapted weights are not finite.
+    """
     config, test = model.config, model.config.test
     evened = balanced(labels)
     images, labels = images[evened], labels[evened]
-    batch = max(1, round(test.batch * len(names) / config.inner.ways))
-    mode, seed = test.batch_mode or config.inner.batch_mode, test.seed
-    if isinstance(config, MetaNASConfig):
-        steps = test.steps + config.test_weight_steps
-        batches = SupportBatches.draw(images, labels, batch, steps, seed, mode)
-        none = images.new_zeros(1, 0)
-        tasks = TestTasks(torch.zeros(1, dtype=torch.int64), batches, images[None], labels[None], none, none)
-        phi = metanas.adapt(model.network, model.learned, tasks, config).phi
-    else:
-        batches = SupportBatches.draw(images, labels, batch, test.steps, seed, mode)
-        arena = model.learned.arena(model.network.layout, 1, config.inner.adam_state)
-
-        def loss(phi: Tensor, x: Tensor, y: Tensor, t: int) -> Tensor:
-            return cross_entropy(model.network.logits(phi, x), y)
-
-        adapt_(arena, loss, batches, config.inner.adam(), test.steps)
-        phi = arena.phi
+    mode = test.batch_mode or config.inner.batch_mode
+    searched = isinstance(config, MetaNASConfig)
+    steps = test.steps + (config.test_weight_steps if searched else 0)
+    batches = SupportBatches.draw(images, labels, test.batch, steps, test.seed, mode)
+    adapt_slots = metanas.adapt if searched else reptile.adapt
+    phi = adapt_slots(model.network, model.learned, batches, 1, config)
+    if not bool(torch.isfinite(phi).all()):
+        raise DivergedError("the network left the finite numbers while it learned; train it with a smaller --inner.lr")
     recorder = Recorder()
     with torch.no_grad():
         final_network(config, model.network).logits(phi, images[None], recorder)
-    return Classifier(config, tuple(names), model.recipe, phi, tuple(recorder.kept))
+    genotype = model.network.genotype if isinstance(model.network, DiscreteNetwork) else None
+    return Classifier(config, tuple(names), model.recipe, phi, tuple(recorder.kept), genotype)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeVar, get_type_hints
 
 from autometa.errors import InputError
 from autometa.meta.inner_loop import Adam, PerKind
-from autometa.meta.reptile import Schedule
+from autometa.meta.reptile import SHAPES, Schedule
+
+BATCH_MODES = ("passes", "replacement")
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,8 @@ class DataConfig:
     Args:
         name: data set and split, e.g. `omniglot:background`, `omniglot:vinyals`, `omniglot:reptile`, `strokes`.
         image_size: height and width in pixels.
-        variant: conversion of Omniglot, `ink` (box filter, ink = 255) or `reptile` (nearest, background = 255).
+        variant: conversion; of Omniglot `ink` (box filter, ink = 255) or `reptile` (nearest, background = 255), of a
+            folder `ink`, `grey` or `colour`.
         root: folder of the original files; AUTOMETA_DATA where None.
         seed: of splits that are shuffled and of drawn data sets.
     """
@@ -138,22 +143,49 @@ def require(condition: bool, sentence: str) -> None:
         raise InputError(sentence)
 
 
-def check_common(inner: InnerConfig, meta: MetaConfig, test: EvalConfig) -> None:
-    """What every algorithm refuses before any work starts."""
-    require(inner.ways >= 2, f"ways must be at least 2, not {inner.ways}")
-    require(inner.batch_mode in ("passes", "replacement"), "batch_mode must be passes or replacement")
-    require(test.part in ("test", "val"), f"part must be test or val, not {test.part!r}")
-    for name, value in (
-        ("shots", inner.shots),
-        ("batch", inner.batch),
-        ("inner steps", inner.steps),
-        ("meta batch", meta.batch),
-        ("tasks", test.tasks),
-        ("evaluation shots", test.shots),
-        ("queries", test.queries),
-        ("evaluation batch", test.batch),
-        ("max_slots", test.max_slots),
-    ):
-        require(value >= 1, f"{name} must be at least 1, not {value}")
-    require(meta.iterations >= 0, f"iterations must not be negative, not {meta.iterations}")
-    require(inner.lr > 0, f"the inner learning rate must be positive, not {inner.lr}")
+def check_common(data: DataConfig, inner: InnerConfig, meta: MetaConfig, test: EvalConfig, seed: int) -> None:
+    """What every algorithm refuses before any work starts. Raises `InputError` naming the setting."""
+    at_least(2, {"inner.ways": inner.ways})
+    positive = {
+        "data.image_size": data.image_size,
+        "inner.shots": inner.shots,
+        "inner.batch": inner.batch,
+        "inner.steps": inner.steps,
+        "meta.batch": meta.batch,
+        "test.tasks": test.tasks,
+        "test.shots": test.shots,
+        "test.queries": test.queries,
+        "test.batch": test.batch,
+        "test.max_slots": test.max_slots,
+    }
+    at_least(1, positive if meta.max_slots is None else {**positive, "meta.max_slots": meta.max_slots})
+    seeds = {"data.seed": data.seed, "seed": seed, "test.seed": test.seed}
+    decays = {"inner.weight_decay": inner.weight_decay}
+    sizes = {"meta.step_size": meta.step_size, "meta.step_size_end": meta.step_size_end}
+    at_least(0, {"meta.iterations": meta.iterations, "test.steps": test.steps, **seeds, **decays, **sizes})
+    require(inner.lr > 0, f"inner.lr must be above 0, not {inner.lr:g}")
+    require(0 < inner.beta2 < 1, f"inner.beta2 must lie between 0 and 1, not {inner.beta2:g}")
+    one_of(BATCH_MODES, {"inner.batch_mode": inner.batch_mode})
+    one_of((*BATCH_MODES, None), {"test.batch_mode": test.batch_mode})
+    one_of(("carry", "reset"), {"inner.adam_state": inner.adam_state})
+    one_of(SHAPES, {"meta.schedule": meta.schedule})
+    one_of(("test", "val"), {"test.part": test.part})
+
+
+def check_reductions(reductions: Sequence[int], cells: int) -> None:
+    """Raise `InputError` unless they are different positions in a network of `cells` cells."""
+    inside = all(0 <= r < cells for r in reductions) and len(set(reductions)) == len(reductions)
+    require(inside, f"reductions {list(reductions)} must be different positions in a network of {cells} cells, from 0")
+
+
+def at_least(least: int, values: Mapping[str, float]) -> None:
+    """Raise `InputError` naming the first setting that is smaller, or no finite number."""
+    for name, value in values.items():
+        require(least <= value < math.inf, f"{name} must be at least {least}, not {value:g}")
+
+
+def one_of(known: Sequence[str | None], values: Mapping[str, str | None]) -> None:
+    """Raise `InputError` naming the first setting that has another value."""
+    for name, value in values.items():
+        words = " or ".join(str(word) for word in known)
+        require(value in known, f"{name} must be {words}, not {value}")

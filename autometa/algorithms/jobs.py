@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,23 +11,25 @@ from torch import Tensor
 from autometa.algorithms import metanas, reptile, scores
 from autometa.algorithms.config import EvalConfig
 from autometa.algorithms.sources import Source, chunks
-from autometa.algorithms.training import Learned, Network, Trainer
+from autometa.algorithms.training import Learned, Network, Step, Trainer
+from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES
 from autometa.nas.conv_network import four_layer
 from autometa.nas.genotype import most_frequent
-from autometa.runs.files import write_json
+from autometa.runs.files import read_json, shown, write_json
 from autometa.runs.folder import RunFolder
 from autometa.runs.session import Session
 
 LOG_EVERY = 10
 DATA = "data.json"
+OWN_GENOTYPE = "network"
 
 
 @dataclass(frozen=True)
 class Terms:
     """How a run behaves towards the person at the keyboard.
 
-    time_budget: seconds for the search or training loop of this command, None for no limit.
+    time_budget: seconds for the search or training loop from now on; None for no limit, or that of the run resumed.
     """
 
     quiet: bool = False
@@ -48,19 +50,33 @@ class Terms:
         )
 
 
-def meta_train(run: Trainer, folder: RunFolder, terms: Terms, phase: str, budget: bool = True) -> tuple[Learned, float]:
-    """The loop of meta-iterations; returns what was learned and the seconds it took, resumptions included."""
+@dataclass(frozen=True)
+class MetaTrained:
+    """The end of a loop of meta-iterations: what was learned, how many were done, seconds with resumptions."""
+
+    learned: Learned
+    iterations: int
+    seconds: float
+
+
+def meta_train(run: Trainer, folder: RunFolder, terms: Terms, phase: str, budget: bool = True) -> MetaTrained:
+    """The loop of meta-iterations."""
     with terms.session(folder, run.capture, run.restore, phase, budget) as session:
         for i in session.steps(run.meta.iterations):
             done = run.step(i)
             names = [f"task {i * run.meta.batch + s}" for s in range(run.arena.slots)]
             session.check_finite(done.finite, names)
             if i % LOG_EVERY == 0 or i == run.meta.iterations - 1:
-                finite = done.losses[:, done.finite]
-                first, last = (float(finite[k].mean()) if finite.numel() else None for k in (0, -1))
-                session.log(i, loss=last, loss_first=first, not_finite=int((~done.finite).sum()))
-        seconds = session.elapsed
-    return Learned.of(run.arena), seconds
+                session.log(i, **_told(done))
+        return MetaTrained(Learned.of(run.arena), session.step, session.elapsed)
+
+
+def _told(done: Step) -> dict[str, float | int | None]:
+    """What the metrics keep of a meta-iteration: means over the finite slots."""
+    finite = done.finite
+    values = {"loss": done.losses[-1], "loss_first": done.losses[0], "accuracy": done.accuracy}
+    told = {name: float(value[finite].mean()) if bool(finite.any()) else None for name, value in values.items()}
+    return {**told, "not_finite": int((~finite).sum())}
 
 
 class _Collected:
@@ -98,8 +114,8 @@ def train(config: reptile.ReptileConfig, folder: RunFolder, terms: Terms) -> dic
     source = Source.open(config.data)
     network = config.build(source.image_shape)
     record_data(folder, source)
-    learned, seconds = meta_train(reptile.trainer(network, source, config), folder, terms, "train")
-    found, test_seconds = _evaluate_reptile(network, learned, source, config, folder, terms, "test")
+    trained = meta_train(reptile.trainer(network, source, config), folder, terms, "train")
+    found, test_seconds = evaluate_reptile(network, trained.learned, source, config, folder, terms, "test")
     result = {
         "kind": "train",
         "network": config.network,
@@ -108,14 +124,25 @@ def train(config: reptile.ReptileConfig, folder: RunFolder, terms: Terms) -> dic
         "accuracy": scores.Score.of(found["support_statistics"]).mean,
         "parameters": network.layout.count(),
         "macs": network.macs(),
+        "finite_tasks": int(found["finite"].sum()),
         "data_hash": source.store.data_hash,
-        "seconds": {"train": seconds, "test": test_seconds},
+        "seconds": {"train": trained.seconds, "test": test_seconds},
     }
     folder.write_result(result)
     return result
 
 
-def _evaluate_reptile(network, learned, source, config, folder, terms, phase):
+def evaluate_reptile(
+    network: Network,
+    learned: Learned,
+    source: Source,
+    config: reptile.ReptileConfig,
+    folder: RunFolder,
+    terms: Terms,
+    phase: str,
+) -> tuple[dict[str, Tensor], float]:
+    """Evaluation in chunks: accuracy per task by BN mode `[tasks]`, `finite`, and seconds."""
+
     def work(start: int, stop: int) -> dict[str, Tensor]:
         return reptile.evaluate_chunk(network, learned, source, config, start, stop)
 
@@ -127,15 +154,15 @@ def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Term
     source = Source.open(config.data)
     network = config.build(source.image_shape)
     record_data(folder, source)
-    learned, seconds = meta_train(metanas.trainer(network, source, config), folder, terms, "search")
-    found, test_seconds, genotypes = _meta_test(network, learned, source, config, folder, terms, "test")
+    trained = meta_train(metanas.trainer(network, source, config), folder, terms, "search")
+    found, test_seconds, genotypes = meta_test(network, trained.learned, source, config, folder, terms, "test")
     genotype, often, reduction_often = most_frequent(genotypes)
     folder.write_genotype("most_frequent", genotype.to_json())
     folder.write_genotype("tasks", [g.to_json() for g in genotypes])
     result = {
         "kind": "search metanas",
         "protocol": protocol(config, source),
-        **_metanas_scores(found),
+        **metanas_scores(found),
         "genotype": {
             "normal": str(genotype.normal),
             "reduction": str(genotype.reduction),
@@ -145,21 +172,24 @@ def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Term
         },
         "search_network": {"parameters": network.layout.count(), "macs": network.macs()},
         "data_hash": source.store.data_hash,
-        "seconds": {"search": seconds, "test": test_seconds},
+        "warmup": config.warmup,
+        "seconds": {"search": trained.seconds, "test": test_seconds},
         "compare": {},
     }
     if "untrained" in config.compare:
         start = Learned.untrained(network, config.seed)
-        plain, took, _ = _meta_test(network, start, source, config, folder, terms, "test-untrained")
-        result["compare"]["untrained"] = _metanas_scores(plain)
+        plain, took, _ = meta_test(network, start, source, config, folder, terms, "test-untrained")
+        result["compare"]["untrained"] = metanas_scores(plain)
         result["seconds"]["test-untrained"] = took
     if "four-layer" in config.compare:
-        result["compare"]["four-layer"] = _compare_four_layer(config, source, result["parameters"], folder, terms)
+        result["compare"]["four-layer"] = _compare_four_layer(
+            config, trained.iterations, source, result["parameters"], folder, terms
+        )
     folder.write_result(result)
     return result
 
 
-def _meta_test(network, learned, source, config, folder, terms, phase):
+def meta_test(network, learned, source, config, folder, terms, phase):
     """Meta-testing in chunks; scores per task, seconds, genotypes."""
 
     def work(start: int, stop: int) -> dict[str, Tensor]:
@@ -169,7 +199,7 @@ def _meta_test(network, learned, source, config, folder, terms, phase):
     return found, seconds, metanas.genotypes_from(network, found["genotypes"])
 
 
-def _metanas_scores(found: dict[str, Tensor]) -> dict:
+def metanas_scores(found: dict[str, Tensor]) -> dict:
     """Scores before and after hard pruning, the paired cost of pruning, and the sizes of the pruned networks."""
     soft = {mode: found[f"soft.{mode}"] for mode in MODES}
     pruned = {mode: found[f"pruned.{mode}"] for mode in MODES}
@@ -185,10 +215,12 @@ def _metanas_scores(found: dict[str, Tensor]) -> dict:
     }
 
 
-def four_layer_like(config: metanas.MetaNASConfig, parameters: float, image_shape) -> reptile.ReptileConfig:
-    """Reptile with the four-layer net whose size comes closest, on as many images, tested on the same tasks.
+def four_layer_like(
+    config: metanas.MetaNASConfig, iterations: int, parameters: float, image_shape: tuple[int, int, int]
+) -> reptile.ReptileConfig:
+    """Reptile with the four-layer net whose size comes closest to `parameters`, on as many images.
 
-    Inner loop, step sizes and test as the search's; batch norm as in Reptile's own code.
+    Inner loop, step sizes and test tasks as the search's, and as many steps on each test task's support set.
     """
 
     def distance(filters: int) -> float:
@@ -201,32 +233,41 @@ def four_layer_like(config: metanas.MetaNASConfig, parameters: float, image_shap
         filters=filters,
         data=config.data,
         inner=config.inner,
-        meta=config.meta,
-        test=config.test,
+        meta=replace(config.meta, iterations=iterations),
+        test=replace(config.test, steps=config.test.steps + config.test_weight_steps),
         seed=config.seed,
     )
 
 
-def _compare_four_layer(config, source, parameters, folder, terms) -> dict:
-    rival = four_layer_like(config, parameters, source.image_shape)
+def _compare_four_layer(config, iterations: int, source: Source, parameters: float, folder, terms) -> dict:
+    """Train and test the rival of a search that did `iterations`; its part of the result."""
+    rival = four_layer_like(config, iterations, parameters, source.image_shape)
     network: Network = rival.build(source.image_shape)
     run = reptile.trainer(network, source, rival)
-    learned, seconds = meta_train(run, folder, terms, "four-layer", budget=False)
-    found, took = _evaluate_reptile(network, learned, source, rival, folder, terms, "test-four-layer")
+    trained = meta_train(run, folder, terms, "four-layer", budget=False)
+    found, took = evaluate_reptile(network, trained.learned, source, rival, folder, terms, "test-four-layer")
     return {
         "filters": rival.filters,
         "scores": scores.as_json(scores.scores(found)),
         "parameters": network.layout.count(),
         "macs": network.macs(),
-        "seconds": {"train": seconds, "test": took},
+        "seconds": {"train": trained.seconds, "test": took},
     }
 
 
 def record_data(folder: RunFolder, source: Source) -> None:
-    """data.json: how images must be read for this run's network, and which data it saw."""
-    store = source.store
+    """data.json: how images must be read for this run's network, and which data it saw.
+
+    Raises `InputError` where a resumed run finds other data than it began with.
+    """
+    store, path = source.store, folder.path / DATA
+    if path.exists() and read_json(path)["data_hash"] != store.data_hash:
+        raise InputError(
+            f"the images of {source.split.name} are not those that {shown(folder.path)} began with; "
+            "put them back, or begin a new run"
+        )
     about = {"recipe": store.recipe.to_dict(), "image_shape": list(source.image_shape), "data_hash": store.data_hash}
-    write_json(folder.path / DATA, about)
+    write_json(path, about)
 
 
 def protocol(config, source: Source) -> dict:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from autometa.algorithms.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, check_common, require
+from autometa.algorithms.config import (
+    DataConfig,
+    EvalConfig,
+    InnerConfig,
+    MetaConfig,
+    at_least,
+    check_common,
+    check_reductions,
+    one_of,
+    require,
+)
 from autometa.algorithms.sources import Source, TestTasks
-from autometa.algorithms.training import Learned, Trainer
+from autometa.algorithms.training import Learned, Logits, Trainer
 from autometa.meta.bn_modes import MODES, accuracies
-from autometa.meta.inner_loop import adapt_
+from autometa.meta.inner_loop import Batches, adapt_
+from autometa.meta.reptile import SHAPES, Schedule
 from autometa.nas.cell_network import KINDS
 from autometa.nas.cells import INPUT_STATES, METANAS_PRIMITIVES
 from autometa.nas.counting import network_macs
@@ -28,7 +38,7 @@ from autometa.slots.arena import Arena
 
 @dataclass(frozen=True)
 class MetaNASConfig:
-    """One MetaNAS run; the defaults are the paper's for Omniglot (appendix; learning rates from the released code).
+    """One MetaNAS run; the defaults are the paper's for Omniglot (appendix; where it is silent, the released code's).
 
     Args:
         channels: of every op.
@@ -42,7 +52,9 @@ class MetaNASConfig:
         arch_lr: inner learning rate of the architecture.
         arch_weight_decay: L2 decay of the architecture.
         meta: the outer loop; its step size is that of the weights.
-        arch_step_size: meta step size of the architecture.
+        arch_step_size: meta step size of the architecture at the start.
+        arch_step_size_end: the same at the end, where it falls.
+        arch_schedule: `constant`, `linear` or `cosine`, over the whole run.
         warmup: meta-iterations in which the architecture stands still.
         t_max: temperature at the first inner step, and during warm-up.
         t_min: temperature at the last inner step while meta-training.
@@ -67,7 +79,7 @@ class MetaNASConfig:
     data: DataConfig = field(default_factory=DataConfig)
     inner: InnerConfig = field(
         default_factory=lambda: InnerConfig(
-            ways=20, shots=15, batch=20, batch_mode="replacement", steps=5, lr=5e-3, adam_state="reset"
+            ways=20, shots=10, batch=20, batch_mode="replacement", steps=5, lr=5e-3, adam_state="carry"
         )
     )
     arch_lr: float = 5e-3
@@ -76,6 +88,8 @@ class MetaNASConfig:
         default_factory=lambda: MetaConfig(iterations=30_000, batch=10, step_size=1.0, schedule="constant")
     )
     arch_step_size: float = 0.6
+    arch_step_size_end: float = 0.0
+    arch_schedule: str = "constant"
     warmup: int = 15_000
     t_max: float = 1.0
     t_min: float = 0.05
@@ -90,25 +104,37 @@ class MetaNASConfig:
 
     def check(self) -> None:
         """Raise `InputError` where fields do not fit together."""
-        check_common(self.inner, self.meta, self.test)
-        require(self.channels >= 2, f"channels must be at least 2, not {self.channels}")
-        require(self.cells >= 1 and self.nodes >= 1, "cells and nodes must be at least 1")
-        require(
-            all(0 <= r < self.cells for r in self.reductions),
-            f"reductions {list(self.reductions)} must be positions in a network of {self.cells} cells",
-        )
-        unknown = [name for name in self.primitives if name not in PRIMITIVES]
-        require(not unknown, f"unknown primitives {unknown}; known are {', '.join(PRIMITIVES)}")
+        check_common(self.data, self.inner, self.meta, self.test, self.seed)
+        at_least(2, {"channels": self.channels})
+        at_least(1, {"cells": self.cells, "nodes": self.nodes})
+        rates = {"arch_lr": self.arch_lr, "arch_weight_decay": self.arch_weight_decay}
+        sizes = {"arch_step_size": self.arch_step_size, "arch_step_size_end": self.arch_step_size_end}
+        at_least(0, {"test_weight_steps": self.test_weight_steps, "warmup": self.warmup, **rates, **sizes})
+        one_of(SHAPES, {"arch_schedule": self.arch_schedule})
+        check_reductions(self.reductions, self.cells)
+        self._check_primitives()
         require(self.stem_stride in (1, 2), f"stem_stride must be 1 or 2, not {self.stem_stride}")
-        require(len(self.primitives) >= 1, "primitives must name at least one operation")
-        require(min(self.t_max, self.t_min, self.t_min_test) > 0, "temperatures must be positive")
-        require(0.0 <= self.drop_path < 1.0, f"drop_path must lie in [0, 1), not {self.drop_path}")
+        coldest = min(self.t_min, self.t_min_test)
+        require(0 < coldest <= self.t_max, "t_min and t_min_test must be above 0 and not above t_max")
+        for name in ("drop_path", "prune_training", "prune_testing"):
+            value = getattr(self, name)
+            require(0.0 <= value < 1.0, f"{name} must be at least 0 and below 1, not {value:g}")
         odd = [name for name in self.compare if name not in ("untrained", "four-layer")]
         require(not odd, f"compare may name untrained and four-layer, not {', '.join(odd)}")
         require(
-            0 <= self.warmup <= self.meta.iterations,
-            f"warmup ({self.warmup}) must not exceed the iterations ({self.meta.iterations})",
+            self.warmup <= self.meta.iterations,
+            f"warmup ({self.warmup}) must not exceed meta.iterations ({self.meta.iterations})",
         )
+
+    def _check_primitives(self) -> None:
+        unknown = [name for name in self.primitives if name not in PRIMITIVES]
+        require(not unknown, f"unknown primitives {', '.join(unknown)}; known are {', '.join(PRIMITIVES)}")
+        require(len(set(self.primitives)) == len(self.primitives), "primitives names one of them twice")
+        require(set(self.primitives) - {"none"} != set(), "primitives must name at least one operation beside none")
+
+    def arch_steps(self) -> Schedule:
+        """The meta step size of the architecture over the run."""
+        return Schedule(self.arch_step_size, self.arch_step_size_end, self.arch_schedule)
 
     def build(self, image_shape: tuple[int, int, int]) -> OneShotNetwork:
         """The search network."""
@@ -129,51 +155,45 @@ def trainer(network: OneShotNetwork, source: Source, config: MetaNASConfig) -> T
     architecture together (section 3.2); the temperature falls within every task once warm-up is over."""
     keep, steps = 1.0 - config.drop_path, config.inner.steps
 
-    def objective(ids: Tensor, iteration: int) -> Callable:
+    def logits_of(ids: Tensor, iteration: int) -> Logits:
         warm = iteration < config.warmup
 
-        def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
+        def logits(phi: Tensor, images: Tensor, t: int) -> Tensor:
             heat = config.t_max if warm else temperature(t, steps, config.t_max, config.t_min)
             drop = network.drop(keep, config.seed, ids, t, images.shape[1], phi.dtype)
             threshold = None if warm else config.prune_training
-            return cross_entropy(network.logits(phi, images, temperature=heat, threshold=threshold, drop=drop), labels)
+            return network.logits(phi, images, temperature=heat, threshold=threshold, drop=drop)
 
-        return loss
+        return logits
 
     return Trainer(
         arena=Arena.single(network.layout, network.initial(config.seed), config.meta.batch),
-        episodes=source.training(config.inner, config.seed),
+        episodes=source.training(config.inner, config.test.part, config.seed),
         optimiser=config.inner.adam(config.arch_lr, config.arch_weight_decay),
         inner=config.inner,
         meta=config.meta,
-        objective=objective,
-        architecture_step=config.arch_step_size,
+        logits=logits_of,
+        architecture_step=config.arch_steps(),
         warmup=config.warmup,
     )
 
 
-@dataclass(frozen=True)
-class Adapted:
-    """A chunk of tasks after meta-testing's inner loop: adapted rows `[S, row]`, and their tasks."""
+def adapt(network: OneShotNetwork, learned: Learned, batches: Batches, slots: int, config: MetaNASConfig) -> Tensor:
+    """Train weights and architecture for `test.steps` steps, then weights alone (section 3.3), all slots at once.
 
-    phi: Tensor
-    tasks: TestTasks
-
-
-def adapt(network: OneShotNetwork, learned: Learned, tasks: TestTasks, config: MetaNASConfig) -> Adapted:
-    """Train weights and architecture for `test.steps` steps, then weights alone (section 3.3), all slots at once."""
+    Returns the adapted rows `[slots, row]`.
+    """
     test, steps = config.test, config.test.steps
-    arena = learned.arena(network.layout, len(tasks.ids), config.inner.adam_state)
+    arena = learned.arena(network.layout, slots, config.inner.adam_state)
     optimiser = config.inner.adam(config.arch_lr, config.arch_weight_decay)
 
     def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
         heat = temperature(t, steps, config.t_max, config.t_min_test)
         return cross_entropy(network.logits(phi, images, temperature=heat), labels)
 
-    adapt_(arena, loss, tasks.batches, optimiser, test.steps)
-    frozen = (False, True)
-    adapt_(arena, loss, tasks.batches, optimiser, config.test_weight_steps, first_step=test.steps, frozen=frozen)
-    return Adapted(arena.phi, tasks)
+    adapt_(arena, loss, batches, optimiser, test.steps)
+    adapt_(arena, loss, batches, optimiser, config.test_weight_steps, first_step=test.steps, frozen=(False, True))
+    return arena.phi
 
 
 @dataclass(frozen=True)
@@ -206,8 +226,8 @@ def meta_test_chunk(
     episodes = source.testing(network.ways, test)
     steps = test.steps + config.test_weight_steps
     mode = test.batch_mode or config.inner.batch_mode
-    adapted = adapt(network, learned, TestTasks.draw(episodes, start, stop, test.batch, steps, mode), config)
-    phi, tasks = adapted.phi, adapted.tasks
+    tasks = TestTasks.draw(episodes, start, stop, test.batch, steps, mode)
+    phi = adapt(network, learned, tasks.batches, stop - start, config)
     soft = AtTemperature(network, config.t_min_test)
     hard = AtTemperature(network, config.t_min_test, config.prune_testing)
     sizes = [pruned_size(network, phi, slot, config) for slot in range(len(phi))]

@@ -43,7 +43,7 @@ METANAS = {
     "miniimagenet": replace(
         _OMNIGLOT,
         data=DataConfig("miniimagenet", 84),
-        inner=InnerConfig(ways=5, shots=15, batch=20, batch_mode="replacement", steps=5, lr=1e-3, adam_state="reset"),
+        inner=InnerConfig(ways=5, shots=15, batch=20, batch_mode="replacement", steps=5, lr=1e-3, adam_state="carry"),
         arch_lr=1e-3,
         t_min=0.1,
         test=EvalConfig(tasks=200, shots=1, queries=15, batch=5, steps=50, max_slots=10),
@@ -56,9 +56,18 @@ _SCALED = ReptileConfig(
     cells=5,
     drop_path=0.2,
     data=DataConfig("omniglot:background", 28),
-    inner=InnerConfig(ways=20, shots=15, batch=20, batch_mode="replacement", steps=10, lr=5e-4, weight_decay=1e-4),
+    inner=InnerConfig(
+        ways=20,
+        shots=10,
+        batch=20,
+        batch_mode="replacement",
+        steps=10,
+        lr=5e-4,
+        adam_state="carry",
+        weight_decay=1e-4,
+    ),
     meta=MetaConfig(iterations=100_000, batch=5, schedule="cosine"),
-    test=EvalConfig(tasks=1000, shots=1, queries=15, batch=20, steps=50),
+    test=EvalConfig(tasks=1000, shots=1, queries=15, batch=10, steps=50),
 )
 
 TRAIN = {
@@ -80,7 +89,8 @@ TRAIN = {
     "metanas-scaled-miniimagenet": replace(
         _SCALED,
         data=DataConfig("miniimagenet", 84),
-        inner=InnerConfig(ways=5, shots=15, batch=10, batch_mode="replacement", steps=8, lr=1e-3, weight_decay=1e-4),
+        inner=replace(_SCALED.inner, ways=5, shots=15, batch=10, steps=8, lr=1e-3),
+        test=replace(_SCALED.test, batch=5),
     ),
 }
 

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 
-from autometa.algorithms.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, check_common, require
+from autometa.algorithms.config import (
+    DataConfig,
+    EvalConfig,
+    InnerConfig,
+    MetaConfig,
+    at_least,
+    check_common,
+    check_reductions,
+    require,
+)
 from autometa.algorithms.sources import Source, TestTasks
-from autometa.algorithms.training import Learned, Network, Trainer
+from autometa.algorithms.training import Learned, Logits, Network, Trainer
 from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES, accuracies
-from autometa.meta.inner_loop import adapt_
+from autometa.meta.inner_loop import Batches, adapt_
 from autometa.nas.conv_network import FOUR_LAYER, four_layer
 from autometa.nas.discrete import DiscreteNetwork
 from autometa.nas.genotype import Genotype
 from autometa.ops.cross_entropy import cross_entropy
+from autometa.ops.finite_slots import finite_slots
 from autometa.slots.arena import Arena
 
 
@@ -30,6 +39,7 @@ class ReptileConfig:
             or the path of a genotype file.
         filters: channels of the network; the paper's where None.
         cells: number of cells, for a genotype (MetaNAS scaled up: 5).
+        reductions: positions of reduction cells, from 0, for a genotype.
         stem_stride: of a cell network, as in its search.
         drop_path: probability of dropping an op of a cell network while training (MetaNAS, scaled up: 0.2).
         data: images and split.
@@ -42,6 +52,7 @@ class ReptileConfig:
     network: str = "reptile-omniglot"
     filters: int | None = None
     cells: int = 4
+    reductions: tuple[int, ...] = (1, 3)
     stem_stride: int = 1
     drop_path: float = 0.0
     data: DataConfig = field(default_factory=lambda: DataConfig("omniglot:reptile", 28, "reptile"))
@@ -52,45 +63,77 @@ class ReptileConfig:
 
     def check(self) -> None:
         """Raise `InputError` where fields do not fit together."""
-        check_common(self.inner, self.meta, self.test)
-        require(0.0 <= self.drop_path < 1.0, f"drop_path must lie in [0, 1), not {self.drop_path}")
-        require(self.filters is None or self.filters >= 2, f"filters must be at least 2, not {self.filters}")
+        check_common(self.data, self.inner, self.meta, self.test, self.seed)
+        at_least(1, {"cells": self.cells})
+        if self.network not in FOUR_LAYER:
+            check_reductions(self.reductions, self.cells)
+        require(self.stem_stride in (1, 2), f"stem_stride must be 1 or 2, not {self.stem_stride}")
+        require(0.0 <= self.drop_path < 1.0, f"drop_path must be at least 0 and below 1, not {self.drop_path:g}")
+        if self.filters is not None:
+            at_least(2, {"filters": self.filters})
 
-    def build(self, image_shape: tuple[int, int, int]) -> Network:
-        """The network. Raises `InputError` where its name or genotype file is wrong."""
+    def build(self, image_shape: tuple[int, int, int], genotype: Genotype | None = None) -> Network:
+        """The network, of `genotype` where it is given instead of the file that `network` names.
+
+        Raises `InputError` where the name or the genotype file is wrong.
+        """
         if self.network in FOUR_LAYER:
             return four_layer(self.network, self.inner.ways, image_shape, self.filters)
-        if not Path(self.network).suffix and not Path(self.network).exists():
-            raise InputError(f"unknown network {self.network!r}; choose {', '.join(FOUR_LAYER)} or a genotype file")
-        try:
-            genotype = Genotype.load(self.network)
-        except ValueError as error:
-            raise InputError(str(error)) from error
         return DiscreteNetwork(
-            genotype, self.filters or 28, self.inner.ways, image_shape, self.cells, stem_stride=self.stem_stride
+            genotype=genotype or read_genotype(self.network),
+            channels=self.filters or 28,
+            ways=self.inner.ways,
+            image_shape=image_shape,
+            cells=self.cells,
+            reductions=tuple(self.reductions),
+            stem_stride=self.stem_stride,
         )
+
+
+def read_genotype(path: str) -> Genotype:
+    """Raises `InputError` where there is no genotype file of that name."""
+    if not Path(path).suffix and not Path(path).exists():
+        raise InputError(f"unknown network {path!r}; choose {', '.join(FOUR_LAYER)} or a genotype file")
+    try:
+        return Genotype.load(path)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def trainer(network: Network, source: Source, config: ReptileConfig) -> Trainer:
     """A meta-training run from a fresh initialisation."""
     keep = 1.0 - config.drop_path
 
-    def objective(ids: Tensor, iteration: int) -> Callable:
-        def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
+    def logits_of(ids: Tensor, iteration: int) -> Logits:
+        def logits(phi: Tensor, images: Tensor, t: int) -> Tensor:
             if keep < 1.0 and isinstance(network, DiscreteNetwork):
-                return cross_entropy(network.training_logits(phi, images, keep, config.seed, ids, t), labels)
-            return cross_entropy(network.logits(phi, images), labels)
+                return network.training_logits(phi, images, keep, config.seed, ids, t)
+            return network.logits(phi, images)
 
-        return loss
+        return logits
 
     return Trainer(
         arena=Arena.single(network.layout, network.initial(config.seed), config.meta.batch),
-        episodes=source.training(config.inner, config.seed),
+        episodes=source.training(config.inner, config.test.part, config.seed),
         optimiser=config.inner.adam(),
         inner=config.inner,
         meta=config.meta,
-        objective=objective,
+        logits=logits_of,
     )
+
+
+def adapt(network: Network, learned: Learned, batches: Batches, slots: int, config: ReptileConfig) -> Tensor:
+    """Take `test.steps` inner steps, all slots at once; returns the adapted rows `[slots, row]`.
+
+    With Adam's state carried each slot starts from the training slots' mean second moment and their step count.
+    """
+
+    def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
+        return cross_entropy(network.logits(phi, images), labels)
+
+    arena = learned.arena(network.layout, slots, config.inner.adam_state)
+    adapt_(arena, loss, batches, config.inner.adam(), config.test.steps)
+    return arena.phi
 
 
 def evaluate_chunk(
@@ -102,17 +145,10 @@ def evaluate_chunk(
     stop: int,
     modes: tuple[str, ...] = MODES,
 ) -> dict[str, Tensor]:
-    """Adapt to evaluation tasks start .. stop - 1, all at once; accuracy per task by BN mode, `[T]`.
-
-    With Adam's state carried each task starts from the training slots' mean second moment and their step count.
-    """
-    test, inner = config.test, config.inner
-    episodes = source.testing(network.ways, test)
-    tasks = TestTasks.draw(episodes, start, stop, test.batch, test.steps, test.batch_mode or inner.batch_mode)
-
-    def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
-        return cross_entropy(network.logits(phi, images), labels)
-
-    arena = learned.arena(network.layout, stop - start, inner.adam_state)
-    adapt_(arena, loss, tasks.batches, inner.adam(), test.steps)
-    return accuracies(network, arena.phi, tasks.support, tasks.queries, tasks.labels, modes)
+    """Adapt to evaluation tasks start .. stop - 1, all at once; per task `[T]` accuracy by BN mode, and `finite`."""
+    test = config.test
+    mode = test.batch_mode or config.inner.batch_mode
+    tasks = TestTasks.draw(source.testing(network.ways, test), start, stop, test.batch, test.steps, mode)
+    phi = adapt(network, learned, tasks.batches, stop - start, config)
+    found = accuracies(network, phi, tasks.support, tasks.queries, tasks.labels, modes)
+    return {**found, "finite": finite_slots(phi)}

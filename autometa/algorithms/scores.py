@@ -11,12 +11,6 @@ from torch import Tensor
 
 from autometa.meta.bn_modes import MODES
 
-MODE_TITLES = {
-    "transductive": "transductive",
-    "support_plus_one": "support + one",
-    "support_statistics": "support statistics",
-}
-
 
 @dataclass(frozen=True)
 class Score:
@@ -33,9 +27,6 @@ class Score:
         spread = float(values.std(correction=1)) if len(values) > 1 else math.nan
         return cls(float(values.mean()), 1.96 * spread / math.sqrt(len(values)), len(values))
 
-    def __str__(self) -> str:
-        return f"{self.mean:.2f} ± {self.ci95:.2f} %"
-
 
 def scores(per_task: Mapping[str, Tensor]) -> dict[str, Score]:
     """One score per BN mode."""
@@ -45,8 +36,3 @@ def scores(per_task: Mapping[str, Tensor]) -> dict[str, Score]:
 def as_json(found: Mapping[str, Score]) -> dict:
     """Plain dictionaries for result.json."""
     return {mode: asdict(score) for mode, score in found.items()}
-
-
-def lines(found: Mapping[str, Score]) -> list[str]:
-    """One printed line per BN mode."""
-    return [f"  {MODE_TITLES[mode]:<20} {score}" for mode, score in found.items()]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from autometa.algorithms.config import from_json
-from autometa.algorithms.jobs import DATA
+from autometa.algorithms.jobs import DATA, OWN_GENOTYPE
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.reptile import ReptileConfig
 from autometa.algorithms.training import Learned, Network
@@ -30,6 +30,14 @@ def config_of(folder: RunFolder) -> MetaNASConfig | ReptileConfig:
     raise InputError(f"{folder.path} holds no search and no training run; choose another one with --run")
 
 
+def settled_config(folder: RunFolder) -> MetaNASConfig | ReptileConfig:
+    """The config of a run, its genotype read from the run's own copy."""
+    config, own = config_of(folder), folder.genotypes / f"{OWN_GENOTYPE}.json"
+    if isinstance(config, ReptileConfig) and own.exists():
+        return replace(config, network=str(own))
+    return config
+
+
 def learned_of(folder: RunFolder, config: MetaNASConfig | ReptileConfig) -> Learned:
     """What the run has learned so far, from its newest checkpoint.
 
@@ -45,23 +53,24 @@ def learned_of(folder: RunFolder, config: MetaNASConfig | ReptileConfig) -> Lear
 
 @dataclass(frozen=True)
 class Model:
-    """A run ready to adapt: its config, network, learned state, and how it wants its images."""
+    """A run ready to adapt: its config, network, learned state, how it wants its images, which ones it saw."""
 
     config: MetaNASConfig | ReptileConfig
     network: Network
     learned: Learned
     recipe: Recipe
+    data_hash: str
 
     @classmethod
     def of(cls, folder: RunFolder) -> Model:
         """Raises `InputError` where the folder holds no usable run."""
-        config = config_of(folder)
+        config = settled_config(folder)
         path = folder.path / DATA
         if not path.exists():
             raise InputError(f"{folder.path} has not begun yet: it holds no {DATA}; go on with it first")
         about = read_json(path)
         network = config.build(tuple(about["image_shape"]))
-        return cls(config, network, learned_of(folder, config), Recipe(**about["recipe"]))
+        return cls(config, network, learned_of(folder, config), Recipe(**about["recipe"]), about["data_hash"])
 
     def with_ways(self, ways: int) -> Model:
         """The model for another number of classes (ARCHITECTURE, "Ways"): fewer use the head's first rows, more get

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from autometa.algorithms.config import InnerConfig, MetaConfig
 from autometa.data import Episodes
-from autometa.meta.inner_loop import Adam, Objective
-from autometa.meta.reptile import Iteration, meta_iteration_
+from autometa.meta.bn_modes import accuracy
+from autometa.meta.inner_loop import Adam
+from autometa.meta.reptile import Schedule, meta_iteration_
+from autometa.ops.cross_entropy import cross_entropy
 from autometa.slots.arena import Arena
 from autometa.slots.layout import Layout
 from autometa.slots.statistics import BatchStatistics
@@ -29,11 +31,27 @@ class Network(Protocol):
     def logits(self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None) -> Tensor: ...
 
 
+class Logits(Protocol):
+    """phi `[S, row]`, images `[S, N, C, H, W]`, inner step -> `[S, N, ways]`."""
+
+    def __call__(self, phi: Tensor, images: Tensor, step: int) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """A meta-iteration: losses `[inner steps, S]`, the share of right answers on the last inner step's batch before its
+    update `[S]`, and which slots stayed finite `[S]`."""
+
+    losses: Tensor
+    accuracy: Tensor
+    finite: Tensor
+
+
 @dataclass
 class Trainer:
     """One meta-training run as state (the arena) and a step.
 
-    objective(task ids `[S]`, meta-iteration) gives the loss of those slots; architecture_step is the meta step size of
+    logits(task ids `[S]`, meta-iteration) gives the network of those slots; architecture_step is the meta step size of
     the architecture parameters, which stand still for `warmup` meta-iterations.
     """
 
@@ -42,30 +60,38 @@ class Trainer:
     optimiser: Adam
     inner: InnerConfig
     meta: MetaConfig
-    objective: Callable[[Tensor, int], Objective]
-    architecture_step: float = 0.0
+    logits: Callable[[Tensor, int], Logits]
+    architecture_step: Schedule = Schedule(0.0)
     warmup: int = 0
 
-    def step(self, i: int) -> Iteration:
+    def step(self, i: int) -> Step:
         """Meta-iteration i, on tasks i * batch .. (i + 1) * batch - 1."""
-        first, inner = i * self.meta.batch, self.inner
+        first, inner, total = i * self.meta.batch, self.inner, self.meta.iterations
+        right: list[Tensor] = []
 
         def tasks(start: int, stop: int):
             drawn = self.episodes.tasks(torch.arange(first + start, first + stop))
-            batches = self.episodes.batches(drawn, inner.batch, inner.steps, inner.batch_mode)
-            return self.objective(drawn.ids, i), batches
+            logits = self.logits(drawn.ids, i)
+
+            def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
+                out = logits(phi, images, t)
+                if t == inner.steps - 1:
+                    right.append(accuracy(out.detach(), labels))
+                return cross_entropy(out, labels)
+
+            return loss, self.episodes.batches(drawn, inner.batch, inner.steps, inner.batch_mode)
 
         warm = i < self.warmup
-        size = self.meta.steps().at(i, self.meta.iterations)
-        return meta_iteration_(
+        done = meta_iteration_(
             self.arena,
             tasks,
             self.optimiser,
             inner.steps,
-            (size, 0.0 if warm else self.architecture_step),
+            (self.meta.steps().at(i, total), 0.0 if warm else self.architecture_step.at(i, total)),
             frozen=(False, warm),
             max_slots=self.meta.max_slots,
         )
+        return Step(done.losses, torch.cat(right), done.finite)
 
     def capture(self) -> tuple[dict[str, Tensor], dict]:
         """All that the next step depends on."""

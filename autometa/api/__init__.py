@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from autometa.algorithms import classifier
-from autometa.algorithms.classifier import Classifier
+from autometa.algorithms.classifier import ADAPTED, Classifier
 from autometa.api.checkup import examine
 from autometa.api.estimate import estimate_plan
 from autometa.api.evaluating import evaluate_run
 from autometa.api.planning import plan_search, plan_train
-from autometa.api.predicting import ADAPTED, find_classifier, image_files
+from autometa.api.predicting import find_classifier, image_files
 from autometa.api.recipes import recipe, verdicts
-from autometa.api.running import Manner, carry_out, check_device, open_run
+from autometa.api.running import Manner, carry_out, check_device, open_run, tell_unfinished
 from autometa.errors import InputError
 from autometa.runs.listing import RunRow, list_runs
 
@@ -120,8 +120,10 @@ def adapt(
 
     Saved to `out`, by default RUN/adapted.
     """
-    check_device(device)
-    return classifier.adapt(open_run(run), Path(support), out=None if out is None else Path(out), quiet=quiet)
+    manner, folder = Manner(quiet, device), open_run(run)
+    manner.check()
+    tell_unfinished(folder, manner.notice)
+    return classifier.adapt(folder, Path(support), out=None if out is None else Path(out), quiet=quiet)
 
 
 def predict(
@@ -148,7 +150,7 @@ def reproduce(
     asked = recipe(name)
     make = plan_search if asked["word"] == "search" else plan_train
     plan = make(preset_name=asked["preset"], out=out, resume=resume)
-    result = carry_out(plan, Manner(**manner))
+    result = carry_out(plan, Manner(words=f"reproduce {name}", **manner))
     made = verdicts(asked, result)
     passed = all(verdict.passed for verdict in made)
     return {"recipe": name, "passed": passed, "checks": [asdict(verdict) for verdict in made], "result": result}

@@ -21,25 +21,29 @@ from autometa.api.planning import Plan
 SLOTS = 4
 
 
-def estimate_plan(plan: Plan) -> dict[str, Any]:
-    """Seconds of each part, bytes of memory, size of the network; on this machine, with its present load."""
+def estimate_plan(plan: Plan, budget: float | None = None) -> dict[str, Any]:
+    """Seconds of each part, bytes of memory, size of the network; on this machine, with its present load.
+
+    budget: seconds after which training ends.
+    """
     config = plan.config
     source, network = plan.prepare()
     iteration = _iteration_seconds(plan.job.trainer(network, source, config), config)
     task, sizes, memory = _evaluation(network, source, config)
-    parts = {plan.job.phase: iteration * config.meta.iterations, "evaluation": task * config.test.tasks}
+    iterations = config.meta.iterations if budget is None else min(config.meta.iterations, int(budget / iteration))
+    parts = {plan.job.phase: iteration * iterations, "evaluation": task * config.test.tasks}
     compare = config.compare if isinstance(config, MetaNASConfig) else ()
     if "untrained" in compare:
         parts["yardstick: untrained"] = parts["evaluation"]
     if "four-layer" in compare:
-        rival = four_layer_like(config, sizes["parameters"], source.image_shape)
+        rival = four_layer_like(config, iterations, sizes["parameters"], source.image_shape)
         net = rival.build(source.image_shape)
         each = _iteration_seconds(reptile.trainer(net, source, rival), rival)
         per_task, *_ = _evaluation(net, source, rival)
         parts["yardstick: four-layer"] = each * rival.meta.iterations + per_task * rival.test.tasks
     return {
         "kind": plan.job.word,
-        "iterations": config.meta.iterations,
+        "iterations": iterations,
         "seconds_per_iteration": iteration,
         "tasks": config.test.tasks,
         "seconds_per_task": task,

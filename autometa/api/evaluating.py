@@ -14,13 +14,13 @@ from autometa.algorithms import jobs, scores
 from autometa.algorithms.config import EvalConfig
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.sources import Source
-from autometa.algorithms.trained import Model
-from autometa.api.planning import job_of, settled_config
-from autometa.api.running import Manner, iterations, open_run
+from autometa.algorithms.trained import Model, settled_config
+from autometa.api.planning import job_of
+from autometa.api.running import Manner, open_run, tell_unfinished
 from autometa.api.settings import settle
 from autometa.errors import InputError, Interrupted
 from autometa.runs.files import disk_errors, plain, shown, write_json
-from autometa.runs.folder import RunFolder
+from autometa.runs.folder import EVAL_PHASE, RunFolder
 
 EVALUATIONS = "evaluations"
 
@@ -44,12 +44,12 @@ def evaluate_run(
         config, model = replace(config, inner=replace(config.inner, ways=ways)), model.with_ways(ways)
     source = Source.open(config.data)
     source.testing(config.inner.ways, config.test)
-    done = iterations(folder, job_of(config).phase)
-    if done["done"] < done["planned"]:
-        manner.notice(f"{shown(folder.path)} has trained {done['done']} of {done['planned']} iterations so far")
+    done = tell_unfinished(folder, manner.notice)
+    _tell_doubts(config, settled_config(folder), source, model, manner)
     tag = hashlib.sha256(json.dumps([plain(config), done], sort_keys=True).encode()).hexdigest()[:12]
+    phase = f"{EVAL_PHASE}{tag}"
     try:
-        found = _found(config, model, source, folder, manner.terms(shlex.join(manner.typed)), f"eval-{tag}")
+        found = _found(config, model, source, folder, manner.terms(shlex.join(manner.typed)), phase)
     except KeyboardInterrupt as error:
         raise Interrupted(f"interrupted; go on with: {shlex.join(manner.typed)}") from error
     found = {
@@ -64,20 +64,32 @@ def evaluate_run(
     with disk_errors(f"write {shown(path)}"):
         path.parent.mkdir(exist_ok=True)
     write_json(path, found)
+    folder.forget_phase(phase)
     return {**found, "file": str(path)}
+
+
+def _tell_doubts(config, own, source: Source, model: Model, manner: Manner) -> None:
+    """Say where classes under evaluation may have been seen in training."""
+    if source.store.data_hash != model.data_hash:
+        manner.notice("the images are not those that the run was trained on; its training classes may be among them")
+    if config.test.part == "val" and own.test.part != "val":
+        seen = len(set(source.split.val.tolist()) & set(source.split.train.tolist()))
+        if seen:
+            manner.notice(f"{seen} of the {len(source.split.val)} val classes were training classes of this run")
 
 
 def _found(config, model: Model, source: Source, folder: RunFolder, terms: jobs.Terms, phase: str) -> dict[str, Any]:
     network, learned = model.network, model.learned
     if isinstance(config, MetaNASConfig):
-        found, seconds, _ = jobs._meta_test(network, learned, source, config, folder, terms, phase)
-        return {**jobs._metanas_scores(found), "seconds": {"test": seconds}}
-    found, seconds = jobs._evaluate_reptile(network, learned, source, config, folder, terms, phase)
+        found, seconds, _ = jobs.meta_test(network, learned, source, config, folder, terms, phase)
+        return {**jobs.metanas_scores(found), "seconds": {"test": seconds}}
+    found, seconds = jobs.evaluate_reptile(network, learned, source, config, folder, terms, phase)
     return {
         "scores": scores.as_json(scores.scores(found)),
         "accuracy": scores.Score.of(found["support_statistics"]).mean,
         "parameters": network.layout.count(),
         "macs": network.macs(),
+        "finite_tasks": int(found["finite"].sum()),
         "seconds": {"test": seconds},
     }
 

@@ -12,19 +12,17 @@ from autometa.algorithms import jobs, metanas, reptile
 from autometa.algorithms.config import DataConfig
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.presets import TRAIN, preset
-from autometa.algorithms.reptile import ReptileConfig
+from autometa.algorithms.reptile import ReptileConfig, read_genotype
 from autometa.algorithms.sources import Source
-from autometa.algorithms.trained import config_of
+from autometa.algorithms.trained import config_of, settled_config
 from autometa.algorithms.training import Network, Trainer
 from autometa.api.settings import differences, settle
 from autometa.data import DATASETS
 from autometa.errors import InputError
 from autometa.nas.conv_network import FOUR_LAYER
-from autometa.nas.genotype import Genotype
 from autometa.runs.files import shown
 from autometa.runs.folder import CONFIG, RunFolder
 
-OWN_GENOTYPE = "network"
 PLACEHOLDERS = {config.network for config in TRAIN.values()} - set(FOUR_LAYER)
 
 
@@ -75,7 +73,7 @@ class Plan:
             raise
         except ValueError as error:
             raise InputError(str(error)) from error
-        source.training(self.config.inner, self.config.seed)
+        source.training(self.config.inner, self.config.test.part, self.config.seed)
         source.testing(self.config.inner.ways, self.config.test)
         return source, network
 
@@ -120,14 +118,6 @@ def plan_train(
     return Plan(TRAIN_JOB, _with_genotype(_settled(base, config, settings)), label, _path(out))
 
 
-def settled_config(folder: RunFolder) -> MetaNASConfig | ReptileConfig:
-    """The config of a run, its genotype read from the run's own copy."""
-    config, own = config_of(folder), folder.genotypes / f"{OWN_GENOTYPE}.json"
-    if isinstance(config, ReptileConfig) and own.exists():
-        return replace(config, network=str(own))
-    return config
-
-
 def job_of(config: MetaNASConfig | ReptileConfig) -> Job:
     """The job that a config belongs to."""
     return next(job for job in JOBS if isinstance(config, job.kind))
@@ -156,18 +146,25 @@ def _train_base(network: str | None, preset_name: str | None, config: str | os.P
         return _like_search(search, path)
     base = replace(preset("train", preset_name), network=path)
     if search is not None and TRAIN[preset_name].network in FOUR_LAYER:
-        sizes = {"filters": search.channels, "cells": search.cells, "stem_stride": search.stem_stride}
-        return replace(base, **sizes)
+        return replace(base, **_sizes(search))
     return base
+
+
+def _sizes(search: MetaNASConfig) -> dict[str, Any]:
+    """A network as large as the search's."""
+    return {
+        "filters": search.channels,
+        "cells": search.cells,
+        "reductions": search.reductions,
+        "stem_stride": search.stem_stride,
+    }
 
 
 def _like_search(search: MetaNASConfig, genotype: str) -> ReptileConfig:
     """Train a search's cell as the search trained: its sizes, data and protocol, Reptile's own learning rate."""
     return ReptileConfig(
         network=genotype,
-        filters=search.channels,
-        cells=search.cells,
-        stem_stride=search.stem_stride,
+        **_sizes(search),
         data=search.data,
         inner=replace(search.inner, lr=1e-3, adam_state="carry"),
         meta=search.meta,
@@ -199,14 +196,9 @@ def _with_genotype(config: ReptileConfig) -> ReptileConfig:
     """The config with its genotype, if any, read once and named by its full path."""
     if config.network in FOUR_LAYER:
         return config
-    if not Path(config.network).exists():
-        if config.network in PLACEHOLDERS:
-            raise InputError("this preset trains a found cell; name it: a genotype file or the folder of a search")
-        raise InputError(f"unknown network {config.network!r}; choose {', '.join(FOUR_LAYER)} or a genotype file")
-    try:
-        Genotype.load(config.network)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    if config.network in PLACEHOLDERS and not Path(config.network).exists():
+        raise InputError("this preset trains a found cell; name it: a genotype file or the folder of a search")
+    read_genotype(config.network)
     return replace(config, network=str(Path(config.network).resolve()))
 
 
@@ -244,7 +236,11 @@ def _go_on(job: Job, folder: RunFolder, base, config, settings) -> Plan:
 
 
 def _settled(base, config, settings):
-    return _absolute(settle(base, config, settings))
+    made = _absolute(settle(base, config, settings))
+    own_variant = config is not None or any(name.startswith("data.variant") for name in settings or ())
+    if own_variant or made.data.name.partition(":")[0] == "omniglot":
+        return made
+    return replace(made, data=replace(made.data, variant=DataConfig.variant))
 
 
 def _absolute(config):

@@ -7,23 +7,21 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from autometa.algorithms.classifier import Classifier
+from autometa.algorithms.classifier import ADAPTED, FILE, Classifier
 from autometa.data.images import SUFFIXES
 from autometa.errors import InputError
 from autometa.runs.files import shown
 from autometa.runs.folder import RunFolder
 
-ADAPTED, CLASSIFIER = "adapted", "classifier.json"
-
 
 def find_classifier(run: str | os.PathLike) -> Classifier:
     """The classifier in a folder that `adapt` wrote to, or in RUN/adapted. Raises `InputError` where there is none."""
     path = Path(run)
-    if (path / CLASSIFIER).is_file():
+    if (path / FILE).is_file():
         return Classifier.load(path)
     folder = RunFolder.open(run)
     path = folder.path / ADAPTED
-    if not (path / CLASSIFIER).is_file():
+    if not (path / FILE).is_file():
         place = shlex.quote(shown(folder.path))
         raise InputError(
             f"{place} has not been taught any classes yet; first: autometa adapt --support FOLDER --run {place}"

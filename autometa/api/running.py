@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from autometa.algorithms.jobs import Terms
+from autometa.algorithms.jobs import OWN_GENOTYPE, Terms
 from autometa.algorithms.reptile import ReptileConfig
-from autometa.algorithms.trained import config_of
-from autometa.api.planning import OWN_GENOTYPE, Plan, job_of, settled_config
+from autometa.algorithms.trained import config_of, settled_config
+from autometa.api.planning import Plan, job_of
 from autometa.errors import InputError, Interrupted
 from autometa.nas.conv_network import FOUR_LAYER
 from autometa.nas.genotype import Genotype
@@ -33,6 +34,8 @@ class Manner:
     time_budget: str | float | None = None
     checkpoint_every: str | float = 60.0
     command: Sequence[str] = ()
+    words: str | None = None
+    """What `--resume` follows in the command that goes on, where that is not the run's own `search` or `train`."""
 
     @property
     def notice(self) -> Callable[[str], None]:
@@ -49,9 +52,13 @@ class Manner:
         if self.time_budget is not None:
             parse_duration(self.time_budget)
 
+    @property
+    def budget(self) -> float | None:
+        """Seconds for training, None without limit."""
+        return None if self.time_budget is None else parse_duration(self.time_budget)
+
     def terms(self, resume_command: str) -> Terms:
-        budget = None if self.time_budget is None else parse_duration(self.time_budget)
-        return Terms(self.quiet, budget, resume_command, parse_duration(self.checkpoint_every))
+        return Terms(self.quiet, self.budget, resume_command, parse_duration(self.checkpoint_every))
 
 
 def check_device(device: str) -> None:
@@ -77,11 +84,11 @@ def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
             manner.notice(f"{shown(folder.path)} is finished already; nothing was done")
             return outcome(folder)
     plan.prepare()
-    with _enter(plan, manner) as folder:
-        again = resume_command(folder)
+    with _threads_of(plan, manner), _enter(plan, manner) as folder:
+        again = resume_command(folder, manner.words)
         try:
             manner.notice(_announcement(plan, folder))
-            plan.job.run(settled_config(folder), folder, _terms(plan, folder, manner, again))
+            plan.job.run(settled_config(folder), folder, manner.terms(again))
         except KeyboardInterrupt as error:
             raise Interrupted(f"interrupted; go on with: {again}") from error
         return outcome(folder)
@@ -106,16 +113,23 @@ def _announcement(plan: Plan, folder: RunFolder) -> str:
     )
 
 
-def _terms(plan: Plan, folder: RunFolder, manner: Manner, again: str) -> Terms:
-    """Training that a time budget ended before the tests began is over, whatever this command's budget."""
-    terms = manner.terms(again)
-    tested = any(checkpoint.entries(folder.checkpoints / phase) for phase in ("test", "test-untrained"))
-    return replace(terms, time_budget=1e-9) if plan.resume is not None and tested else terms
+@contextlib.contextmanager
+def _threads_of(plan: Plan, manner: Manner) -> Iterator[None]:
+    """A resumed run goes on with as many threads as it began with: their number decides its bits."""
+    before = torch.get_num_threads()
+    began = before if plan.resume is None else RunFolder.open(plan.resume).environment.get("torch_threads", before)
+    if began != before:
+        manner.notice(f"going on with {began} thread{'s' * (began > 1)} as before, to keep the same bits")
+        torch.set_num_threads(began)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
-def resume_command(folder: RunFolder) -> str:
+def resume_command(folder: RunFolder, words: str | None = None) -> str:
     """What to type to go on with a run."""
-    return f"autometa {job_of(config_of(folder)).word} --resume {shlex.quote(shown(folder.path))}"
+    return f"autometa {words or job_of(config_of(folder)).word} --resume {shlex.quote(shown(folder.path))}"
 
 
 def outcome(folder: RunFolder) -> dict[str, Any]:
@@ -128,6 +142,14 @@ def iterations(folder: RunFolder, phase: str) -> Mapping[str, int]:
     """Meta-iterations done (as of the newest checkpoint) and planned."""
     found = checkpoint.entries(folder.checkpoints / phase)
     return {"done": found[0].step if found else 0, "planned": config_of(folder).meta.iterations}
+
+
+def tell_unfinished(folder: RunFolder, notice: Callable[[str], None]) -> Mapping[str, int]:
+    """`iterations` of a run that is about to be used; says so where its training is not over."""
+    done = iterations(folder, job_of(config_of(folder)).phase)
+    if done["done"] < done["planned"]:
+        notice(f"{shown(folder.path)} has trained {done['done']} of {done['planned']} iterations so far")
+    return done
 
 
 def open_run(run: str | Path | RunFolder) -> RunFolder:

@@ -36,6 +36,9 @@ def result(found: Mapping[str, Any]) -> list[str]:
     lines = []
     if done < planned:
         lines += [f"Training ended after {done} of {planned} meta-iterations.", ""]
+    if 0 < planned and done <= found.get("warmup", -1):
+        why = f"it ended within its warm-up of {found['warmup']} meta-iterations"
+        lines += [f"The search has not chosen any cell: {why}, in which the architecture stands still.", ""]
     if "genotype" in found:
         lines += [*_cells(found), ""]
     lines += [*_accuracy(found), "", *_sizes(found), "", f"Time   {_times(found['seconds'])}"]
@@ -81,7 +84,8 @@ def _accuracy(found: Mapping[str, Any]) -> list[str]:
         worst = max(costs, key=lambda mode: costs[mode]["mean"])
         lines.append(f"  pruning costs {_score(costs[worst])} points or less (mean of before - after, task by task)")
     if found.get("finite_tasks", p["tasks"]) < p["tasks"]:
-        lines.append(f"  {p['tasks'] - found['finite_tasks']} tasks became infinite and count as they are")
+        lost = p["tasks"] - found["finite_tasks"]
+        lines.append(f"  {lost} tasks left the finite numbers: their answers count as wrong; try a smaller --inner.lr")
     return lines
 
 

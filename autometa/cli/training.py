@@ -112,7 +112,7 @@ def _make_run(job: Job, parser: Parser, presets: str, plan: Callable, words: lis
     manner = _manner(given, typed, given.time_budget)
     if given.dry_run:
         manner.check()
-        found = estimate_plan(made)
+        found = estimate_plan(made, manner.budget)
         print_json(found) if given.json else print("\n".join(show.estimate(found)))
         return 0
     found = carry_out(made, manner)

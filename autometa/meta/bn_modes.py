@@ -43,8 +43,13 @@ def query_logits(model: Classifier, phi: Tensor, support: Tensor, queries: Tenso
 
 def accuracies(model: Classifier, phi: Tensor, support: Tensor, queries: Tensor, labels: Tensor, modes=MODES):
     """Share of right answers of each slot by mode: dict of float64 `[S]`; labels int64 `[S, Q]`."""
-    found = {}
-    for mode in modes:
-        predicted = query_logits(model, phi, support, queries, mode).argmax(dim=-1)
-        found[mode] = (predicted == labels).to(torch.float64).mean(dim=1)
-    return found
+    return {mode: accuracy(query_logits(model, phi, support, queries, mode), labels) for mode in modes}
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Share of right answers of each slot, float64 `[S]`: logits `[S, Q, ways]`, labels int64 `[S, Q]`.
+
+    An answer that is not finite is wrong.
+    """
+    right = (logits.argmax(dim=-1) == labels) & torch.isfinite(logits).all(dim=-1)
+    return right.to(torch.float64).mean(dim=1)

@@ -14,24 +14,29 @@ from autometa.ops.finite_slots import finite_slots
 from autometa.ops.reptile import reptile_
 from autometa.slots.arena import Arena
 
+SHAPES = ("constant", "linear", "cosine")
+
 
 @dataclass(frozen=True)
 class Schedule:
-    """A meta step size over the run: `constant`, `linear` or `cosine` from start to end."""
+    """A meta step size over the run: `constant`, `linear` or `cosine` from start to end.
+
+    Reptile's falls linearly to 0 (appendix A), MetaNAS's search keeps it and its scaled-up training follows a cosine.
+    """
 
     start: float
     end: float = 0.0
     shape: str = "linear"
 
     def __post_init__(self) -> None:
-        if self.shape not in ("constant", "linear", "cosine"):
-            raise ValueError(f"schedule shape must be constant, linear or cosine, not {self.shape!r}")
+        if self.shape not in SHAPES:
+            raise ValueError(f"schedule shape must be {' or '.join(SHAPES)}, not {self.shape!r}")
 
     def at(self, iteration: int, total: int) -> float:
         """The value at meta-iteration `iteration` of `total`, counted from 0."""
         if self.shape == "constant":
             return self.start
-        done = iteration / total
+        done = iteration / max(total, 1)
         if self.shape == "linear":
             return self.start + (self.end - self.start) * done
         return self.end + (self.start - self.end) * 0.5 * (1.0 + math.cos(math.pi * done))
@@ -63,7 +68,8 @@ def meta_iteration_(
     Slots start at theta, adapt in chunks of `max_slots` (the result does not depend on it), and
     `theta += step_size * mean over finite slots (phi - theta)` for weights and architecture with a step size each; a
     frozen kind keeps its bits.
-    `tasks(start, stop)` gives objective and batches of those slots.
+    `tasks(start, stop)` gives objective and batches of those slots. Adam's second moment of a slot that is not finite
+    is mended from its group. (Nichol et al. 2018, algorithm 2: Reptile, batched version.)
     """
     arena.reload_()
     optimiser.begin_(arena)
@@ -82,8 +88,12 @@ def meta_iteration_(
 
 
 def _heal_moments_(arena: Arena, finite: Tensor) -> None:
-    """A slot that left the finite numbers goes on with the mean moment of the healthy ones."""
-    if bool(finite.all()):
-        return
-    healthy = arena.second[finite].mean(dim=0) if bool(finite.any()) else torch.zeros_like(arena.second[0])
-    arena.second[~finite] = healthy
+    """A slot that left the finite numbers goes on with the mean moment of its group's healthy ones, and starts Adam
+    anew where the group has none."""
+    for slot in (~finite).nonzero().flatten().tolist():
+        alike = finite & (arena.group_of_slot == arena.group_of_slot[slot])
+        if bool(alike.any()):
+            arena.second[slot] = arena.second[alike].mean(dim=0)
+        else:
+            arena.second[slot] = 0.0
+            arena.steps[slot] = 0

@@ -141,14 +141,15 @@ class CellNetwork:
         statistics: BatchStatistics | None = None,
         drop: Mapping[tuple[int, int], Tensor] | None = None,
         activations: dict[str, list[Tensor]] | None = None,
+        blocks: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """phi `[S, row]`, images `[S, N, C, H, W]` -> logits `[S, N, ways]`.
 
         weights: per kind of cell one `NodeWeights` per node, all 1 where None; drop: (cell, node) -> `[S, N, I]`;
-        activations, where given, receives the states that stem and cells put out.
+        activations, where given, receives the states that stem and cells put out; blocks: `layout.split(phi)`, if done.
         """
         statistics = statistics or BatchStatistics()
-        blocks = self.layout.split(phi)
+        blocks = blocks or self.layout.split(phi)
         x, kept = conv_block(
             images, blocks["stem"], self.stem, given=statistics.take(), want_statistics=statistics.record
         )

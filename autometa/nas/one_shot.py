@@ -81,14 +81,18 @@ class OneShotNetwork:
         """A freshly initialised row `[row]`, architecture parameters included."""
         return initial_row(self.layout, seed)
 
-    def architecture(self, phi: Tensor) -> dict[str, list[tuple[Tensor, Tensor | None]]]:
-        """kind -> per node op logits `[S, inputs, primitives]` and pair logits `[S, pairs]` (None if not pairwise)."""
-        found = {}
+    def architecture(self, phi: Tensor, block: Tensor | None = None) -> dict[str, list[tuple[Tensor, Tensor | None]]]:
+        """kind -> per node op logits `[S, inputs, primitives]` and pair logits `[S, pairs]` (None if not pairwise).
+
+        block: the block `architecture` of phi, where it is split already.
+        """
+        found, name = {}, "architecture"
+        block = self.layout.split(phi)[name] if block is None else block
         for kind in KINDS:
-            ops = self.layout.view(phi, f"alpha.{kind}").split(self.inputs, dim=1)
+            ops = self.layout.within(block, name, f"alpha.{kind}").split(self.inputs, dim=1)
             per_node: list[Tensor | None] = [None] * self.nodes
             if self.pairwise:
-                per_node = list(self.layout.view(phi, f"pair.{kind}").split(self.pair_counts, dim=1))
+                per_node = list(self.layout.within(block, name, f"pair.{kind}").split(self.pair_counts, dim=1))
             found[kind] = list(zip(ops, per_node, strict=True))
         return found
 
@@ -99,10 +103,12 @@ class OneShotNetwork:
             for kind, nodes in self.architecture(phi).items()
         }
 
-    def weights(self, phi: Tensor, t: float, threshold: float | None = None) -> CellWeights:
+    def weights(
+        self, phi: Tensor, t: float, threshold: float | None = None, block: Tensor | None = None
+    ) -> CellWeights:
         """Op and input weights of every node at temperature t; those not above `threshold` are exactly 0."""
         found = {}
-        for kind, nodes in self.architecture(phi).items():
+        for kind, nodes in self.architecture(phi, block).items():
             made = []
             for n, (ops, pair_logits) in zip(self.inputs, nodes, strict=True):
                 op = sharpened(ops, t, threshold).flatten(1)
@@ -126,8 +132,9 @@ class OneShotNetwork:
         activations: dict | None = None,
     ) -> Tensor:
         """phi `[S, row]`, images `[S, N, C, H, W]` -> logits `[S, N, ways]`."""
-        weights = self.weights(phi, temperature, threshold)
-        return self.network.forward(phi, images, weights, statistics, drop, activations)
+        blocks = self.layout.split(phi)
+        weights = self.weights(phi, temperature, threshold, blocks["architecture"])
+        return self.network.forward(phi, images, weights, statistics, drop, activations, blocks)
 
     def macs(self) -> int:
         """Multiply-accumulates of convolutions and linear layer for one image, all ops evaluated."""

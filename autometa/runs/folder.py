@@ -35,6 +35,8 @@ from autometa.runs.files import (
 
 CONFIG, ENVIRONMENT, METRICS, RESULT = "config.json", "environment.json", "metrics.jsonl", "result.json"
 CHECKPOINTS, GENOTYPES, LOCK = "checkpoints", "genotypes", ".autometa.lock"
+EVAL_PHASE = "eval-"
+"""What the names of phases that evaluate a run again begin with."""
 LATEST = "latest"
 _OWN = re.compile(r"(config|environment|result)\.json|metrics(-.+)?\.jsonl|checkpoints|genotypes")
 
@@ -163,6 +165,16 @@ class RunFolder:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
             raise InputError(f"genotype name {name!r} may hold letters, digits, dot, dash, underscore only")
         return self._write(self.genotypes / f"{name}.json", genotype)
+
+    def forget_phase(self, phase: str) -> None:
+        """Remove checkpoints and metrics of a loop whose outcome is kept elsewhere."""
+        remove_tree(self.checkpoints / phase)
+        with disk_errors(f"clean up {shown(self.path)}"):
+            self.phase_metrics(phase).unlink(missing_ok=True)
+
+    def phase_metrics(self, phase: str) -> Path:
+        """The metrics file of one of the run's loops."""
+        return self.metrics.with_name(f"metrics-{phase}.jsonl") if phase else self.metrics
 
     def _write(self, path: Path, value: Any) -> Path:
         self.acquire()

@@ -10,7 +10,7 @@ from pathlib import Path
 from autometa.errors import InputError
 from autometa.runs.checkpoint import entries, peek
 from autometa.runs.files import read_json
-from autometa.runs.folder import CHECKPOINTS, CONFIG, ENVIRONMENT, RESULT, is_locked
+from autometa.runs.folder import CHECKPOINTS, CONFIG, ENVIRONMENT, EVAL_PHASE, RESULT, is_locked
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,11 @@ def describe_run(path: Path) -> RunRow:
 
 
 def _progress(checkpoints: Path) -> tuple[int, int] | None:
-    """Of the phase saved last."""
+    """Of the phase saved last; evaluations of a run are not its progress."""
     newest = None
     if checkpoints.is_dir():
-        for place in (checkpoints, *(entry for entry in checkpoints.iterdir() if entry.is_dir())):
+        phases = (place for place in checkpoints.iterdir() if place.is_dir() and not place.name.startswith(EVAL_PHASE))
+        for place in (checkpoints, *phases):
             for entry in entries(place)[:1]:
                 with contextlib.suppress(OSError):  # pruned by the running process
                     changed = entry.path.stat().st_mtime_ns

@@ -26,7 +26,6 @@ import torch
 
 from autometa.errors import DivergedError, InputError, Interrupted
 from autometa.runs import checkpoint
-from autometa.runs.budget import format_duration
 from autometa.runs.files import say, shown, sweep
 from autometa.runs.folder import RunFolder
 from autometa.runs.metrics import MetricsWriter
@@ -41,7 +40,8 @@ class Session:
 
     capture: () -> (tensors, state), all that the next step depends on; restore: the reverse, in place.
     every_seconds, every_steps: a checkpoint is made when either is due, and always at the end.
-    time_budget: seconds from entering; the loop then ends as if finished and `stopped_early` is True.
+    time_budget: seconds from entering; the loop then ends as if finished and `stopped_early` is True. Where None, a
+    resumed loop keeps the budget it had, counted over all its parts.
     resume_command: the command line that goes on with this run, told to whoever interrupts it.
     phase: a name where a run has several loops; each has checkpoints and metrics of its own.
     """
@@ -68,7 +68,7 @@ class Session:
             raise InputError(f"every_steps must be at least 1, not {every_steps}")
         self.folder = folder
         self.checkpoints = folder.checkpoints / phase if phase else folder.checkpoints
-        self.metrics_path = folder.metrics.with_name(f"metrics-{phase}.jsonl") if phase else folder.metrics
+        self.metrics_path = folder.phase_metrics(phase)
         self.watch = watch or NonFiniteWatch()
         self.quiet = quiet
         self.step = 0
@@ -80,6 +80,7 @@ class Session:
         self._notice = notice or self._say
         self._phase = phase
         self._total: int | None = None
+        self._deadline = time_budget
         self._metrics: MetricsWriter | None = None
         self._elapsed_before = 0.0
         self._saved_step: int | None = None
@@ -97,6 +98,8 @@ class Session:
             found = checkpoint.load_latest(self.checkpoints, self._notice)
             if found is not None:
                 self._resume_from(found)
+            if self._budget is not None:
+                self._deadline = self._elapsed_before + self._budget
             self._metrics = MetricsWriter(self.metrics_path, found.metrics_bytes if found else 0)
             if found is not None and self._metrics.position < found.metrics_bytes:
                 self._notice(f"{shown(self.metrics_path)} is shorter than it was at the checkpoint")
@@ -140,7 +143,7 @@ class Session:
                 self._in_step = False
                 self.step += 1
                 self._bar.update()
-            if self._saved_step != self.step:
+            if self._saved_step != self.step or self.stopped_early:
                 self._save()
             self._stop_if_asked()
         finally:
@@ -196,10 +199,9 @@ class Session:
             )
 
     def _budget_spent(self) -> bool:
-        self.stopped_early = self._budget is not None and time.monotonic() - self._entered >= self._budget
+        self.stopped_early = self._deadline is not None and self.elapsed >= self._deadline
         if self.stopped_early:
-            spent = format_duration(self._budget)
-            self._notice(f"time budget of {spent} spent after {self.step} of {self._total} steps")
+            self._notice(f"time budget spent after {self.step} of {self._total} steps")
         return self.stopped_early
 
     def _save(self, name: str | None = None) -> Path:
@@ -207,6 +209,7 @@ class Session:
         own = {
             "total": self._total,
             "elapsed": self.elapsed,
+            "deadline": self._deadline,
             "torch_threads": torch.get_num_threads(),
             "watch": self.watch.state(),
         }
@@ -231,7 +234,7 @@ class Session:
             torch.set_num_threads(own["torch_threads"])
         self.watch.restore(own["watch"])
         self.step = self._saved_step = found.step
-        self._elapsed_before = own["elapsed"]
+        self._elapsed_before, self._deadline = own["elapsed"], own.get("deadline")
         self._restore(found.tensors, found.state["caller"])
 
     def _leave(self) -> None:

@@ -81,6 +81,11 @@ class Layout:
         parts = torch.split(phi, [*widths, rest] if rest else widths, dim=1)
         return {b.name: part for b, part in zip(self.blocks, parts, strict=False)}
 
+    def within(self, part: Tensor, block: str, name: str) -> Tensor:
+        """One entry of a block that `split` gave, `[S, columns]` -> `[S, *shape]`."""
+        e, (start,) = self.by_name[name], (b.start for b in self.blocks if b.name == block)
+        return part[:, e.offset - start : e.offset - start + e.size].reshape(-1, *e.shape)
+
     def view(self, phi: Tensor, name: str) -> Tensor:
         """One entry of all rows: `[S, *shape]`, sharing memory where `phi` is contiguous."""
         e = self.by_name[name]

@@ -70,10 +70,30 @@ def test_preset_names_are_told():
     [
         (dict(reductions=(7,)), "positions"),
         (dict(primitives=("conv_9x9",)), "conv_9x9"),
-        (dict(t_min=0.0), "temperatures"),
+        (dict(reductions=(0, 0)), "different positions"),
+        (dict(primitives=("none",)), "beside none"),
+        (dict(primitives=("skip_connect", "skip_connect")), "twice"),
+        (dict(t_min=0.0), "t_min"),
+        (dict(t_max=0.01), "t_max"),
         (dict(warmup=9), "warmup"),
         (dict(compare=("nobody",)), "nobody"),
-        (dict(inner=replace(TINY.inner, lr=-1.0)), "learning rate"),
+        (dict(arch_lr=-1.0), "arch_lr"),
+        (dict(arch_schedule="saw"), "arch_schedule"),
+        (dict(prune_testing=2.0), "prune_testing"),
+        (dict(test_weight_steps=-1), "test_weight_steps"),
+        (dict(seed=-1), "seed"),
+        (dict(inner=replace(TINY.inner, lr=-1.0)), "inner.lr"),
+        (dict(inner=replace(TINY.inner, lr=float("nan"))), "inner.lr"),
+        (dict(inner=replace(TINY.inner, beta2=1.0)), "inner.beta2"),
+        (dict(inner=replace(TINY.inner, adam_state="keep")), "carry or reset"),
+        (dict(inner=replace(TINY.inner, batch_mode="all")), "inner.batch_mode"),
+        (dict(meta=replace(TINY.meta, schedule="saw")), "meta.schedule"),
+        (dict(meta=replace(TINY.meta, max_slots=0)), "meta.max_slots"),
+        (dict(meta=replace(TINY.meta, step_size=float("inf"))), "meta.step_size"),
+        (dict(test=replace(TINY.test, steps=-1)), "test.steps"),
+        (dict(test=replace(TINY.test, batch_mode="all")), "test.batch_mode"),
+        (dict(test=replace(TINY.test, part="train")), "test or val"),
+        (dict(data=replace(TINY.data, seed=-1)), "data.seed"),
     ],
 )
 def test_bad_settings_are_refused_before_work(change, says):
@@ -90,6 +110,34 @@ def test_architecture_stands_still_in_warm_up_and_moves_after(network, source):
     assert not torch.equal(run.arena.theta[:, : bounds[1]], before[:, : bounds[1]])
     run.step(1)
     assert not torch.equal(run.arena.theta[:, bounds[1] :], before[:, bounds[1] :])
+
+
+def test_architecture_has_a_schedule_of_its_own(network, source):
+    moved = {}
+    for schedule in ("constant", "linear"):
+        config = replace(TINY, arch_step_size=0.8, arch_schedule=schedule, warmup=0)
+        run = metanas.trainer(network, source, config)
+        start = network.layout.bounds[1]
+        before = run.arena.theta.clone()
+        run.step(TINY.meta.iterations // 2)
+        moved[schedule] = (run.arena.theta - before).double()
+    assert bool(moved["constant"][:, start:].any())
+    torch.testing.assert_close(moved["linear"][:, start:], moved["constant"][:, start:] / 2, rtol=1e-3, atol=1e-7)
+    assert torch.equal(moved["linear"][:, :start], moved["constant"][:, :start])
+
+
+def test_a_step_tells_losses_and_accuracy(network, source):
+    done = metanas.trainer(network, source, replace(TINY, meta=replace(TINY.meta, max_slots=1))).step(0)
+    assert done.losses.shape == (TINY.inner.steps, TINY.meta.batch)
+    assert done.accuracy.shape == done.finite.shape == (TINY.meta.batch,)
+    assert bool(((done.accuracy >= 0) & (done.accuracy <= 1)).all())
+
+
+def test_validation_classes_stay_out_of_the_training_that_they_judge(source):
+    val = set(source.split.val.tolist())
+    for part in ("test", "val"):
+        seen = set(source.training(TINY.inner, part, 0).classes.tolist())
+        assert seen == set(source.split.train.tolist()) - (val if part == "val" else set())
 
 
 def test_resumed_equals_uninterrupted(network, source):
@@ -141,8 +189,9 @@ def test_pruned_size_counts_what_is_left(network, source):
 
 def test_rival_is_as_large_and_sees_as_many_images():
     config = METANAS["omniglot-small"]
-    rival = four_layer_like(config, 60_000, (1, 28, 28))
+    rival = four_layer_like(config, 70, 60_000, (1, 28, 28))
     size = rival.build((1, 28, 28)).layout.count()
     assert abs(size - 60_000) < 1500
-    assert (rival.meta, rival.inner.batch, rival.inner.steps) == (config.meta, config.inner.batch, config.inner.steps)
-    assert rival.test == config.test
+    assert rival.meta == replace(config.meta, iterations=70), "as many as the search really did"
+    assert rival.inner == config.inner
+    assert rival.test == replace(config.test, steps=100), "both kinds of the search's steps on the support set"

@@ -30,6 +30,14 @@ SEARCH = [*DATA, *INNER, *TEST, *NETWORK, *LENGTH, "--warmup", "1", "--test_weig
 TRAIN = [*DATA, *INNER, *TEST, *LENGTH, "--data.variant", "ink", "--filters", "3"]
 
 
+def changed(words: list[str], **values: object) -> list[str]:
+    """The words with other values: `changed(SEARCH, **{"meta.iterations": 9})`."""
+    words = list(words)
+    for name, value in values.items():
+        words[words.index(f"--{name}") + 1] = str(value)
+    return words
+
+
 @dataclass(frozen=True)
 class Answer:
     code: int

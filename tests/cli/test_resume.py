@@ -7,12 +7,10 @@ import time
 
 import pytest
 
-from tests.cli.driving import SEARCH, call, same_outcome, start, wait_for_checkpoint
+from tests.cli.driving import SEARCH, call, changed, same_outcome, start, wait_for_checkpoint
 
-LONG = [*SEARCH, "--checkpoint-every", "0.01"]
-for name, value in (("--meta.iterations", "60"), ("--test.tasks", "8")):
-    LONG[LONG.index(name) + 1] = value
-LONG += ["--test.max_slots", "1"]
+LONG = changed(SEARCH, **{"meta.iterations": 60, "test.tasks": 8})
+LONG += ["--checkpoint-every", "0.01", "--test.max_slots", "1"]
 
 
 @pytest.fixture(scope="module")

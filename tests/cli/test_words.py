@@ -153,6 +153,12 @@ def test_reproduce_says_pass_or_fail(monkeypatch, tmp_path):
     monkeypatch.setattr(recipes, "recipes", lambda: made)
     good = call("reproduce", "good", "--out", "one")
     assert good.code == 0 and good.out.endswith("PASS  recipe good\n"), good
+    (tmp_path / "one/result.json").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("autometa.algorithms.jobs.protocol", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        stopped = call("reproduce", "good", "--resume", "one")
+    assert stopped.code == 130 and stopped.err.endswith("go on with: autometa reproduce good --resume one\n"), stopped
+    assert call("reproduce", "good", "--resume", "one").code == 0
     bad = call("reproduce", "bad", "--resume", "one", "--json")
     assert bad.code == 1 and [check["passed"] for check in bad.json["checks"]] == [True, False]
     assert json.loads((tmp_path / "one/result.json").read_text())["scores"] == bad.json["result"]["scores"]

@@ -126,6 +126,19 @@ def test_slots_that_are_not_finite_are_left_out():
     assert_agree(arena.second[1], arena.second[[0, 2]].mean(dim=0), "formula", torch.float64)
 
 
+def test_a_group_without_a_finite_slot_starts_adam_anew():
+    layout = plain_layout()
+    goal, theta = targets(layout, 4, 6), targets(layout, 2, 7).target
+    broken = goal.target.clone()
+    broken[[0, 2], 1] = torch.nan
+    broken[3, 0] = torch.inf
+    arena = Arena.create([layout], theta.clone(), torch.tensor([1, 0, 1, 0]))
+    meta_iteration_(arena, quadratic_tasks(Targets(broken)), CARRY, 3, (1.0, 1.0))
+    assert not arena.second[[0, 2]].any() and not arena.steps[[0, 2]].any()
+    assert torch.equal(arena.second[3], arena.second[1]) and arena.steps[[1, 3]].tolist() == [[3, 3], [3, 3]]
+    assert torch.equal(arena.theta[1], theta[1])
+
+
 def test_groups_learn_apart():
     layout = plain_layout()
     goal = targets(layout, 4, 6)
@@ -144,5 +157,5 @@ def test_schedules():
     assert [Schedule(1.0).at(i, 4) for i in range(4)] == [1.0, 0.75, 0.5, 0.25]
     cosine = Schedule(1.0, 0.2, "cosine")
     assert [cosine.at(i, 4) for i in (0, 2, 4)] == pytest.approx([1.0, 0.6, 0.2])
-    with pytest.raises(ValueError, match="constant, linear or cosine"):
+    with pytest.raises(ValueError, match="constant or linear or cosine"):
         Schedule(1.0, shape="step")
