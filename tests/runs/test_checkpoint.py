@@ -2,6 +2,7 @@ import errno
 import itertools
 import json
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -137,12 +138,15 @@ def full_disk_at(original, number):
     return failing
 
 
-@pytest.mark.parametrize("operation", ["open", "write", "fsync", "mkdir", "rename"])
-def test_a_full_disk_at_any_moment_leaves_the_previous_one(tmp_path, monkeypatch, operation):
+OPERATIONS = [(os, "open"), (os, "write"), (os, "fsync"), (Path, "mkdir"), (os, "rename")]
+
+
+@pytest.mark.parametrize("owner, operation", OPERATIONS, ids=[name for _, name in OPERATIONS])
+def test_a_full_disk_at_any_moment_leaves_the_previous_one(tmp_path, monkeypatch, owner, operation):
     checkpoint.save(tmp_path, 1, {"x": torch.ones(3)}, {"n": 1}, keep=1)
     for fail_at in range(10):
         with monkeypatch.context() as patch:
-            patch.setattr(os, operation, full_disk_at(getattr(os, operation), fail_at))
+            patch.setattr(owner, operation, full_disk_at(getattr(owner, operation), fail_at))
             try:
                 checkpoint.save(tmp_path, 2, {"x": torch.zeros(3)}, {"n": 2}, keep=1)
             except DiskError as error:
