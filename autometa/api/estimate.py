@@ -19,6 +19,7 @@ from autometa.algorithms.training import Learned, Network
 from autometa.api.planning import Plan
 
 SLOTS = 4
+LONG_SECONDS = 20.0
 
 
 def estimate_plan(plan: Plan, budget: float | None = None) -> dict[str, Any]:
@@ -55,8 +56,10 @@ def estimate_plan(plan: Plan, budget: float | None = None) -> dict[str, Any]:
 
 
 def _iteration_seconds(trainer, config) -> float:
-    """Mean over the run, before and after warm-up apart."""
-    trainer.step(0)
+    """Mean over the run, before and after warm-up apart; where an iteration is long its first one must do."""
+    first = _timed(lambda: trainer.step(0))
+    if first > LONG_SECONDS:
+        return first
     warmup = getattr(config, "warmup", 0)
     late = _timed(lambda: trainer.step(max(warmup, 1)))
     if not warmup or not config.meta.iterations:

@@ -105,7 +105,14 @@ def adapt_(
     first_step: int = 0,
     frozen: tuple[bool, bool] = (False, False),
 ) -> Tensor:
-    """Take `steps` inner steps on `arena.phi`, in place; returns the losses before each step, `[steps, S]`."""
+    """Take `steps` inner steps on `arena.phi`, in place; returns the losses before each step, `[steps, S]`.
+
+    Weights and architecture move together, from one forward and backward on one batch (MetaNAS, section 3.2); a frozen
+    kind stays as it is. `first_step` is the number of the first batch.
+
+    Raises:
+        ValueError: from the ops, where the shapes of arena, batches and network do not fit.
+    """
     losses = []
     for t in range(first_step, first_step + steps):
         images, labels = batches.step(t)
