@@ -87,7 +87,7 @@ TEST = [
     "pytest-benchmark>=4.0",
     "hypothesis>=6.80",
     "h5py>=3.8",
-    "ruff>=0.4",
+    "ruff>=0.17,<0.18",
 ]
 
 setup(

@@ -68,7 +68,7 @@ def meta_train(run: Trainer, folder: RunFolder, terms: Terms, phase: str, budget
             session.check_finite(done.finite, names)
             if i % LOG_EVERY == 0 or i == run.meta.iterations - 1:
                 session.log(i, **_told(done))
-        return MetaTrained(Learned.of(run.arena), session.step, session.elapsed)
+        return MetaTrained(Learned.of(run.capture()[0]), session.step, session.elapsed)
 
 
 def _told(done: Step) -> dict[str, float | int | None]:

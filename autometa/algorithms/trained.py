@@ -47,8 +47,7 @@ def learned_of(folder: RunFolder, config: MetaNASConfig | ReptileConfig) -> Lear
     found = checkpoint.load_latest(folder.checkpoints / phase)
     if found is None:
         raise InputError(f"{folder.path} has no checkpoint yet; let it run until its first one")
-    second, steps = found.tensors["second"].mean(dim=0), found.tensors["steps"].amax(dim=0)
-    return Learned(found.tensors["theta"][0], second, steps)
+    return Learned.of(found.tensors)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -113,9 +113,9 @@ class Learned:
     steps: Tensor
 
     @classmethod
-    def of(cls, arena: Arena) -> Learned:
-        second, steps = arena.mean_moments()
-        return cls(arena.theta[0].clone(), second, steps)
+    def of(cls, captured: Mapping[str, Tensor]) -> Learned:
+        """From what `Trainer.capture` gives: Adam goes on from the slots' mean second moment and largest count."""
+        return cls(captured["theta"][0].clone(), captured["second"].mean(dim=0), captured["steps"].amax(dim=0))
 
     @classmethod
     def untrained(cls, network: Network, seed: int) -> Learned:

@@ -81,7 +81,3 @@ class Arena:
         """Forget what the optimiser knows."""
         self.second.zero_()
         self.steps.zero_()
-
-    def mean_moments(self) -> tuple[Tensor, Tensor]:
-        """What evaluation starts from: the slots' mean second moment `[row]` and the largest count `[K]`."""
-        return self.second.mean(dim=0), self.steps.amax(dim=0)

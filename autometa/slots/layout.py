@@ -6,6 +6,7 @@ Offsets are multiples of 16 elements, in the order in which a forward pass reads
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-ALIGNMENT = 16
+from autometa.ops.primitives import aligned
+
 WEIGHTS, ARCHITECTURE = 0, 1
 KINDS = ("weights", "architecture")
 
@@ -38,10 +40,7 @@ class Entry:
 
     @property
     def size(self) -> int:
-        size = 1
-        for n in self.shape:
-            size *= n
-        return size
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ class LayoutBuilder:
         """Append an entry; returns its offset inside the current block."""
         entry = Entry(name, self._column, tuple(shape), len(self._bounds) - 1, init)
         self._entries.append(entry)
-        self._column += -(-entry.size // ALIGNMENT) * ALIGNMENT
+        self._column += aligned(entry.size)
         return entry.offset - self._blocks[-1][1]
 
     def architecture(self) -> None:

@@ -140,6 +140,13 @@ def test_validation_classes_stay_out_of_the_training_that_they_judge(source):
         assert seen == set(source.split.train.tolist()) - (val if part == "val" else set())
 
 
+def test_what_is_learned_carries_the_mean_moment_and_the_largest_count():
+    second, steps = torch.tensor([[1.0, 2.0], [3.0, 2.0]]), torch.tensor([[0, 0], [9, 1]])
+    learned = Learned.of({"theta": torch.tensor([[5.0, 6.0]]), "second": second, "steps": steps})
+    assert learned.theta.tolist() == [5.0, 6.0]
+    assert learned.second.tolist() == [2.0, 2.0] and learned.steps.tolist() == [9, 1]
+
+
 def test_resumed_equals_uninterrupted(network, source):
     whole = metanas.trainer(network, source, TINY)
     for i in range(4):

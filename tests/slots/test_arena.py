@@ -56,14 +56,6 @@ def test_a_part_shares_memory():
     assert part.theta is arena.theta and part.slots == 2
 
 
-def test_mean_moments():
-    arena = Arena.single(build([(1,)]), torch.zeros(16), 2)
-    arena.second[0], arena.second[1] = 1.0, 3.0
-    arena.steps[1, 0] = 9
-    mean, steps = arena.mean_moments()
-    assert mean.tolist() == [2.0] * 16 and steps.tolist() == [9, 0]
-
-
 def test_initial_rows_depend_on_seed_and_entry_alone():
     layout = long_layout("normal", 0.1)
     row = initial_row(layout, 5)

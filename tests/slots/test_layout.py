@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autometa.ops.primitives import ALIGNMENT, aligned
 from autometa.slots.init import ONES, ZEROS
-from autometa.slots.layout import ALIGNMENT, ARCHITECTURE, WEIGHTS, Init, LayoutBuilder
+from autometa.slots.layout import ARCHITECTURE, WEIGHTS, Init, LayoutBuilder
 
 SHAPES = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=3).map(tuple), min_size=1, max_size=5)
 
@@ -35,7 +36,7 @@ def test_offsets_rise_by_multiples_of_16_and_pack_is_undone_by_unpack(weights, a
     column = 0
     for entry in layout.entries:
         assert entry.offset % ALIGNMENT == 0 and entry.offset == column
-        column = -(-(entry.offset + entry.size) // ALIGNMENT) * ALIGNMENT
+        column = aligned(entry.offset + entry.size)
     assert layout.row == column == layout.bounds[2] and layout.bounds[0] == 0
     assert all(e.offset < layout.bounds[1] for e in layout.entries if e.kind == WEIGHTS)
     assert all(e.offset >= layout.bounds[1] for e in layout.entries if e.kind == ARCHITECTURE)
