@@ -26,7 +26,7 @@ DISCRETE = {
 }
 
 
-@pytest.mark.parametrize("setting, count", zip(SETTINGS, (462_272, 462_509, 5_110_004, 5_110_853), strict=True))
+@pytest.mark.parametrize("setting, count", list(zip(SETTINGS, (462_272, 462_509, 5_110_004, 5_110_853), strict=True)))
 def test_search_network(setting, count):
     layout = OneShotNetwork(*setting).layout
     assert layout.count() == count and layout.count(ARCHITECTURE) == 146
