@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from autometa.data.errors import DataError
-from autometa.data.folders import folder_split, open_folder, recipe
+from autometa.data.folders import folder_split
+from autometa.data.formats.omniglot import root_of as omniglot_root
 from autometa.data.omniglot import SPLITS, omniglot_split, open_omniglot
+from autometa.data.prepare import prepare
 from autometa.data.splits import Split
 from autometa.data.store import META, ImageStore
 from autometa.data.strokes import StrokesConfig, open_strokes, strokes_split
@@ -46,7 +48,7 @@ def open_dataset(
         store = open_strokes(_strokes_config(detail, size, seed))
         return store, strokes_split(store)
     path = Path(name).expanduser()
-    if path.is_dir():
+    if path.exists():
         store = _open_path(path, size, variant)
         return store, folder_split(store)
     known = ", ".join(DATASETS)
@@ -55,7 +57,10 @@ def open_dataset(
 
 def _open_path(path: Path, size: int, variant: str) -> ImageStore:
     if not (path / META).is_file():
-        return open_folder(path, recipe(size, variant))
+        root = omniglot_root(path) if path.is_dir() else None
+        if root is not None:
+            raise DataError(f"{path} is Omniglot; name a split: --data omniglot:background --data.root {root}")
+        return prepare(path, size=size, variant=variant).store
     store = ImageStore.open(path)
     if store.size != size:
         raise DataError(f"{path} holds images of size {store.size}, not {size}; ask for size {store.size}")

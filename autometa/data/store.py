@@ -48,7 +48,8 @@ class ImageStore:
     """An opened store. Images of class c are `class_start[c] .. class_start[c + 1] - 1`.
 
     images: read-only uint8 `[n, C, H, W]`. class_start: int64 `[classes + 1]`.
-    groups, parts: per class. data_hash: sha256 over recipe, class names, class sizes and pixels.
+    groups, parts: per class. split: the name of the split that the parts are.
+    data_hash: sha256 over recipe, class names, class sizes and pixels.
     """
 
     path: Path
@@ -60,6 +61,7 @@ class ImageStore:
     parts: tuple[str, ...]
     recipe: Recipe
     data_hash: str
+    split: str = ""
 
     @property
     def channels(self) -> int:
@@ -139,7 +141,8 @@ def _assemble(path: Path, meta: dict, images: np.ndarray) -> ImageStore:
         raise DataError(f"{path / IMAGES} holds {found} instead of uint8 {list(shape)}; {_REDO.format(path)}")
     start.setflags(write=False)
     groups, parts = tuple(meta["groups"]), tuple(meta["parts"])
-    return ImageStore(path, meta["name"], images, names, start, groups, parts, recipe, meta["data_hash"])
+    about = recipe, meta["data_hash"], meta.get("split", "")
+    return ImageStore(path, meta["name"], images, names, start, groups, parts, *about)
 
 
 def cache_root() -> Path:
@@ -152,17 +155,31 @@ def cached_store(name: str, label: str, convert: Callable[[Path], None]) -> Imag
 
     Of two processes that need the same store the second waits for the first.
     """
-    path = cache_root() / f"{name}-{label}-v{FORMAT}"
-    if not path.exists():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = open(path.parent / f".{path.name}.lock", "w")
-        except OSError as error:
-            raise DiskError(f"{path.parent} cannot be written ({error}); change AUTOMETA_CACHE") from error
-        with lock, _one_at_a_time(path, lock):
-            if not path.exists():
-                convert(path)
-    return ImageStore.open(path)
+    return ImageStore.open(made_once(cache_root() / f"{name}-{label}-v{FORMAT}", convert))
+
+
+def made_once(path: Path, make: Callable[[Path], None]) -> Path:
+    """`path`; where absent, `make(path)` puts it there first, in one process at a time.
+
+    Raises `DiskError` where the disk is full or not writable.
+    """
+    if path.exists():
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path.parent / f".{path.name}.lock", "w")
+    except OSError as error:
+        raise DiskError(f"{path.parent} cannot be written ({error}); change AUTOMETA_CACHE") from error
+    with lock, _one_at_a_time(path, lock):
+        if not path.exists():
+            try:
+                make(path)
+            except OSError as error:
+                if isinstance(error, DiskError):
+                    raise
+                sentence = f"{path} could not be written ({error}); make room or set AUTOMETA_CACHE elsewhere"
+                raise DiskError(sentence) from error
+    return path
 
 
 @contextlib.contextmanager
@@ -180,9 +197,16 @@ def _one_at_a_time(path: Path, lock: TextIO) -> Iterator[None]:
 
 
 def write_store(
-    path: Path, name: str, recipe: Recipe, classes: Sequence[ClassEntry], images: Iterable[np.ndarray]
+    path: Path,
+    name: str,
+    recipe: Recipe,
+    classes: Sequence[ClassEntry],
+    images: Iterable[np.ndarray],
+    split: str = "",
 ) -> None:
     """Write a store folder; `images` yields uint8 `[C, size, size]`, class by class as in `classes`.
+
+    split: the name of the split that the parts of the classes are.
 
     All is written to a temporary sibling, synced and renamed. Where another process was faster, its stays.
 
@@ -191,7 +215,7 @@ def write_store(
     try:
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent))
         try:
-            _fill(temporary, name, recipe, classes, images)
+            _fill(temporary, name, recipe, classes, images, split)
             _move(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -200,12 +224,13 @@ def write_store(
         raise DiskError(message) from error
 
 
-def _fill(folder: Path, name: str, recipe: Recipe, classes: Sequence[ClassEntry], images) -> None:
+def _fill(folder: Path, name: str, recipe: Recipe, classes: Sequence[ClassEntry], images, split: str) -> None:
     start = np.concatenate([[0], np.cumsum([entry.count for entry in classes])]).astype(np.int64)
     names = [entry.name for entry in classes]
     meta = {
         "format": FORMAT,
         "name": name,
+        "split": split,
         "channels": recipe.channels,
         "size": recipe.size,
         "recipe": recipe.to_dict(),

@@ -20,7 +20,7 @@ def test_classes_are_parted_by_the_hash_of_their_names(tmp_path):
     store, split = open_dataset(tmp_path / "mine", size=4, variant="grey")
     assert store.images.shape == (40, 1, 4, 4)
     assert store.images[2:4, 0, 0, 0].tolist() == [10, 11]
-    assert (len(split.train), len(split.val), len(split.test)) == (13, 3, 4)
+    assert (len(split.train), len(split.val), len(split.test)) == (14, 3, 3)
     assert np.array_equal(np.sort(np.concatenate([split.train, split.val, split.test])), np.arange(20))
     assert (split.train_rotations, split.test_rotations) == (1, 1)
 

@@ -1,0 +1,144 @@
+"""`data`: recognise, convert, check and describe a person's images."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autometa.data.folders import folder_split
+from autometa.data.formats.found import Found
+from autometa.data.formats.omniglot import root_of as omniglot_root
+from autometa.data.formats.recognise import recognise
+from autometa.data.omniglot import SPLITS, open_omniglot
+from autometa.data.prepare import Progress, bad_images, prepare, processors, recipe_of, silent
+from autometa.data.store import META, ImageStore
+from autometa.errors import InputError
+
+PathLike = str | os.PathLike
+
+
+@dataclass(frozen=True)
+class Described:
+    """A data set for a person: what it is, its split, classes of each part, images per class, store and next step."""
+
+    format: str
+    name: str
+    split: str
+    classes: dict[str, int]
+    images: int
+    images_per_class: tuple[int, int]
+    store: str | None
+    data_hash: str | None
+    skipped: tuple[str, ...]
+    option: str
+
+
+def prepare_data(
+    path: PathLike,
+    *,
+    size: int | None = None,
+    variant: str | None = None,
+    skip_bad: bool = False,
+    force: bool = False,
+    progress: Progress = silent,
+) -> Described:
+    """Convert the images under `path` into a store of the cache, unless that has been done.
+
+    Raises `InputError` where nothing there can be used, `DiskError` where the store cannot be written.
+    """
+    path = Path(path).expanduser()
+    if _is_store(path):
+        return _of_store(ImageStore.open(path), path)
+    root = omniglot_root(path) if path.is_dir() else None
+    if root is not None:
+        return _of_omniglot(open_omniglot(28 if size is None else size, variant or "ink", root), root)
+    made = prepare(path, size=size, variant=variant, skip_bad=skip_bad, force=force, progress=progress)
+    return _of_store(made.store, path, made.found, made.skipped)
+
+
+def data_info(path: PathLike, *, force: bool = False) -> Described:
+    """What stands under `path`; no image is read. Raises `InputError` where nothing there is known."""
+    path = Path(path).expanduser()
+    if _is_store(path):
+        return _of_store(ImageStore.open(path), path)
+    if path.is_dir() and omniglot_root(path) is not None:
+        return prepare_data(path)
+    found = recognise(path, force)
+    counts = [len(c.images) for c in found.classes]
+    parts = _count_parts([c.part for c in found.classes])
+    split = found.split or "70/15/15 by hash of the class name"
+    return Described(
+        found.format, found.name, split, parts, sum(counts), _range(counts), None, None, (), _option(path, found)
+    )
+
+
+def verify_data(path: PathLike, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
+    """Read every image under `path`, or every pixel of a store, and compare with its hash.
+
+    Returns `{"checked": number, "bad": sentences}`. Raises `InputError` where a store differs from its hash.
+    """
+    path = Path(path).expanduser()
+    if _is_store(path):
+        store = ImageStore.open(path)
+        store.verify()
+        return {"checked": len(store.images), "bad": []}
+    if path.is_dir() and (root := omniglot_root(path)) is not None:
+        store = open_omniglot(root=root)
+        store.verify()
+        return {"checked": len(store.images), "bad": []}
+    found = recognise(path, force)
+    sources = [source for c in found.classes for source in c.images]
+    verdicts = progress(bad_images(sources, recipe_of(found), processors()), len(sources), f"checking {found.name}")
+    return {"checked": len(sources), "bad": [told for told in verdicts if told is not None]}
+
+
+def _is_store(path: Path) -> bool:
+    return (path / META).is_file()
+
+
+def _of_store(store: ImageStore, path: Path, found: Found | None = None, skipped: tuple[str, ...] = ()) -> Described:
+    split, counts = folder_split(store), np.diff(store.class_start)
+    parts = {"train": len(split.train), "val": len(split.val), "test": len(split.test)}
+    option = _option(path, found) if found else f"--data {path}"
+    return Described(
+        format=found.format if found else "image store",
+        name=store.name,
+        split=split.name,
+        classes=parts,
+        images=len(store.images),
+        images_per_class=_range(counts),
+        store=str(store.path),
+        data_hash=store.data_hash,
+        skipped=skipped,
+        option=f"{option} --data.image_size {store.size}",
+    )
+
+
+def _of_omniglot(store: ImageStore, root: Path) -> Described:
+    splits = ", ".join(f"omniglot:{name}" for name in SPLITS)
+    parts = {part: store.parts.count(part) for part in ("background", "evaluation")}
+    option = f"--data omniglot:background --data.root {root}"
+    counts = _range(np.diff(store.class_start))
+    return Described(
+        "Omniglot", store.name, splits, parts, len(store.images), counts, str(store.path), store.data_hash, (), option
+    )
+
+
+def _option(path: Path, found: Found) -> str:
+    variant = "" if found.variant == "ink" else f" --data.variant {found.variant}"
+    return f"--data {path}{variant}"
+
+
+def _count_parts(parts: list[str]) -> dict[str, int]:
+    named = {part: parts.count(part) for part in ("train", "val", "test") if part in parts}
+    return named or {"all": len(parts)}
+
+
+def _range(counts) -> tuple[int, int]:
+    if not len(counts):
+        raise InputError("the data set has no classes")
+    return int(min(counts)), int(max(counts))

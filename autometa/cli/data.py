@@ -1,0 +1,76 @@
+"""`data prepare`, `verify` and `info`: what a person's images are, and their conversion."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+from autometa.api.datasets import Described, data_info, prepare_data, verify_data
+from autometa.cli.options import Parser, print_json
+from autometa.cli.show import columns
+from autometa.errors import InputError
+
+EXAMPLES = """  autometa data info photos                     what it is, its classes and split; nothing is read or written
+  autometa data prepare mini-imagenet.zip       converted once, into AUTOMETA_CACHE
+  autometa data prepare photos --skip-bad       leave out what cannot be read, and say so
+  autometa data verify photos                   read every image, name those that are damaged"""
+
+
+def data(words: list[str], typed: list[str]) -> int:
+    """`autometa data prepare|verify|info PATH`: exit code 1 where `verify` finds damage."""
+    parser = Parser("data", "Recognise, convert and check data sets and folders of your own photos.", EXAMPLES)
+    parser.add_argument("what", choices=["prepare", "verify", "info"], metavar="prepare|verify|info")
+    parser.add_argument("path", metavar="PATH", help="folder, archive, table, or a store made before")
+    parser.add_argument(
+        "--size", type=int, metavar="N", help="height and width in pixels (default: 84 colour, else 28)"
+    )
+    parser.add_argument("--variant", metavar="NAME", help="ink (dark on light becomes 255 on 0), grey or colour")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read")
+    parser.add_argument("--force", action="store_true", help="accept look-alikes: classes that stand in several parts")
+    parser.add_argument("--json", action="store_true", help="print the answer as one JSON document, nothing else")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    given = parser.parse_args(words)
+    if given.what != "prepare" and (given.size or given.variant or given.skip_bad):
+        raise InputError(f"--size, --variant and --skip-bad belong to data prepare, not to data {given.what}")
+    progress = _bar(given.quiet)
+    if given.what == "verify":
+        found = verify_data(given.path, force=given.force, progress=progress)
+        print_json(found) if given.json else print("\n".join(_verdict(found)))
+        return 1 if found["bad"] else 0
+    if given.what == "info":
+        about = data_info(given.path, force=given.force)
+    else:
+        options = {"size": given.size, "variant": given.variant, "skip_bad": given.skip_bad, "force": given.force}
+        about = prepare_data(given.path, progress=progress, **options)
+    print_json(about) if given.json else print("\n".join(_described(about)))
+    return 0
+
+
+def _bar(quiet: bool):
+    def progress(items: Iterable, total: int, doing: str) -> Iterable:
+        from tqdm import tqdm
+
+        return tqdm(items, total=total, desc=doing, unit="image", disable=quiet or not sys.stderr.isatty())
+
+    return progress
+
+
+def _described(about: Described) -> list[str]:
+    low, high = about.images_per_class
+    each = f"{low}" if low == high else f"{low} to {high}"
+    parts = ", ".join(f"{count} {part}" for part, count in about.classes.items())
+    rows = [
+        ["Recognised", f"{about.format}: {about.name}"],
+        ["Split", about.split],
+        ["Classes", parts],
+        ["Images", f"{about.images}, {each} per class"],
+    ]
+    if about.store:
+        rows.append(["Store", f"{about.store}  (sha256 {about.data_hash[:16]}...)"])
+    rows += [["Left out", told] for told in about.skipped]
+    return [*columns(rows, indent=""), f"Next        autometa search metanas {about.option}"]
+
+
+def _verdict(found: dict) -> list[str]:
+    lines = [*found["bad"], f"{found['checked']} images checked, {len(found['bad'])} damaged"]
+    return [*lines, "Next        autometa data prepare PATH --skip-bad"] if found["bad"] else lines

@@ -1,0 +1,140 @@
+"""Folders of class folders: one's own photos, or `train`, `val`, `test` folders of such.
+
+Mini-ImageNet, tiered-ImageNet, CIFAR-FS and CUB are handed around like this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from autometa.data.errors import DataError
+from autometa.data.formats.found import PARTS, Found, FoundClass, ImageFile
+from autometa.data.images import SUFFIXES, class_folders
+
+NAMES_OF_PARTS = {
+    "train": ("train", "meta-train", "meta_train", "base", "training"),
+    "val": ("val", "valid", "validation", "meta-val", "meta_val"),
+    "test": ("test", "meta-test", "meta_test", "novel", "testing"),
+}
+KNOWN = {  # classes of train, val, test: what a published few-shot split of that size is
+    (64, 16, 20): ("miniimagenet", "Ravi & Larochelle 2017 by its counts"),
+    (351, 97, 160): ("tieredimagenet", "Ren et al. 2018 by its counts"),
+    (100, 50, 50): ("cub", "Chen et al. 2019 by its counts"),
+}
+CIFAR_FS = (64, 16, 20)
+
+
+def look(path: Path, force: bool = False) -> Found | None:
+    """None where the folder has no class folders.
+
+    force: take classes that stand in several parts as one class each, without parts.
+    Raises `DataError` where a class folder is empty, or a class stands in several parts and is not forced.
+    """
+    if not path.is_dir():
+        return None
+    listed = _cifar_fs(path) or _parts(path) or _plain(path)
+    if listed is None:
+        return None
+    twice = _in_several_parts(listed)
+    if twice and not force:
+        count = len({name for _, name, _ in listed})
+        raise DataError(
+            f"{path} is not a few-shot split: {len(twice)} of its {count} classes stand in more than one part "
+            f"({twice[0]}, ...), so that test classes were trained on; get the split by classes, "
+            "or use --force to pool the images and split the classes by hash"
+        )
+    if twice:
+        listed = _pooled(listed)
+    return _found(path, listed)
+
+
+Listed = list[tuple[str, str, list[Path]]]
+
+
+def part_folders(path: Path) -> dict[str, Path]:
+    """part -> folder, for those there are."""
+    there = {entry.name.lower(): entry for entry in path.iterdir() if entry.is_dir()}
+    found = {}
+    for part, names in NAMES_OF_PARTS.items():
+        for name in names:
+            if name in there:
+                found[part] = there[name]
+                break
+    return found
+
+
+def _parts(path: Path) -> Listed | None:
+    folders = part_folders(path)
+    if not {"train", "test"} <= folders.keys():
+        return None
+    return [(part, name, files) for part in PARTS if part in folders for name, files in class_folders(folders[part])]
+
+
+def _plain(path: Path) -> Listed | None:
+    inside = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    if not any(_holds_image(folder) for folder in inside):
+        return None
+    return [("", name, files) for name, files in class_folders(path)]
+
+
+def _cifar_fs(path: Path) -> Listed | None:
+    """CIFAR-FS as torchmeta and its authors lay it out: `data/<class>/`, `splits/bertinetto/<part>.txt`."""
+    tables = path / "splits" / "bertinetto"
+    if not tables.is_dir() or not (path / "data").is_dir():
+        return None
+    classes = dict(class_folders(path / "data"))
+    listed = []
+    for part in PARTS:
+        try:
+            names = (tables / f"{part}.txt").read_text(encoding="utf-8").split()
+        except OSError as error:
+            raise DataError(f"{tables / part}.txt cannot be read ({error.strerror}); fetch the split again") from error
+        missing = [name for name in names if name not in classes]
+        if missing:
+            raise DataError(f"{tables / part}.txt names {missing[0]}, which {path / 'data'} has not; fetch it again")
+        listed += [(part, name, classes[name]) for name in sorted(names)]
+    return listed
+
+
+def _in_several_parts(listed: Listed) -> list[str]:
+    parts: dict[str, set[str]] = {}
+    for part, name, _ in listed:
+        parts.setdefault(name, set()).add(part)
+    return sorted(name for name, where in parts.items() if len(where) > 1)
+
+
+def _pooled(listed: Listed) -> Listed:
+    pools: dict[str, list[Path]] = {}
+    for _, name, files in listed:
+        pools.setdefault(name, []).extend(files)
+    return [("", name, files) for name, files in sorted(pools.items())]
+
+
+def _found(path: Path, listed: Listed) -> Found:
+    counts = tuple(sum(part == p for p, _, _ in listed) for part in PARTS)
+    parted = any(counts)
+    name, split = KNOWN.get(counts, (path.name, "folders of the parts" if parted else ""))
+    if counts == CIFAR_FS and (path / "splits").is_dir():
+        name, split = "cifar-fs", "Bertinetto et al. 2019"
+    classes = tuple(
+        FoundClass(f"{part}/{name}" if part else name, "", part, tuple(ImageFile(file) for file in files))
+        for part, name, files in listed
+    )
+    files = (file for _, _, files in listed for file in files)
+    variant = "colour" if name in {known for known, _ in KNOWN.values()} | {"cifar-fs"} else "ink"
+    return Found("class folders", name, path, classes, split, variant, fingerprint(path, files))
+
+
+def fingerprint(path: Path, files: Iterable[Path], more: Sequence[str] = ()) -> str:
+    """sha256 over place, size and time of files, and over what `more` says."""
+    key = hashlib.sha256("\0".join([str(path), *more]).encode(errors="surrogateescape"))
+    for file in files:
+        state = file.stat()
+        key.update(f"{file}\0{state.st_size}\0{state.st_mtime_ns}\0".encode(errors="surrogateescape"))
+    return key.hexdigest()
+
+
+def _holds_image(folder: Path) -> bool:
+    return any(file.suffix.lower() in SUFFIXES and file.is_file() for file in folder.iterdir())

@@ -1,0 +1,167 @@
+"""Any data set that a person owns, recognised and converted once into a store of the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from autometa.data.errors import DataError
+from autometa.data.folders import recipe
+from autometa.data.formats.found import Found, FoundClass, ImageSource
+from autometa.data.formats.recognise import recognise
+from autometa.data.images import Recipe
+from autometa.data.store import ClassEntry, ImageStore, cached_store, write_store
+
+AHEAD = 16
+SIZES = {"ink": 28, "grey": 28, "colour": 84}
+
+Progress = Callable[[Iterable, int, str], Iterable]
+"""(items, their number, what is done) -> the same items, shown as they go by."""
+
+
+def silent(items: Iterable, total: int, doing: str) -> Iterable:
+    """A `Progress` that shows nothing."""
+    return items
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recognised data set, its store, and the images that were left out as unreadable (only where asked)."""
+
+    found: Found
+    store: ImageStore
+    skipped: tuple[str, ...] = ()
+
+
+def prepare(
+    path: str | Path,
+    *,
+    size: int | None = None,
+    variant: str | None = None,
+    skip_bad: bool = False,
+    force: bool = False,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> Prepared:
+    """Recognise what stands under `path` and convert it, if that has not been done yet.
+
+    Memory does not grow with the set. A killed conversion leaves nothing; the next one begins it again.
+
+    Args:
+        size: height and width of the images; 84 for colour, else 28.
+        variant: `ink`, `grey` or `colour`; that of the layout where None.
+        skip_bad: leave images out that cannot be read, instead of stopping at the first.
+        force: accept what looks like a few-shot data set and is not.
+        workers: threads that decode, as many as there are processors where None.
+
+    Raises:
+        DataError: nothing there, nothing known, or damaged. DiskError: the store cannot be written.
+    """
+    found = recognise(path, force)
+    how = recipe_of(found, size, variant)
+    threads = workers or processors()
+    skipped: list[str] = []
+
+    def convert(place: Path) -> None:
+        kept = found
+        if skip_bad:
+            kept, bad = without_bad(found, how, threads, progress)
+            skipped.extend(bad)
+        entries = [ClassEntry(c.name, c.group, c.part, len(c.images)) for c in kept.classes]
+        sources = [source for c in kept.classes for source in c.images]
+        pixels = progress(read_all(sources, how, threads), len(sources), f"converting {found.name}")
+        write_store(place, found.name, how, entries, pixels, found.split)
+
+    return Prepared(
+        found, cached_store(_file_name(found.name), label_of(found, how, skip_bad), convert), tuple(skipped)
+    )
+
+
+def recipe_of(found: Found, size: int | None = None, variant: str | None = None) -> Recipe:
+    """How the images of a set are converted. Raises `DataError` for an unknown variant or size."""
+    variant = variant or found.variant
+    return recipe(size if size is not None else SIZES.get(variant, 28), variant)
+
+
+def label_of(found: Found, how: Recipe, skip_bad: bool = False) -> str:
+    """What tells a store from others of the same name."""
+    key = hashlib.sha256(f"{found.format}\0{found.fingerprint}\0{skip_bad}".encode(errors="surrogateescape"))
+    return f"{how.label}-{key.hexdigest()[:16]}"
+
+
+def read_all(sources: Iterable[ImageSource], how: Recipe, threads: int) -> Iterator[np.ndarray]:
+    """Images in order, decoded by several threads, a few ahead of whoever takes them."""
+    waiting: deque[Future] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for source in sources:
+                waiting.append(pool.submit(source.read, how))
+                if len(waiting) > AHEAD * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def bad_images(sources: Iterable[ImageSource], how: Recipe, threads: int) -> Iterator[str | None]:
+    """For each image in order None, or the sentence that says why it cannot be read."""
+
+    def tried(source: ImageSource) -> str | None:
+        try:
+            source.read(how)
+        except DataError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future] = deque()
+        for source in sources:
+            waiting.append(pool.submit(tried, source))
+            if len(waiting) > AHEAD * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def without_bad(found: Found, how: Recipe, threads: int, progress: Progress = silent) -> tuple[Found, list[str]]:
+    """The set without its unreadable images, and why each was left out.
+
+    Raises `DataError` where nothing of a class is left.
+    """
+    sources = [source for c in found.classes for source in c.images]
+    verdicts = iter(progress(bad_images(sources, how, threads), len(sources), f"checking {found.name}"))
+    classes, told = [], []
+    for c in found.classes:
+        good = []
+        for source in c.images:
+            verdict = next(verdicts)
+            if verdict is None:
+                good.append(source)
+            else:
+                told.append(verdict)
+        if not good:
+            raise DataError(f"no image of class {c.name} can be read; remove the class or fetch it again")
+        classes.append(FoundClass(c.name, c.group, c.part, tuple(good)))
+    return replace(found, classes=tuple(classes)), told
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def _file_name(name: str) -> str:
+    """A data set's name as part of a file name."""
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in name)[:60] or "images"
