@@ -21,9 +21,7 @@ def data(words: list[str], typed: list[str]) -> int:
     parser = Parser("data", "Recognise, convert and check data sets and folders of your own photos.", EXAMPLES)
     parser.add_argument("what", choices=["prepare", "verify", "info"], metavar="prepare|verify|info")
     parser.add_argument("path", metavar="PATH", help="folder, archive, table, or a store made before")
-    parser.add_argument(
-        "--size", type=int, metavar="N", help="height and width in pixels (default: 84 colour, else 28)"
-    )
+    parser.add_argument("--size", type=int, metavar="N", help="pixels a side (default: 84 for colour, else 28)")
     parser.add_argument("--variant", metavar="NAME", help="ink (dark on light becomes 255 on 0), grey or colour")
     parser.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read")
     parser.add_argument("--force", action="store_true", help="accept look-alikes: classes that stand in several parts")

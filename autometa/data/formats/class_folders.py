@@ -34,7 +34,7 @@ def look(path: Path, force: bool = False) -> Found | None:
     """
     if not path.is_dir():
         return None
-    listed = _cifar_fs(path) or _parts(path) or _plain(path)
+    listed = _cifar_fs(path) or _parts(path) or _plain(path) or _grouped(path)
     if listed is None:
         return None
     twice = _in_several_parts(listed)
@@ -79,6 +79,13 @@ def _plain(path: Path) -> Listed | None:
     return [("", name, files) for name, files in class_folders(path)]
 
 
+def _grouped(path: Path) -> Listed | None:
+    """Class folders in folders of groups (alphabets, super-categories): classes are called `group/class`."""
+    groups = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    listed = [("", f"{group.name}/{name}", files) for group in groups for _, name, files in _plain(group) or ()]
+    return listed or None
+
+
 def _cifar_fs(path: Path) -> Listed | None:
     """CIFAR-FS as torchmeta and its authors lay it out: `data/<class>/`, `splits/bertinetto/<part>.txt`."""
     tables = path / "splits" / "bertinetto"
@@ -119,7 +126,12 @@ def _found(path: Path, listed: Listed) -> Found:
     if counts == CIFAR_FS and (path / "splits").is_dir():
         name, split = "cifar-fs", "Bertinetto et al. 2019"
     classes = tuple(
-        FoundClass(f"{part}/{name}" if part else name, "", part, tuple(ImageFile(file) for file in files))
+        FoundClass(
+            name=f"{part}/{name}" if part else name,
+            group=name.rpartition("/")[0],
+            part=part,
+            images=tuple(ImageFile(file) for file in files),
+        )
         for part, name, files in listed
     )
     files = (file for _, _, files in listed for file in files)
