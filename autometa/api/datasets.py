@@ -13,7 +13,7 @@ from autometa.data.folders import folder_split
 from autometa.data.formats.found import Found
 from autometa.data.formats.omniglot import root_of as omniglot_root
 from autometa.data.formats.recognise import recognise
-from autometa.data.omniglot import SPLITS, open_omniglot
+from autometa.data.omniglot import DRAWINGS, PARTS, SPLITS, open_omniglot
 from autometa.data.prepare import Progress, bad_images, prepare, processors, recipe_of, silent
 from autometa.data.store import META, ImageStore
 from autometa.errors import InputError
@@ -65,8 +65,10 @@ def data_info(path: PathLike, *, force: bool = False) -> Described:
     path = Path(path).expanduser()
     if _is_store(path):
         return _of_store(ImageStore.open(path), path)
-    if path.is_dir() and omniglot_root(path) is not None:
-        return prepare_data(path)
+    if path.is_dir() and (root := omniglot_root(path)) is not None:
+        each, images = (DRAWINGS, DRAWINGS), DRAWINGS * sum(PARTS.values())
+        about = None, None, (), _omniglot(root)
+        return Described("Omniglot", "omniglot", _splits(), dict(PARTS), images, each, *about)
     found = recognise(path, force)
     counts = [len(c.images) for c in found.classes]
     parts = _count_parts([c.part for c in found.classes])
@@ -119,13 +121,26 @@ def _of_store(store: ImageStore, path: Path, found: Found | None = None, skipped
 
 
 def _of_omniglot(store: ImageStore, root: Path) -> Described:
-    splits = ", ".join(f"omniglot:{name}" for name in SPLITS)
-    parts = {part: store.parts.count(part) for part in ("background", "evaluation")}
-    option = f"--data omniglot:background --data.root {root}"
-    counts = _range(np.diff(store.class_start))
     return Described(
-        "Omniglot", store.name, splits, parts, len(store.images), counts, str(store.path), store.data_hash, (), option
+        format="Omniglot",
+        name=store.name,
+        split=_splits(),
+        classes={part: store.parts.count(part) for part in PARTS},
+        images=len(store.images),
+        images_per_class=_range(np.diff(store.class_start)),
+        store=str(store.path),
+        data_hash=store.data_hash,
+        skipped=(),
+        option=_omniglot(root),
     )
+
+
+def _splits() -> str:
+    return ", ".join(f"omniglot:{name}" for name in SPLITS)
+
+
+def _omniglot(root: Path) -> str:
+    return f"--data omniglot:background --data.root {root}"
 
 
 def _option(path: Path, found: Found) -> str:

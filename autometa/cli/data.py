@@ -10,7 +10,7 @@ from autometa.cli.options import Parser, print_json
 from autometa.cli.show import columns
 from autometa.errors import InputError
 
-EXAMPLES = """  autometa data info photos                     what it is, its classes and split; nothing is read or written
+EXAMPLES = """  autometa data info photos                     what it is, its classes and split
   autometa data prepare mini-imagenet.zip       converted once, into AUTOMETA_CACHE
   autometa data prepare photos --skip-bad       leave out what cannot be read, and say so
   autometa data verify photos                   read every image, name those that are damaged"""

@@ -79,9 +79,8 @@ def prepare(
         pixels = progress(read_all(sources, how, threads), len(sources), f"converting {found.name}")
         write_store(place, found.name, how, entries, pixels, found.split)
 
-    return Prepared(
-        found, cached_store(_file_name(found.name), label_of(found, how, skip_bad), convert), tuple(skipped)
-    )
+    store = cached_store(_file_name(found.name), label_of(found, how, skip_bad), convert)
+    return Prepared(found, store, tuple(skipped))
 
 
 def recipe_of(found: Found, size: int | None = None, variant: str | None = None) -> Recipe:
