@@ -63,7 +63,7 @@ def _members(archive: Path) -> Iterator[tuple[PurePosixPath, Callable[[], Binary
     try:
         opened = tarfile.open(archive)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise DataError(f"{archive} is neither a zip nor a tar archive, or is cut off ({error}); {AGAIN}") from error
+        raise DataError(f"{archive} is neither a zip nor a tar archive, or is cut off; {AGAIN}") from error
     with opened:
         for member in opened:
             if member.issym() or member.islnk():

@@ -83,7 +83,7 @@ def _grouped(path: Path) -> Listed | None:
     """Class folders in folders of groups (alphabets, super-categories): classes are called `group/class`."""
     groups = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     listed = [("", f"{group.name}/{name}", files) for group in groups for _, name, files in _plain(group) or ()]
-    return listed or None
+    return listed if len(groups) > 1 and listed else None
 
 
 def _cifar_fs(path: Path) -> Listed | None:
