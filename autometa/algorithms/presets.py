@@ -42,7 +42,7 @@ METANAS = {
     "omniglot": _OMNIGLOT,
     "miniimagenet": replace(
         _OMNIGLOT,
-        data=DataConfig("miniimagenet", 84),
+        data=DataConfig("miniimagenet", 84, "colour"),
         inner=InnerConfig(ways=5, shots=15, batch=20, batch_mode="replacement", steps=5, lr=1e-3, adam_state="carry"),
         arch_lr=1e-3,
         t_min=0.1,
@@ -81,14 +81,14 @@ TRAIN = {
     ),
     "reptile-miniimagenet": ReptileConfig(
         network="reptile-miniimagenet",
-        data=DataConfig("miniimagenet", 84),
+        data=DataConfig("miniimagenet", 84, "colour"),
         inner=InnerConfig(ways=5, shots=15, batch=10, steps=8, lr=1e-3),
         test=EvalConfig(tasks=10_000, batch=5),
     ),
     "metanas-scaled-omniglot": _SCALED,
     "metanas-scaled-miniimagenet": replace(
         _SCALED,
-        data=DataConfig("miniimagenet", 84),
+        data=DataConfig("miniimagenet", 84, "colour"),
         inner=replace(_SCALED.inner, ways=5, shots=15, batch=10, steps=8, lr=1e-3),
         test=replace(_SCALED.test, batch=5),
     ),

@@ -18,6 +18,7 @@ from autometa.algorithms.trained import config_of, settled_config
 from autometa.algorithms.training import Network, Trainer
 from autometa.api.settings import differences, settle
 from autometa.data import DATASETS
+from autometa.data.folders import VARIANTS
 from autometa.errors import InputError
 from autometa.nas.conv_network import FOUR_LAYER
 from autometa.runs.files import shown
@@ -237,8 +238,8 @@ def _go_on(job: Job, folder: RunFolder, base, config, settings) -> Plan:
 
 def _settled(base, config, settings):
     made = _absolute(settle(base, config, settings))
-    own_variant = config is not None or any(name.startswith("data.variant") for name in settings or ())
-    if own_variant or made.data.name.partition(":")[0] == "omniglot":
+    chosen = config is not None or "data.variant" in (settings or ())
+    if chosen or made.data.variant in VARIANTS or made.data.name.partition(":")[0] == "omniglot":
         return made
     return replace(made, data=replace(made.data, variant=DataConfig.variant))
 

@@ -137,6 +137,8 @@ def test_own_photos_need_no_variant(tmp_path):
     answer = call("train", "reptile-omniglot", "--data", tmp_path / "mine", "--data.variant", "grey", "--print-config")
     assert "variant: grey" in answer.out
     assert "variant: reptile" in call("train", "reptile-omniglot", "--print-config").out
+    answer = call("search", "--preset", "miniimagenet", "--data", tmp_path / "mine", "--print-config")
+    assert "variant: colour" in answer.out, "a preset's own choice stays"
 
 
 def test_a_dry_run_knows_the_time_budget():
