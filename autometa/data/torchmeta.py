@@ -209,9 +209,12 @@ class LoaderEpisodes:
 
     Task n is the n-th task that the loader gives. Tasks are asked for in rising order; for a task before the present
     batch the loader is iterated again from its start, and a run that resumes at task n reads all before it. Both give
-    the same tasks only if each iteration of the loader, in each process, has the same order (`shuffle=False`, or a
-    loader that seeds itself when iterated). torchmeta's `shuffle=True` has not: there a resumed run is sound, but not
-    identical. The inner loop's picks depend on `seed` and n alone.
+    the same tasks only where the loader gives the same order then. `BatchMetaDataLoader` above does with
+    `shuffle=False`. torchmeta's own never does when it is iterated again: its `Categorical` permutes the labels, its
+    samplers and splitters shuffle with generators that go on. In a new process it does with `shuffle=False`, if the
+    data set gets the same `seed`, `torch.manual_seed` is called with the same number before the first batch, nothing
+    else draws from that generator, and num_workers is 0. Else a resumed run is sound, but not identical. The inner
+    loop's picks depend on `seed` and n alone.
 
     Args:
         loader: gives batches `{"train": (x, y), "test": (x, y)}` with any number of tasks in each, all alike; or a

@@ -51,10 +51,12 @@ class StoredImage:
         return f"{self.file}: {self.dataset}[{self.index}]"
 
     def read(self, recipe: Recipe) -> np.ndarray:
-        """uint8 `[channels, size, size]`. Raises `DataError` where the file is gone or damaged there."""
+        """uint8 `[channels, size, size]`. Raises `DataError` without h5py, or where the file is gone or damaged."""
         try:
             state = os.stat(self.file)
             pixels = _dataset(os.getpid(), self.file, (state.st_size, state.st_mtime_ns), self.dataset)[self.index]
+        except DataError:
+            raise
         except _BROKEN as error:
             raise DataError(f"{self.name} cannot be read ({_short(error)}); fetch the file again") from error
         return convert(Image.fromarray(255 - pixels if self.inverted else pixels), recipe)

@@ -7,6 +7,7 @@ import pickle
 import shutil
 import sys
 import tarfile
+import tracemalloc
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -282,10 +283,34 @@ def test_a_root_with_both_sets_asks_for_one(tmp_path):
 
 def test_without_h5py(tmp_path, monkeypatch):
     folder, _ = write_omniglot(tmp_path)
+    source = look(folder).classes[0].images[0]
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(DataError, match=r"pip install 'autometa-nas\[hdf5\]'"):
         look(folder)
     assert look(tmp_path / "elsewhere") is None
+    with pytest.raises(DataError, match="^a torchmeta root is read with h5py"):
+        source.read(COLOUR)
+
+
+def test_vinyals_lists_may_be_missing(tmp_path):
+    folder, _ = write_omniglot(tmp_path)
+    whole = look(folder).classes
+    for table in folder.glob("vinyals_*.json"):
+        table.unlink()
+    assert look(folder).classes == whole
+
+
+def test_reading_keeps_no_more_than_a_few_images(tmp_path):
+    folder, stored = write_mini(tmp_path, size=96)
+    entries, recipe = look(folder).classes, Recipe(3, 96, "box", "as-is")
+    entries[0].images[0].read(recipe)
+    tracemalloc.start()
+    for entry in entries:
+        for source in entry.images:
+            source.read(recipe)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * 96 * 96 * 3 < stored["n06"].nbytes
 
 
 def test_sources_are_small_open_once_and_see_a_replaced_file(tmp_path, monkeypatch):
