@@ -327,8 +327,8 @@ BAD = {
 @pytest.mark.parametrize("fault", BAD)
 def test_a_wrong_batch_is_told(episodes, fault):
     damage, told = BAD[fault]
-    adapter = LoaderEpisodes([damage(batch_of(episodes))], 3, shots=2, queries=4)
-    for _ in range(2):
+    adapter = LoaderEpisodes([damage(batch_of(episodes)), batch_of(episodes)], 3, shots=2, queries=4)
+    for _ in range(2):  # the good batch after it is never taken for it
         with pytest.raises(DataError, match=told) as raised:
             adapter.tasks([0])
         assert "\n" not in str(raised.value) and str(raised.value).count("; ") == 1

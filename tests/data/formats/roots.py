@@ -41,17 +41,17 @@ def write_omniglot(root: Path, seed=0, size=21):
     return folder, stored
 
 
-def write_mini(root: Path, seed=0, size=12):
+def write_mini(root: Path, seed=0, size=12, parts=MINI):
     """`miniimagenet/` under `root`; returns the folder and {class name: stored uint8 `[n, size, size, 3]`}."""
     h5py = pytest.importorskip("h5py", reason="h5py is not installed; it comes with the extra `hdf5`")
     rng, folder, stored = np.random.default_rng(seed), root / "miniimagenet", {}
     folder.mkdir(parents=True)
-    for part, names in MINI.items():
+    for part, names in parts.items():
         with h5py.File(folder / f"{part}_data.hdf5", "w") as file:
             group = file.create_group("datasets")
             for name in names:
                 images = rng.integers(0, 256, (3 + len(stored), size, size, 3), dtype=np.uint8)
                 group.create_dataset(name, data=images)
                 stored[name] = images
-        write_json(folder / f"{part}_labels.json", names)
+        write_json(folder / f"{part}_labels.json", sorted(names))
     return folder, stored

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from autometa.data import DataError, Recipe
@@ -82,6 +84,20 @@ def test_generated_miniimagenet(tmp_path):
     assert look(tmp_path) == look(folder)
     renamed = folder.rename(tmp_path / "mini")
     check_mini(look(renamed), stored, MINI)
+
+
+NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=8)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sets(NAMES.filter(lambda name: name != "."), min_size=3, max_size=9), st.integers(1, 9), st.data())
+def test_any_miniimagenet_root(tmp_path_factory, names, size, data):
+    names = data.draw(st.permutations(sorted(names)))
+    first = data.draw(st.integers(1, len(names) - 2))
+    second = data.draw(st.integers(first + 1, len(names) - 1))
+    parts = {"train": names[:first], "val": names[first:second], "test": names[second:]}
+    folder, stored = write_mini(tmp_path_factory.mktemp("any"), seed=size, size=size, parts=parts)
+    check_mini(look(folder), stored, parts)
 
 
 def test_real_omniglot_as_read_by_hand(real_root):
