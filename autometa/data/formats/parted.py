@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from autometa.data.errors import DataError
 from autometa.data.formats.found import PARTS, FoundClass, ImageSource
@@ -17,7 +18,7 @@ def parted_classes(parts: Mapping[str, Mapping[str, Sequence[ImageSource]]], whe
     home: dict[str, str] = {}
     twice: dict[str, tuple[str, str]] = {}
     for part in PARTS:
-        for name in parts.get(part, {}):
+        for name in sorted(parts.get(part, {})):
             if home.setdefault(name, part) != part:
                 twice.setdefault(name, (home[name], part))
     if twice and len(twice) == len(home):
@@ -38,10 +39,16 @@ def parted_classes(parts: Mapping[str, Mapping[str, Sequence[ImageSource]]], whe
     )
 
 
+def is_web_page(path: Path) -> bool:
+    """Whether a file begins as HTML does: what a download leaves behind where a page asked for a login or a quota."""
+    with open(path, "rb") as file:
+        return file.read(256).lstrip().lower().startswith((b"<!doctype", b"<html"))
+
+
 def fingerprint(entries: Iterable[object]) -> str:
     """sha256 over the text of the entries, each told from the next."""
     digest = hashlib.sha256()
     for entry in entries:
-        text = str(entry).encode(errors="surrogateescape")
+        text = str(entry).encode(errors="backslashreplace")
         digest.update(len(text).to_bytes(8, "little") + text)
     return digest.hexdigest()

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from autometa.data.errors import DataError
+from autometa.data.formats.parted import is_web_page
 from autometa.data.images import Recipe, read_image
 
 MAX_IMAGE_BYTES = 1 << 28
@@ -88,10 +89,10 @@ def zip_members(path: Path) -> dict[str, zipfile.ZipInfo]:
 
 def _what(path: Path) -> str:
     with open(path, "rb") as file:
-        start = file.read(256)
+        start = file.read(4)
     if not start:
         return "an empty file, not a zip archive"
-    if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
+    if is_web_page(path):
         return "a web page, not a zip archive"
     return "a truncated zip archive" if start.startswith(b"PK\x03\x04") else "no zip archive"
 
