@@ -50,7 +50,7 @@ def look(path: Path) -> Found | None:
     tables = [(part, name, [image.index for image in parts[part][name]]) for part in PARTS for name in parts[part]]
     return Found(
         format=FORMAT,
-        name="miniimagenet" if is_mini_imagenet(names) else folder.name,
+        name="miniimagenet" if is_mini_imagenet(names) else folder.absolute().name,
         path=path,
         classes=parted_classes(parts, str(folder)),
         split=name_split(names, "the three pickles"),

@@ -62,7 +62,7 @@ def look(path: Path) -> Found | None:
     listed = (place.images[name][1] for table in rows.values() for name in table)
     return Found(
         format=FORMAT,
-        name="miniimagenet" if is_mini_imagenet(names) else path.stem if path.is_file() else path.name,
+        name="miniimagenet" if is_mini_imagenet(names) else path.stem if path.is_file() else path.absolute().name,
         path=path,
         classes=parted_classes(parts, str(path)),
         split=name_split(names, _LIST),
