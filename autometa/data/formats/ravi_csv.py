@@ -1,0 +1,194 @@
+"""Mini-ImageNet as Ravi & Larochelle (2017) list it: train.csv, val.csv, test.csv beside a flat folder `images`.
+
+In a folder, or in a zip archive whose images are then read where they are.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from autometa.data.errors import DataError
+from autometa.data.formats.found import PARTS, Found, ImageFile, ImageSource
+from autometa.data.formats.mini_imagenet import is_mini_imagenet, name_split
+from autometa.data.formats.parted import fingerprint, parted_classes
+from autometa.data.formats.rows import csv_rows, decode, read_bytes
+from autometa.data.formats.zipped import check_members, climbs, zip_image, zip_members, zip_text
+
+FORMAT = "Ravi & Larochelle csv"
+HEADER = ["filename", "label"]
+FILES = {part: f"{part}.csv" for part in PARTS}
+SYNSETS = "synsets.txt"
+_LIST = "train.csv, val.csv and test.csv"
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A folder or archive: its tables by file name, and what it holds under `images`.
+
+    images: {file name: (source, what the fingerprint says of it)}, or None where there is no such folder.
+    """
+
+    path: Path
+    tables: Mapping[str, bytes]
+    images: Mapping[str, tuple[ImageSource, tuple]] | None
+
+    def called(self, table: str) -> str:
+        return f"{self.path}: {table}" if self.path.is_file() else str(self.path / table)
+
+
+def look(path: Path) -> Found | None:
+    """The set in a folder or .zip with at least two of the three tables; None for anything else.
+
+    Only tables and the list of images are read.
+
+    Raises `DataError` where a table is missing, empty, has another header or a damaged row; an image is missing, in two
+    rows or in two parts; a class is in two parts; or the archive is damaged, encrypted or climbs out of its folder.
+    """
+    place = _open(path)
+    if place is None:
+        return None
+    rows = {part: _read(place, FILES[part]) for part in PARTS}
+    _check_images(place, rows)
+    parts: dict[str, dict[str, list[ImageSource]]] = {}
+    for part, table in rows.items():
+        classes = parts.setdefault(part, {})
+        for name, label in table.items():
+            classes.setdefault(label, []).append(place.images[name][0])
+    names = {part: frozenset(classes) for part, classes in parts.items()}
+    listed = (place.images[name][1] for table in rows.values() for name in table)
+    return Found(
+        format=FORMAT,
+        name="miniimagenet" if is_mini_imagenet(names) else path.stem if path.is_file() else path.absolute().name,
+        path=path,
+        classes=parted_classes(parts, str(path)),
+        split=name_split(names, _LIST),
+        variant="colour",
+        fingerprint=fingerprint([FORMAT, *(place.tables[table] for table in FILES.values()), *listed]),
+    )
+
+
+def synset_names(path: Path) -> dict[str, str]:
+    """What synsets.txt calls the classes, {class name: words}; empty where it is absent.
+
+    Raises `DataError` on a line without words.
+    """
+    place = _open(path)
+    if place is None or SYNSETS not in place.tables:
+        return {}
+    name = place.called(SYNSETS)
+    words = {}
+    for number, line in enumerate(decode(place.tables[SYNSETS], name).splitlines(), 1):
+        if line.strip():
+            synset, *rest = line.strip().split(maxsplit=1)
+            if not rest:
+                raise DataError(f"{name}, line {number}: no words after {synset!r}; write `class<tab>words`")
+            words[synset] = rest[0]
+    return words
+
+
+def _open(path: Path) -> _Place | None:
+    if path.is_dir():
+        return _open_folder(path)
+    if path.is_file() and (path.suffix.lower() == ".zip" or zipfile.is_zipfile(path)):
+        return _open_zip(path)
+    return None
+
+
+def _open_folder(path: Path) -> _Place | None:
+    tables = {name: path / name for name in (*FILES.values(), SYNSETS) if (path / name).is_file()}
+    folder = path / "images"
+    if sum(name in tables for name in FILES.values()) < 2:
+        return None
+    content = {name: read_bytes(file) for name, file in tables.items()}
+    if not folder.is_dir():
+        first = next(content[name] for name in FILES.values() if name in content)
+        return _Place(path, content, None) if _header(first) == HEADER else None
+    try:
+        with os.scandir(folder) as entries:
+            images = {entry.name: _listed(entry) for entry in entries if entry.is_file()}
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed ({error}); check its permissions") from error
+    return _Place(path, content, images)
+
+
+def _listed(entry: os.DirEntry) -> tuple[ImageSource, tuple]:
+    state = entry.stat()
+    return ImageFile(Path(entry.path)), (entry.name, state.st_size, state.st_mtime_ns)
+
+
+def _header(content: bytes) -> list[str]:
+    line = content[:4096].decode("utf-8-sig", errors="replace").splitlines()[:1]
+    return [cell.strip() for cell in line[0].split(",")] if line else []
+
+
+def _open_zip(path: Path) -> _Place | None:
+    members = zip_members(path)
+    tables = [PurePosixPath(name) for name in members if PurePosixPath(name).name in FILES.values()]
+    roots = [table.parent for table in tables if "__MACOSX" not in table.parts]
+    root = min(roots, key=lambda folder: (-roots.count(folder), len(folder.parts)), default=None)
+    if root is None or roots.count(root) < 2:
+        return None
+    check_members(path, members)
+    content = {
+        name: zip_text(path, members[str(root / name)])
+        for name in (*FILES.values(), SYNSETS)
+        if str(root / name) in members
+    }
+    images = {}
+    for name, info in members.items():
+        if PurePosixPath(name).parent == root / "images":
+            base = PurePosixPath(name).name
+            images[base] = zip_image(path, info), (base, info.file_size, info.CRC)
+    return _Place(path, content, images or None)
+
+
+def _read(place: _Place, table: str) -> dict[str, str]:
+    """{image: class} of a table, in its order."""
+    name = place.called(table)
+    if table not in place.tables:
+        raise DataError(f"{name} is missing; a few-shot set needs {_LIST} side by side")
+    rows = csv_rows(decode(place.tables[table], name), name)
+    _, header = next(rows, (0, []))
+    if not header:
+        raise DataError(f"{name} is empty; its first line is `filename,label`, then one row per image")
+    if header != HEADER:
+        raise DataError(f"{name} begins with `{','.join(header)}`; make its first line `filename,label`")
+    listed: dict[str, str] = {}
+    for line, row in rows:
+        if len(row) != 2 or not all(row):
+            raise DataError(f"{name}, line {line}: `{','.join(row)}` is not a file name and a label; mend that row")
+        image, label = row
+        if climbs(image) or PurePosixPath(image).name != image:
+            raise DataError(f"{name}, line {line}: {image!r} is no file of `images`; name the file without its folder")
+        if image in listed:
+            also = f" (as {listed[image]!r} and {label!r})" if listed[image] != label else ""
+            raise DataError(f"{name}, line {line}: {image} was listed before{also}; keep one of the rows")
+        listed[image] = label
+    if not listed:
+        raise DataError(f"{name} lists no image; add rows `filename,label` or get the file again")
+    return listed
+
+
+def _check_images(place: _Place, rows: Mapping[str, Mapping[str, str]]) -> None:
+    if place.images is None:
+        raise DataError(f"{place.path} has {_LIST} but no images; put the image files into {place.called('images')}")
+    home: dict[str, str] = {}
+    for part, table in rows.items():
+        shared = [name for name in table if name in home and table[name] != rows[home[name]][name]]
+        if shared:
+            first = shared[0]
+            raise DataError(
+                f"{place.path} has image {first} in both {FILES[home[first]]} and {FILES[part]} ({len(shared)} such); "
+                f"leave each image in one table only"
+            )
+        missing = [name for name in table if name not in place.images]
+        if missing:
+            raise DataError(
+                f"{len(missing)} of the {len(table)} images of {place.called(FILES[part])} are missing, the first is "
+                f"{missing[0]}; put them into {place.called('images')}"
+            )
+        home.update(dict.fromkeys(table, part))

@@ -1,0 +1,253 @@
+"""Any table that names image files and their classes: csv, tsv, or json lines.
+
+Paths are relative to the table's folder. Where several columns could be meant, the name that comes first below counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from autometa.data.errors import DataError
+from autometa.data.formats.found import PARTS, Found, FoundClass, ImageFile
+from autometa.data.formats.parted import fingerprint, parted_classes
+from autometa.data.formats.rows import csv_rows, decode, read_bytes
+from autometa.data.formats.zipped import climbs
+
+FORMAT = "table"
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
+FILE = "filename file_name file filepath file_path path image_path image_file image_name image img_path img".split()
+LABEL = "label class class_name category species label_name class_id target".split()
+PART = "split part set subset partition".split()
+PART_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+_PART_OF = {name: part for part, names in PART_NAMES.items() for name in names}
+_PEEK = 1 << 16
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One image: `place` says where it was named, `part` is "" where the table has none."""
+
+    place: str
+    file: str
+    label: str
+    part: str
+
+
+def look(path: Path) -> Found | None:
+    """The set that a table names, or that the only such table of a folder names; None for anything else.
+
+    A folder may also have one table per part, such as train.csv and test.csv.
+
+    Raises `DataError` where a table has no column of files or labels, is empty or damaged; a row is incomplete, repeats
+    a file or leads out of the folder; files are missing; a class is in two parts; or a folder has several tables.
+    """
+    if path.is_file() and path.suffix.lower() in SUFFIXES:
+        folder, tables = path.parent, [path]
+    elif path.is_dir():
+        folder, tables = path, _tables(path)
+    else:
+        return None
+    if not tables:
+        return None
+    rows = [row for table in tables for row in _read(table, _part_of(table) if len(tables) > 1 else "")]
+    files, states = _files(folder, rows)
+    called = ", ".join(table.name for table in tables)
+    parted = any(row.part for row in rows)
+    classes = _parted(str(path), rows, files) if parted else _unparted(rows, files)
+    counts = " / ".join(str(sum(entry.part == part for entry in classes)) for part in PARTS)
+    return Found(
+        format=FORMAT,
+        name=folder.absolute().name,
+        path=path,
+        classes=classes,
+        split=f"{counts} classes as in {called}" if parted else "",
+        variant="colour",
+        fingerprint=fingerprint([FORMAT, *((row.file, row.label, row.part) for row in rows), *states]),
+    )
+
+
+def _tables(folder: Path) -> list[Path]:
+    """The tables of a folder that name files and labels: one, or one per part."""
+    try:
+        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed ({error}); check its permissions") from error
+    tables = [file for file in files if not file.name.startswith(".") and _has_columns(file)]
+    parts = [_part_of(table) for table in tables]
+    if len(tables) > 1 and (not all(parts) or len(set(parts)) < len(parts)):
+        names = ", ".join(table.name for table in tables)
+        raise DataError(f"{folder} has several tables of images ({names}); name the one you mean")
+    return tables
+
+
+def _part_of(table: Path) -> str:
+    return _PART_OF.get(table.stem.lower(), "")
+
+
+def _has_columns(table: Path) -> bool:
+    try:
+        with open(table, "rb") as file:
+            text = file.read(_PEEK).decode("utf-8-sig", errors="replace")
+    except OSError:
+        return False
+    line = next((line for line in text.splitlines() if line.strip()), "")
+    try:
+        columns = list(json.loads(line)) if _is_json(table) else line.split(_delimiter(table, line))
+    except (ValueError, TypeError, RecursionError):
+        return False
+    columns = [column.strip().strip('"') for column in columns if isinstance(column, str)]
+    return _column(columns, FILE) is not None and _column(columns, LABEL) is not None
+
+
+def _is_json(table: Path) -> bool:
+    return table.suffix.lower() in (".jsonl", ".ndjson")
+
+
+def _delimiter(table: Path, header: str) -> str:
+    """A tab, a comma, or the semicolon that spreadsheets write where the comma is the decimal sign."""
+    if table.suffix.lower() == ".tsv":
+        return "\t"
+    return ";" if ";" in header and "," not in header else ","
+
+
+def _column(columns: Sequence[str], names: Sequence[str]) -> int | None:
+    plain = [column.strip().lower().replace(" ", "_").replace("-", "_") for column in columns]
+    return next((plain.index(name) for name in names if name in plain), None)
+
+
+def _read(table: Path, part: str) -> list[_Row]:
+    text = decode(read_bytes(table), str(table))
+    records = _json_records(table, text) if _is_json(table) else _csv_records(table, text)
+    rows = [
+        _Row(place, _clean(place, file), _label(place, label), _part(place, own) if own is not None else part)
+        for place, file, label, own in records
+    ]
+    if not rows:
+        raise DataError(f"{table} lists no image; add one row per image with its file and label")
+    return rows
+
+
+def _chosen(table: Path, columns: Sequence[str]) -> tuple[int, int, int | None]:
+    """The columns of files, labels and parts."""
+    chosen = [_column(columns, names) for names in (FILE, LABEL, PART)]
+    for index, names, meaning in zip(chosen, (FILE, LABEL), ("image files", "labels"), strict=False):
+        if index is None:
+            there = ", ".join(columns)[:200]
+            raise DataError(
+                f"{table} has no column of {meaning} but {there!r}; name it one of {', '.join(names)} in the first line"
+            )
+    for index in chosen:
+        if index is not None and list(columns).count(columns[index]) > 1:
+            raise DataError(f"{table} has two columns {columns[index]!r}; rename one of them")
+    return tuple(chosen)
+
+
+def _csv_records(table: Path, text: str) -> Iterator[tuple[str, object, object, object]]:
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    rows = csv_rows(text, str(table), _delimiter(table, header))
+    _, columns = next(rows, (0, []))
+    if not columns:
+        raise DataError(f"{table} is empty; its first line names the columns, such as `filename,label`")
+    file, label, part = _chosen(table, columns)
+    for line, cells in rows:
+        place = f"{table}, line {line}"
+        if len(cells) != len(columns):
+            raise DataError(f"{place}: {len(cells)} cells under {len(columns)} columns; mend that row")
+        yield place, cells[file], cells[label], None if part is None else cells[part]
+
+
+def _json_records(table: Path, text: str) -> Iterator[tuple[str, object, object, object]]:
+    keys = None
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        place = f"{table}, line {number}"
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{place}: no json ({error}); write one object per line") from error
+        if not isinstance(record, dict):
+            raise DataError(f"{place}: a {type(record).__name__} instead of an object; write one object per line")
+        if keys is None:
+            columns = list(record)
+            keys = [None if index is None else columns[index] for index in _chosen(table, columns)]
+        lacking = [key for key in keys if key is not None and key not in record]
+        if lacking:
+            raise DataError(f"{place}: {lacking[0]!r} is missing; mend that line")
+        file, label, part = (None if key is None else record[key] for key in keys)
+        yield place, file, label, "" if keys[2] is not None and part is None else part
+
+
+def _clean(place: str, file: object) -> str:
+    """A relative path within the table's folder, with slashes."""
+    if not isinstance(file, str) or not file.strip():
+        raise DataError(f"{place}: {file!r} is no file name; mend that row")
+    name = file.strip().replace("\\", "/")
+    if climbs(name):
+        raise DataError(f"{place}: {file!r} is not below the table's folder; write paths relative to that folder")
+    return str(PurePosixPath(name))
+
+
+def _label(place: str, label: object) -> str:
+    text = str(label).strip() if type(label) in (str, int) else ""
+    if not text or not text.isprintable():
+        raise DataError(f"{place}: {ascii(label)} is no label; write a word or a whole number")
+    return text
+
+
+def _part(place: str, part: object) -> str:
+    name = part.strip().lower() if isinstance(part, str) else ""
+    if name not in _PART_OF:
+        raise DataError(f"{place}: {ascii(part)} is no part; write {', '.join(PARTS)}")
+    return _PART_OF[name]
+
+
+def _files(folder: Path, rows: Sequence[_Row]) -> tuple[dict[str, ImageFile], list[tuple[int, int]]]:
+    """The images by name, and their sizes and times in the order of the rows."""
+    known: dict[str, _Row] = {}
+    files, states, missing = {}, [], []
+    for row in rows:
+        before = known.setdefault(row.file, row)
+        if before is not row:
+            also = f", as {before.label!r} and {row.label!r}" if before.label != row.label else ""
+            raise DataError(f"{row.place}: {row.file} was listed before{also} ({before.place}); keep one of the rows")
+        file = folder / row.file
+        try:
+            state = file.stat()
+            if not file.is_file():
+                raise OSError
+        except (OSError, ValueError):
+            missing.append(row)
+            continue
+        files[row.file] = ImageFile(file)
+        states.append((state.st_size, state.st_mtime_ns))
+    if missing:
+        raise DataError(
+            f"{len(missing)} of the {len(rows)} images are missing, the first is {missing[0].file!r} "
+            f"({missing[0].place}); put them below {folder} as the table says"
+        )
+    return files, states
+
+
+def _unparted(rows: Sequence[_Row], files: dict[str, ImageFile]) -> tuple[FoundClass, ...]:
+    classes: dict[str, list[ImageFile]] = {}
+    for row in rows:
+        classes.setdefault(row.label, []).append(files[row.file])
+    return tuple(FoundClass(name, "", "", tuple(images)) for name, images in sorted(classes.items()))
+
+
+def _parted(where: str, rows: Sequence[_Row], files: dict[str, ImageFile]) -> tuple[FoundClass, ...]:
+    parts: dict[str, dict[str, list[ImageFile]]] = {}
+    for row in rows:
+        parts.setdefault(row.part, {}).setdefault(row.label, []).append(files[row.file])
+    for part in ("train", "test"):
+        if part not in parts:
+            raise DataError(f"{where} has no {part} classes; give some of its classes that part, or no parts at all")
+    return parted_classes(parts, where)

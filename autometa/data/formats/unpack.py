@@ -1,0 +1,137 @@
+"""Archives whose layout has to be unpacked before it can be read: safely, into a folder of the cache.
+
+Who prepares a data set unpacks, looks into the folder, converts, and lets the folder go:
+
+    with unpacked(path) as folder:
+        found = look(folder)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import lzma
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from autometa.data.errors import DataError
+from autometa.data.formats.parted import is_web_page
+from autometa.data.formats.zipped import check_members, climbs, zip_members
+from autometa.data.store import cache_root
+from autometa.errors import DiskError
+
+SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
+_CHUNK = 1 << 20
+_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError)
+
+
+def is_archive(path: Path) -> bool:
+    """Whether the path is a file named like an archive."""
+    return path.is_file() and path.name.lower().endswith(SUFFIXES)
+
+
+@contextlib.contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """A temporary folder of the cache with the files of an archive, removed at the end.
+
+    Where the archive holds one folder and nothing else, that folder. Raises as `unpack` does.
+    """
+    root = cache_root()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".unpacked-", dir=root))
+    except OSError as error:
+        raise DiskError(f"{root} cannot be written ({error}); change AUTOMETA_CACHE") from error
+    try:
+        unpack(path, temporary)
+        inside = list(temporary.iterdir())
+        yield inside[0] if len(inside) == 1 and inside[0].is_dir() else temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """Unpack a .zip or .tar (plain, gz, bz2, xz) into an empty folder; permissions and owners are not taken over.
+
+    Raises `DataError` where the archive is damaged, encrypted, holds a file twice, a link, a device or a name outside
+    `folder`; `DiskError` where the disk is full. What was unpacked until then stays in `folder`.
+    """
+    if path.name.lower().endswith(".zip"):
+        members = zip_members(path)
+        check_members(path, members)
+        _check_room(path, folder, sum(info.file_size for info in members.values()))
+        with _told(path), zipfile.ZipFile(path) as archive:
+            for name, info in members.items():
+                with archive.open(info) as source:
+                    _write(path, folder, name, source, info.file_size)
+        return
+    with _told(path), tarfile.open(path, "r:*") as archive:
+        for member in archive:
+            if member.isdir():
+                continue
+            _check_member(path, member)
+            _check_room(path, folder, member.size)
+            _write(path, folder, member.name, archive.extractfile(member), member.size)
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (DataError, DiskError):
+        raise
+    except _BROKEN as error:
+        why = "a web page" if is_web_page(path) else (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
+        raise DataError(f"{path} is damaged or no archive ({why}); download or copy it again") from error
+    except OSError as error:
+        if error.filename is not None and Path(error.filename) != path:
+            raise DiskError(f"{path} could not be unpacked ({error}); make room or change AUTOMETA_CACHE") from error
+        raise DataError(f"{path} cannot be read ({error}); download or copy it again") from error
+
+
+def _check_member(path: Path, member: tarfile.TarInfo) -> None:
+    if climbs(member.name):
+        raise DataError(f"{path} holds {member.name!r}, which points outside the archive; do not use this archive")
+    if not member.isreg():
+        raise DataError(f"{path} holds {member.name!r}, a link or device, which no data set needs; do not use it")
+
+
+def _check_room(path: Path, folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise DiskError(
+            f"{path} needs {size:,} bytes unpacked, {folder} has {free:,}; make room or change AUTOMETA_CACHE"
+        )
+
+
+def _write(path: Path, folder: Path, name: str, source: BinaryIO, size: int) -> None:
+    """Copy a member of exactly `size` bytes; a name that is taken is an error, also by letter case alone."""
+    target = folder / name
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = open(target, "xb")
+    except (FileExistsError, NotADirectoryError):
+        raise DataError(f"{path} holds {name!r} twice; pack it again with one file of that name") from None
+    except OSError as error:
+        raise DiskError(f"{target} cannot be written ({error}); make room or change AUTOMETA_CACHE") from error
+    with file:
+        left = size
+        while chunk := source.read(min(_CHUNK, left + 1)):
+            left -= len(chunk)
+            if left < 0:
+                break
+            _put(file, chunk, target)
+    if left:
+        raise DataError(f"{name} in {path} is damaged, it has another size; download or copy the archive again")
+
+
+def _put(file: BinaryIO, chunk: bytes, target: Path) -> None:
+    try:
+        file.write(chunk)
+    except OSError as error:
+        raise DiskError(f"{target} cannot be written ({error}); make room or change AUTOMETA_CACHE") from error

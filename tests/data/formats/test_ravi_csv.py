@@ -1,0 +1,299 @@
+"""Ravi & Larochelle's csv tables beside a folder of images, in a folder or a zip archive."""
+
+import csv
+import io
+import pickle
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from autometa.data import DataError, Recipe
+from autometa.data.formats import mini_imagenet
+from autometa.data.formats.ravi_csv import look, synset_names
+from tests.data.formats.parted_sets import AS_IS, PARTS, assert_same, random_parts, shared_data
+
+
+def write_set(folder, parts):
+    (folder / "images").mkdir(parents=True)
+    for part, classes in parts.items():
+        rows = ["filename,label"]
+        for label, images in classes.items():
+            for number, pixels in enumerate(images):
+                Image.fromarray(pixels).save(folder / "images" / f"{label}_{number}.png")
+                rows.append(f"{label}_{number}.png,{label}")
+        (folder / f"{part}.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return folder
+
+
+def pack(folder, archive, prefix="", method=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(archive, "w", method) as packed:
+        for file in sorted(folder.rglob("*")):
+            packed.write(file, prefix + file.relative_to(folder).as_posix())
+    return archive
+
+
+@pytest.fixture
+def small(tmp_path):
+    return write_set(tmp_path / "set", random_parts(size=6))
+
+
+SMALL = Recipe(3, 6, "box", "as-is")
+
+
+def test_a_folder_ends_in_its_classes_and_pixels(tmp_path):
+    parts = random_parts()
+    found = look(write_set(tmp_path / "my set", parts))
+    assert_same(found, parts)
+    assert (found.format, found.name, found.variant) == ("Ravi & Larochelle csv", "my set", "colour")
+    assert found.split.startswith("3 / 2 / 2 classes as in train.csv") and "not Ravi" in found.split
+
+
+@pytest.mark.parametrize("prefix", ("", "mini imagenet/", "ä/b/"))
+@pytest.mark.parametrize("method", (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED), ids=("stored", "deflated"))
+def test_a_zip_ends_in_the_same(small, tmp_path, prefix, method):
+    found = look(pack(small, tmp_path / "packed.zip", prefix, method))
+    assert_same(found, random_parts(size=6), SMALL)
+    assert found.name == "packed"
+    source = pickle.loads(pickle.dumps(found.classes[-1].images[-1]))
+    assert np.array_equal(source.read(SMALL), found.classes[-1].images[-1].read(SMALL))
+    assert len(pickle.dumps(source)) < 500 and source.name.endswith("images/ntest1_3.png")
+
+
+LABEL = st.text(st.characters(exclude_categories=("C", "Z"), exclude_characters='/\\,"'), min_size=1, max_size=8)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), zipped=st.booleans(), quoted=st.booleans(), bom=st.booleans())
+def test_any_set_is_read_as_by_hand(tmp_path_factory, data, zipped, quoted, bom):
+    labels = data.draw(st.lists(LABEL, min_size=3, max_size=7, unique=True))
+    owner = {label: PARTS[k] if k < 3 else data.draw(st.sampled_from(PARTS)) for k, label in enumerate(labels)}
+    counts = {label: data.draw(st.integers(1, 3)) for label in labels}
+    files = [(f"i {k}.png", label) for k, label in enumerate(label for label in labels for _ in range(counts[label]))]
+    files = data.draw(st.permutations(files))
+    folder = tmp_path_factory.mktemp("any")
+    (folder / "images").mkdir()
+    for value, (name, _) in enumerate(files):
+        Image.new("RGB", (2, 2), (value, 0, 255 - value)).save(folder / "images" / name)
+    for part in PARTS:
+        rows = [("filename", "label"), *((name, label) for name, label in files if owner[label] == part)]
+        text = io.StringIO()
+        csv.writer(text, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL).writerows(rows)
+        (folder / f"{part}.csv").write_text(text.getvalue(), encoding="utf-8-sig" if bom else "utf-8")
+    found = look(pack(folder, folder / "any.zip") if zipped else folder)
+    by_hand = {label: [value for value, (_, other) in enumerate(files) if other == label] for label in labels}
+    assert {(entry.name, entry.part) for entry in found.classes} == set(owner.items())
+    for entry in found.classes:
+        assert [int(image.read(Recipe(3, 2, "box", "as-is"))[0, 0, 0]) for image in entry.images] == by_hand[entry.name]
+
+
+def test_the_real_split_is_named_and_no_other(tmp_path):
+    assert [len(mini_imagenet.PARTS[part]) for part in PARTS] == [64, 16, 20]
+    assert len(frozenset().union(*mini_imagenet.PARTS.values())) == 100
+    picture = np.zeros((1, 2, 2, 3), np.uint8)
+    real = {part: {name: picture for name in names} for part, names in mini_imagenet.PARTS.items()}
+    found = look(write_set(tmp_path / "real", real))
+    assert (found.name, found.split) == ("miniimagenet", "Ravi & Larochelle 2017")
+    real["val"], real["train"] = {**real["val"], "n01532829": picture}, dict(list(sorted(real["train"].items()))[1:])
+    moved = look(write_set(tmp_path / "moved", real))
+    assert moved.name == "moved" and "63 / 17 / 20" in moved.split
+
+
+def test_the_fingerprint_follows_tables_and_files_not_the_place(small, tmp_path):
+    first = look(small).fingerprint
+    shutil.copytree(small, tmp_path / "copy")
+    assert look(tmp_path / "copy").fingerprint == first
+    Image.new("RGB", (7, 7)).save(small / "images" / "nval0_0.png")
+    changed = look(small).fingerprint
+    assert changed != first
+    rows = (small / "test.csv").read_text().splitlines()
+    (small / "test.csv").write_text("\n".join(rows[:-1]))
+    assert look(small).fingerprint not in (first, changed)
+
+
+def test_synsets_are_read_where_there_are_any(small, tmp_path):
+    assert synset_names(small) == {}
+    (small / "synsets.txt").write_text("ntrain0\tgoldfish, Carassius auratus\n\nntrain1 a b\n", encoding="utf-8")
+    wanted = {"ntrain0": "goldfish, Carassius auratus", "ntrain1": "a b"}
+    assert synset_names(small) == synset_names(pack(small, tmp_path / "a.zip", "top/")) == wanted
+    assert [entry.name for entry in look(small).classes][:2] == ["ntrain0", "ntrain1"]
+    (small / "synsets.txt").write_text("lonely\n", encoding="utf-8")
+    with pytest.raises(DataError, match="synsets.txt, line 1: no words after 'lonely'"):
+        synset_names(small)
+
+
+def test_other_layouts_are_left_alone(tmp_path):
+    (tmp_path / "train.csv").write_text("filename,label\n")
+    assert look(tmp_path) is None and look(tmp_path / "train.csv") is None and look(tmp_path / "nothing") is None
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as packed:
+        packed.writestr("images_background/Greek/character01/1.png", b"")
+    assert look(tmp_path / "other.zip") is None
+    (tmp_path / "test.csv").write_text("file,species\n")
+    (tmp_path / "train.csv").write_text("file,species\n")
+    assert look(tmp_path) is None
+
+
+def add_row(table, row):
+    def change(folder):
+        with open(folder / table, "a", encoding="utf-8") as file:
+            file.write(row + "\n")
+
+    return change
+
+
+def put(name, content):
+    def change(folder):
+        (folder / name).write_bytes(content)
+
+    return change
+
+
+ALL_IN_ONE = b"filename,label\n" + b"".join(b"n%s%d_0.png,x%d\n" % (p, c, c) for p in (b"train",) for c in (0, 1))
+BAD_TABLES = {
+    "no train.csv": (lambda folder: (folder / "train.csv").unlink(), "train.csv is missing.*side by side"),
+    "no val.csv": (lambda folder: (folder / "val.csv").unlink(), "val.csv is missing"),
+    "empty": (put("test.csv", b""), "test.csv is empty; its first line is `filename,label`"),
+    "blank lines": (put("test.csv", b"\n \n"), "test.csv is empty"),
+    "header only": (put("test.csv", b"filename,label\n"), "test.csv lists no image"),
+    "wrong header": (put("test.csv", b"label,filename\na,b\n"), "begins with `label,filename`; make its first line"),
+    "no header": (put("test.csv", b"ntest0_0.png,ntest0\n"), "begins with `ntest0_0.png,ntest0`"),
+    "three columns": (add_row("test.csv", "a.png,b,c"), r"test.csv, line \d+: `a.png,b,c` is not a file name and a"),
+    "no label": (add_row("test.csv", "a.png,"), "is not a file name and a label"),
+    "open quote": (add_row("test.csv", '"a.png,b'), "damaged near line"),
+    "binary": (put("test.csv", b"filename,label\n\0\0,b\n"), "test.csv holds binary data"),
+    "Latin-1": (put("test.csv", "filename,label\nä.png,b\n".encode("latin-1")), "test.csv is not UTF-8"),
+    "web page": (put("test.csv", b"<html>Not found</html>"), "begins with `<html>"),
+    "duplicate row": (add_row("test.csv", "ntest0_0.png,ntest0"), "line 9: ntest0_0.png was listed before; keep one"),
+    "image in two classes": (add_row("test.csv", "ntest0_0.png,ntest1"), r"before \(as 'ntest0' and 'ntest1'\)"),
+    "climbing": (add_row("test.csv", "../../etc/passwd,ntest0"), "'../../etc/passwd' is no file of `images`"),
+    "climbing, backslash": (add_row("test.csv", "..\\a.png,ntest0"), "is no file of `images`"),
+    "absolute": (add_row("test.csv", "/etc/passwd,ntest0"), "is no file of `images`"),
+    "sub-folder": (add_row("test.csv", "a/b.png,ntest0"), "name the file without its folder"),
+    "missing image": (add_row("test.csv", "gone.png,ntest0"), "1 of the 8 images of .*test.csv are missing.*gone.png"),
+    "image in two parts": (add_row("test.csv", "nval0_0.png,ntest0"), "nval0_0.png in both val.csv and test.csv"),
+    "class in two parts": (
+        lambda folder: (
+            add_row("test.csv", "extra.png,ntrain0")(folder)
+            or shutil.copy(folder / "images/nval0_0.png", folder / "images/extra.png")
+        ),
+        r"class 'ntrain0' in both train and test \(1 such\)",
+    ),
+    "classification split": (
+        lambda folder: [put(f"{part}.csv", ALL_IN_ONE)(folder) for part in PARTS],
+        "each of its 2 classes in several parts.*not the few-shot split",
+    ),
+    "no images": (lambda folder: shutil.rmtree(folder / "images"), "put the image files into .*images"),
+}
+
+
+@pytest.mark.parametrize("zipped", (False, True), ids=("folder", "zip"))
+@pytest.mark.parametrize("kind", BAD_TABLES)
+def test_damaged_tables_are_told(small, tmp_path, kind, zipped):
+    change, message = BAD_TABLES[kind]
+    assert look(small) is not None
+    change(small)
+    with pytest.raises(DataError, match=message) as told:
+        look(pack(small, tmp_path / "packed.zip") if zipped else small)
+    assert "\n" not in str(told.value) and type(told.value) is DataError
+
+
+def test_an_archive_that_climbs_out_is_refused(small, tmp_path):
+    for number, name in enumerate(("../evil.png", "images/../../evil.png", "/etc/evil", "C:/evil", "a\\..\\evil")):
+        archive = pack(small, tmp_path / f"{number}.zip")
+        with zipfile.ZipFile(archive, "a") as packed:
+            packed.writestr(name, b"x")
+        with pytest.raises(DataError, match="points outside the archive; do not use"):
+            look(archive)
+
+
+def test_damaged_archives_are_told(small, tmp_path):
+    archive = pack(small, tmp_path / "whole.zip", method=zipfile.ZIP_STORED)
+    content = archive.read_bytes()
+    cases = {
+        "a truncated zip archive": content[: len(content) // 2],
+        "an empty file": b"",
+        "a web page": b"\n<!DOCTYPE html><html>quota exceeded</html>",
+        "no zip archive": b"nonsense" * 50,
+    }
+    for number, (message, damaged) in enumerate(cases.items()):
+        (tmp_path / f"{number}.zip").write_bytes(damaged)
+        with pytest.raises(DataError, match=f"{number}.zip is {message}.*download or copy the archive again"):
+            look(tmp_path / f"{number}.zip")
+    with zipfile.ZipFile(archive, "a") as packed, pytest.warns(UserWarning):
+        packed.writestr("images/ntrain0_0.png", b"other")
+    with pytest.raises(DataError, match="holds images/ntrain0_0.png twice"):
+        look(archive)
+
+
+def test_an_encrypted_or_oddly_packed_archive_is_refused(small, tmp_path):
+    archive = pack(small, tmp_path / "a.zip")
+    content = bytearray(archive.read_bytes())
+    entry = content.rindex(b"test.csv") - 46
+    assert content[entry : entry + 4] == b"PK\x01\x02"
+    content[entry + 8] |= 1
+    (tmp_path / "locked.zip").write_bytes(content)
+    with pytest.raises(DataError, match="locked.zip is encrypted.*unpack it with its password"):
+        look(tmp_path / "locked.zip")
+    with pytest.raises(DataError, match="compressed in a way not read here; unpack it"):
+        look(pack(small, tmp_path / "lzma.zip", method=zipfile.ZIP_LZMA))
+
+
+def test_a_damaged_image_in_an_archive_is_named(small, tmp_path):
+    (small / "images" / "ntrain0_0.png").write_bytes(b"no image")
+    (small / "images" / "ntrain0_1.png").write_bytes(b"")
+    archive = pack(small, tmp_path / "a.zip", method=zipfile.ZIP_STORED)
+    images = look(archive).classes[0].images
+    for image in images[:2]:
+        with pytest.raises(DataError, match=r"a.zip: images/ntrain0_[01].png cannot be read as an image"):
+            image.read(AS_IS)
+    content = archive.read_bytes()
+    archive.write_bytes(content.replace(b"no image", b"no imbge"))
+    with pytest.raises(DataError, match="ntrain0_0.png is damaged, its checksum is wrong"):
+        images[0].read(AS_IS)
+    archive.write_bytes(content[:40])
+    with pytest.raises(DataError, match="is damaged"):
+        images[-1].read(AS_IS)
+    archive.unlink()
+    with pytest.raises(DataError, match="a.zip cannot be read.*check the path"):
+        images[0].read(AS_IS)
+
+
+def test_a_member_that_lies_about_its_size_is_refused(small, tmp_path):
+    (small / "images" / "ntrain0_0.png").write_bytes(bytes(200_000))
+    archive = pack(small, tmp_path / "bomb.zip")
+    content = bytearray(archive.read_bytes())
+    for signature, at in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
+        start = content.index(b"images/ntrain0_0.png", content.index(signature)) - (30 if at == 22 else 46)
+        if at == 24:
+            start = content.rindex(b"images/ntrain0_0.png") - 46
+        assert content[start : start + 4] == signature
+        content[start + at : start + at + 4] = (100).to_bytes(4, "little")
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match="ntrain0_0.png is damaged"):
+        look(archive).classes[0].images[0].read(AS_IS)
+    content[start + at : start + at + 4] = (1 << 30).to_bytes(4, "little")
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match="would unpack to 1,073,741,824 bytes"):
+        look(archive).classes[0].images[0].read(AS_IS)
+
+
+def test_imagenet64():
+    archive = shared_data("imagenet64/imagenet64.zip")
+    found = look(archive)
+    counts = {part: [len(entry.images) for entry in found.classes if entry.part == part] for part in PARTS}
+    assert counts == {"train": [300] * 64, "val": [300] * 16, "test": [100] * 20}
+    assert found.name == "imagenet64" and found.split.startswith("64 / 16 / 20") and "not Ravi" in found.split
+    assert synset_names(archive)["n01443537"] == "goldfish, Carassius auratus"
+    with zipfile.ZipFile(archive) as packed:
+        for part in PARTS:
+            rows = list(csv.DictReader(io.TextIOWrapper(packed.open(f"{part}.csv"), "utf-8")))
+            for entry in [entry for entry in found.classes if entry.part == part][::7]:
+                names = [row["filename"] for row in rows if row["label"] == entry.name]
+                assert [image.member for image in entry.images] == [f"images/{name}" for name in names]
+                with Image.open(packed.open(f"images/{names[-1]}")) as image:
+                    wanted = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+                assert np.array_equal(entry.images[-1].read(Recipe(3, 64, "box", "as-is")), wanted)
