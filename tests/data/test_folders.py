@@ -29,7 +29,7 @@ def test_given_parts_are_kept(tmp_path):
     fill(tmp_path / "train", [f"a{k}" for k in range(10)])
     fill(tmp_path / "test", ["b0", "b1"])
     store, split = open_dataset(tmp_path, size=4)
-    assert [store.class_names[index] for index in split.test] == ["test/b0", "test/b1"]
+    assert [store.class_names[index] for index in split.test] == ["b0", "b1"]
     assert (len(split.train), len(split.val)) == (8, 2)
 
 

@@ -127,7 +127,7 @@ def _found(path: Path, listed: Listed) -> Found:
         name, split = "cifar-fs", "Bertinetto et al. 2019"
     classes = tuple(
         FoundClass(
-            name=f"{part}/{name}" if part else name,
+            name=name,
             group=name.rpartition("/")[0],
             part=part,
             images=tuple(ImageFile(file) for file in files),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
+import tempfile
 from pathlib import Path
 
-from autometa.data import archives
 from autometa.data.errors import DataError
-from autometa.data.formats import class_folders
+from autometa.data.formats import category_split, class_folders, pickle_cache, ravi_csv, table, torchmeta_root
 from autometa.data.formats.found import Found
+from autometa.data.formats.unpack import is_archive, unpack
+from autometa.data.store import cache_root, made_once
 
-FORMATS = ()
+FORMATS = (torchmeta_root, ravi_csv, pickle_cache, category_split, table)
 """Modules with a `look(path)`, the most particular first; class folders come after all of them."""
 WRAPPERS = 4
 LAYOUTS = "Omniglot's zips, Mini-ImageNet (csv, pickles, folders), a torchmeta root, class folders, or a table of files"
@@ -53,13 +57,29 @@ def _look(place: Path, force: bool) -> Found | None:
 
 def _within(place: Path) -> Path | None:
     """What stands inside a wrapper: the archive's files, the only folder, or the only archive."""
-    if archives.is_archive(place):
-        return archives.unpack(place)
+    if is_archive(place):
+        return _unpacked(place)
     if not place.is_dir():
         return None
     inside = [entry for entry in place.iterdir() if not entry.name.startswith((".", "__MACOSX"))]
     folders = [entry for entry in inside if entry.is_dir()]
-    packed = [entry for entry in inside if archives.is_archive(entry)]
+    packed = [entry for entry in inside if is_archive(entry)]
     if len(folders) == 1 and not packed:
         return folders[0]
     return packed[0] if len(packed) == 1 and not folders else None
+
+
+def _unpacked(archive: Path) -> Path:
+    """The folder of the cache with an archive's files: unpacked on first use, and again when the archive changes."""
+    state = archive.stat()
+    key = hashlib.sha256(f"{archive.resolve()}\0{state.st_size}\0{state.st_mtime_ns}".encode(errors="surrogateescape"))
+
+    def fill(path: Path) -> None:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent))
+        try:
+            unpack(archive, temporary)
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    return made_once(cache_root() / "unpacked" / key.hexdigest()[:16] / archive.name.partition(".")[0], fill)

@@ -88,9 +88,9 @@ def test_cifar_fs(tmp_path):
         (tables / f"{part}.txt").write_text(f"{name}\n")
     found = recognise(tmp_path)
     assert [(c.part, c.name) for c in found.classes] == [
-        ("train", "train/cup"),
-        ("val", "val/sea"),
-        ("test", "test/bed"),
+        ("train", "cup"),
+        ("val", "sea"),
+        ("test", "bed"),
     ]
     (tables / "val.txt").write_text("lake\n")
     with pytest.raises(DataError, match="names lake"):
