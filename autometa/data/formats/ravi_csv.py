@@ -104,9 +104,11 @@ def _open_folder(path: Path) -> _Place | None:
     if sum(name in tables for name in FILES.values()) < 2:
         return None
     content = {name: read_bytes(file) for name, file in tables.items()}
+    header, first = _start(content)
+    if "/" in first or "\\" in first:
+        return None
     if not folder.is_dir():
-        first = next(content[name] for name in FILES.values() if name in content)
-        return _Place(path, content, None) if _header(first) == HEADER else None
+        return _Place(path, content, None) if header == HEADER and not (first and (path / first).is_file()) else None
     try:
         with os.scandir(folder) as entries:
             images = {entry.name: _listed(entry) for entry in entries if entry.is_file()}
@@ -120,9 +122,12 @@ def _listed(entry: os.DirEntry) -> tuple[ImageSource, tuple]:
     return ImageFile(Path(entry.path)), (entry.name, state.st_size, state.st_mtime_ns)
 
 
-def _header(content: bytes) -> list[str]:
-    line = content[:4096].decode("utf-8-sig", errors="replace").splitlines()[:1]
-    return [cell.strip() for cell in line[0].split(",")] if line else []
+def _start(tables: Mapping[str, bytes]) -> tuple[list[str], str]:
+    """Header and first file name of the first table. A name with a folder is that of another layout."""
+    content = next(tables[name] for name in FILES.values() if name in tables)
+    lines = content[:4096].decode("utf-8-sig", errors="replace").splitlines()
+    rows = [[cell.strip().strip('"') for cell in line.split(",")] for line in lines[:2]]
+    return rows[0] if rows else [], rows[1][0] if len(rows) > 1 else ""
 
 
 def _open_zip(path: Path) -> _Place | None:
@@ -138,6 +143,8 @@ def _open_zip(path: Path) -> _Place | None:
         for name in (*FILES.values(), SYNSETS)
         if str(root / name) in members
     }
+    if "/" in _start(content)[1]:
+        return None
     images = {}
     for name, info in members.items():
         if PurePosixPath(name).parent == root / "images":

@@ -135,6 +135,16 @@ def test_other_layouts_are_left_alone(tmp_path):
     (tmp_path / "test.csv").write_text("file,species\n")
     (tmp_path / "train.csv").write_text("file,species\n")
     assert look(tmp_path) is None
+    for rows in ("a.png,cat", "photos/a.png,cat"):
+        for name in ("train.csv", "test.csv"):
+            (tmp_path / name).write_text(f"filename,label\n{rows}\n")
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        (tmp_path / "a.png").touch()
+        assert look(tmp_path) is None
+    with zipfile.ZipFile(tmp_path / "table.zip", "w") as packed:
+        for name in ("train.csv", "test.csv"):
+            packed.writestr(name, "filename,label\nphotos/a.png,cat\n")
+    assert look(tmp_path / "table.zip") is None
 
 
 def add_row(table, row):
