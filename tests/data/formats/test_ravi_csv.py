@@ -4,6 +4,7 @@ import csv
 import io
 import pickle
 import shutil
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -273,7 +274,7 @@ def test_a_damaged_image_in_an_archive_is_named(small, tmp_path):
 
 
 def test_a_member_that_lies_about_its_size_is_refused(small, tmp_path):
-    (small / "images" / "ntrain0_0.png").write_bytes(bytes(200_000))
+    (small / "images" / "ntrain0_0.png").write_bytes(bytes(5_000_000))
     archive = pack(small, tmp_path / "bomb.zip")
     content = bytearray(archive.read_bytes())
     for signature, at in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
@@ -283,8 +284,14 @@ def test_a_member_that_lies_about_its_size_is_refused(small, tmp_path):
         assert content[start : start + 4] == signature
         content[start + at : start + at + 4] = (100).to_bytes(4, "little")
     archive.write_bytes(content)
-    with pytest.raises(DataError, match="ntrain0_0.png is damaged"):
-        look(archive).classes[0].images[0].read(AS_IS)
+    image = look(archive).classes[0].images[0]
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="ntrain0_0.png is damaged"):
+            image.read(AS_IS)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
     content[start + at : start + at + 4] = (1 << 30).to_bytes(4, "little")
     archive.write_bytes(content)
     with pytest.raises(DataError, match="would unpack to 1,073,741,824 bytes"):

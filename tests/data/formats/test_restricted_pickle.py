@@ -252,6 +252,11 @@ RAW = {
     ),
     "nested key": (b"}K\x01\x85K\x02s.", "a tuple is used as a key"),
     "list as key": (b"}]K\x02s.", "a list is used as a key"),
+    "too many bytes": (
+        b"cnumpy.core.numeric\n_frombuffer\n(U\x02abcnumpy\ndtype\n(U\x02u1tR(K\x01tU\x01CtR.",
+        r"shape \[1\] has 2 bytes",
+    ),
+    "huge number": (b"\x8b" + struct.pack("<i", STAYS + 1) + bytes(STAYS + 1) + b".", "a number is too long"),
     "long number": (b"\x8b\xff\xff\xff\x7f.", "too early"),
     "long text": (b"X\xff\xff\xff\xffab.", "ends too early"),
     "long bytes": (b"\x8e" + b"\xff" * 8 + b"ab.", "ends too early"),

@@ -96,6 +96,11 @@ def test_semicolons_byte_order_mark_backslashes_and_numbers(small):
     assert read_back(look(write(small / "t.jsonl", rows))) == read_back(look(table))
 
 
+def test_a_semicolon_in_a_header_of_commas_parts_nothing(small):
+    table = write(small / "t.csv", [(*row, "x") for row in ROWS], ("file", "class", "split", "size;weight"))
+    assert read_back(look(table)) == PARTED
+
+
 def test_one_table_per_part(small):
     for name, part in (("train", "train"), ("valid", "val"), ("test", "test")):
         write(small / f"{name}.csv", [row for row in ROWS if row[2] == part], ("file", "label"))

@@ -116,6 +116,17 @@ def test_damaged_archives_are_told(tmp_path):
         pass
 
 
+@pytest.mark.parametrize("stated", (3, 1003))
+def test_a_member_that_lies_about_its_size_is_told(tmp_path, stated):
+    path = zipped(tmp_path / "a.zip", {"set/a.pkl": b"x" * 1000})
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"PK\x01\x02")
+    content[entry + 24 : entry + 28] = stated.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="a.zip.*download or copy"), unpacked(path):
+        pass
+
+
 @pytest.mark.parametrize("make", (tar, zipped))
 def test_a_full_disk_is_told_before_it_is_full(tmp_path, monkeypatch, make):
     path = make(tmp_path / ("a.zip" if make is zipped else "a.tar.gz"))
