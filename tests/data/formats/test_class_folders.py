@@ -185,15 +185,15 @@ def a_linking_tar(path):
 
 
 BAD_ARCHIVES = {
-    "empty.zip": (lambda path: path.write_bytes(b""), "is empty"),
+    "empty.zip": (lambda path: path.write_bytes(b""), "is an empty file"),
     "page.zip": (lambda path: path.write_text("<!DOCTYPE html><html>Quota exceeded"), "web page"),
     "page.tar.gz": (lambda path: path.write_text("\n <html>"), "web page"),
-    "noise.zip": (lambda path: path.write_bytes(os.urandom(3000)), "neither a zip nor a tar"),
-    "climbing.zip": (a_climbing_zip, "outside of its folder"),
-    "absolute.zip": (an_absolute_zip, "outside of its folder"),
-    "truncated.zip": (a_truncated_zip, "cut off"),
+    "noise.zip": (lambda path: path.write_bytes(os.urandom(3000)), "is no zip archive"),
+    "climbing.zip": (a_climbing_zip, "points outside the archive"),
+    "absolute.zip": (an_absolute_zip, "points outside the archive"),
+    "truncated.zip": (a_truncated_zip, "truncated"),
     "damaged.zip": (a_damaged_zip, "damaged"),
-    "linking.tar.gz": (a_linking_tar, "holds the link"),
+    "linking.tar.gz": (a_linking_tar, "a link or device"),
     "hollow.zip": (lambda path: zipfile.ZipFile(path, "w").close(), "no data set"),
 }
 
