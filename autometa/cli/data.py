@@ -1,4 +1,4 @@
-"""`data prepare`, `verify` and `info`: what a person's images are, and their conversion."""
+"""`data prepare`, `verify`, `info` and `download`: what a person's images are, and their conversion."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ from collections.abc import Iterable
 from autometa.api.datasets import Described, data_info, prepare_data, verify_data
 from autometa.cli.options import Parser, print_json
 from autometa.cli.show import columns
+from autometa.data.download import download
 from autometa.errors import InputError
 
+WHAT = ("prepare", "verify", "info", "download")
 EXAMPLES = """  autometa data info photos                     what it is, its classes and split
   autometa data prepare mini-imagenet.zip       converted once, into AUTOMETA_CACHE
   autometa data prepare photos --skip-bad       leave out what cannot be read, and say so
-  autometa data verify photos                   read every image, name those that are damaged"""
+  autometa data verify photos                   read every image, name those that are damaged
+  autometa data download omniglot --to data     only when asked for, by this command"""
 
 
 def data(words: list[str], typed: list[str]) -> int:
     """`autometa data prepare|verify|info PATH`: exit code 1 where `verify` finds damage."""
     parser = Parser("data", "Recognise, convert and check data sets and folders of your own photos.", EXAMPLES)
-    parser.add_argument("what", choices=["prepare", "verify", "info"], metavar="prepare|verify|info")
-    parser.add_argument("path", metavar="PATH", help="folder, archive, table, or a store made before")
+    parser.add_argument("what", choices=WHAT, metavar="|".join(WHAT))
+    parser.add_argument("path", metavar="PATH", help="folder, archive, table, a store made before; or what to download")
+    parser.add_argument("--to", default=".", metavar="DIR", help="where a download goes (default: here)")
     parser.add_argument("--size", type=int, metavar="N", help="pixels a side (default: 84 for colour, else 28)")
     parser.add_argument("--variant", metavar="NAME", help="ink (dark on light becomes 255 on 0), grey or colour")
     parser.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read")
@@ -30,6 +34,8 @@ def data(words: list[str], typed: list[str]) -> int:
     given = parser.parse_args(words)
     if given.what != "prepare" and (given.size or given.variant or given.skip_bad):
         raise InputError(f"--size, --variant and --skip-bad belong to data prepare, not to data {given.what}")
+    if given.what == "download":
+        return _download(given.path, given.to, given.quiet)
     progress = _bar(given.quiet)
     if given.what == "verify":
         found = verify_data(given.path, force=given.force, progress=progress)
@@ -41,6 +47,21 @@ def data(words: list[str], typed: list[str]) -> int:
         options = {"size": given.size, "variant": given.variant, "skip_bad": given.skip_bad, "force": given.force}
         about = prepare_data(given.path, progress=progress, **options)
     print_json(about) if given.json else print("\n".join(_described(about)))
+    return 0
+
+
+def _download(name: str, folder: str, quiet: bool) -> int:
+    from tqdm import tqdm
+
+    with tqdm(unit="B", unit_scale=True, disable=quiet or not sys.stderr.isatty()) as bar:
+
+        def progress(have: int, total: int | None, file: str) -> None:
+            bar.set_description(file, refresh=False)
+            bar.total, bar.n = total, have
+            bar.refresh()
+
+        files = download(name, folder, progress)
+    print("\n".join([*(f"Have        {file}" for file in files), f"Next        autometa data prepare {folder}"]))
     return 0
 
 
