@@ -11,6 +11,7 @@ from pathlib import Path
 
 from autometa.data.errors import DataError
 from autometa.data.formats.found import PARTS, Found, FoundClass, ImageFile
+from autometa.data.formats.mini_imagenet import SPLIT, is_mini_imagenet
 from autometa.data.images import SUFFIXES, class_folders
 
 NAMES_OF_PARTS = {
@@ -19,11 +20,11 @@ NAMES_OF_PARTS = {
     "test": ("test", "meta-test", "meta_test", "novel", "testing"),
 }
 KNOWN = {  # classes of train, val, test: what a published few-shot split of that size is
-    (64, 16, 20): ("miniimagenet", "Ravi & Larochelle 2017 by its counts"),
     (351, 97, 160): ("tieredimagenet", "Ren et al. 2018 by its counts"),
     (100, 50, 50): ("cub", "Chen et al. 2019 by its counts"),
 }
 CIFAR_FS = (64, 16, 20)
+COLOUR = {name for name, _ in KNOWN.values()} | {"miniimagenet", "cifar-fs"}
 
 
 def look(path: Path, force: bool = False) -> Found | None:
@@ -123,6 +124,8 @@ def _found(path: Path, listed: Listed) -> Found:
     counts = tuple(sum(part == p for p, _, _ in listed) for part in PARTS)
     parted = any(counts)
     name, split = KNOWN.get(counts, (path.name, "folders of the parts" if parted else ""))
+    if is_mini_imagenet({part: {name for p, name, _ in listed if p == part} for part in PARTS}):
+        name, split = "miniimagenet", SPLIT
     if counts == CIFAR_FS and (path / "splits").is_dir():
         name, split = "cifar-fs", "Bertinetto et al. 2019"
     classes = tuple(
@@ -135,7 +138,7 @@ def _found(path: Path, listed: Listed) -> Found:
         for part, name, files in listed
     )
     files = (file for _, _, files in listed for file in files)
-    variant = "colour" if name in {known for known, _ in KNOWN.values()} | {"cifar-fs"} else "ink"
+    variant = "colour" if name in COLOUR else "ink"
     return Found("class folders", name, path, classes, split, variant, fingerprint(path, files))
 
 

@@ -21,6 +21,7 @@ from PIL import Image
 
 from autometa.data.errors import DataError
 from autometa.data.formats.found import PARTS, Found, FoundClass
+from autometa.data.formats.mini_imagenet import name_split
 from autometa.data.images import Recipe, convert
 
 FORMAT = "torchmeta root"
@@ -172,7 +173,8 @@ def _mini(folder: Path) -> Found:
             images = _images(file, f"{MINIIMAGENET_GROUP}/{where[0]}", stored[where], False)
             classes.append(FoundClass(where[0], "", part, images))
         files += [file, table]
-    return _found(MINIIMAGENET, folder, classes, "Ravi & Larochelle 2017", "colour", files)
+    named = {part: {entry.name for entry in classes if entry.part == part} for part in PARTS}
+    return _found(MINIIMAGENET, folder, classes, name_split(named, "its hdf5 files"), "colour", files)
 
 
 def _found(name: str, folder: Path, classes: list[FoundClass], split: str, variant: str, files: list[Path]) -> Found:

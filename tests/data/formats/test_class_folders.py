@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from autometa.data import DataError, open_dataset
+from autometa.data.formats import mini_imagenet
 from autometa.data.formats.recognise import recognise
 from autometa.data.prepare import prepare
 
@@ -74,10 +75,16 @@ def test_parts_are_kept_and_the_split_is_named(tmp_path):
 
 
 def test_splits_of_known_sizes_are_named(tmp_path):
-    for part, count in (("train", 64), ("val", 16), ("test", 20)):
-        fill(tmp_path / part, {f"{part}{k:03d}": 1 for k in range(count)})
-    found = recognise(tmp_path)
-    assert (found.name, found.variant) == ("miniimagenet", "colour") and "Ravi & Larochelle" in found.split
+    for part, names in mini_imagenet.PARTS.items():
+        fill(tmp_path / "mine" / part, dict.fromkeys(sorted(names), 1))
+    found = recognise(tmp_path / "mine")
+    assert (found.name, found.variant, found.split) == ("miniimagenet", "colour", "Ravi & Larochelle 2017")
+    (tmp_path / "mine/test/n01930112").rename(tmp_path / "mine/test/another")
+    found = recognise(tmp_path / "mine")
+    assert (found.name, found.split) == ("mine", "folders of the parts"), "100 classes are not enough"
+    for part, count in (("train", 351), ("val", 97), ("test", 160)):
+        fill(tmp_path / "tiered" / part, {f"{part}{k:03d}": 1 for k in range(count)})
+    assert recognise(tmp_path / "tiered").name == "tieredimagenet"
 
 
 def test_cifar_fs(tmp_path):
