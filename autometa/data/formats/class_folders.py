@@ -81,10 +81,15 @@ def _plain(path: Path) -> Listed | None:
 
 
 def _grouped(path: Path) -> Listed | None:
-    """Class folders in folders of groups (alphabets, super-categories): classes are called `group/class`."""
+    """Class folders in folders of groups (alphabets, super-categories): classes are called `group/class`.
+
+    Where one folder alone holds class folders (CUB's `images` beside its tables), there are no groups.
+    """
     groups = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    listed = [("", f"{group.name}/{name}", files) for group in groups for _, name, files in _plain(group) or ()]
-    return listed if len(groups) > 1 and listed else None
+    inside = {group.name: listed for group in groups if (listed := _plain(group))}
+    if len(inside) < 2:
+        return next(iter(inside.values()), None)
+    return [("", f"{group}/{name}", files) for group, listed in inside.items() for _, name, files in listed]
 
 
 def _cifar_fs(path: Path) -> Listed | None:

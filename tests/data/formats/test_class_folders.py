@@ -104,6 +104,20 @@ def test_cifar_fs(tmp_path):
         recognise(tmp_path)
 
 
+def test_cub(tmp_path):
+    root = tmp_path / "CUB_200_2011"
+    fill(root / "images", {"001.Black_footed_Albatross": 2, "002.Laysan_Albatross": 3})
+    for name in ("attributes", "parts"):
+        (root / name).mkdir()
+        (root / name / f"{name}.txt").write_text("1 2 3")
+    (root / "images.txt").write_text("1 001.Black_footed_Albatross/000.png")
+    found = recognise(tmp_path)
+    assert [(c.name, len(c.images)) for c in found.classes] == [
+        ("001.Black_footed_Albatross", 2),
+        ("002.Laysan_Albatross", 3),
+    ]
+
+
 def test_alphabets_are_groups(tmp_path):
     fill(tmp_path / "Greek", {"character01": 2, "character02": 2})
     fill(tmp_path / "Latin", {"character01": 2})
@@ -238,12 +252,12 @@ def test_links_in_a_circle_do_not_hang(tmp_path):
     assert [c.name for c in recognise(folder).classes] == ["a", "b"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_no_permission_is_told(tmp_path):
+def test_no_permission_is_told(tmp_path, monkeypatch):
     folder = fill(tmp_path / "mine", {"a": 2})
-    folder.chmod(0)
-    try:
-        with pytest.raises(DataError, match="permissions"):
-            recognise(folder)
-    finally:
-        folder.chmod(0o755)
+
+    def closed(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("autometa.data.formats.class_folders._plain", closed)
+    with pytest.raises(DataError, match="mine may not be read; change its permissions"):
+        recognise(folder)
