@@ -16,19 +16,35 @@ from typing import TYPE_CHECKING
 from autometa._version import __version__
 
 if TYPE_CHECKING:
-    from autometa.api import adapt, doctor, estimate, evaluate, list_runs, predict, reproduce, search, train
+    from autometa.api import (
+        adapt,
+        data_info,
+        doctor,
+        estimate,
+        evaluate,
+        list_runs,
+        predict,
+        prepare_data,
+        reproduce,
+        search,
+        train,
+        verify_data,
+    )
 
 __all__ = [
     "__version__",
     "adapt",
+    "data_info",
     "doctor",
     "estimate",
     "evaluate",
     "list_runs",
     "predict",
+    "prepare_data",
     "reproduce",
     "search",
     "train",
+    "verify_data",
 ]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from autometa.algorithms import classifier
 from autometa.algorithms.classifier import ADAPTED, Classifier
 from autometa.api.checkup import examine
+from autometa.api.datasets import Described, data_info, prepare_data, verify_data
 from autometa.api.estimate import estimate_plan
 from autometa.api.evaluating import evaluate_run
 from autometa.api.planning import plan_search, plan_train
@@ -23,18 +24,22 @@ from autometa.runs.listing import RunRow, list_runs
 __all__ = [
     "ADAPTED",
     "Classifier",
+    "Described",
     "RunRow",
     "adapt",
+    "data_info",
     "doctor",
     "estimate",
     "evaluate",
     "list_runs",
     "open_run",
     "predict",
+    "prepare_data",
     "recipe",
     "reproduce",
     "search",
     "train",
+    "verify_data",
 ]
 
 PathLike = str | os.PathLike

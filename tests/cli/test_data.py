@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import autometa
 from autometa.data import ImageStore
 from tests.cli.driving import INNER, NETWORK, TEST, call, changed, class_folders
 
@@ -29,6 +30,8 @@ def test_prepare_info_and_verify(tmp_path):
     assert call("data", "verify", "mine").out == "61 images checked, 0 damaged\n"
     assert call("data", "verify", found["store"]).code == 0
     assert call("data", "info", found["store"], "--json").json["data_hash"] == found["data_hash"]
+    assert autometa.prepare_data("mine", size=8).store == found["store"]
+    assert autometa.data_info("mine").images == autometa.verify_data("mine")["checked"] == 61
 
 
 def test_damage_is_found_named_and_left_out_if_asked(tmp_path):
