@@ -51,6 +51,11 @@ def open_dataset(
     if path.exists():
         store = _open_path(path, size, variant)
         return store, folder_split(store)
+    if kind == "miniimagenet":
+        raise DataError(
+            "Mini-ImageNet is not given out freely: name your copy with --data PATH (csv and images, pickles, class "
+            "folders, a torchmeta root; autometa data info PATH says whether it is recognised)"
+        )
     known = ", ".join(DATASETS)
     raise DataError(f"{str(name)!r} is no data set and no folder; choose from {known} or give a folder")
 

@@ -28,6 +28,7 @@ MISTAKES = {
     "search --time-budget soon": "not a duration",
     "search --checkpoint-every never": "not a duration",
     "search --data nope": "no data set and no folder",
+    "search --preset miniimagenet": "name your copy with --data PATH",
     "search --data omniglot:background": "Omniglot is needed",
     "search --data strokes:1x": "strokes:",
     "search --inner.ways 500": "lower the ways",
