@@ -8,6 +8,7 @@
 
 #include "autometa.h"
 #include "kernels.h"
+#include "memory.h"
 #include "philox.h"
 
 namespace py = pybind11;
@@ -113,6 +114,15 @@ py::tuple philox_block(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint3
     return py::make_tuple(words.word[0], words.word[1], words.word[2], words.word[3]);
 }
 
+py::buffer_info bytes_of(const autometa::Block& block) {
+    return py::buffer_info(static_cast<uint8_t*>(block.data()), static_cast<py::ssize_t>(block.size()));
+}
+
+py::tuple memory_report(bool reset_peak) {
+    const autometa::MemoryReport found = autometa::memory_report(reset_peak);
+    return py::make_tuple(found.in_use, found.cached, found.peak);
+}
+
 py::list isa_names() {
     py::list names;
     for (int i = 0; const char* name = autometa::kernels_name(i); ++i) names.append(name);
@@ -134,6 +144,11 @@ PYBIND11_MODULE(_C, m) {
     m.def("isa", [] { return autometa::kernels().name; }, "Instruction set in use.");
     m.def("isa_names", &isa_names, "Instruction sets that can be used, widest first.");
     m.def("set_isa", &set_isa, "Use another instruction set, for tests and comparisons.");
+    py::class_<autometa::Block>(m, "Block", py::buffer_protocol(), "Pooled memory as a writable buffer of bytes.")
+        .def(py::init<int64_t>())
+        .def_buffer(&bytes_of);
+    m.def("memory_report", &memory_report, "Bytes in use, cached, and the peak of those in use.");
+    m.def("release_memory", &autometa::release_memory);
     m.def("adam", &adam, release());
     m.def("sgd", &sgd, release());
     m.def("reptile", &reptile, release());
