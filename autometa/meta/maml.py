@@ -6,12 +6,14 @@ changes the head alone: Raghu et al. 2020, arXiv 1909.09157, section 4.  Slots a
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from autometa.meta.inner_loop import Batches, Objective
+from autometa.ops import backend
 from autometa.slots.layout import Layout
 
 
@@ -103,7 +105,8 @@ def adapt(
     for t in range(steps):
         images, labels = batches.step(t)
         row = rows[-1] if second_order else rows[-1].detach().requires_grad_(True)
-        loss = objective(row, images, labels, t)
+        with backend.second_order() if second_order else nullcontext():
+            loss = objective(row, images, labels, t)
         (grad,) = torch.autograd.grad(loss.sum(), row, create_graph=second_order)
         if columns is not None:
             grad = torch.where(columns.to(grad.device), grad, torch.zeros_like(grad))

@@ -10,17 +10,36 @@ import torch
 from autometa.ops.backend import BackendError, compiled, compiled_error
 
 
-def register(op: str, schema: str, mutates: tuple[str, ...]) -> Callable:
-    """Decorator: make a function that only writes into its arguments the torch op `autometa::<op>`."""
+def register(op: str, schema: str, mutates: tuple[str, ...] = (), fake: Callable | None = None) -> Callable:
+    """Decorator: make a function the torch op `autometa::<op>`.
+
+    fake: computes shapes and strides of the results; without it the op only writes into its arguments.
+    """
 
     def wrap(body: Callable) -> Callable:
         custom = torch.library.custom_op(
             f"autometa::{op}", body, mutates_args=mutates, device_types="cpu", schema=schema
         )
-        custom.register_fake(lambda *args: None)
+        custom.register_fake(fake or (lambda *args: None))
         return custom
 
     return wrap
+
+
+def once_differentiable(forward: Callable, backward: Callable, save: Callable, formula: Callable) -> None:
+    """Make `formula(ctx, *grads)`, which calls the op `backward`, the gradient of the op `forward`.
+
+    save(ctx, inputs, output) keeps what it needs.  Differentiating again raises `BackendError`.
+    """
+
+    def refuse(ctx, *grads):
+        raise BackendError(
+            "the compiled ops give first derivatives only; for second ones compute the forward pass within "
+            "autometa.ops.backend.second_order(), or with backend='reference'"
+        )
+
+    forward.register_autograd(formula, setup_context=save)
+    backward.register_autograd(refuse)
 
 
 def compiled_or_raise() -> ModuleType:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import importlib
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -45,6 +47,8 @@ class Choice:
 
 _REGISTRY: dict[str, dict[str, Implementation]] = {}
 _FALLBACK_ANNOUNCED = False
+_SECOND_ORDER_ANNOUNCED = False
+_SECOND_ORDER: ContextVar[bool] = ContextVar("second_order", default=False)
 
 
 def implements(op: str, backend: str, refuses: Callable | None = None) -> Callable:
@@ -99,6 +103,16 @@ def requested(backend: str | None) -> str:
     return name
 
 
+@contextmanager
+def second_order() -> Iterator[None]:
+    """Within it ops are chosen such that their gradients can be differentiated again: the reference."""
+    token = _SECOND_ORDER.set(True)
+    try:
+        yield
+    finally:
+        _SECOND_ORDER.reset(token)
+
+
 def dispatch(
     op: str,
     device: torch.device,
@@ -106,12 +120,14 @@ def dispatch(
     backend: str | None = None,
     second_order: bool = False,
 ) -> Callable:
-    """The function that runs `op` on tensors of this device and dtype.
+    """The function that runs `op` on tensors of this device and dtype, twice differentiable where `second_order` is
+    true or the call stands within the context of that name.
 
     Raises `BackendError` where a forced backend does not provide the op or cannot run here.
     """
-    global _FALLBACK_ANNOUNCED
+    global _FALLBACK_ANNOUNCED, _SECOND_ORDER_ANNOUNCED
     found = _REGISTRY[op]
+    second_order = second_order or _SECOND_ORDER.get()
     name = requested(backend)
     if name != "auto":
         reason = _why_not(op, name, device, dtype, second_order)
@@ -124,6 +140,9 @@ def dispatch(
     for candidate in PREFERENCE.get(device.type, ("reference",)):
         if candidate in found and not _why_not(op, candidate, device, dtype, second_order):
             return found[candidate].call
+        if second_order and not _SECOND_ORDER_ANNOUNCED and not _why_not(op, candidate, device, dtype, False):
+            _SECOND_ORDER_ANNOUNCED = True
+            warnings.warn("second derivatives are computed by the slower reference", RuntimeWarning, stacklevel=3)
     return found["reference"].call
 
 
