@@ -1,10 +1,13 @@
 // The Python face of the core: addresses and sizes, checked and held alive by the callers in autometa/ops.
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
+#include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "autometa.h"
 #include "kernels.h"
@@ -105,6 +108,42 @@ void gather_images(Address images, int64_t count, int64_t channels, int64_t heig
                             at<int64_t>(rotation), picks, at<float>(scale), at<float>(shift), at<float>(out), threads);
 }
 
+// Per state its address, channels, height and width.
+using States = std::vector<std::array<int64_t, 4>>;
+
+std::vector<autometa::Activation> activations(const States& states) {
+    std::vector<autometa::Activation> found;
+    for (const auto& [address, channels, height, width] : states)
+        found.push_back({at<float>(static_cast<Address>(address)), channels, height, width});
+    return found;
+}
+
+void linear_head(const States& states, Address params, int64_t slots, int64_t batch, int64_t classes, int64_t row,
+                 bool flatten, Address features, Address logits, int threads) {
+    autometa::linear_head(activations(states), at<float>(params), {slots, batch, classes, row, flatten},
+                          at<float>(features), at<float>(logits), threads);
+}
+
+void linear_head_backward(Address grad, Address features, Address params, int64_t slots, int64_t batch,
+                          int64_t classes, int64_t row, bool flatten, Address grad_params, int64_t grad_row,
+                          const States& grads, int threads) {
+    autometa::linear_head_backward(at<float>(grad), at<float>(features), at<float>(params),
+                                   {slots, batch, classes, row, flatten}, at<float>(grad_params), grad_row,
+                                   activations(grads), threads);
+}
+
+void cross_entropy(Address logits, Address labels, int64_t slots, int64_t batch, int64_t classes, Address losses,
+                   int threads) {
+    autometa::cross_entropy(at<float>(logits), at<int64_t>(labels), {slots, batch, classes}, at<float>(losses),
+                            threads);
+}
+
+void cross_entropy_backward(Address grad, Address logits, Address labels, int64_t slots, int64_t batch,
+                            int64_t classes, Address grad_logits, int threads) {
+    autometa::cross_entropy_backward(at<float>(grad), at<float>(logits), at<int64_t>(labels), {slots, batch, classes},
+                                     at<float>(grad_logits), threads);
+}
+
 uint32_t philox_uint32(uint32_t seed, uint32_t stream, uint64_t item, uint64_t draw) {
     return autometa::Draws(seed, static_cast<autometa::Stream>(stream), item)(draw);
 }
@@ -159,4 +198,8 @@ PYBIND11_MODULE(_C, m) {
     m.def("sample_tasks", &sample_tasks, release());
     m.def("batch_indices", &batch_indices, release());
     m.def("gather_images", &gather_images, release());
+    m.def("linear_head", &linear_head, release());
+    m.def("linear_head_backward", &linear_head_backward, release());
+    m.def("cross_entropy", &cross_entropy, release());
+    m.def("cross_entropy_backward", &cross_entropy_backward, release());
 }

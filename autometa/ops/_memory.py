@@ -57,7 +57,8 @@ def padded_channels(channels: int) -> int:
     return NARROW if channels <= NARROW else -(-channels // WIDE) * WIDE
 
 
-def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+def activation_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of the memory format, from `[S, N, C, H, W]`."""
     _, batch, channels, height, width = shape
     pixel = padded_channels(channels)
     return (batch * height * width * pixel, height * width * pixel, 1, width * pixel, pixel)
@@ -69,14 +70,16 @@ def activation(slots: int, batch: int, channels: int, height: int, width: int) -
     The padding holds anything; kernels write it at will and never let it reach a channel.
     """
     shape = (slots, batch, channels, height, width)
-    return floats(slots * batch * height * width * padded_channels(channels)).as_strided(shape, _strides(shape))
+    return floats(slots * batch * height * width * padded_channels(channels)).as_strided(
+        shape, activation_strides(shape)
+    )
 
 
 def is_activation(x: Tensor) -> bool:
     """Whether kernels can read x `[S, N, C, H, W]` where it stands: format, alignment, padding of the last pixel."""
     if x.dtype != torch.float32 or x.device.type != "cpu" or x.dim() != 5:
         return False
-    shape, expected = tuple(x.shape), _strides(tuple(x.shape))
+    shape, expected = tuple(x.shape), activation_strides(tuple(x.shape))
     if any(n > 1 and own != due for n, own, due in zip(shape, x.stride(), expected, strict=True)):
         return False
     pixel = padded_channels(shape[2])

@@ -3,6 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
+
+#include "activation.h"
 
 namespace autometa {
 
@@ -67,5 +70,28 @@ struct ImageShape {
 // out [picks, channels, height, width]; rotation in quarter turns counter-clockwise, any integer.
 void gather_images(const uint8_t* images, ImageShape shape, const int64_t* index, const int64_t* rotation,
                    int64_t picks, const float* scale, const float* shift, float* out, int threads);
+
+struct HeadShape {
+    int64_t slots, batch, classes, row;  // row: floats from one slot's parameters to the next's
+    bool flatten;
+};
+
+// features [slots, batch, features] and logits [slots, batch, classes] are written; the first serve the backward.
+void linear_head(const std::vector<Activation>& states, const float* params, const HeadShape& shape, float* features,
+                 float* logits, int threads);
+
+// All of grad_params [slots, grad_row] is written, and all of grads, the states' gradients.
+void linear_head_backward(const float* grad, const float* features, const float* params, const HeadShape& shape,
+                          float* grad_params, int64_t grad_row, const std::vector<Activation>& grads, int threads);
+
+struct LogitShape {
+    int64_t slots, batch, classes;
+};
+
+// losses [slots]: means over the batch.
+void cross_entropy(const float* logits, const int64_t* labels, const LogitShape& shape, float* losses, int threads);
+
+void cross_entropy_backward(const float* grad, const float* logits, const int64_t* labels, const LogitShape& shape,
+                            float* grad_logits, int threads);
 
 }  // namespace autometa

@@ -24,11 +24,18 @@ struct ArenaKernels {
     bool (*all_finite)(const T* x, int64_t n);
 };
 
+struct HeadKernels {
+    double (*dot)(const float* x, const float* y, int64_t n);
+    void (*add_scaled)(double* total, const float* x, double factor, int64_t n);
+    void (*sum_pixels)(double* total, const float* x, int64_t pixels, int64_t lanes);
+};
+
 struct Kernels {
     const char* name;
     ArenaKernels<float> f32;
     ArenaKernels<double> f64;
     void (*scale_bytes)(const uint8_t* from, float* to, int64_t n, float scale, float shift);
+    HeadKernels head;
 };
 
 // The table in use: the widest the machine has, unless use_kernels chose another.

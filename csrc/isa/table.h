@@ -35,6 +35,7 @@ inline void prefetch(const void* address) {
 #include "../clip_grad/kernel.h"
 #include "../finite_slots/kernel.h"
 #include "../gather_images/kernel.h"
+#include "../linear_head/kernel.h"
 #include "../reptile/kernel.h"
 #include "../sgd/kernel.h"
 
@@ -47,7 +48,8 @@ constexpr ArenaKernels<T> arena_table() {
 }
 
 extern const Kernels table;
-const Kernels table = {AUTOMETA_ISA_NAME, arena_table<float>(), arena_table<double>(), &scale_bytes};
+const Kernels table = {AUTOMETA_ISA_NAME, arena_table<float>(), arena_table<double>(), &scale_bytes,
+                       {&dot, &add_scaled, &sum_pixels}};
 
 }  // namespace AUTOMETA_ISA
 }  // namespace autometa
