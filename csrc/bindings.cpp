@@ -144,6 +144,37 @@ void cross_entropy_backward(Address grad, Address logits, Address labels, int64_
                                      at<float>(grad_logits), threads);
 }
 
+// Pointers and sizes of a node, in the order of autometa/ops/_mixed_op_cpp.py.
+struct NodeOf {
+    std::vector<const float*> states;
+    std::vector<int64_t> sizes;
+    autometa::Node node;
+
+    NodeOf(const std::vector<Address>& addresses, const std::vector<int64_t>& state_sizes,
+           const std::vector<int64_t>& shape, const std::vector<Address>& tensors, bool affine, double eps, int threads)
+        : sizes(state_sizes) {
+        for (const Address address : addresses) states.push_back(at<float>(address));
+        node = {shape[0], shape[1], shape[2], static_cast<int64_t>(states.size()), shape[3], shape[4], shape[5],
+                sizes.data(), states.data(), at<float>(tensors[0]), shape[6], shape[7], at<float>(tensors[1]),
+                at<float>(tensors[2]), at<int64_t>(tensors[3]), at<int64_t>(tensors[4]), at<float>(tensors[5]),
+                at<float>(tensors[6]), affine, eps, threads};
+    }
+    NodeOf(const NodeOf&) = delete;
+    NodeOf& operator=(const NodeOf&) = delete;
+};
+
+void mixed_op(const NodeOf& of, Address y, Address saved, Address statistics) {
+    autometa::mixed_op(of.node, at<float>(y), at<float>(saved), at<float>(statistics));
+}
+
+void mixed_op_backward(const NodeOf& of, Address saved, Address gy, const std::vector<Address>& dstates,
+                       Address dparams, Address dop, Address dinput) {
+    std::vector<float*> dstate;
+    for (const Address address : dstates) dstate.push_back(at<float>(address));
+    autometa::mixed_op_backward(of.node, at<float>(saved), at<float>(gy), dstate.data(), at<float>(dparams),
+                                at<float>(dop), at<float>(dinput));
+}
+
 uint32_t philox_uint32(uint32_t seed, uint32_t stream, uint64_t item, uint64_t draw) {
     return autometa::Draws(seed, static_cast<autometa::Stream>(stream), item)(draw);
 }
@@ -198,6 +229,12 @@ PYBIND11_MODULE(_C, m) {
     m.def("sample_tasks", &sample_tasks, release());
     m.def("batch_indices", &batch_indices, release());
     m.def("gather_images", &gather_images, release());
+    py::class_<NodeOf>(m, "Node", "Arguments of mixed_op.")
+        .def(py::init<const std::vector<Address>&, const std::vector<int64_t>&, const std::vector<int64_t>&,
+                      const std::vector<Address>&, bool, double, int>());
+    m.def("mixed_op_saved", [](const NodeOf& of) { return autometa::mixed_op_saved(of.node); });
+    m.def("mixed_op", &mixed_op, release());
+    m.def("mixed_op_backward", &mixed_op_backward, release());
     m.def("linear_head", &linear_head, release());
     m.def("linear_head_backward", &linear_head_backward, release());
     m.def("cross_entropy", &cross_entropy, release());

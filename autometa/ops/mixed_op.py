@@ -15,6 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from autometa.ops._mixed_op_cpp import mixed_op_cpp
+from autometa.ops._native import refuses_unless
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.batch_norm import batch_norm, batch_statistics
 from autometa.ops.folding import fold, per_channel, unfold
@@ -194,3 +196,6 @@ def _empty_node(states, rows) -> Tensor:
     row = next(r for table in rows for r in table if r[PRIMITIVE] >= 0)
     stride = row[STRIDE]
     return torch.zeros_like(states[row[STATE]][..., ::stride, ::stride])
+
+
+implements("mixed_op", "cpp", refuses=refuses_unless(torch.float32))(mixed_op_cpp)

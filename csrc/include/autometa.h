@@ -94,4 +94,28 @@ void cross_entropy(const float* logits, const int64_t* labels, const LogitShape&
 void cross_entropy_backward(const float* grad, const float* logits, const int64_t* labels, const LogitShape& shape,
                             float* grad_logits, int threads);
 
+// The mixed node op, float32. Activations are [slots, batch, height, width, lanes] with the channels padded to 8 or to
+// a multiple of 16; tables as the package's mixed_op describes them. Optional pointers may be null.
+struct Node {
+    int64_t slots, batch, channels, states, instances, edges, tables;
+    const int64_t* sizes;        // [states, 2]: height, width
+    const float* const* state;   // [states]
+    const float* params;         // [slots], rows `params_row` apart
+    int64_t params_row, params_width;
+    const float *op_weight, *input_weight;       // [slots, instances], [slots, edges]
+    const int64_t *table, *table_of_slot;        // [tables, instances, 5], [slots] or null
+    const float *drop, *given;                   // [slots, batch, instances], [slots, instances, 2, 2, channels] or null
+    bool affine;
+    double eps;
+    int threads;
+};
+
+// Floats that mixed_op keeps for its backward. Throws std::invalid_argument for tables that do not fit.
+int64_t mixed_op_saved(const Node& node);
+// saved may be null: nothing is kept. statistics [slots, instances, 2, 2, channels] or null.
+void mixed_op(const Node& node, float* y, float* saved, float* statistics);
+// dstate like the states, dparams [slots, params_width], dop, dinput like the weights; all are overwritten.
+void mixed_op_backward(const Node& node, const float* saved, const float* gy, float* const* dstate, float* dparams,
+                       float* dop, float* dinput);
+
 }  // namespace autometa

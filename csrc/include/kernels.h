@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "conv_kernels.h"
+
 namespace autometa {
 
 template <class T>
@@ -36,6 +38,7 @@ struct Kernels {
     ArenaKernels<double> f64;
     void (*scale_bytes)(const uint8_t* from, float* to, int64_t n, float scale, float shift);
     HeadKernels head;
+    ConvKernels conv;
 };
 
 // The table in use: the widest the machine has, unless use_kernels chose another.

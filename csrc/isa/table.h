@@ -33,6 +33,12 @@ inline void prefetch(const void* address) {
 
 #include "../adam/kernel.h"
 #include "../clip_grad/kernel.h"
+#include "../conv/vector.h"
+#include "../conv/tap_gemm.h"
+#include "../conv/tap_outer.h"
+#include "../conv/depthwise.h"
+#include "../conv/maps.h"
+#include "../conv/pool.h"
 #include "../finite_slots/kernel.h"
 #include "../gather_images/kernel.h"
 #include "../linear_head/kernel.h"
@@ -49,7 +55,10 @@ constexpr ArenaKernels<T> arena_table() {
 
 extern const Kernels table;
 const Kernels table = {AUTOMETA_ISA_NAME, arena_table<float>(), arena_table<double>(), &scale_bytes,
-                       {&dot, &add_scaled, &sum_pixels}};
+                       {&dot, &add_scaled, &sum_pixels},
+                       {&tap_gemm, &tap_outer, &depthwise, &depthwise_outer, &max_pool, &avg_pool,
+                        &max_pool_backward, &avg_pool_backward, &affine_relu, &combine, &add_gated, &gated,
+                        &moments, &products}};
 
 }  // namespace AUTOMETA_ISA
 }  // namespace autometa

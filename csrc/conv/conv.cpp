@@ -1,0 +1,178 @@
+#include "conv.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels.h"
+
+namespace autometa {
+
+namespace {
+
+// Division that rounds down.
+int64_t below(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
+
+// Pixels p, p + stride, .. of an axis.
+int64_t every(int64_t size, int64_t stride, int64_t p) { return size > p ? (size - p + stride - 1) / stride : 0; }
+
+int64_t back(int64_t stride, int64_t size, int64_t out_size, int64_t d) {
+    int64_t border = 0;
+    for (int64_t p = 0; p < stride; ++p) {
+        if ((p - d) % stride != 0 || size <= p) continue;
+        const int64_t first = below(p - d, stride), last = first + every(size, stride, p) - 1;
+        border = std::max({border, -first, last - (out_size - 1)});
+    }
+    return border;
+}
+
+}  // namespace
+
+Plane Plane::over(const float* memory) const {
+    Plane plane = *this;
+    plane.base = const_cast<float*>(memory) + pad_h * row() + pad_w * lanes;
+    return plane;
+}
+
+void Plane::clear_border() const {
+    const auto clear = [](float* at, int64_t count) { std::memset(at, 0, static_cast<size_t>(count) * sizeof(float)); };
+    const int64_t side = pad_w * lanes;
+    if (pad_h > 0) {
+        clear(at(-pad_h, -pad_w), pad_h * row());
+        clear(at(height, -pad_w), pad_h * row());
+    }
+    if (pad_w > 0)
+        for (int64_t r = 0; r < height; ++r) {
+            clear(at(r, -pad_w), side);
+            clear(at(r, width), side);
+        }
+}
+
+int64_t Taps::reach_h() const {
+    int64_t reach = 0;
+    for (const Tap& t : at) reach = std::max({reach, -t.dy, t.dy});
+    return reach;
+}
+
+int64_t Taps::reach_w() const {
+    int64_t reach = 0;
+    for (const Tap& t : at) reach = std::max({reach, -t.dx, t.dx});
+    return reach;
+}
+
+int64_t Taps::back_h(int64_t height, int64_t out_height) const {
+    int64_t border = 0;
+    for (const Tap& t : at) border = std::max(border, back(stride, height, out_height, t.dy));
+    return border;
+}
+
+int64_t Taps::back_w(int64_t width, int64_t out_width) const {
+    int64_t border = 0;
+    for (const Tap& t : at) border = std::max(border, back(stride, width, out_width, t.dx));
+    return border;
+}
+
+Taps window(int64_t kh, int64_t kw, int64_t dilation, int64_t stride, int64_t top, int64_t left) {
+    Taps taps;
+    taps.stride = stride;
+    for (int64_t i = 0; i < kh; ++i)
+        for (int64_t j = 0; j < kw; ++j) taps.at.push_back({i * dilation - top, j * dilation - left});
+    return taps;
+}
+
+void Conv::pack(const float* params, int64_t lanes, float* to) const {
+    std::memset(to, 0, static_cast<size_t>(packed(lanes)) * sizeof(float));
+    const int64_t ins = depthwise() ? 1 : depth;
+    for (const Part& p : parts)
+        for (int64_t o = 0; o < p.outs; ++o)
+            for (int64_t i = 0; i < ins; ++i) {
+                const float* from = params + p.parameter + (o * p.all_ins + p.first_in + i) * p.taps;
+                float* at = to + (p.tap * ins + i) * lanes + p.lane + o;
+                for (int64_t t = 0; t < p.taps; ++t) at[t * ins * lanes] = from[t];
+            }
+}
+
+void Conv::pack_transposed(const float* params, int64_t in_lanes, float* to) const {
+    if (depthwise()) return;
+    std::memset(to, 0, static_cast<size_t>(transposed(in_lanes)) * sizeof(float));
+    for (const Part& p : parts)
+        for (int64_t o = 0; o < p.outs; ++o)
+            for (int64_t i = 0; i < depth; ++i) {
+                const float* from = params + p.parameter + (o * p.all_ins + p.first_in + i) * p.taps;
+                float* at = to + (p.tap * outs + p.lane + o) * in_lanes + i;
+                for (int64_t t = 0; t < p.taps; ++t) at[t * outs * in_lanes] = from[t];
+            }
+}
+
+void Conv::add_gradient(const float* gradient, int64_t lanes, float* dparams) const {
+    const int64_t ins = depthwise() ? 1 : depth;
+    for (const Part& p : parts)
+        for (int64_t o = 0; o < p.outs; ++o)
+            for (int64_t i = 0; i < ins; ++i) {
+                const float* from = gradient + (p.tap * ins + i) * lanes + p.lane + o;
+                float* at = dparams + p.parameter + (o * p.all_ins + p.first_in + i) * p.taps;
+                for (int64_t t = 0; t < p.taps; ++t) at[t] += from[t * ins * lanes];
+            }
+}
+
+void Conv::forward(const Plane* in, const float* packed_weight, const Plane& out) const {
+    const int64_t step = taps.stride * in->lanes, row = taps.stride * in->row();
+    std::vector<const float*> from, weight;
+    for (int64_t p = 0; p < planes; ++p)
+        for (const Tap& t : taps.at) {
+            from.push_back(in[p].at(t.dy, t.dx));
+            weight.push_back(packed_weight + static_cast<int64_t>(weight.size()) * depth * out.lanes);
+        }
+    const int64_t count = static_cast<int64_t>(from.size());
+    if (depthwise())
+        kernels().conv.depthwise({from.data(), packed_weight, count, step, row, out.base, out.lanes, out.row(),
+                                  out.height, out.width, out.lanes, false});
+    else
+        kernels().conv.tap_gemm({from.data(), weight.data(), count, depth, step, row, out.base, out.lanes, out.row(),
+                                 out.height, out.width, out.lanes, false});
+}
+
+void Conv::backward_data(const Plane& grad, const float* packed_weight, const float* transposed_weight, int64_t p,
+                         const Plane& dx) const {
+    const int64_t s = taps.stride;
+    std::vector<const float*> from, weight;
+    std::vector<float> own;
+    for (int64_t py = 0; py < s; ++py)
+        for (int64_t px = 0; px < s; ++px) {
+            const int64_t rows = every(dx.height, s, py), cols = every(dx.width, s, px);
+            from.clear(), weight.clear(), own.clear();
+            for (int64_t t = 0; t < taps.count(); ++t) {
+                const Tap& tap = taps.at[t];
+                if ((py - tap.dy) % s != 0 || (px - tap.dx) % s != 0) continue;
+                from.push_back(grad.at(below(py - tap.dy, s), below(px - tap.dx, s)));
+                if (depthwise())
+                    own.insert(own.end(), packed_weight + t * dx.lanes, packed_weight + (t + 1) * dx.lanes);
+                else
+                    weight.push_back(transposed_weight + (p * taps.count() + t) * outs * dx.lanes);
+            }
+            const int64_t count = static_cast<int64_t>(from.size());
+            if (rows == 0 || cols == 0 || count == 0) continue;
+            float* out = dx.at(py, px);
+            if (depthwise())
+                kernels().conv.depthwise({from.data(), own.data(), count, grad.lanes, grad.row(), out, s * dx.lanes,
+                                          s * dx.row(), rows, cols, dx.lanes, true});
+            else
+                kernels().conv.tap_gemm({from.data(), weight.data(), count, outs, grad.lanes, grad.row(), out,
+                                         s * dx.lanes, s * dx.row(), rows, cols, dx.lanes, true});
+        }
+}
+
+void Conv::backward_weight(const Plane& in, const Plane& grad, int64_t p, float* dw) const {
+    const int64_t step = taps.stride * in.lanes, row = taps.stride * in.row();
+    std::vector<const float*> from;
+    for (const Tap& t : taps.at) from.push_back(in.at(t.dy, t.dx));
+    if (depthwise()) {
+        kernels().conv.depthwise_outer({from.data(), taps.count(), step, row, grad.base, grad.lanes, grad.row(),
+                                        grad.height, grad.width, grad.lanes, dw});
+        return;
+    }
+    for (int64_t t = 0; t < taps.count(); ++t)
+        kernels().conv.tap_outer({from[static_cast<size_t>(t)], depth, step, row, grad.base, grad.lanes, grad.row(),
+                                  grad.height, grad.width, grad.lanes, dw + (p * taps.count() + t) * depth * grad.lanes});
+}
+
+}  // namespace autometa

@@ -1,0 +1,80 @@
+// Inner loops of the convolutional ops, once per instruction set. Feature maps are channels-last with their
+// channels padded to `lanes`, a multiple of 8 (of 16 above 8); what padding lanes hold never reaches real ones.
+// Steps and rows are distances in floats.
+#pragma once
+
+#include <cstdint>
+
+namespace autometa {
+
+// out[r][m][lane] (+)= sum over taps t, k < depth of in[t][r * in_row + m * in_step + k] * weight[t][k * lanes + lane].
+struct TapGemm {
+    const float* const* in;
+    const float* const* weight;
+    int64_t taps, depth, in_step, in_row;
+    float* out;
+    int64_t out_step, out_row, rows, cols, lanes;
+    bool accumulate;
+};
+
+// out[k * lanes + lane] += sum over r, m of in[r * in_row + m * in_step + k] * grad[r * grad_row + m * grad_step + lane].
+struct TapOuter {
+    const float* in;
+    int64_t depth, in_step, in_row;
+    const float* grad;
+    int64_t grad_step, grad_row, rows, cols, lanes;
+    float* out;
+};
+
+// out[r][m][lane] (+)= sum over taps of in[t][r][m][lane] * weight[t * lanes + lane].
+struct Depthwise {
+    const float* const* in;
+    const float* weight;
+    int64_t taps, in_step, in_row;
+    float* out;
+    int64_t out_step, out_row, rows, cols, lanes;
+    bool accumulate;
+};
+
+// out[t * lanes + lane] += sum over r, m of in[t][r][m][lane] * grad[r][m][lane].
+struct DepthwiseOuter {
+    const float* const* in;
+    int64_t taps, in_step, in_row;
+    const float* grad;
+    int64_t grad_step, grad_row, rows, cols, lanes;
+    float* out;
+};
+
+// A pool 3x3 of padding 1 over one image; `buffer` holds 2 * height * out_width pixels (max, backward) or a row.
+struct Pool {
+    const float* x;
+    int64_t height, width, stride, lanes;
+    float* buffer;
+};
+
+struct ConvKernels {
+    void (*tap_gemm)(const TapGemm&);
+    void (*tap_outer)(const TapOuter&);
+    void (*depthwise)(const Depthwise&);
+    void (*depthwise_outer)(const DepthwiseOuter&);
+    void (*max_pool)(const Pool&, float* out);
+    void (*avg_pool)(const Pool&, float* out);
+    void (*max_pool_backward)(const Pool&, const float* grad, float* dx);  // adds
+    void (*avg_pool_backward)(const Pool&, const float* grad, float* dx);  // adds
+    // out[m] = relu(a * x[m] + b), by lane; a and b may be null (1 and 0).
+    void (*affine_relu)(const float* x, const float* a, const float* b, float* out, int64_t pixels, int64_t lanes);
+    // out[m] = b + sum over maps of a[map] * x[map][m]; b null: out[m] += the sum.
+    void (*combine)(const float* const* x, const float* const* a, int64_t maps, const float* b, float* out,
+                    int64_t pixels, int64_t lanes);
+    // out[m] += a * x[m] where gate[m] > 0; a may be null (1), gate may be null (everywhere).
+    void (*add_gated)(const float* x, const float* a, const float* gate, float* out, int64_t pixels, int64_t lanes);
+    // out[m] = x[m] where gate[m] > 0, else 0.
+    void (*gated)(const float* x, const float* gate, float* out, int64_t pixels, int64_t lanes);
+    // sum += x - pivot, squares += (x - pivot)^2, by lane.
+    void (*moments)(const float* x, const float* pivot, float* sum, float* squares, int64_t pixels, int64_t lanes);
+    // sum += g (where not null), product += g * (x - pivot), by lane.
+    void (*products)(const float* g, const float* x, const float* pivot, float* sum, float* product, int64_t pixels,
+                     int64_t lanes);
+};
+
+}  // namespace autometa

@@ -1,0 +1,256 @@
+#include "plan.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+#include "../conv/batch_norm.h"
+#include "activation.h"
+
+namespace autometa {
+namespace mixed {
+
+namespace {
+
+[[noreturn]] void refuse(const std::string& what) { throw std::invalid_argument("mixed_op: " + what); }
+
+int64_t halved(int64_t size, int64_t stride) { return (size + stride - 1) / stride; }
+
+Conv depthwise(int64_t channels, int64_t kernel, int64_t dilation, int64_t stride, int64_t parameter) {
+    Conv conv;
+    const int64_t border = dilation * (kernel - 1) / 2;
+    conv.taps = window(kernel, kernel, dilation, stride, border, border);
+    conv.outs = channels;
+    conv.parts = {{parameter, channels, 1, 0, kernel * kernel, 0, 0}};
+    return conv;
+}
+
+Conv full(int64_t channels, int64_t kh, int64_t kw, int64_t stride, int64_t parameter) {
+    Conv conv;
+    conv.taps = window(kh, kw, 1, stride, kh / 2, kw / 2);
+    conv.depth = conv.outs = channels;
+    conv.parts = {{parameter, channels, channels, 0, kh * kw, 0, 0}};
+    return conv;
+}
+
+// Appends stages while it walks the parameters in their order.
+class Builder {
+public:
+    Builder(const Node& node, int64_t offset) : node_(node), at_(offset) {}
+
+    void pool() {
+        stages_.push_back({});
+        finish();
+    }
+    void separable(int64_t kernel, int64_t dilation, int64_t stride) {
+        const int64_t c = node_.channels, first = take(c * kernel * kernel), second = take(c * c);
+        stages_.push_back({});
+        stages_.back().convs = {depthwise(c, kernel, dilation, stride, first), full(c, 1, 1, 1, second)};
+        finish();
+    }
+    void pair(int64_t kernel, int64_t stride) {
+        const int64_t c = node_.channels, first = take(c * c * kernel), second = take(c * c * kernel);
+        stages_.push_back({});
+        stages_.back().convs = {full(c, 1, kernel, stride, first), full(c, kernel, 1, 1, second)};
+        finish();
+    }
+    void full3(int64_t stride) {
+        const int64_t c = node_.channels;
+        stages_.push_back({});
+        stages_.back().convs = {full(c, 3, 3, stride, take(9 * c * c))};
+        finish();
+    }
+    void reduction(int64_t height, int64_t width) {
+        const int64_t c = node_.channels, half = c / 2, a = take(half * c), b = take((c - half) * c);
+        Conv conv;
+        conv.taps.stride = 2;
+        conv.taps.at = {{0, 0}, {1 - height % 2, 1 - width % 2}};
+        conv.depth = conv.outs = c;
+        conv.parts = {{a, half, c, 0, 1, 0, 0}, {b, c - half, c, 0, 1, half, 1}};
+        stages_.push_back({});
+        stages_.back().convs = {conv};
+        finish();
+    }
+    int64_t end() const { return at_; }
+    std::vector<Stage> stages() const { return stages_; }
+
+private:
+    int64_t take(int64_t size) {
+        const int64_t at = at_;
+        at_ += aligned(size);
+        return at;
+    }
+    void finish() {
+        if (!node_.affine) return;
+        stages_.back().gamma = take(node_.channels);
+        stages_.back().beta = take(node_.channels);
+    }
+
+    const Node& node_;
+    int64_t at_;
+    std::vector<Stage> stages_;
+};
+
+std::vector<Stage> stages_of(const Node& node, int64_t code, int64_t stride, int64_t offset, int64_t height,
+                             int64_t width) {
+    Builder build(node, offset);
+    switch (code) {
+        case kSkip:
+            if (stride == 2) build.reduction(height, width);
+            break;
+        case kMaxPool:
+        case kAvgPool: build.pool(); break;
+        case kSep3Single: build.separable(3, 1, stride); break;
+        case kDil3: build.separable(3, 2, stride); break;
+        case kDil5: build.separable(5, 2, stride); break;
+        case kSep3:
+        case kSep5: {
+            const int64_t kernel = code == kSep3 ? 3 : 5;
+            build.separable(kernel, 1, stride);
+            build.separable(kernel, 1, 1);
+            break;
+        }
+        case kPair5: build.pair(5, stride); break;
+        case kPair7: build.pair(7, stride); break;
+        case kFull3: build.full3(stride); break;
+        default: refuse("unknown primitive " + std::to_string(code));
+    }
+    if (offset < 0 || build.end() > node.params_width) refuse("an instance's parameters lie outside its block");
+    return build.stages();
+}
+
+void check_row(const Node& node, const int64_t* row) {
+    if (row[0] < 0 || row[0] >= node.states || row[1] < 0 || row[1] >= node.edges)
+        refuse("a table names a state or an edge that does not exist");
+    if (row[3] != 1 && row[3] != 2) refuse("strides must be 1 or 2");
+}
+
+// Shapes of a stage, and its places in the kept and the work memory.
+void place(Stage& stage, int64_t height, int64_t width, int64_t stride, const Node& node, const Sizes& sizes,
+           Layout& kept, Layout& work) {
+    const int64_t lanes = sizes.lanes, packed_lanes = lanes;
+    stage.in = {nullptr, height, width, 0, 0, lanes};
+    stage.out = {nullptr, halved(height, stride), halved(width, stride), 0, 0, lanes};
+    stage.mid = stage.out;
+    if (!stage.pool()) {
+        stage.in.pad_h = stage.convs[0].taps.reach_h();
+        stage.in.pad_w = stage.convs[0].taps.reach_w();
+        stage.z = kept.take(node.batch * stage.out.floats());
+    }
+    if (stage.convs.size() == 2) {
+        stage.mid.pad_h = stage.convs[1].taps.reach_h();
+        stage.mid.pad_w = stage.convs[1].taps.reach_w();
+        if (!stage.convs[0].depthwise()) stage.kept_mid = kept.take(node.batch * stage.mid.floats());
+    }
+    stage.mean = kept.take(2 * lanes);
+    for (const Conv& conv : stage.convs) stage.packed.push_back(work.take(conv.packed(packed_lanes)));
+    stage.image_step = kMoments * lanes;
+    stage.moments = work.take(node.batch * stage.image_step);
+}
+
+// What the backward needs besides: transposed weights, weight gradients, sums of images.
+void place_backward(Plan& plan, const Node& node, const Sizes& sizes, Layout& work) {
+    Layout gradients;
+    for (Instance& instance : plan.live) {
+        instance.sums = work.take(node.batch * sizes.lanes);
+        if (instance.stages.size() == 2) instance.carried = work.take(node.batch * instance.stages[0].out.floats());
+        for (Stage& stage : instance.stages)
+            for (const Conv& conv : stage.convs) {
+                stage.transposed.push_back(work.take(conv.transposed(sizes.lanes)));
+                stage.gradient.push_back(gradients.take(conv.packed(sizes.lanes)));
+            }
+    }
+    plan.base_sums = work.take(node.batch * sizes.lanes);
+    plan.gradients = gradients.floats();
+    plan.gradients_at = work.take(sizes.chunks * plan.gradients);
+}
+
+}  // namespace
+
+int64_t Plan::border_h(int64_t state) const {
+    int64_t border = 0;
+    for (const Instance& i : live)
+        if (i.state == state && !i.identity()) border = std::max(border, i.stages[0].in.pad_h);
+    return border;
+}
+
+int64_t Plan::border_w(int64_t state) const {
+    int64_t border = 0;
+    for (const Instance& i : live)
+        if (i.state == state && !i.identity()) border = std::max(border, i.stages[0].in.pad_w);
+    return border;
+}
+
+Sizes sizes_of(const Node& node) {
+    Sizes sizes{padded_channels(node.channels), -1, -1, 1};
+    for (int64_t i = 0; i < node.tables * node.instances; ++i) {
+        const int64_t* row = node.table + i * kColumns;
+        if (row[2] < 0) continue;
+        check_row(node, row);
+        const int64_t height = halved(node.sizes[2 * row[0]], row[3]), width = halved(node.sizes[2 * row[0] + 1], row[3]);
+        if (sizes.out_height >= 0 && (height != sizes.out_height || width != sizes.out_width))
+            refuse("its instances give outputs of different sizes");
+        sizes.out_height = height;
+        sizes.out_width = width;
+    }
+    if (sizes.out_height < 0) refuse("a table without a single instance");
+    sizes.chunks = chunks_of(node.batch, sizes.pixels());
+    return sizes;
+}
+
+Plan plan_slot(const Node& node, const Sizes& sizes, int64_t slot) {
+    const int64_t which = node.table_of_slot ? node.table_of_slot[slot] : 0;
+    if (which < 0 || which >= node.tables) refuse("table_of_slot names a table that does not exist");
+    Plan plan;
+    Layout kept, work;
+    for (int64_t i = 0; i < node.instances; ++i) {
+        const int64_t* row = node.table + (which * node.instances + i) * kColumns;
+        if (row[2] < 0 || row[2] == kNone) continue;
+        Instance instance{};
+        instance.number = i, instance.state = row[0], instance.edge = row[1], instance.code = row[2];
+        instance.stride = row[3];
+        instance.weight = node.op_weight[slot * node.instances + i];
+        instance.edge_weight = node.input_weight[slot * node.edges + row[1]];
+        if (instance.weight == 0.0f || instance.edge_weight == 0.0f) continue;
+        instance.sums = instance.carried = -1;
+        int64_t height = node.sizes[2 * row[0]], width = node.sizes[2 * row[0] + 1], stride = row[3];
+        instance.stages = stages_of(node, row[2], stride, row[4], height, width);
+        for (Stage& stage : instance.stages) {
+            place(stage, height, width, stride, node, sizes, kept, work);
+            height = stage.out.height, width = stage.out.width, stride = 1;
+        }
+        plan.live.push_back(instance);
+    }
+    plan.kept = kept.floats();
+    plan.work = work.floats();
+    place_backward(plan, node, sizes, work);
+    plan.back_work = work.floats();
+    return plan;
+}
+
+Plans::Plans(const Node& node) : sizes(sizes_of(node)) {
+    kept_at.push_back(0);
+    for (int64_t s = 0; s < node.slots; ++s) {
+        of_slot.push_back(plan_slot(node, sizes, s));
+        kept_at.push_back(kept_at.back() + of_slot.back().kept);
+    }
+    for (int64_t j = 0; j < node.states; ++j)
+        largest = std::max(largest, (node.sizes[2 * j] + 8) * (node.sizes[2 * j + 1] + 8) * sizes.lanes);
+    largest = std::max(largest, (sizes.out_height + 8) * (sizes.out_width + 8) * sizes.lanes);
+    largest = aligned(largest);
+    const int64_t coefficients = (8 + 4 * node.instances) * aligned(sizes.lanes);
+    forward_scratch = 5 * largest + coefficients;
+    backward_scratch = 9 * largest + coefficients;
+}
+
+int64_t Plans::floats_per_slot() const {
+    int64_t found = 0;
+    for (const Plan& plan : of_slot) found = std::max(found, plan.kept + plan.back_work);
+    return found;
+}
+
+}  // namespace mixed
+
+int64_t mixed_op_saved(const Node& node) { return mixed::Plans(node).kept_at.back(); }
+
+}  // namespace autometa
