@@ -175,6 +175,32 @@ void mixed_op_backward(const NodeOf& of, Address saved, Address gy, const std::v
                                 at<float>(dop), at<float>(dinput));
 }
 
+// Pointers and sizes of a preprocessing, in the order of autometa/ops/_preprocess_cpp.py.
+struct PreprocessOf {
+    std::vector<const float*> states;
+    autometa::Preprocess args;
+
+    PreprocessOf(const std::vector<Address>& addresses, const std::vector<int64_t>& shape, Address params,
+                 Address given, bool reduce, bool affine, double eps, int threads) {
+        for (const Address address : addresses) states.push_back(at<float>(address));
+        args = {shape[0], shape[1], static_cast<int64_t>(states.size()), shape[2], shape[3], shape[4], shape[5],
+                states.data(), at<float>(params), shape[6], shape[7], at<float>(given), reduce, affine, eps, threads};
+    }
+    PreprocessOf(const PreprocessOf&) = delete;
+    PreprocessOf& operator=(const PreprocessOf&) = delete;
+};
+
+void preprocess(const PreprocessOf& of, Address y, Address saved, Address statistics) {
+    autometa::preprocess(of.args, at<float>(y), at<float>(saved), at<float>(statistics));
+}
+
+void preprocess_backward(const PreprocessOf& of, Address saved, Address gy, const std::vector<Address>& dstates,
+                         Address dparams) {
+    std::vector<float*> dstate;
+    for (const Address address : dstates) dstate.push_back(at<float>(address));
+    autometa::preprocess_backward(of.args, at<float>(saved), at<float>(gy), dstate.data(), at<float>(dparams));
+}
+
 uint32_t philox_uint32(uint32_t seed, uint32_t stream, uint64_t item, uint64_t draw) {
     return autometa::Draws(seed, static_cast<autometa::Stream>(stream), item)(draw);
 }
@@ -235,6 +261,12 @@ PYBIND11_MODULE(_C, m) {
     m.def("mixed_op_saved", [](const NodeOf& of) { return autometa::mixed_op_saved(of.node); });
     m.def("mixed_op", &mixed_op, release());
     m.def("mixed_op_backward", &mixed_op_backward, release());
+    py::class_<PreprocessOf>(m, "Preprocess", "Arguments of preprocess.")
+        .def(py::init<const std::vector<Address>&, const std::vector<int64_t>&, Address, Address, bool, bool, double,
+                      int>());
+    m.def("preprocess_saved", [](const PreprocessOf& of) { return autometa::preprocess_saved(of.args); });
+    m.def("preprocess", &preprocess, release());
+    m.def("preprocess_backward", &preprocess_backward, release());
     m.def("linear_head", &linear_head, release());
     m.def("linear_head_backward", &linear_head_backward, release());
     m.def("cross_entropy", &cross_entropy, release());

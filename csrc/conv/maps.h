@@ -12,8 +12,14 @@ inline void each_lane(int64_t count, const Body& body) {
     for (; lane < count; lane += lanes<Narrow>()) body(Narrow{}, lane);
 }
 
-inline void affine_relu(const float* x, const float* a, const float* b, float* out, int64_t pixels, int64_t width) {
-    if (a == nullptr) {
+// x itself without a centre: nothing is subtracted from what has none.
+template <class V>
+inline V centre_of(const float* centre, int64_t lane) {
+    return centre == nullptr ? zero<V>() : load<V>(centre + lane);
+}
+
+inline void affine_relu(const float* x, const Affine* from, float* out, int64_t pixels, int64_t width) {
+    if (from == nullptr) {
         const int64_t count = pixels * width;
         int64_t i = 0;
         for (; i + lanes<Wide>() <= count; i += lanes<Wide>())
@@ -23,38 +29,40 @@ inline void affine_relu(const float* x, const float* a, const float* b, float* o
     }
     each_lane(width, [&](auto type, int64_t lane) {
         using V = decltype(type);
-        const V scale = load<V>(a + lane), shift = load<V>(b + lane);
-        for (int64_t m = 0; m < pixels; ++m)
-            store<V>(out + m * width + lane, greater(fma(load<V>(x + m * width + lane), scale, shift), zero<V>()));
+        const V centre = centre_of<V>(from->centre, lane), scale = load<V>(from->a + lane);
+        const V shift = load<V>(from->b + lane);
+        for (int64_t m = 0; m < pixels; ++m) {
+            const V value = fma(load<V>(x + m * width + lane) - centre, scale, shift);
+            store<V>(out + m * width + lane, greater(value, zero<V>()));
+        }
     });
 }
 
 template <class V, int MR>
-inline void combine_tile(const float* const* x, const float* const* a, int64_t maps, const float* shift, float* out,
-                         int64_t offset, int64_t lane, int64_t width) {
+inline void combine_tile(const Map* maps, int64_t count, const float* shift, float* out, int64_t offset, int64_t lane,
+                         int64_t width) {
     V sum[MR];
 #pragma GCC unroll 16
     for (int m = 0; m < MR; ++m) sum[m] = shift == nullptr ? load<V>(out + offset + m * width) : load<V>(shift + lane);
-    for (int64_t j = 0; j < maps; ++j) {
-        const V scale = load<V>(a[j] + lane);
-        const float* from = x[j] + offset;
+    for (int64_t j = 0; j < count; ++j) {
+        const V scale = load<V>(maps[j].a + lane), centre = centre_of<V>(maps[j].centre, lane);
+        const float* from = maps[j].x + offset;
 #pragma GCC unroll 16
-        for (int m = 0; m < MR; ++m) sum[m] = fma(load<V>(from + m * width), scale, sum[m]);
+        for (int m = 0; m < MR; ++m) sum[m] = fma(load<V>(from + m * width) - centre, scale, sum[m]);
     }
 #pragma GCC unroll 16
     for (int m = 0; m < MR; ++m) store<V>(out + offset + m * width, sum[m]);
 }
 
-inline void combine(const float* const* x, const float* const* a, int64_t maps, const float* b, float* out,
-                    int64_t pixels, int64_t width) {
+inline void combine(const Map* maps, int64_t count, const float* b, float* out, int64_t pixels, int64_t width) {
     constexpr int64_t kBand = 64;
     for (int64_t first = 0; first < pixels; first += kBand) {
         const int64_t last = first + kBand < pixels ? first + kBand : pixels;
         each_lane(width, [&](auto type, int64_t lane) {
             using V = decltype(type);
             int64_t m = first;
-            for (; m + 8 <= last; m += 8) combine_tile<V, 8>(x, a, maps, b, out, m * width + lane, lane, width);
-            for (; m < last; ++m) combine_tile<V, 1>(x, a, maps, b, out, m * width + lane, lane, width);
+            for (; m + 8 <= last; m += 8) combine_tile<V, 8>(maps, count, b, out, m * width + lane, lane, width);
+            for (; m < last; ++m) combine_tile<V, 1>(maps, count, b, out, m * width + lane, lane, width);
         });
     }
 }

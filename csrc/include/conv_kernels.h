@@ -52,6 +52,14 @@ struct Pool {
     float* buffer;
 };
 
+// By lane; centre may be null (0).
+struct Affine {
+    const float *centre, *a, *b;
+};
+struct Map {
+    const float *x, *centre, *a;
+};
+
 struct ConvKernels {
     void (*tap_gemm)(const TapGemm&);
     void (*tap_outer)(const TapOuter&);
@@ -61,11 +69,10 @@ struct ConvKernels {
     void (*avg_pool)(const Pool&, float* out);
     void (*max_pool_backward)(const Pool&, const float* grad, float* dx);  // adds
     void (*avg_pool_backward)(const Pool&, const float* grad, float* dx);  // adds
-    // out[m] = relu(a * x[m] + b), by lane; a and b may be null (1 and 0).
-    void (*affine_relu)(const float* x, const float* a, const float* b, float* out, int64_t pixels, int64_t lanes);
-    // out[m] = b + sum over maps of a[map] * x[map][m]; b null: out[m] += the sum.
-    void (*combine)(const float* const* x, const float* const* a, int64_t maps, const float* b, float* out,
-                    int64_t pixels, int64_t lanes);
+    // out[m] = relu(a * (x[m] - centre) + b), by lane; without `from` relu(x[m]).
+    void (*affine_relu)(const float* x, const Affine* from, float* out, int64_t pixels, int64_t lanes);
+    // out[m] = b + sum over maps of a * (x[m] - centre); b null: out[m] += the sum.
+    void (*combine)(const Map* maps, int64_t count, const float* b, float* out, int64_t pixels, int64_t lanes);
     // out[m] += a * x[m] where gate[m] > 0; a may be null (1), gate may be null (everywhere).
     void (*add_gated)(const float* x, const float* a, const float* gate, float* out, int64_t pixels, int64_t lanes);
     // out[m] = x[m] where gate[m] > 0, else 0.
