@@ -60,7 +60,7 @@ double Normalisation::backward(double scale, const Sums& sums, float* a, float* 
         const double slope = sums.given ? 0.0 : -factor * normalised * rstd / count;
         a[i] = static_cast<float>(factor);
         b[i] = static_cast<float>(slope);
-        c[i] = static_cast<float>(sums.given ? 0.0 : -factor * sums.g[i] / count);
+        c[i] = static_cast<float>(sums.given ? 0.0 : sums.g[i] / count);
     }
     return dscale;
 }

@@ -28,7 +28,7 @@ struct Normalisation {
         int64_t count;  // of pixels in the batch
         bool given;     // statistics were given: they carry no gradient
     };
-    // dx = a * g + b * (x - mean) + c, and the gradients of gamma, beta (added, may be null) and scale.
+    // dx = a * (g - c) + b * (x - mean), and the gradients of gamma, beta (added, may be null) and scale.
     double backward(double scale, const Sums& sums, float* a, float* b, float* c, float* dgamma, float* dbeta) const;
 };
 

@@ -10,7 +10,7 @@ namespace mixed {
 
 namespace {
 
-// A normalisation's backward as a map: dz = a * g + b * (z - mean) + c.
+// A normalisation's backward as a map: dz = a * (g - c) + b * (z - mean).
 struct Slope {
     std::vector<float> a, b, c;
     explicit Slope(int64_t lanes) : a(size(lanes)), b(size(lanes)), c(size(lanes)) {}
@@ -166,7 +166,8 @@ private:
             Pieces pieces(memory);
             relu = pieces.take(largest), mid = pieces.take(largest), dz = pieces.take(largest);
             dmid = pieces.take(largest), dr = pieces.take(largest), carried_relu = pieces.take(largest);
-            buffer = pieces.take(2 * largest), factor = pieces.take(lanes);
+            buffer = pieces.take(2 * largest), factor = pieces.take(4 * lanes);
+            std::memset(factor + 3 * lanes, 0, static_cast<size_t>(lanes) * sizeof(float));
         }
     };
 
@@ -237,8 +238,14 @@ private:
             kernels().conv.add_gated(g, room.factor, nullptr, dx, sizes_.pixels(), sizes_.lanes);
             return;
         }
-        for (int64_t lane = 0; lane < sizes_.lanes; ++lane)
-            room.factor[lane] = drop * slope.a[static_cast<size_t>(lane)];
+        // dz = a * (drop * g - c) + ..: the mean c is taken off g where it can be, so that equal values stay exact.
+        float *factor = room.factor, *centre = factor + sizes_.lanes, *shift = centre + sizes_.lanes;
+        for (int64_t lane = 0; lane < sizes_.lanes; ++lane) {
+            const float a = slope.a[static_cast<size_t>(lane)], c0 = slope.c[static_cast<size_t>(lane)];
+            factor[lane] = drop * a;
+            centre[lane] = drop == 0.0f ? 0.0f : c0 / drop;
+            shift[lane] = drop == 0.0f ? -a * c0 : 0.0f;
+        }
         const Stage& stage = i.last();
         const Plane dz = dz_plane(stage, room.dz);
         const Pool pool = pool_of(node_, sizes_, i, x, room.buffer);
@@ -247,7 +254,7 @@ private:
             run_pool(pool, i.code, room.mid);
         else
             z = z_of(stage, kept(slot), n);
-        fill_gradient(g, z, {room.factor, slope.b.data(), slope.c.data(), kept(slot) + stage.mean}, dz);
+        fill_gradient({g, centre, factor}, {z, kept(slot) + stage.mean, slope.b.data()}, shift, dz);
         if (stage.pool()) {
             const ConvKernels& kernel = kernels().conv;
             (i.code == kMaxPool ? kernel.max_pool_backward : kernel.avg_pool_backward)(pool, dz.base, dx);
@@ -318,8 +325,10 @@ private:
                     const Stage& stage = i.stages[0];
                     const Slope& slope = carried_slopes_[static_cast<size_t>(slot - first_)][k];
                     const Plane dz = dz_plane(stage, room.dz);
-                    fill_gradient(work(slot) + i.carried + n * stage.out.floats(), z_of(stage, kept(slot), n),
-                                  {slope.a.data(), slope.b.data(), slope.c.data(), kept(slot) + stage.mean}, dz);
+                    const float* g = work(slot) + i.carried + n * stage.out.floats();
+                    fill_gradient({g, slope.c.data(), slope.a.data()},
+                                  {z_of(stage, kept(slot), n), kept(slot) + stage.mean, slope.b.data()},
+                                  room.factor + 3 * sizes_.lanes, dz);
                     convs_backward(slot, c, n, stage, in, dz, room, dr, !any);
                     any = true;
                 }

@@ -197,7 +197,7 @@ private:
         std::memset(dparams + slot * args_.params_width, 0, static_cast<size_t>(args_.params_width) * sizeof(float));
     }
 
-    // Coefficients a, b, c of dz = a * g + b * (z - mean) + c, one after another.
+    // Coefficients a, b, c of dz = a * (g - c) + b * (z - mean), and zeros, one after another.
     std::vector<float> slope(int64_t slot, float* dparams) {
         const int64_t lanes = plan_.out.lanes;
         const size_t size = static_cast<size_t>(lanes);
@@ -210,7 +210,7 @@ private:
             }
         }
         float* own = dparams + slot * args_.params_width;
-        std::vector<float> found(3 * size);
+        std::vector<float> found(4 * size);
         normalisation(slot).backward(
             1.0, {g.data(), product.data(), args_.batch * plan_.out.pixels(), args_.given != nullptr}, found.data(),
             found.data() + lanes, found.data() + 2 * lanes, plan_.gamma < 0 ? nullptr : own + plan_.gamma,
@@ -227,8 +227,8 @@ private:
         dz.pad_w = plan_.border_w;
         dz = dz.over(memory + args_.states * whole);
         const Plane dr = plan_.in.over(memory + args_.states * whole + aligned(plan_.border_floats()));
-        fill_gradient(gradient_of(gy, slot, n), z_of(slot, n),
-                      {slope, slope + lanes, slope + 2 * lanes, kept(slot) + plan_.mean}, dz);
+        fill_gradient({gradient_of(gy, slot, n), slope + 2 * lanes, slope},
+                      {z_of(slot, n), kept(slot) + plan_.mean, slope + lanes}, slope + 3 * lanes, dz);
         float* dw = work(slot) + plan_.gradient + c * plan_.conv.packed(lanes);
         for (int64_t j = 0; j < args_.states; ++j) {
             plan_.conv.backward_weight(in[static_cast<size_t>(j)], dz, j, dw);
