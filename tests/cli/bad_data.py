@@ -147,7 +147,7 @@ def a_huge_image(bad):
     (classes(bad, {"a": 2}) / "a/0.png").write_bytes(content)
 
 
-@kind("not a few-shot split")
+@kind("no few-shot split")
 def classes_in_several_parts(bad):
     for part in ("train", "val", "test"):
         classes(bad / part, {"a": 2, "b": 2})

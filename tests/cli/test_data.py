@@ -144,3 +144,31 @@ def test_the_miniimagenet_preset_runs_on_real_layouts(tmp_path, which):
     answer = call("search", "--preset", "miniimagenet", "--data", place, *words, *SHORT, "--out", "run")
     assert answer.code == 0, answer.err
     assert json.loads((tmp_path / "run/data.json").read_text())["image_shape"] == [3, 84, 84]
+
+
+def test_a_look_alike_that_was_forced_is_searched_by_its_store(tmp_path):
+    images = small_set()
+    write_csv(images, tmp_path / "a set")
+    for part in images:
+        (tmp_path / "a set" / f"{part}.csv").write_text((tmp_path / "a set/train.csv").read_text())
+    refused = call("data", "info", "a set")
+    assert refused.code == 2 and "`autometa data prepare 'a set' --force`" in refused.err
+    told = call("data", "info", "a set", "--force")
+    assert told.code == 0 and "Forced" in told.out and told.out.endswith("autometa data prepare 'a set' --force\n")
+    made = call("data", "prepare", "a set", "--force", "--size", 8)
+    assert made.code == 0 and "6 of 6 classes stood in several parts" in made.out, made.err
+    assert "70/15/15 by hash" in made.out and "4 train, 1 val, 1 test" in made.out
+    store = call("data", "prepare", "a set", "--force", "--size", 8, "--json").json["store"]
+    assert made.out.endswith(f"autometa search metanas --data {store} --data.image_size 8\n")
+    assert "Forced" in call("data", "info", store).out
+
+
+def test_what_was_left_out_stays_known(tmp_path):
+    class_folders(tmp_path / "mine", [f"class {k}" for k in range(20)], images=3)
+    (tmp_path / "mine/class 3/1.png").write_bytes(b"no image")
+    first, again = (call("data", "prepare", "mine", "--skip-bad", "--size", 8) for _ in range(2))
+    assert first.code == 0 and first.out == again.out and "Left out" in first.out and "1.png cannot be" in first.out
+    words = first.out.rpartition("autometa ")[2].split()
+    inner, test = changed(INNER, **{"inner.shots": 1}), changed(TEST, **{"test.tasks": 1, "test.queries": 1})
+    answer = call(*words, *inner, *test, *NETWORK, *SHORT, "--out", "run")
+    assert answer.code == 0, answer.err

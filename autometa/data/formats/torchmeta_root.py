@@ -178,9 +178,6 @@ def _mini(folder: Path) -> Found:
 
 
 def _found(name: str, folder: Path, classes: list[FoundClass], split: str, variant: str, files: list[Path]) -> Found:
-    twice = [called for called, times in Counter(entry.name for entry in classes).items() if times > 1]
-    if twice:
-        raise DataError(f"class {twice[0]} stands in more than one part of {folder}; {_AGAIN}")
     return Found(FORMAT, name, folder, tuple(classes), split, variant, _fingerprint(folder, files))
 
 

@@ -261,10 +261,6 @@ MINI_DAMAGE = {
         on("train_data.hdf5", lambda d: replace(d, "datasets/n01", data=np.zeros((3, 8, 8), np.uint8))),
         r"uint8 \[3, 8, 8\] as /datasets/n01, not uint8 \[n, height, width, 3\]",
     ),
-    "class in two parts": (
-        lambda f: [shutil.copy(f / f"train_{file}", f / f"val_{file}") for file in ("data.hdf5", "labels.json")],
-        "class n01 stands in more than one part",
-    ),
     "empty part": (
         lambda f: (on("val_data.hdf5", lambda d: d.pop("datasets/n04"))(f), write_json(f / "val_labels.json", [])),
         "hold no class",
