@@ -150,7 +150,8 @@ def _omniglot(root: Path) -> str:
 
 
 def _option(path: Path, variant: str) -> str:
-    return f"--data {shlex.quote(str(path))}" + ("" if variant == "ink" else f" --data.variant {variant}")
+    named = f"./{path}" if str(path).partition(":")[0] in ("omniglot", "strokes") else str(path)
+    return f"--data {shlex.quote(named)}" + ("" if variant == "ink" else f" --data.variant {variant}")
 
 
 def _store_option(store: ImageStore) -> str:
