@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from autometa.data.folders import folder_split
+from autometa.data.folders import class_split, folder_split
 from autometa.data.formats.omniglot import root_of as omniglot_root
 from autometa.data.formats.recognise import recognise
 from autometa.data.omniglot import DRAWINGS, PARTS, SPLITS, open_omniglot
 from autometa.data.prepare import Progress, bad_images, prepare, processors, recipe_of, silent
+from autometa.data.splits import Split
 from autometa.data.store import META, ImageStore
 from autometa.errors import InputError
 
@@ -55,7 +56,7 @@ def prepare_data(
 
     Raises `InputError` where nothing there can be used, `DiskError` where the store cannot be written.
     """
-    path = Path(path).expanduser()
+    path = _place(path)
     if _is_store(path):
         return _of_store(ImageStore.open(path))
     root = omniglot_root(path) if path.is_dir() else None
@@ -69,7 +70,7 @@ def prepare_data(
 
 def data_info(path: PathLike, *, force: bool = False) -> Described:
     """What stands under `path`; no image is read. Raises `InputError` where nothing there is known."""
-    path = Path(path).expanduser()
+    path = _place(path)
     if _is_store(path):
         return _of_store(ImageStore.open(path))
     if path.is_dir() and (root := omniglot_root(path)) is not None:
@@ -78,10 +79,9 @@ def data_info(path: PathLike, *, force: bool = False) -> Described:
         return Described("Omniglot", "omniglot", _splits(), dict(PARTS), images, each, *about)
     found = recognise(path, force)
     counts = [len(c.images) for c in found.classes]
-    parts = _count_parts([c.part for c in found.classes])
-    split = found.split or "70/15/15 by hash of the class name"
+    split = class_split([c.name for c in found.classes], [c.part for c in found.classes], found.split)
     about = None, None, (), _option(path, found.variant), found.notice
-    return Described(found.format, found.name, split, parts, sum(counts), _range(counts), *about)
+    return Described(found.format, found.name, split.name, _sizes(split), sum(counts), _range(counts), *about)
 
 
 def verify_data(path: PathLike, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def verify_data(path: PathLike, *, force: bool = False, progress: Progress = sil
 
     Returns `{"checked": number, "bad": sentences}`. Raises `InputError` where a store differs from its hash.
     """
-    path = Path(path).expanduser()
+    path = _place(path)
     if _is_store(path):
         store = ImageStore.open(path)
         store.verify()
@@ -104,18 +104,23 @@ def verify_data(path: PathLike, *, force: bool = False, progress: Progress = sil
     return {"checked": len(sources), "bad": [told for told in verdicts if told is not None]}
 
 
+def _place(path: PathLike) -> Path:
+    if not str(path):
+        raise InputError("the path is empty; name a folder, an archive or a table of images")
+    return Path(path).expanduser()
+
+
 def _is_store(path: Path) -> bool:
     return (path / META).is_file()
 
 
 def _of_store(store: ImageStore, form: str = "image store", option: str | None = None) -> Described:
     split, counts = folder_split(store), np.diff(store.class_start)
-    parts = {"train": len(split.train), "val": len(split.val), "test": len(split.test)}
     return Described(
         format=form,
         name=store.name,
         split=split.name,
-        classes=parts,
+        classes=_sizes(split),
         images=len(store.images),
         images_per_class=_range(counts),
         store=str(store.path),
@@ -158,9 +163,8 @@ def _store_option(store: ImageStore) -> str:
     return f"--data {shlex.quote(str(store.path))}"
 
 
-def _count_parts(parts: list[str]) -> dict[str, int]:
-    named = {part: parts.count(part) for part in ("train", "val", "test") if part in parts}
-    return named or {"all": len(parts)}
+def _sizes(split: Split) -> dict[str, int]:
+    return {"train": len(split.train), "val": len(split.val), "test": len(split.test)}
 
 
 def _range(counts) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Iterable
@@ -52,9 +53,7 @@ def data(words: list[str], typed: list[str]) -> int:
 
 
 def _download(name: str, folder: str, quiet: bool) -> int:
-    from tqdm import tqdm
-
-    with tqdm(unit="B", unit_scale=True, disable=quiet or not sys.stderr.isatty()) as bar:
+    with _tqdm(None, quiet, unit="B", unit_scale=True) as bar:
 
         def progress(have: int, total: int | None, file: str) -> None:
             bar.set_description(file, refresh=False)
@@ -69,11 +68,20 @@ def _download(name: str, folder: str, quiet: bool) -> int:
 
 def _bar(quiet: bool):
     def progress(items: Iterable, total: int, doing: str) -> Iterable:
-        from tqdm import tqdm
-
-        return tqdm(items, total=total, desc=doing, unit="image", disable=quiet or not sys.stderr.isatty())
+        return _tqdm(items, quiet, total=total, desc=doing, unit="image")
 
     return progress
+
+
+def _tqdm(items: Iterable | None, quiet: bool, **about):
+    from tqdm import tqdm
+
+    silent = quiet or sys.stderr is None or not sys.stderr.isatty()
+    try:  # a terminal in a container may claim 0 x 0, where tqdm draws nothing
+        wide = os.get_terminal_size(2).columns > 0
+    except OSError:
+        wide = False
+    return tqdm(items, disable=silent, ncols=None if wide else 80, nrows=None if wide else 24, **about)
 
 
 def _described(about: Described, path: str) -> list[str]:

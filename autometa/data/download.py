@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -79,7 +80,7 @@ def fetch(remote: Remote, folder: Path, progress: Progress | None = None) -> Pat
     for mirror in remote.mirrors:
         try:
             _continue(mirror, part, progress)
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
             failures.append(f"{mirror}: {getattr(error, 'reason', None) or error}")
             continue
         if md5_of(part) == remote.md5:

@@ -153,6 +153,23 @@ def classes_in_several_parts(bad):
         classes(bad / part, {"a": 2, "b": 2})
 
 
+@kind("rename valid to test")
+def parts_without_test(bad):
+    for part, name in (("train", "a"), ("valid", "b")):
+        classes(bad / part, {name: 2})
+
+
+@kind("a class named 'a\\udcff'")
+def a_class_whose_name_is_no_text(bad):
+    classes(bad, {"a": 2, "b": 2})
+    os.rename(bad / "a", os.fsencode(bad) + b"/a\xff")
+
+
+@kind("a class named 'a\\nb'")
+def a_class_whose_name_has_two_lines(bad):
+    classes(bad, {"a\nb": 2, "b": 2})
+
+
 @kind("no sub-folders")
 def an_empty_part(bad):
     classes(bad / "train", {"a": 2, "b": 2})

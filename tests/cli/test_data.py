@@ -22,7 +22,7 @@ def test_prepare_info_and_verify(tmp_path):
     (tmp_path / "mine/class 0/9.png").write_bytes((tmp_path / "mine/class 0/0.png").read_bytes())
     told = call("data", "info", "mine")
     assert told.code == 0 and "class folders: mine" in told.out and "61, 3 to 4 per class" in told.out
-    assert "70/15/15 by hash of the class name" in told.out and "20 all" in told.out
+    assert "70/15/15 by hash of the class name" in told.out and "14 train, 3 val, 3 test" in told.out
     made = call("data", "prepare", "mine", "--size", 8)
     assert made.code == 0 and "14 train, 3 val, 3 test" in made.out
     found = call("data", "prepare", "mine", "--size", 8, "--json").json
@@ -62,7 +62,9 @@ def test_a_store_whose_pixels_changed_is_refused(tmp_path):
         (("data", "eat", "mine"), "invalid choice"),
         (("data", "info", "nowhere"), "there is no nowhere"),
         (("data", "verify", "mine", "--size", "8"), "belong to data prepare"),
+        (("data", "prepare", ""), "path is empty"),
         (("data", "prepare", "mine", "--size", "0"), "positive"),
+        (("data", "prepare", "mine", "--size", "100000"), "up to 2048"),
         (("data", "prepare", "mine", "--variant", "purple"), "choose from"),
         (("data", "prepare", "letter.txt"), "no data set that is known"),
         (("search", "--data", "letter.txt"), "no data set that is known"),

@@ -54,8 +54,14 @@ def part_folders(path: Path) -> dict[str, Path]:
 
 def _parts(path: Path) -> Listed | None:
     folders = part_folders(path)
-    if not {"train", "test"} <= folders.keys():
+    if "train" not in folders or len(folders) < 2 or any(_holds_image(folder) for folder in folders.values()):
         return None
+    if "test" not in folders:
+        val = folders["val"].name
+        raise DataError(
+            f"{path} has the parts {folders['train'].name} and {val} but no test classes; rename {val} to test, or "
+            "put all class folders into one"
+        )
     return [(part, name, files) for part in PARTS if part in folders for name, files in class_folders(folders[part])]
 
 

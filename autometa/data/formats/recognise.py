@@ -35,12 +35,19 @@ def recognise(path: str | Path, force: bool = False) -> Found:
     for _ in range(WRAPPERS):
         found = _look(place)
         if found is not None:
+            _check_names(found)
             return apart(found, given, force)
         inner = _within(place)
         if inner is None:
             break
         place = inner
     raise DataError(f"{path} holds no data set that is known here: {LAYOUTS}; one sub-folder per class always works")
+
+
+def _check_names(found: Found) -> None:
+    for entry in found.classes:
+        if not entry.name.isprintable():
+            raise DataError(f"{found.path} has a class named {ascii(entry.name)}, which cannot be shown; rename it")
 
 
 def _look(place: Path) -> Found | None:
