@@ -80,7 +80,8 @@ def data_info(path: PathLike, *, force: bool = False) -> Described:
     found = recognise(path, force)
     counts = [len(c.images) for c in found.classes]
     split = class_split([c.name for c in found.classes], [c.part for c in found.classes], found.split)
-    about = None, None, (), _option(path, found.variant), found.notice
+    option = f"{_option(path, found.variant)} --data.image_size {recipe_of(found).size}"
+    about = None, None, (), option, found.notice
     return Described(found.format, found.name, split.name, _sizes(split), sum(counts), _range(counts), *about)
 
 

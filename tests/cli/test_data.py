@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import tarfile
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 import autometa
 from autometa.data import ImageStore
+from autometa.data.formats.category_split import FILES
 from tests.cli.driving import INNER, NETWORK, TEST, call, changed, class_folders
 
 DATA = os.environ.get("AUTOMETA_DATA")  # read before these tests clear it
@@ -117,7 +119,19 @@ def write_table(images, root):
     (root / "birds.tsv").write_text("\n".join(rows))
 
 
-@pytest.mark.parametrize("write", [write_csv, write_folders, write_table], ids=lambda w: w.__name__[6:])
+def write_split(images, root):
+    root.mkdir()
+    for part, classes in images.items():
+        numbers = {name: number for number, name in enumerate(classes)}
+        content = {
+            "data": np.concatenate(list(classes.values())),
+            "labels": [numbers[name] for name, pictures in classes.items() for _ in pictures],
+            "catname2label": numbers,
+        }
+        (root / FILES[part]).write_bytes(pickle.dumps(content, 2))
+
+
+@pytest.mark.parametrize("write", [write_csv, write_folders, write_table, write_split], ids=lambda w: w.__name__[6:])
 def test_the_miniimagenet_preset_runs_on_every_layout(tmp_path, write):
     write(small_set(), tmp_path / "set")
     words = [*changed(INNER, **{"inner.shots": 1}), *changed(TEST, **{"test.tasks": 1, "test.queries": 1}), *NETWORK]
@@ -179,5 +193,5 @@ def test_what_was_left_out_stays_known(tmp_path):
 def test_the_next_step_names_the_folder_not_the_data_set_of_its_name(tmp_path):
     class_folders(tmp_path / "omniglot", [f"class {k}" for k in range(20)], images=3)
     assert "--data ./omniglot " in call("data", "prepare", "omniglot", "--size", 8).out
-    assert call("data", "info", "omniglot").out.endswith("--data ./omniglot\n")
+    assert call("data", "info", "omniglot").out.endswith("--data ./omniglot --data.image_size 28\n")
     assert "--data ./omniglot --data.variant grey " in call("data", "prepare", "omniglot", "--variant", "grey").out
