@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstdlib>
@@ -201,6 +202,28 @@ void preprocess_backward(const PreprocessOf& of, Address saved, Address gy, cons
     autometa::preprocess_backward(of.args, at<float>(saved), at<float>(gy), dstate.data(), at<float>(dparams));
 }
 
+// Arguments in the order of autometa/ops/_conv_block_cpp.py: three addresses, then sizes and flags.
+autometa::ConvBlock conv_block_of(const std::array<Address, 3>& tensors, const std::array<int64_t, 5>& x_step,
+                                  const std::array<int64_t, 16>& sizes, const std::array<bool, 4>& flags, double eps,
+                                  int threads) {
+    const auto& [slots, batch, c_in, c_out, height, width, kernel, stride, top, left, conv_height, conv_width,
+                 out_height, out_width, params_row, params_width] = sizes;
+    autometa::ConvBlock block{slots, batch, c_in, c_out, height, width, kernel, stride, top, left, conv_height,
+                              conv_width, out_height, out_width, at<float>(tensors[0]), {}, at<float>(tensors[1]),
+                              params_row, params_width, at<float>(tensors[2]), flags[0], flags[1], flags[2], flags[3],
+                              eps, threads};
+    std::copy(x_step.begin(), x_step.end(), block.x_step);
+    return block;
+}
+
+void conv_block(const autometa::ConvBlock& block, Address y, Address saved, Address statistics) {
+    autometa::conv_block(block, at<float>(y), at<float>(saved), at<float>(statistics));
+}
+
+void conv_block_backward(const autometa::ConvBlock& block, Address saved, Address gy, Address dx, Address dparams) {
+    autometa::conv_block_backward(block, at<float>(saved), at<float>(gy), at<float>(dx), at<float>(dparams));
+}
+
 uint32_t philox_uint32(uint32_t seed, uint32_t stream, uint64_t item, uint64_t draw) {
     return autometa::Draws(seed, static_cast<autometa::Stream>(stream), item)(draw);
 }
@@ -267,6 +290,10 @@ PYBIND11_MODULE(_C, m) {
     m.def("preprocess_saved", [](const PreprocessOf& of) { return autometa::preprocess_saved(of.args); });
     m.def("preprocess", &preprocess, release());
     m.def("preprocess_backward", &preprocess_backward, release());
+    py::class_<autometa::ConvBlock>(m, "ConvBlock", "Arguments of conv_block.").def(py::init(&conv_block_of));
+    m.def("conv_block_saved", &autometa::conv_block_saved);
+    m.def("conv_block", &conv_block, release());
+    m.def("conv_block_backward", &conv_block_backward, release());
     m.def("linear_head", &linear_head, release());
     m.def("linear_head_backward", &linear_head_backward, release());
     m.def("cross_entropy", &cross_entropy, release());

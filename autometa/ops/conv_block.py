@@ -1,4 +1,4 @@
-"""A full convolution with its surroundings: `conv (+ bias) -> [affine BN] -> [ReLU] -> [max pool 2x2]`.
+"""A full convolution with its surroundings: `conv (+ bias) -> [affine BN] -> [max pool 2x2] -> [ReLU]`.
 
 The stem of a cell network (DARTS) and the layers of the four-layer networks of MAML (Finn et al. 2017) and Reptile
 (Nichol et al. 2018) are this op.
@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from autometa.ops._conv_block_cpp import conv_block_cpp
+from autometa.ops._native import refuses_unless
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.batch_norm import batch_norm, batch_statistics
 from autometa.ops.folding import fold, unfold
@@ -102,3 +104,6 @@ def _reference(x, params, block, given, want_statistics):
     if block.relu:
         y = torch.relu(y)
     return unfold(y, slots), statistics
+
+
+implements("conv_block", "cpp", refuses=refuses_unless(torch.float32))(conv_block_cpp)

@@ -136,4 +136,26 @@ void preprocess(const Preprocess& args, float* y, float* saved, float* statistic
 void preprocess_backward(const Preprocess& args, const float* saved, const float* gy, float* const* dstate,
                          float* dparams);
 
+// A convolution with its surroundings, float32: conv (+ bias) -> normalisation -> max pool 2x2 -> ReLU.
+struct ConvBlock {
+    int64_t slots, batch, c_in, c_out, height, width;
+    int64_t kernel, stride, top, left;  // top and left: padding in front
+    int64_t conv_height, conv_width, out_height, out_width;  // before and after the pool
+    const float* x;       // [slots, batch, c_in, height, width]
+    int64_t x_step[5];    // its strides
+    const float* params;  // [slots], rows `params_row` apart: weight, bias, gamma, beta, each at a multiple of 16
+    int64_t params_row, params_width;
+    const float* given;  // [slots, 2, c_out] or null
+    bool bias, norm, relu, pool;
+    double eps;
+    int threads;
+};
+
+// Floats that conv_block keeps for its backward. Throws std::invalid_argument for sizes that do not fit.
+int64_t conv_block_saved(const ConvBlock& block);
+// y is an activation; saved may be null: nothing is kept. statistics [slots, 2, c_out] or null.
+void conv_block(const ConvBlock& block, float* y, float* saved, float* statistics);
+// dx is an activation or null; dparams [slots, params_width]; both are overwritten.
+void conv_block_backward(const ConvBlock& block, const float* saved, const float* gy, float* dx, float* dparams);
+
 }  // namespace autometa

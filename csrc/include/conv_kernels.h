@@ -60,6 +60,27 @@ struct Map {
     const float *x, *centre, *a;
 };
 
+// One image of y = max(floor, pool(a * (z - centre) + b)): windows of 1 or 2 pixels a side, cut off where the map ends.
+struct NormPool {
+    const float *z, *centre, *a, *b;
+    float floor;  // 0 or minus infinity
+    int64_t window, height, width, out_height, out_width, lanes;
+};
+
+// dz = of_g * (the gradient that reaches a pixel - mean) + of_z * (z - centre), by lane.
+struct Slopes {
+    const float *of_g, *of_z, *mean;
+};
+
+// out[out_row[c] + r] = in[in_row[r] + c] for r < rows, c < cols.
+struct Transpose {
+    const float* in;
+    const int64_t* in_row;
+    float* out;
+    const int64_t* out_row;
+    int64_t rows, cols;
+};
+
 struct ConvKernels {
     void (*tap_gemm)(const TapGemm&);
     void (*tap_outer)(const TapOuter&);
@@ -82,6 +103,11 @@ struct ConvKernels {
     // sum += g (where not null), product += g * (x - pivot), by lane.
     void (*products)(const float* g, const float* x, const float* pivot, float* sum, float* product, int64_t pixels,
                      int64_t lanes);
+    void (*norm_pool)(const NormPool&, float* y);
+    // sum += g, product += g * (z - centre) over the pixels that a gradient reaches, by lane.
+    void (*norm_pool_sums)(const NormPool&, const float* gy, float* sum, float* product);
+    void (*norm_pool_backward)(const NormPool&, const float* gy, const Slopes&, float* dz, int64_t dz_row);
+    void (*transpose)(const Transpose&);
 };
 
 }  // namespace autometa

@@ -1,0 +1,118 @@
+"""The compiled backend of `conv_block`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from autometa.ops._memory import activation, activation_strides, as_activation, floats
+from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, register, threads
+
+# sizes: C_out, kernel, stride, padding on top and on the left, height and width of the convolution, of the output.
+# flags: bias, norm, relu, pool.
+_ARGUMENTS = "Tensor x, Tensor params, Tensor? given, SymInt[] sizes, bool[] flags, float eps"
+
+
+def _sizes(block, height: int, width: int) -> list[int]:
+    (top, bottom), (left, right) = block.pads(height), block.pads(width)
+    plain = [
+        (n + padding - block.kernel) // block.stride + 1 for n, padding in ((height, top + bottom), (width, left + right))
+    ]
+    return [block.c_out, block.kernel, block.stride, top, left, *plain, block.output(height), block.output(width)]
+
+
+def _shape(x: Tensor, sizes) -> tuple[int, ...]:
+    return (*x.shape[:2], sizes[0], *sizes[-2:])
+
+
+class _Block:
+    """Arguments in the form that the compiled module reads; holds alive what it points to."""
+
+    def __init__(self, x, params, given, sizes, flags, eps) -> None:
+        slots, batch, *image = x.shape
+        if x.dtype != params.dtype or params.dim() != 2 or params.shape[0] != slots:
+            raise ValueError(f"x must be {params.dtype}, and params [{slots}, ...], not {list(params.shape)}")
+        if given is not None and given.shape != (slots, 2, sizes[0]):
+            raise ValueError(f"given must be [{slots}, 2, {sizes[0]}], not {list(given.shape)}")
+        params = params if params.stride(1) == 1 or params.shape[1] <= 1 else params.contiguous()
+        self.tensors = [x, params, None if given is None else given.contiguous()]
+        c_out, *rest = sizes
+        self.compiled = compiled_or_raise().ConvBlock(
+            [pointer(t) for t in self.tensors],
+            list(x.stride()),
+            [slots, batch, image[0], c_out, *image[1:], *rest, params.stride(0), params.shape[1]],
+            flags,
+            eps,
+            threads(),
+        )
+
+
+def _statistics_shape(x: Tensor, sizes, wanted: bool) -> tuple[int, ...]:
+    return (x.shape[0], 2, sizes[0]) if wanted else (0,)
+
+
+def _fake(x, params, given, sizes, flags, eps, statistics, keep):
+    shape = _shape(x, sizes)
+    y = params.new_empty_strided(shape, activation_strides(shape))
+    saved = params.new_empty(torch.library.get_ctx().new_dynamic_size()) if keep else params.new_empty(0)
+    return y, params.new_empty(_statistics_shape(x, sizes, statistics)), saved
+
+
+@register("conv_block", f"({_ARGUMENTS}, bool statistics, bool keep) -> (Tensor, Tensor, Tensor)", fake=_fake)
+def _forward(x, params, given, sizes, flags, eps, statistics, keep):
+    """The block's output, its statistics (empty if not wanted), and what the backward needs (empty if not kept)."""
+    block, module = _Block(x, params, given, sizes, flags, eps), compiled_or_raise()
+    saved = floats(module.conv_block_saved(block.compiled) if keep else 0)
+    y, found = activation(*_shape(x, sizes)), torch.empty(_statistics_shape(x, sizes, statistics))
+    module.conv_block(block.compiled, pointer(y), pointer(saved) if keep else 0, pointer(found) if statistics else 0)
+    return y, found, saved
+
+
+def _fake_backward(gy, saved, x, params, given, sizes, flags, eps, want_dx):
+    dx = x.new_empty_strided(x.shape, activation_strides(x.shape)) if want_dx else x.new_empty(0)
+    return dx, params.new_empty(params.shape)
+
+
+@register(
+    "conv_block_backward",
+    f"(Tensor gy, Tensor saved, {_ARGUMENTS}, bool want_dx) -> (Tensor, Tensor)",
+    fake=_fake_backward,
+)
+def _backward(gy, saved, x, params, given, sizes, flags, eps, want_dx):
+    """Gradients of x (empty if not wanted) and params."""
+    block, gy = _Block(x, params, given, sizes, flags, eps), as_activation(gy)
+    dx = activation(*x.shape) if want_dx else torch.empty(0)
+    dparams = floats(params.numel()).view(params.shape)
+    compiled_or_raise().conv_block_backward(
+        block.compiled, pointer(saved), pointer(gy), pointer(dx) if want_dx else 0, pointer(dparams)
+    )
+    return dx, dparams
+
+
+def _save(ctx, inputs, output) -> None:
+    x, params, given, ctx.sizes, ctx.flags, ctx.eps = inputs[:6]
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(output[1], output[2])
+    ctx.save_for_backward(output[2], x, params, given)
+
+
+def _formula(ctx, gy, *_):
+    if gy is None:
+        return (None,) * 8
+    saved, *tensors = ctx.saved_tensors
+    want_dx = ctx.needs_input_grad[0]
+    dx, dparams = _backward(gy, saved, *tensors, ctx.sizes, ctx.flags, ctx.eps, want_dx)
+    return dx if want_dx else None, dparams, *(None,) * 6
+
+
+once_differentiable(_forward, _backward, _save, _formula)
+
+
+def conv_block_cpp(x, params, block, given, want_statistics):
+    """The call of the `cpp` backend, see `conv_block`."""
+    keep = torch.is_grad_enabled() and (x.requires_grad or params.requires_grad)
+    given = given.to(torch.float32) if block.norm and given is not None else None
+    flags = [block.bias, block.norm, block.relu, block.pool]
+    want = want_statistics and block.norm
+    y, found, _ = _forward(x, params, given, _sizes(block, *x.shape[3:]), flags, block.eps, want, keep)
+    return y, found if want else None

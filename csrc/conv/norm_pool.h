@@ -1,0 +1,156 @@
+// Normalise, pool 2x2 and gate in one pass, and its gradient; nothing is stored between them.
+// Included by isa/table.h only, once per instruction set.
+
+namespace autometa {
+namespace AUTOMETA_ISA {
+
+// The greater, and not a number where either is.
+template <class V>
+inline V greatest(V a, V b) {
+    return ((a > b) | (a != a)) ? a : b;
+}
+
+// The windows of a row of the output: body(column, offset of the first pixel, distance down, distance right).
+// Where the map ends a distance is 0: a pixel twice changes no maximum.
+template <int kWindow, class Body>
+inline void each_window(const NormPool& p, int64_t h, const Body& body) {
+    const int64_t step = p.lanes, first = kWindow * h * p.width * step;
+    const int64_t down = kWindow == 2 && kWindow * h + 1 < p.height ? p.width * step : 0;
+    const int64_t right = kWindow == 2 ? step : 0;
+    const int64_t whole = at_most(p.out_width, p.width / kWindow);
+    for (int64_t w = 0; w < whole; ++w) body(w, first + kWindow * w * step, down, right);
+    for (int64_t w = whole; w < p.out_width; ++w) body(w, first + kWindow * w * step, down, int64_t{0});
+}
+
+template <class V, int kWindow>
+inline void norm_pool_row(const NormPool& p, int64_t h, int64_t lane, float* y) {
+    const V a = load<V>(p.a + lane), b = load<V>(p.b + lane), floor = splat(&p.floor, V{});
+    const V centre = centre_of<V>(p.centre, lane);
+    each_window<kWindow>(p, h, [&](int64_t w, int64_t at, int64_t down, int64_t right) {
+        const float* z = p.z + at + lane;
+        V value = fma(load<V>(z) - centre, a, b);
+        if constexpr (kWindow == 2) {
+            value = greatest(value, fma(load<V>(z + right) - centre, a, b));
+            value = greatest(value, fma(load<V>(z + down) - centre, a, b));
+            value = greatest(value, fma(load<V>(z + down + right) - centre, a, b));
+        }
+        store<V>(y + w * p.lanes + lane, value <= floor ? floor : value);
+    });
+}
+
+inline void norm_pool(const NormPool& p, float* y) {
+    for (int64_t h = 0; h < p.out_height; ++h) {
+        float* row = y + h * p.out_width * p.lanes;
+        each_lane(p.lanes, [&](auto type, int64_t lane) {
+            using V = decltype(type);
+            p.window == 2 ? norm_pool_row<V, 2>(p, h, lane, row) : norm_pool_row<V, 1>(p, h, lane, row);
+        });
+    }
+}
+
+template <class V, int kWindow>
+inline void norm_pool_sums_row(const NormPool& p, int64_t h, int64_t lane, const float* gy, float* sum,
+                               float* product) {
+    const V a = load<V>(p.a + lane), b = load<V>(p.b + lane), floor = splat(&p.floor, V{});
+    const V centre = centre_of<V>(p.centre, lane);
+    V total = zero<V>(), total2 = zero<V>();
+    each_window<kWindow>(p, h, [&](int64_t w, int64_t at, int64_t down, int64_t right) {
+        const float* z = p.z + at + lane;
+        V chosen = load<V>(z) - centre, value = fma(chosen, a, b);
+        if constexpr (kWindow == 2) {
+            const int64_t others[3] = {right, down, down + right};
+#pragma GCC unroll 3
+            for (int k = 0; k < 3; ++k) {
+                const V other = load<V>(z + others[k]) - centre, its_value = fma(other, a, b);
+                chosen = its_value > value ? other : chosen;
+                value = greater(its_value, value);
+            }
+        }
+        const V grad = value <= floor ? zero<V>() : load<V>(gy + w * p.lanes + lane);
+        total += grad;
+        total2 = fma(grad, chosen, total2);
+    });
+    store<V>(sum + lane, load<V>(sum + lane) + total);
+    store<V>(product + lane, load<V>(product + lane) + total2);
+}
+
+inline void norm_pool_sums(const NormPool& p, const float* gy, float* sum, float* product) {
+    for (int64_t h = 0; h < p.out_height; ++h) {
+        const float* row = gy + h * p.out_width * p.lanes;
+        each_lane(p.lanes, [&](auto type, int64_t lane) {
+            using V = decltype(type);
+            p.window == 2 ? norm_pool_sums_row<V, 2>(p, h, lane, row, sum, product)
+                          : norm_pool_sums_row<V, 1>(p, h, lane, row, sum, product);
+        });
+    }
+}
+
+// The first of the greatest values of a window takes the gradient. Stores run backwards: where the map ends, the
+// first pixel of a window is written last.
+template <class V, int kWindow>
+inline void norm_pool_backward_row(const NormPool& p, int64_t h, int64_t lane, const float* gy, const Slopes& slopes,
+                                   float* dz, int64_t dz_row) {
+    constexpr int kPixels = kWindow * kWindow;
+    const V a = load<V>(p.a + lane), b = load<V>(p.b + lane), floor = splat(&p.floor, V{});
+    const V of_g = load<V>(slopes.of_g + lane), of_z = load<V>(slopes.of_z + lane);
+    const V mean = load<V>(slopes.mean + lane), centre = centre_of<V>(p.centre, lane);
+    float* to = dz + kWindow * h * dz_row + lane;
+    each_window<kWindow>(p, h, [&](int64_t w, int64_t at, int64_t down, int64_t right) {
+        const int64_t from[4] = {0, right, down, down + right};
+        const int64_t dz_down = down == 0 ? 0 : dz_row, into[4] = {0, right, dz_down, dz_down + right};
+        V z[kPixels], value[kPixels], share[kPixels];
+#pragma GCC unroll 4
+        for (int k = 0; k < kPixels; ++k) {
+            z[k] = load<V>(p.z + at + lane + from[k]) - centre;
+            value[k] = fma(z[k], a, b);
+        }
+        V best = value[0];
+#pragma GCC unroll 4
+        for (int k = 1; k < kPixels; ++k) best = greater(value[k], best);
+        V left = best <= floor ? zero<V>() : load<V>(gy + w * p.lanes + lane);
+#pragma GCC unroll 4
+        for (int k = 0; k < kPixels; ++k) {
+            const auto here = value[k] == best;
+            share[k] = here ? left : zero<V>();
+            left = here ? zero<V>() : left;
+        }
+        float* pixel = to + kWindow * w * p.lanes;
+#pragma GCC unroll 4
+        for (int k = kPixels - 1; k >= 0; --k)
+            store<V>(pixel + into[k], fma(share[k] - mean, of_g, z[k] * of_z));
+    });
+}
+
+// Pixels of row r from column `first` on that no window reads.
+template <class V>
+inline void unread_row(const NormPool& p, int64_t r, int64_t first, int64_t lane, const Slopes& slopes, float* dz) {
+    const V of_z = load<V>(slopes.of_z + lane), centre = centre_of<V>(p.centre, lane);
+    const V missing = (zero<V>() - load<V>(slopes.mean + lane)) * load<V>(slopes.of_g + lane);
+    for (int64_t c = first; c < p.width; ++c) {
+        const V z = load<V>(p.z + (r * p.width + c) * p.lanes + lane) - centre;
+        store<V>(dz + c * p.lanes + lane, fma(z, of_z, missing));
+    }
+}
+
+inline void norm_pool_backward(const NormPool& p, const float* gy, const Slopes& slopes, float* dz, int64_t dz_row) {
+    const int64_t read_rows = at_most(p.height, p.window * p.out_height);
+    const int64_t read_columns = at_most(p.width, p.window * p.out_width);
+    for (int64_t h = 0; h < p.out_height; ++h) {
+        const float* row = gy + h * p.out_width * p.lanes;
+        each_lane(p.lanes, [&](auto type, int64_t lane) {
+            using V = decltype(type);
+            p.window == 2 ? norm_pool_backward_row<V, 2>(p, h, lane, row, slopes, dz, dz_row)
+                          : norm_pool_backward_row<V, 1>(p, h, lane, row, slopes, dz, dz_row);
+        });
+    }
+    for (int64_t r = 0; r < p.height; ++r) {
+        const int64_t first = r < read_rows ? read_columns : 0;
+        if (first == p.width) continue;
+        each_lane(p.lanes, [&](auto type, int64_t lane) {
+            unread_row<decltype(type)>(p, r, first, lane, slopes, dz + r * dz_row);
+        });
+    }
+}
+
+}  // namespace AUTOMETA_ISA
+}  // namespace autometa

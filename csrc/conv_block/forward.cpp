@@ -1,0 +1,152 @@
+// Forward of the conv block: products with sums of z beside them, then normalisation, pool and ReLU in one pass.
+#include <algorithm>
+#include <cstring>
+
+#include "parallel.h"
+#include "plan.h"
+
+namespace autometa {
+namespace block {
+
+namespace {
+
+class Forward {
+public:
+    Forward(const ConvBlock& block, const Plan& plan, float* y, float* saved, float* statistics, int64_t wave)
+        : block_(block),
+          plan_(plan),
+          y_(y),
+          saved_(saved),
+          statistics_(statistics),
+          step_(plan.work + (saved ? 0 : plan.kept)),
+          work_(step_ * wave * static_cast<int64_t>(sizeof(float))),
+          scratch_(plan.scratch, block.threads) {}
+
+    void run(int64_t first, int64_t count) {
+        first_ = first;
+        const auto slots = [&](auto body) {
+            parallel_for(count, block_.threads, [&](int64_t i) { body(first + i); });
+        };
+        const auto chunks = [&](auto body) {
+            parallel_for(count * plan_.chunks, block_.threads, [&](int64_t i) {
+                body(first + i / plan_.chunks, chunk(block_.batch, plan_.chunks, i % plan_.chunks));
+            });
+        };
+        slots([&](int64_t slot) { prepare(slot); });
+        chunks([&](int64_t slot, Range images) { convolve(slot, images); });
+        if (measures()) slots([&](int64_t slot) { measure(slot); });
+        if (!known()) chunks([&](int64_t slot, Range images) { finish(slot, images); });
+    }
+
+private:
+    // Whether the coefficients are known before the convolution.
+    bool known() const { return !block_.norm || block_.given; }
+    bool measures() const { return block_.norm && (!block_.given || statistics_); }
+    float* work(int64_t slot) const { return work_.floats() + (slot - first_) * step_; }
+    float* kept(int64_t slot) const { return saved_ ? saved_ + slot * plan_.kept : work(slot) + plan_.work; }
+    const float* params(int64_t slot) const { return block_.params + slot * block_.params_row; }
+    float bias(int64_t slot, int64_t c) const { return block_.bias ? params(slot)[plan_.bias + c] : 0.0f; }
+    float* z(int64_t slot, int64_t n) const { return kept(slot) + plan_.z + n * plan_.pixels * plan_.lanes; }
+
+    // Weights in order, and given statistics as those of the convolution without its bias.
+    void prepare(int64_t slot) {
+        plan_.pack(params(slot), work(slot) + plan_.packed);
+        float *mean = kept(slot) + plan_.mean, *variance = mean + plan_.lanes;
+        std::memset(mean, 0, static_cast<size_t>(2 * plan_.lanes) * sizeof(float));
+        if (!known()) return;
+        for (int64_t c = 0; c < block_.c_out && block_.norm; ++c) {
+            mean[c] = block_.given[slot * 2 * block_.c_out + c] - bias(slot, c);
+            variance[c] = block_.given[(slot * 2 + 1) * block_.c_out + c];
+        }
+        set_coefficients(slot);
+    }
+
+    void set_coefficients(int64_t slot) {
+        coefficients(block_, plan_, params(slot), kept(slot), work(slot) + plan_.a, work(slot) + plan_.b);
+    }
+
+    void convolve(int64_t slot, Range images) {
+        const Scratch::Share share(scratch_);
+        const int64_t group = std::max<int64_t>(plan_.group, 1);
+        for (int64_t n = images.first; n < images.last; n += group) {
+            const Range some{n, std::min(n + group, images.last)};
+            plan_.patched() ? multiply_patches(slot, some, share.floats()) : multiply_plane(slot, n, share.floats());
+            for (int64_t i = some.first; i < some.last && measures(); ++i)
+                image_moments(z(slot, i), plan_.pixels, plan_.lanes,
+                              work(slot) + plan_.moments + i * kMoments * plan_.lanes);
+            if (known()) finish(slot, some);
+        }
+    }
+
+    void multiply_plane(int64_t slot, int64_t n, float* memory) {
+        const Plane in = read_plane(block_, plan_, slot, n, memory);
+        const float* packed = work(slot) + plan_.packed;
+        std::vector<const float*> from, weight;
+        for (int64_t i = 0; i < block_.kernel; ++i) {
+            from.push_back(in.at(i - block_.top, -block_.left));
+            weight.push_back(packed + i * plan_.row_depth * plan_.lanes);
+        }
+        kernels().conv.tap_gemm({from.data(), weight.data(), block_.kernel, plan_.row_depth, block_.stride * in.lanes,
+                                 block_.stride * in.row(), z(slot, n), plan_.lanes, block_.conv_width * plan_.lanes,
+                                 block_.conv_height, block_.conv_width, plan_.lanes, false});
+    }
+
+    void multiply_patches(int64_t slot, Range images, float* memory) {
+        float* patches = memory + plan_.patches;
+        for (int64_t n = images.first; n < images.last; ++n)
+            read_patches(block_, plan_, read_plane(block_, plan_, slot, n, memory),
+                         patches + (n - images.first) * plan_.pixels * plan_.depth);
+        const float *from[1] = {patches}, *weight[1] = {work(slot) + plan_.packed};
+        const int64_t count = (images.last - images.first) * plan_.pixels;
+        kernels().conv.tap_gemm({from, weight, 1, plan_.depth, plan_.depth, 0, z(slot, images.first), plan_.lanes, 0, 1,
+                                 count, plan_.lanes, false});
+    }
+
+    void measure(int64_t slot) {
+        const int64_t lanes = plan_.lanes;
+        std::vector<float> found(static_cast<size_t>(2 * lanes));
+        float *mean = found.data(), *variance = mean + lanes;
+        merge_moments(work(slot) + plan_.moments, kMoments * lanes, block_.batch, plan_.pixels, block_.c_out, lanes,
+                      mean, variance);
+        if (!known()) {
+            std::copy(found.begin(), found.end(), kept(slot) + plan_.mean);
+            set_coefficients(slot);
+        }
+        if (!statistics_) return;
+        float* to = statistics_ + slot * 2 * block_.c_out;
+        for (int64_t c = 0; c < block_.c_out; ++c) {
+            to[c] = mean[c] + bias(slot, c);
+            to[block_.c_out + c] = variance[c];
+        }
+    }
+
+    void finish(int64_t slot, Range images) {
+        const int64_t floats = block_.out_height * block_.out_width * plan_.lanes;
+        for (int64_t n = images.first; n < images.last; ++n)
+            kernels().conv.norm_pool(
+                norm_pool_of(block_, plan_, z(slot, n), kept(slot), work(slot) + plan_.a, work(slot) + plan_.b),
+                y_ + (slot * block_.batch + n) * floats);
+    }
+
+    const ConvBlock& block_;
+    const Plan& plan_;
+    float *y_, *saved_, *statistics_;
+    int64_t step_, first_ = 0;
+    Block work_;
+    Scratch scratch_;
+};
+
+}  // namespace
+
+}  // namespace block
+
+void conv_block(const ConvBlock& given, float* y, float* saved, float* statistics) {
+    const block::Plan plan(given);
+    if (given.slots == 0 || given.batch == 0) return;
+    const int64_t wave = wave_of(given.slots, given.threads, plan.chunks, plan.kept + plan.work);
+    block::Forward forward(given, plan, y, saved, statistics, wave);
+    for (int64_t first = 0; first < given.slots; first += wave)
+        forward.run(first, std::min(wave, given.slots - first));
+}
+
+}  // namespace autometa

@@ -1,0 +1,186 @@
+#include "plan.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "activation.h"
+
+namespace autometa {
+namespace block {
+
+namespace {
+
+// Rows shorter than this leave registers of the product empty.
+constexpr int64_t kShortRow = 12;
+// Pixels per product of patches: enough to use a weight often, few enough to stay in the cache.
+constexpr int64_t kPatchPixels = 112;
+
+void require(bool condition, const char* what) {
+    if (!condition) throw std::invalid_argument(std::string("conv_block: ") + what);
+}
+
+void check(const ConvBlock& c) {
+    require(c.c_in > 0 && c.c_out > 0 && c.kernel > 0 && c.stride > 0, "sizes must be positive");
+    require(c.top >= 0 && c.left >= 0 && c.top < c.kernel && c.left < c.kernel, "padding must be below the kernel");
+    require(c.conv_height > 0 && c.conv_width > 0 && c.out_height > 0 && c.out_width > 0,
+            "the images are too small for this block");
+    const auto fits = [&](int64_t size, int64_t out, int64_t before) {
+        return (out - 1) * c.stride + c.kernel - before <= size + std::max(before, c.kernel - 1 - before);
+    };
+    require(fits(c.height, c.conv_height, c.top) && fits(c.width, c.conv_width, c.left),
+            "the output does not fit the images");
+    const auto halves = [&](int64_t size, int64_t out) {
+        return c.pool ? out == size / 2 || out == (size + 1) / 2 : out == size;
+    };
+    require(halves(c.conv_height, c.out_height) && halves(c.conv_width, c.out_width), "the pool does not fit");
+}
+
+}  // namespace
+
+Plan::Plan(const ConvBlock& c) {
+    check(c);
+    const int64_t taps = c.kernel * c.kernel;
+    lanes = padded_channels(c.c_out), in_lanes = padded_channels(c.c_in);
+    row_depth = c.kernel * c.c_in, depth = taps * c.c_in;
+    pixels = c.conv_height * c.conv_width;
+    chunks = chunks_of(c.batch, pixels);
+    if (c.conv_width < kShortRow && pixels <= 2 * kPatchPixels && c.c_in >= 8)
+        group = std::max<int64_t>(1, kPatchPixels / pixels);
+
+    int64_t at = 0;
+    const auto take = [&](int64_t size) { return std::exchange(at, at + aligned(size)); };
+    weight = take(c.c_out * depth);
+    if (c.bias) bias = take(c.c_out);
+    if (c.norm) gamma = take(c.c_out), beta = take(c.c_out);
+    require(at <= c.params_width, "too few parameters");
+
+    conv.taps = window(c.kernel, c.kernel, 1, c.stride, c.top, c.left);
+    conv.depth = c.c_in, conv.outs = c.c_out;
+    in = {nullptr, c.height, c.width, conv.taps.reach_h(), conv.taps.reach_w(), c.c_in};
+    dz = {nullptr, c.conv_height, c.conv_width, 0, 0, lanes};
+    if (!patched()) {
+        dz.pad_h = conv.taps.back_h(c.height, c.conv_height);
+        dz.pad_w = conv.taps.back_w(c.width, c.conv_width);
+    }
+    for (int64_t o = 0; o < c.c_out; ++o) of_outputs.push_back(o * depth);
+    for (int64_t i = 0; i < c.c_in; ++i)
+        for (int64_t t = 0; t < taps; ++t) of_inputs.push_back((t * c.c_in + i) * lanes);
+    place(c);
+}
+
+void Plan::place(const ConvBlock& c) {
+    Layout kept_memory, memory, back, body;
+    z = kept_memory.take(c.batch * pixels * lanes);
+    mean = kept_memory.take(2 * lanes);
+    kept = kept_memory.floats();
+
+    packed = memory.take(depth * lanes);
+    moments = memory.take(c.batch * kMoments * lanes);
+    a = memory.take(lanes), b = memory.take(lanes);
+    work = memory.floats();
+
+    transposed = back.take(c.kernel * c.kernel * in_lanes * c.c_out);
+    sums = back.take(c.batch * 2 * lanes);
+    back_a = back.take(lanes), back_b = back.take(lanes);
+    slopes = back.take(3 * lanes);
+    gradient = aligned(depth * lanes);
+    gradients = back.take(chunks * gradient);
+    back_work = back.floats();
+
+    plane = body.take(in.floats());
+    patches = body.take(group * pixels * depth);
+    dz_at = body.take(std::max<int64_t>(group, 1) * dz.floats());
+    dpatches = body.take(group * pixels * c.kernel * c.kernel * in_lanes);
+    scratch = body.floats();
+}
+
+void Plan::pack(const float* params, float* to) const {
+    const int64_t outs = static_cast<int64_t>(of_outputs.size());
+    if (outs != lanes) std::memset(to, 0, static_cast<size_t>(depth * lanes) * sizeof(float));
+    kernels().conv.transpose({params + weight, of_outputs.data(), to, of_inputs.data(), outs, depth});
+}
+
+// By tap, output, input for planes; by output, tap, input for patches.
+void Plan::pack_transposed(const ConvBlock& c, const float* params, float* to) const {
+    const int64_t taps = c.kernel * c.kernel;
+    if (in_lanes != c.c_in)
+        std::memset(to, 0, static_cast<size_t>(taps * in_lanes * c.c_out) * sizeof(float));
+    std::vector<int64_t> from, into;
+    for (int64_t i = 0; i < c.c_in; ++i) from.push_back(i * taps);
+    for (int64_t t = 0; t < taps; ++t) into.push_back(t * in_lanes * (patched() ? 1 : c.c_out));
+    for (int64_t o = 0; o < c.c_out; ++o)
+        kernels().conv.transpose({params + weight + o * depth, from.data(),
+                                  to + o * in_lanes * (patched() ? taps : 1), into.data(), c.c_in, taps});
+}
+
+void Plan::unpack_gradient(const float* packed_gradient, float* dparams) const {
+    kernels().conv.transpose({packed_gradient, of_inputs.data(), dparams + weight, of_outputs.data(), depth,
+                              static_cast<int64_t>(of_outputs.size())});
+}
+
+NormPool norm_pool_of(const ConvBlock& c, const Plan& plan, const float* z, const float* kept, const float* a,
+                      const float* b) {
+    const float floor = c.relu ? 0.0f : -std::numeric_limits<float>::infinity();
+    const float* centre = c.norm ? kept + plan.mean : nullptr;
+    return {z, centre, a, b, floor, c.pool ? 2 : 1, c.conv_height, c.conv_width, c.out_height, c.out_width, plan.lanes};
+}
+
+Normalisation normalisation(const ConvBlock& c, const Plan& plan, const float* params, const float* kept) {
+    const float* mean = kept + plan.mean;
+    return {mean, mean + plan.lanes, params + plan.gamma, params + plan.beta, c.eps, c.c_out, plan.lanes};
+}
+
+void coefficients(const ConvBlock& c, const Plan& plan, const float* params, const float* kept, float* a, float* b) {
+    if (c.norm) {
+        normalisation(c, plan, params, kept).forward(1.0, a, b);
+        return;
+    }
+    for (int64_t i = 0; i < plan.lanes; ++i) {
+        a[i] = i < c.c_out ? 1.0f : 0.0f;
+        b[i] = c.bias && i < c.c_out ? params[plan.bias + i] : 0.0f;
+    }
+}
+
+Plane read_plane(const ConvBlock& c, const Plan& plan, int64_t slot, int64_t n, float* memory) {
+    const Plane plane = plan.in.over(memory + plan.plane);
+    const float* x = c.x + slot * c.x_step[0] + n * c.x_step[1];
+    const int64_t by_channel = c.x_step[2], by_row = c.x_step[3], by_column = c.x_step[4], depth = c.c_in;
+    plane.clear_border();
+    if (by_column == depth && (by_channel == 1 || depth == 1)) {
+        const size_t bytes = static_cast<size_t>(c.width * depth) * sizeof(float);
+        for (int64_t r = 0; r < c.height; ++r) std::memcpy(plane.at(r, 0), x + r * by_row, bytes);
+        return plane;
+    }
+    if (by_channel == 1) {
+        const size_t bytes = static_cast<size_t>(depth) * sizeof(float);
+        for (int64_t r = 0; r < c.height; ++r)
+            for (int64_t w = 0; w < c.width; ++w)
+                std::memcpy(plane.at(r, w), x + r * by_row + w * by_column, bytes);
+        return plane;
+    }
+    for (int64_t r = 0; r < c.height; ++r)
+        for (int64_t i = 0; i < depth; ++i) {
+            const float* from = x + i * by_channel + r * by_row;
+            float* to = plane.at(r, 0) + i;
+            for (int64_t w = 0; w < c.width; ++w) to[w * depth] = from[w * by_column];
+        }
+    return plane;
+}
+
+void read_patches(const ConvBlock& c, const Plan& plan, const Plane& in, float* patches) {
+    const size_t bytes = static_cast<size_t>(plan.row_depth) * sizeof(float);
+    for (int64_t r = 0; r < c.conv_height; ++r)
+        for (int64_t w = 0; w < c.conv_width; ++w)
+            for (int64_t i = 0; i < c.kernel; ++i, patches += plan.row_depth)
+                std::memcpy(patches, in.at(r * c.stride + i - c.top, w * c.stride - c.left), bytes);
+}
+
+}  // namespace block
+
+int64_t conv_block_saved(const ConvBlock& block) { return block::Plan(block).kept * block.slots; }
+
+}  // namespace autometa

@@ -1,0 +1,57 @@
+// The shapes of a conv block's products, and where its intermediate results stand.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "../conv/batch_norm.h"
+#include "../conv/conv.h"
+#include "../conv/wave.h"
+#include "autometa.h"
+#include "kernels.h"
+
+namespace autometa {
+namespace block {
+
+// All slots share it. The convolution is a product with rows of a bordered plane, a kernel row at a time; maps with
+// short rows are gathered into patches first, of `group` images at once.
+struct Plan {
+    explicit Plan(const ConvBlock& block);
+
+    int64_t lanes, in_lanes, row_depth, depth;  // depth: inputs of one output, kernel * kernel * c_in
+    int64_t pixels, chunks;
+    int64_t group = 0;  // images per product, 0 where planes are read directly
+    Plane in, dz;       // shapes; pixels of `in` are c_in floats apart, dz has a border where planes are read directly
+    Conv conv;
+    int64_t weight = 0, bias = -1, gamma = -1, beta = -1;  // columns of the parameters
+    std::vector<int64_t> of_outputs, of_inputs;            // rows of the weights: parameters, packed
+
+    // Offsets: kept for the backward, per slot; work memory per slot, forward and backward; scratch per running body.
+    int64_t z, mean, kept;
+    int64_t packed, moments, a, b, work;
+    int64_t transposed, sums, back_a, back_b, slopes, gradients, gradient, back_work;
+    int64_t plane, patches, dz_at, dpatches, scratch;
+
+    bool patched() const { return group > 0; }
+    void pack(const float* params, float* to) const;
+    void pack_transposed(const ConvBlock& block, const float* params, float* to) const;
+    void unpack_gradient(const float* packed_gradient, float* dparams) const;
+
+private:
+    void place(const ConvBlock& block);
+};
+
+// The pass over an image's z; `floor` is that of the ReLU.
+NormPool norm_pool_of(const ConvBlock& block, const Plan& plan, const float* z, const float* kept,
+                      const float* a, const float* b);
+
+// Coefficients of the normalised output from the kept mean and variance.
+Normalisation normalisation(const ConvBlock& block, const Plan& plan, const float* params, const float* kept);
+void coefficients(const ConvBlock& block, const Plan& plan, const float* params, const float* kept, float* a, float* b);
+
+// Image n of a slot as the products read it: a bordered plane, or patches.
+Plane read_plane(const ConvBlock& block, const Plan& plan, int64_t slot, int64_t n, float* memory);
+void read_patches(const ConvBlock& block, const Plan& plan, const Plane& in, float* patches);
+
+}  // namespace block
+}  // namespace autometa
