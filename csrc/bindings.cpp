@@ -145,6 +145,13 @@ void cross_entropy_backward(Address grad, Address logits, Address labels, int64_
                                      at<float>(grad_logits), threads);
 }
 
+void sum_activations(const std::vector<Address>& x, Address out, int64_t images, const std::array<int64_t, 3>& shape,
+                     int threads) {
+    std::vector<const float*> parts;
+    for (const Address address : x) parts.push_back(at<float>(address));
+    autometa::sum_activations(parts, at<float>(out), images, {nullptr, shape[0], shape[1], shape[2]}, threads);
+}
+
 // Pointers and sizes of a node, in the order of autometa/ops/_mixed_op_cpp.py.
 struct NodeOf {
     std::vector<const float*> states;
@@ -294,6 +301,7 @@ PYBIND11_MODULE(_C, m) {
     m.def("conv_block_saved", &autometa::conv_block_saved);
     m.def("conv_block", &conv_block, release());
     m.def("conv_block_backward", &conv_block_backward, release());
+    m.def("sum_activations", &sum_activations, release());
     m.def("linear_head", &linear_head, release());
     m.def("linear_head_backward", &linear_head_backward, release());
     m.def("cross_entropy", &cross_entropy, release());

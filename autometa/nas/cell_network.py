@@ -19,6 +19,7 @@ from autometa.ops.linear_head import head_parameters, linear_head
 from autometa.ops.mixed_op import mixed_op
 from autometa.ops.preprocess import preprocess, preprocess_parameters
 from autometa.ops.primitives import PRIMITIVES
+from autometa.ops.share import share
 from autometa.slots.init import ONES, ZEROS, Init, convolution_init
 from autometa.slots.layout import Layout, LayoutBuilder
 from autometa.slots.statistics import BatchStatistics
@@ -154,19 +155,32 @@ class CellNetwork:
             images, blocks["stem"], self.stem, given=statistics.take(), want_statistics=statistics.record
         )
         statistics.keep(kept)
-        before, last = [x], [x]
         if activations is not None:
-            activations["stem"] = last
+            activations["stem"] = [x]
+        ready = {-1: [[part] for part in share(x, self.readers(-1))]}
         for c in range(self.cells):
-            before, last = last, self._cell(c, blocks, before, last, weights, statistics, drop)
+            before, last = ready[max(c - 2, -1)].pop(), ready[c - 1].pop()
+            ready[c] = self._cell(c, blocks, before, last, weights, statistics, drop)
             if activations is not None:
-                activations[f"cell{c}"] = last
-        return linear_head(last, blocks["head"], self.ways)
+                activations[f"cell{c}"] = ready[c][0]
+        return linear_head(ready[self.cells - 1].pop(), blocks["head"], self.ways)
 
-    def _cell(self, c, blocks, before, last, weights, statistics, drop) -> list[Tensor]:
-        cell, states = self.cell(c), []
+    def readers(self, c: int) -> int:
+        """How many read what cell c puts out: the two cells after it, the stem's (-1) first cell twice, or the head."""
+        return (c + 1 < self.cells) + (c + 2 < self.cells) + (c == self.cells - 1) + (c == -1)
+
+    def _cell(self, c, blocks, before, last, weights, statistics, drop) -> list[list[Tensor]]:
+        """The states that cell c puts out, once for each of its readers."""
+        cell, states, copies = self.cell(c), [], []
+
+        def add(x: Tensor, kept: Tensor | None) -> None:
+            statistics.keep(kept)
+            readers = len(cell.readers(len(states))) + (len(states) in cell.concat) * self.readers(c)
+            copies.append(list(share(x, readers)))
+            states.append(x)
+
         for p, inputs in enumerate((before, last)):
-            x, kept = preprocess(
+            found = preprocess(
                 inputs,
                 blocks[f"cell{c}.pre{p}"],
                 self.channels,
@@ -175,12 +189,11 @@ class CellNetwork:
                 given=statistics.take(),
                 want_statistics=statistics.record,
             )
-            statistics.keep(kept)
-            states.append(x)
+            add(*found)
         for i in range(len(cell.nodes)):
             own = _ones(cell, i, states[0]) if weights is None else weights[self.kind(c)][i]
-            x, kept = mixed_op(
-                states,
+            found = mixed_op(
+                [copies[j].pop() if i in cell.readers(j) else x for j, x in enumerate(states)],
                 blocks[f"cell{c}.node{i}"],
                 own.op,
                 own.input,
@@ -190,9 +203,8 @@ class CellNetwork:
                 given=statistics.take(),
                 want_statistics=statistics.record,
             )
-            statistics.keep(kept)
-            states.append(x)
-        return [states[k] for k in cell.concat]
+            add(*found)
+        return [[copies[k].pop() for k in cell.concat] for _ in range(self.readers(c))]
 
 
 def _ones(cell: Cell, node: int, like: Tensor) -> NodeWeights:

@@ -42,6 +42,10 @@ class Cell:
         """Number of input weights of a node."""
         return 1 + max(instance.edge for instance in self.nodes[node])
 
+    def readers(self, state: int) -> tuple[int, ...]:
+        """The nodes that read a state."""
+        return tuple(i for i, node in enumerate(self.nodes) if any(instance.state == state for instance in node))
+
     def stride(self, instance: Instance, reduction: bool) -> int:
         """In a reduction cell the ops on the two inputs have stride 2."""
         return 2 if reduction and instance.state < INPUT_STATES else 1

@@ -16,7 +16,8 @@ _ARGUMENTS = "Tensor x, Tensor params, Tensor? given, SymInt[] sizes, bool[] fla
 def _sizes(block, height: int, width: int) -> list[int]:
     (top, bottom), (left, right) = block.pads(height), block.pads(width)
     plain = [
-        (n + padding - block.kernel) // block.stride + 1 for n, padding in ((height, top + bottom), (width, left + right))
+        (n + padding - block.kernel) // block.stride + 1
+        for n, padding in ((height, top + bottom), (width, left + right))
     ]
     return [block.c_out, block.kernel, block.stride, top, left, *plain, block.output(height), block.output(width)]
 

@@ -14,10 +14,14 @@ _ARGUMENTS = (
 )
 
 
-def output_size(states, table: Tensor) -> tuple[int, int]:
-    """Height and width of a node's output."""
-    state, _, _, stride, _ = next(row for row in table.flatten(0, 1).tolist() if row[2] >= 0)
-    return -(-states[state].shape[3] // stride), -(-states[state].shape[4] // stride)
+def _reach(states, table: Tensor) -> tuple[list[int], list[int]]:
+    """Height and width of a node's output, and the states that some instance reads."""
+    rows = [row for row in table.flatten(0, 1).tolist() if row[2] >= 0]
+    if not rows or any(not 0 <= row[0] < len(states) for row in rows):
+        raise ValueError(f"table must have an instance, and states 0..{len(states) - 1} only")
+    state, _, _, stride, _ = rows[0]
+    stride = max(stride, 1)
+    return [-(-n // stride) for n in states[state].shape[3:]], sorted({row[0] for row in rows})
 
 
 class _Node:
@@ -45,58 +49,62 @@ def _statistics_shape(states, op_weight, wanted: bool) -> tuple[int, ...]:
     return (*op_weight.shape, 2, 2, states[0].shape[2]) if wanted else (0,)
 
 
-def _fake(states, params, op_weight, input_weight, table, table_of_slot, drop, affine, given, eps, statistics, keep):
+def _fake(states, params, op_weight, *rest):
+    *_, statistics, keep, size, _ = rest
     slots, batch, channels = states[0].shape[:3]
-    shape = (slots, batch, channels, *output_size(states, table))
+    shape = (slots, batch, channels, *size)
     y = params.new_empty_strided(shape, activation_strides(shape))
     context = torch.library.get_ctx()
     saved = params.new_empty(context.new_dynamic_size()) if keep else params.new_empty(0)
     return y, params.new_empty(_statistics_shape(states, op_weight, statistics)), saved
 
 
-@register("mixed_op", f"({_ARGUMENTS}, bool statistics, bool keep) -> (Tensor, Tensor, Tensor)", fake=_fake)
-def _forward(states, params, op_weight, input_weight, table, table_of_slot, drop, affine, given, eps, statistics, keep):
+@register(
+    "mixed_op",
+    f"({_ARGUMENTS}, bool statistics, bool keep, SymInt[] size, int[] reads) -> (Tensor, Tensor, Tensor)",
+    fake=_fake,
+)
+def _forward(states, params, op_weight, input_weight, *rest):
     """The node's output, its statistics (empty if not wanted), and what the backward needs (empty if not kept)."""
-    node = _Node(states, params, op_weight, input_weight, table, table_of_slot, drop, affine, given, eps)
+    *small, statistics, keep, size, _ = rest
+    node = _Node(states, params, op_weight, input_weight, *small)
     module = compiled_or_raise()
-    y = activation(*states[0].shape[:3], *output_size(states, table))
+    y = activation(*states[0].shape[:3], *size)
     found = torch.empty(_statistics_shape(states, op_weight, statistics))
     saved = floats(module.mixed_op_saved(node.compiled) if keep else 0)
     module.mixed_op(node.compiled, pointer(y), pointer(saved) if keep else 0, pointer(found) if statistics else 0)
     return y, found, saved
 
 
-def _fake_backward(gy, saved, states, params, op_weight, input_weight, *_):
-    made = [x.new_empty_strided(x.shape, activation_strides(x.shape)) for x in states]
-    return [params.new_empty(params.shape), op_weight.new_empty(op_weight.shape)] + [
-        input_weight.new_empty(input_weight.shape),
-        *made,
-    ]
+def _fake_backward(gy, saved, reads, states, params, op_weight, input_weight, *_):
+    small = [t.new_empty(t.shape) for t in (params, op_weight, input_weight)]
+    return small + [states[j].new_empty_strided(states[j].shape, activation_strides(states[j].shape)) for j in reads]
 
 
-@register("mixed_op_backward", f"(Tensor gy, Tensor saved, {_ARGUMENTS}) -> Tensor[]", fake=_fake_backward)
-def _backward(gy, saved, states, params, op_weight, input_weight, table, table_of_slot, drop, affine, given, eps):
-    """Gradients of params, op_weight, input_weight and every state."""
-    node = _Node(states, params, op_weight, input_weight, table, table_of_slot, drop, affine, given, eps)
+@register("mixed_op_backward", f"(Tensor gy, Tensor saved, int[] reads, {_ARGUMENTS}) -> Tensor[]", fake=_fake_backward)
+def _backward(gy, saved, reads, states, params, op_weight, input_weight, *rest):
+    """Gradients of params, op_weight, input_weight and of the states that are read."""
+    node = _Node(states, params, op_weight, input_weight, *rest)
     gy = as_activation(gy)
     dparams = floats(params.numel()).view(params.shape)
     dop, dinput = torch.empty(op_weight.shape), torch.empty(input_weight.shape)
-    dstates = [activation(*x.shape) for x in states]
+    dstates = {j: activation(*states[j].shape) for j in reads}
     compiled_or_raise().mixed_op_backward(
         node.compiled,
         pointer(saved),
         pointer(gy),
-        [pointer(x) for x in dstates],
+        [pointer(dstates.get(j)) for j in range(len(states))],
         pointer(dparams),
         pointer(dop),
         pointer(dinput),
     )
-    return [dparams, dop, dinput, *dstates]
+    return [dparams, dop, dinput, *dstates.values()]
 
 
 def _save(ctx, inputs, output) -> None:
     states, *small = inputs[:7]
     ctx.affine, given, ctx.eps = inputs[7:10]
+    ctx.reads = inputs[13]
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(output[1], output[2])
     ctx.save_for_backward(output[2], given, *small, *states)
@@ -104,11 +112,12 @@ def _save(ctx, inputs, output) -> None:
 
 def _formula(ctx, gy, *_):
     if gy is None:
-        return (None,) * 12
+        return (None,) * 14
     saved, given, *rest = ctx.saved_tensors
     small, states = rest[:6], rest[6:]
-    dparams, dop, dinput, *dstates = _backward(gy, saved, states, *small, ctx.affine, given, ctx.eps)
-    return dstates, dparams, dop, dinput, *(None,) * 8
+    found = _backward(gy, saved, ctx.reads, states, *small, ctx.affine, given, ctx.eps)
+    dstates = dict(zip(ctx.reads, found[3:], strict=True))
+    return [dstates.get(j) for j in range(len(states))], *found[:3], *(None,) * 10
 
 
 once_differentiable(_forward, _backward, _save, _formula)
@@ -122,8 +131,9 @@ def mixed_op_cpp(
     keep = torch.is_grad_enabled() and any(x.requires_grad for x in leaves)
     drop = None if drop is None else drop.to(torch.float32)
     given = None if given is None else given.to(torch.float32)
+    size, reads = _reach(states, table)
     y, statistics, _ = _forward(
         list(states), params, op_weight, input_weight, table, table_of_slot, drop, affine, given, eps,
-        want_statistics, keep,
+        want_statistics, keep, size, reads,
     )  # fmt: skip
     return y, statistics if want_statistics else None

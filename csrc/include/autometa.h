@@ -114,7 +114,7 @@ struct Node {
 int64_t mixed_op_saved(const Node& node);
 // saved may be null: nothing is kept. statistics [slots, instances, 2, 2, channels] or null.
 void mixed_op(const Node& node, float* y, float* saved, float* statistics);
-// dstate like the states, dparams [slots, params_width], dop, dinput like the weights; all are overwritten.
+// dstate like the states, null for those that no instance reads; dparams [slots, params_width], dop, dinput like the weights; all are overwritten.
 void mixed_op_backward(const Node& node, const float* saved, const float* gy, float* const* dstate, float* dparams,
                        float* dop, float* dinput);
 
@@ -157,5 +157,9 @@ int64_t conv_block_saved(const ConvBlock& block);
 void conv_block(const ConvBlock& block, float* y, float* saved, float* statistics);
 // dx is an activation or null; dparams [slots, params_width]; both are overwritten.
 void conv_block_backward(const ConvBlock& block, const float* saved, const float* gy, float* dx, float* dparams);
+
+// out = the sum of x, added in order; all [images, height, width, lanes] of the shape's sizes.
+void sum_activations(const std::vector<const float*>& x, float* out, int64_t images, const Activation& shape,
+                     int threads);
 
 }  // namespace autometa

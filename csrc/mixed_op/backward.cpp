@@ -212,6 +212,7 @@ private:
         const Room room(memory, plans_.largest, sizes_.lanes);
         for (int64_t n = images(c).first; n < images(c).last; ++n)
             for (int64_t j = 0; j < node_.states; ++j) {
+                if (dstate_[j] == nullptr) continue;
                 const float* x = image(node_, sizes_, j, slot, n);
                 const Plane in = relu_plane(node_, sizes_, plan(slot), j, room.relu);
                 const int64_t floats = in.pixels() * in.lanes;
@@ -313,6 +314,7 @@ private:
         const Plan& own = plan(slot);
         for (int64_t n = images(c).first; n < images(c).last; ++n)
             for (int64_t j = 0; j < node_.states; ++j) {
+                if (dstate_[j] == nullptr) continue;
                 const float* x = image(node_, sizes_, j, slot, n);
                 const Plane in = relu_plane(node_, sizes_, own, j, room.relu);
                 const Plane dr = Plane{nullptr, in.height, in.width, 0, 0, in.lanes}.over(room.dr);
