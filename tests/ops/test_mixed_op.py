@@ -27,8 +27,10 @@ def columns(node, names, stride):
 @DTYPES
 @STRIDES
 @pytest.mark.parametrize("affine", [False, True])
-def test_slots_in_one_batch_equal_slots_alone(dtype, stride, affine):
-    node = random_node(ALL, stride=stride, dtype=dtype, affine=affine)
+@pytest.mark.parametrize("channels", [4, 1])
+def test_slots_in_one_batch_equal_slots_alone(dtype, stride, affine, channels):
+    names = ALL if channels > 1 or stride == 1 else tuple(n for n in ALL if n != "skip_connect")
+    node = random_node(names, stride=stride, dtype=dtype, affine=affine, channels=channels)
     together = node.gradients()
     for s in range(3):
         for a, b in zip(together, node.slot(s).gradients(), strict=True):
