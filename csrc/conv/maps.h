@@ -31,13 +31,19 @@ inline V centre_of(const float* centre, int64_t lane) {
     return centre == nullptr ? zero<V>() : load<V>(centre + lane);
 }
 
+// What is not a number stays so.
+template <class V>
+inline V relu(V x) {
+    return greater(zero<V>(), x);
+}
+
 inline void affine_relu(const float* x, const Affine* from, float* out, int64_t pixels, int64_t width) {
     if (from == nullptr) {
         const int64_t count = pixels * width;
         int64_t i = 0;
         for (; i + lanes<Wide>() <= count; i += lanes<Wide>())
-            store<Wide>(out + i, greater(load<Wide>(x + i), zero<Wide>()));
-        for (; i < count; i += lanes<Narrow>()) store<Narrow>(out + i, greater(load<Narrow>(x + i), zero<Narrow>()));
+            store<Wide>(out + i, relu(load<Wide>(x + i)));
+        for (; i < count; i += lanes<Narrow>()) store<Narrow>(out + i, relu(load<Narrow>(x + i)));
         return;
     }
     each_group(width, [&](auto type, auto vectors, int64_t lane) {
@@ -54,7 +60,7 @@ inline void affine_relu(const float* x, const Affine* from, float* out, int64_t 
 #pragma GCC unroll 2
             for (int v = 0; v < n; ++v) {
                 const int64_t i = m * width + lane + v * lanes<V>();
-                store<V>(out + i, greater(fma(load<V>(x + i) - centre[v], scale[v], shift[v]), zero<V>()));
+                store<V>(out + i, relu(fma(load<V>(x + i) - centre[v], scale[v], shift[v])));
             }
     });
 }
