@@ -57,6 +57,11 @@ _FLOAT32 = {
     "slots, node": Tolerance(4e-06, 3.7e-07, "conv_block, test_slots_alone, stem"),
     "slots, network": Tolerance(1.2e-05, 1.3e-06, "nas, test_slots_in_one_batch_equal_slots_alone, one-shot"),
     "slots, inner loop": Tolerance(0.001, 2.7e-05, "meta, test_slots_in_one_batch_equal_slots_alone, one-shot, Adam"),
+    "node, y": Tolerance(8e-06, 8.4e-07, "mixed_op_cpp, test_all_primitives_together, 128 channels of 4x7"),
+    "node, gradient": Tolerance(
+        2e-05, 7.3e-06, "mixed_op_cpp, test_all_primitives_together, 20 images of 5x28x28, sep_conv_3x3"
+    ),
+    "node, statistics": Tolerance(2e-06, 1.9e-07, "mixed_op_cpp, test_statistics_and_given_ones"),
     "shifted": Tolerance(
         0.0005,
         0.00018,

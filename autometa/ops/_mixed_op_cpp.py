@@ -104,7 +104,7 @@ def _backward(gy, saved, reads, states, params, op_weight, input_weight, *rest):
 def _save(ctx, inputs, output) -> None:
     states, *small = inputs[:7]
     ctx.affine, given, ctx.eps = inputs[7:10]
-    ctx.reads = inputs[13]
+    ctx.keep, ctx.reads = inputs[11], inputs[13]
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(output[1], output[2])
     ctx.save_for_backward(output[2], given, *small, *states)
@@ -113,6 +113,8 @@ def _save(ctx, inputs, output) -> None:
 def _formula(ctx, gy, *_):
     if gy is None:
         return (None,) * 14
+    if not ctx.keep:
+        raise ValueError("mixed_op was called with keep=False, so that its gradient cannot be computed")
     saved, given, *rest = ctx.saved_tensors
     small, states = rest[:6], rest[6:]
     found = _backward(gy, saved, ctx.reads, states, *small, ctx.affine, given, ctx.eps)

@@ -82,6 +82,7 @@ def _backward(gy, saved, states, params, channels, reduce, affine, given, eps):
 def _save(ctx, inputs, output) -> None:
     states, params, *ctx.settings = inputs[:5]
     given, ctx.eps = inputs[5:7]
+    ctx.keep = inputs[8]
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(output[1], output[2])
     ctx.save_for_backward(output[2], given, params, *states)
@@ -90,6 +91,8 @@ def _save(ctx, inputs, output) -> None:
 def _formula(ctx, gy, *_):
     if gy is None:
         return (None,) * 9
+    if not ctx.keep:
+        raise ValueError("preprocess was called with keep=False, so that its gradient cannot be computed")
     saved, given, params, *states = ctx.saved_tensors
     dparams, *dstates = _backward(gy, saved, states, params, *ctx.settings, given, ctx.eps)
     return dstates, dparams, *(None,) * 7

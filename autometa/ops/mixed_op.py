@@ -66,27 +66,41 @@ def mixed_op(
     Raises:
         ValueError: sizes that do not fit together.  BackendError: a forced backend cannot run.
     """
-    _check(states, params, op_weight, input_weight, table, table_of_slot, drop)
+    _check(states, params, op_weight, input_weight, table, table_of_slot)
+    _check_options(states, table, drop, given)
     call = dispatch("mixed_op", params.device, params.dtype, backend)
     return call(
         states, params, op_weight, input_weight, table, table_of_slot, drop, affine, given, want_statistics, eps
     )
 
 
-def _check(states, params, op_weight, input_weight, table, table_of_slot, drop) -> None:
-    slots, batch = states[0].shape[:2]
+def _check(states, params, op_weight, input_weight, table, table_of_slot) -> None:
+    slots, dtype = states[0].shape[0], params.dtype
     if any(x.dim() != 5 or x.shape[:3] != states[0].shape[:3] for x in states):
         raise ValueError("states must all be [slots, batch, channels, height, width] with equal first three sizes")
+    if any(x.dtype != dtype for x in (*states, op_weight, input_weight)):
+        raise ValueError(f"states, op_weight and input_weight must all be {dtype}, as params is")
     if table.dim() != 3 or table.shape[2] != COLUMNS or table.dtype != torch.int64:
         raise ValueError(f"table must be int64 [tables, instances, {COLUMNS}], not {list(table.shape)} {table.dtype}")
     if table_of_slot is None and table.shape[0] != 1:
         raise ValueError(f"table_of_slot is needed where there are {table.shape[0]} tables")
+    if table_of_slot is not None and (table_of_slot.shape != (slots,) or table_of_slot.dtype != torch.int64):
+        raise ValueError(
+            f"table_of_slot must be int64 [{slots}], not {list(table_of_slot.shape)} {table_of_slot.dtype}"
+        )
     if op_weight.shape != (slots, table.shape[1]):
         raise ValueError(f"op_weight must be [{slots}, {table.shape[1]}], not {list(op_weight.shape)}")
-    if params.shape[0] != slots or input_weight.shape[0] != slots:
+    if any(x.dim() != 2 or x.shape[0] != slots for x in (params, input_weight)):
         raise ValueError(f"params and input_weight must have {slots} rows, one per slot")
+
+
+def _check_options(states, table, drop, given) -> None:
+    slots, batch, channels = states[0].shape[:3]
     if drop is not None and drop.shape != (slots, batch, table.shape[1]):
         raise ValueError(f"drop must be [{slots}, {batch}, {table.shape[1]}], not {list(drop.shape)}")
+    shape = (slots, table.shape[1], STAGES, 2, channels)
+    if given is not None and given.shape != shape:
+        raise ValueError(f"given must be {list(shape)}, not {list(given.shape)}")
 
 
 class _Selection:

@@ -16,7 +16,7 @@ from autometa.ops._preprocess_cpp import preprocess_cpp
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.batch_norm import batch_norm, batch_statistics
 from autometa.ops.folding import cat_channels, fold, unfold
-from autometa.ops.primitives import Shape, conv, factorised_reduction, read_parameters
+from autometa.ops.primitives import Shape, aligned, conv, factorised_reduction, read_parameters
 
 
 def preprocess_parameters(c_in: int, channels: int, reduce: bool, affine: bool) -> tuple[Shape, ...]:
@@ -46,12 +46,25 @@ def preprocess(
     """states, each `[S, N, C_j, H, W]`; params `[S, P]` as `preprocess_parameters` lists them, each at a multiple
     of 16; given `[S, 2, C]`.  Returns y `[S, N, C, H', W']` and its statistics `[S, 2, C]` or None.
 
-    Raises `ValueError` where the states differ in size.
+    Raises `ValueError` where sizes or dtypes do not fit together.
     """
-    if any(x.shape[:2] != states[0].shape[:2] or x.shape[3:] != states[0].shape[3:] for x in states):
-        raise ValueError("states must agree in slots, batch, height and width")
+    _check(states, params, channels, reduce, affine, given)
     call = dispatch("preprocess", params.device, params.dtype, backend)
     return call(states, params, channels, reduce, affine, given, want_statistics, eps)
+
+
+def _check(states, params, channels, reduce, affine, given) -> None:
+    if any(x.dim() != 5 or x.shape[:2] != states[0].shape[:2] or x.shape[3:] != states[0].shape[3:] for x in states):
+        raise ValueError("states must agree in slots, batch, height and width")
+    if any(x.dtype != params.dtype for x in states):
+        raise ValueError(f"states must all be {params.dtype}, as params is")
+    slots = states[0].shape[0]
+    shapes = preprocess_parameters(sum(x.shape[2] for x in states), channels, reduce, affine)
+    needed = sum(aligned(p.size) for p in shapes)
+    if params.dim() != 2 or params.shape[0] != slots or params.shape[1] < needed:
+        raise ValueError(f"params must be [{slots}, {needed}] or wider, not {list(params.shape)}")
+    if given is not None and given.shape != (slots, 2, channels):
+        raise ValueError(f"given must be [{slots}, 2, {channels}], not {list(given.shape)}")
 
 
 @implements("preprocess", "reference")

@@ -113,16 +113,26 @@ std::vector<Stage> stages_of(const Node& node, int64_t code, int64_t stride, int
         case kPair5: build.pair(5, stride); break;
         case kPair7: build.pair(7, stride); break;
         case kFull3: build.full3(stride); break;
-        default: refuse("unknown primitive " + std::to_string(code));
+        default: break;
     }
-    if (offset < 0 || build.end() > node.params_width) refuse("an instance's parameters lie outside its block");
+    if (offset < 0 || build.end() > node.params_width)
+        refuse("parameters " + std::to_string(offset) + ".." + std::to_string(build.end() - 1) + " of primitive " +
+               std::to_string(code) + " lie outside the " + std::to_string(node.params_width) + " of its block");
     return build.stages();
 }
 
 void check_row(const Node& node, const int64_t* row) {
-    if (row[0] < 0 || row[0] >= node.states || row[1] < 0 || row[1] >= node.edges)
-        refuse("a table names a state or an edge that does not exist");
-    if (row[3] != 1 && row[3] != 2) refuse("strides must be 1 or 2");
+    const int64_t number = (row - node.table) / kColumns;
+    const auto within = [&](const char* what, int64_t value, int64_t first, int64_t last) {
+        if (value < first || value > last)
+            refuse("table " + std::to_string(number / node.instances) + ", instance " +
+                   std::to_string(number % node.instances) + ": " + what + " " + std::to_string(value) +
+                   " is not in " + std::to_string(first) + ".." + std::to_string(last));
+    };
+    within("state", row[0], 0, node.states - 1);
+    within("edge", row[1], 0, node.edges - 1);
+    within("primitive", row[2], 0, kCodes - 1);
+    within("stride", row[3], 1, 2);
 }
 
 // Shapes of a stage, and its places in the kept and the work memory.

@@ -33,7 +33,7 @@ struct PreprocessPlan {
             beta = column + aligned(p.channels);
             column = beta + aligned(p.channels);
         }
-        if (column > p.params_width + kAlignment - 1) throw std::invalid_argument("preprocess: too few parameters");
+        if (column > p.params_width) throw std::invalid_argument("preprocess: too few parameters");
         chunks = chunks_of(p.batch, out.pixels());
         border_h = conv.taps.back_h(in.height, out.height);
         border_w = conv.taps.back_w(in.width, out.width);

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from autometa.ops import PRIMITIVES, mixed_op
-from autometa.ops.primitives import aligned
+from autometa.ops import PRIMITIVES, backend, mixed_op
+from autometa.ops.primitives import BY_CODE, aligned
+from tests.ops.arenas import instruction_set
+from tests.tolerances import assert_agree
 
 METANAS = (
     "max_pool_3x3",
@@ -127,3 +129,43 @@ def random_node(
         gy=normal(slots, batch, channels, *out),
         affine=affine,
     )
+
+
+def parameter_columns(node: Node) -> list[slice]:
+    """Columns of every parameter of every row of every table."""
+    channels, found = node.states[0].shape[2], []
+    for _, _, code, stride, start in node.table.flatten(0, 1).tolist():
+        for p in BY_CODE[code].parameters(channels, stride, node.affine) if code >= 0 else ():
+            found.append(slice(start, start + p.size))
+            start += aligned(p.size)
+    return found
+
+
+def assert_same(node: Node, found, expected) -> None:
+    """y and all gradients within the table; columns between parameters get exactly 0."""
+    states = len(node.states)
+    assert [x.shape for x in found] == [x.shape for x in expected]
+    assert_agree(found[0], expected[0], "node, y", torch.float32)
+    gaps = torch.ones(node.params.shape[1], dtype=torch.bool)
+    for own in parameter_columns(node):
+        gaps[own] = False
+        assert_agree(found[states + 1][:, own], expected[states + 1][:, own], "node, gradient", torch.float32)
+    assert not found[states + 1][:, gaps].any()
+    for a, b in zip([*found[1 : states + 1], *found[-2:]], [*expected[1 : states + 1], *expected[-2:]], strict=True):
+        assert_agree(a, b, "node, gradient", torch.float32)
+
+
+def assert_cpp_agrees(node: Node, **options) -> None:
+    """Every instruction set against the reference in float64; the node is rounded to float32 first."""
+    node = node.to(torch.float32)
+    expected = node.to(torch.float64).gradients(backend="reference", **options)
+    for name in backend.compiled().isa_names():
+        with instruction_set(name):
+            assert_same(node, node.gradients(backend="cpp", **options), expected)
+
+
+def damping(node: Node) -> float:
+    """An eps that keeps gradients well conditioned: those of normalisations over a handful of values, or of the one
+    weight before a normalisation, vanish with eps."""
+    _, batch, channels, height, width = node.gy.shape
+    return 1.0 if channels == 1 else 1e-5 if batch * height * width >= 30 else 0.1

@@ -282,6 +282,7 @@ WRONG = {
     "table_of_slot is needed": lambda n: replace(n, table=n.table.repeat(2, 1, 1)),
     "op_weight must be": lambda n: replace(n, op_weight=n.op_weight[:, 1:]),
     "rows, one per slot": lambda n: replace(n, params=n.params[:2]),
+    "must all be torch.float64": lambda n: replace(n, op_weight=n.op_weight.float()),
 }
 
 
@@ -291,9 +292,18 @@ def test_wrong_sizes_are_named(message):
         WRONG[message](random_node()).run()
 
 
-def test_wrong_drop_mask_is_named():
-    with pytest.raises(ValueError, match="drop must be"):
-        random_node().run(drop=torch.ones(3, 2, 1))
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("drop", torch.ones(3, 2, 1)),
+        ("given", torch.ones(3, 14, 2, 4)),
+        ("table_of_slot", torch.zeros(2, dtype=torch.int64)),
+        ("table_of_slot", torch.zeros(3, dtype=torch.int32)),
+    ],
+)
+def test_wrong_options_are_named(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        random_node().run(**{name: value})
 
 
 def test_codes_of_tables_are_those_of_the_primitives():
