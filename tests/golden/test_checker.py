@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from autometa.ops import backend
 from tests.golden.__main__ import main
 from tests.golden.genotypes import GENOTYPES
 from tests.golden.made import Maker, write
@@ -41,6 +42,8 @@ def test_other_names_are_recognised(folder, name, capsys):
     printed = capsys.readouterr().out
     assert "unknown" not in printed and " 0 failed" in printed
     assert main([str(path), "--dtype", "float32"]) == 0
+    if backend.compiled() is not None:
+        assert main([str(path), "--dtype", "float32", "--backend", "cpp"]) == 0
 
 
 @pytest.mark.parametrize("name", ["primitive_sep_conv_5x5", "supernet_28_plain", "discrete_someone_elses_L5"])

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from autometa.ops import backend
 from tests.golden.checking import check_file, judge, units_of
-from tests.golden.fixture import Engine
+from tests.golden.fixture import NO_OPS, Engine
+from tests.golden.meta_gradients import SECOND_ORDER
 
 FOLDER = Path(os.environ.get("AUTOMETA_GOLDEN") or Path(__file__).resolve().parents[3] / "shared" / "golden")
 FILES = sorted(p for p in FOLDER.glob("*") if p.suffix in (".npz", ".json"))
@@ -24,6 +26,19 @@ def test_agrees(path, dtype):
     results = check_file(path, Engine(dtype))
     assert results
     assert [f"{r.group} {r.text}" for r in results if r.status != "ok"] == []
+
+
+@stored
+@each_file
+@pytest.mark.skipif(backend.compiled() is None, reason=str(backend.compiled_error()))
+def test_agrees_with_the_compiled_backend(path):
+    """All that is computed by an op and once differentiable; the float32 bounds are those of the reference."""
+    results = check_file(path, Engine(torch.float32, "cpp"))
+    assert [f"{r.group} {r.text}" for r in results if r.status not in ("ok", "not provided")] == []
+    without_ops = path.suffix == ".json" or path.stem == "soft_pruning"
+    assert any(r.checked for r in results) != without_ops
+    reasons = {r.text.removeprefix("not provided by cpp: ") for r in results if not r.checked}
+    assert reasons <= {NO_OPS, SECOND_ORDER}
 
 
 def corrupted(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
