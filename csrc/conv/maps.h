@@ -80,7 +80,6 @@ inline void combine_tile(const Map* maps, int64_t count, const float* shift, flo
         const float* from = maps[j].x + first * width + lane;
 #pragma GCC unroll 16
         for (int m = 0; m < MR; ++m) {
-            prefetch(from + m * width + 16 * width);
 #pragma GCC unroll 2
             for (int v = 0; v < NV; ++v)
                 sum[m][v] = fma(load<V>(from + m * width + v * lanes<V>()) - centre[v], scale[v], sum[m][v]);
@@ -100,7 +99,7 @@ inline void combine(const Map* maps, int64_t count, const float* b, float* out, 
             using V = decltype(type);
             constexpr int n = decltype(vectors)::count;
             int64_t m = first;
-            for (; m + 4 <= last; m += 4) combine_tile<V, n, 4>(maps, count, b, out, m, lane, width);
+            for (; m + 8 <= last; m += 8) combine_tile<V, n, 8>(maps, count, b, out, m, lane, width);
             for (; m < last; ++m) combine_tile<V, n, 1>(maps, count, b, out, m, lane, width);
         });
     }
