@@ -176,6 +176,32 @@ void mixed_op_backward(const NodeOf& of, Address saved, Address gy, const std::v
                                 at<float>(dop), at<float>(dinput));
 }
 
+// Pointers and sizes of a preprocessing, in the order of autometa/ops/_preprocess_cpp.py.
+struct PreprocessOf {
+    std::vector<const float*> states;
+    autometa::Preprocess args;
+
+    PreprocessOf(const std::vector<Address>& addresses, const std::vector<int64_t>& shape, Address params,
+                 Address given, bool reduce, bool affine, double eps, int threads) {
+        for (const Address address : addresses) states.push_back(at<float>(address));
+        args = {shape[0], shape[1], static_cast<int64_t>(states.size()), shape[2], shape[3], shape[4], shape[5],
+                states.data(), at<float>(params), shape[6], shape[7], at<float>(given), reduce, affine, eps, threads};
+    }
+    PreprocessOf(const PreprocessOf&) = delete;
+    PreprocessOf& operator=(const PreprocessOf&) = delete;
+};
+
+void preprocess(const PreprocessOf& of, Address y, Address saved, Address statistics) {
+    autometa::preprocess(of.args, at<float>(y), at<float>(saved), at<float>(statistics));
+}
+
+void preprocess_backward(const PreprocessOf& of, Address saved, Address gy, const std::vector<Address>& dstates,
+                         Address dparams) {
+    std::vector<float*> dstate;
+    for (const Address address : dstates) dstate.push_back(at<float>(address));
+    autometa::preprocess_backward(of.args, at<float>(saved), at<float>(gy), dstate.data(), at<float>(dparams));
+}
+
 // Arguments in the order of autometa/ops/_conv_block_cpp.py: three addresses, then sizes and flags.
 autometa::ConvBlock conv_block_of(const std::array<Address, 3>& tensors, const std::array<int64_t, 5>& x_step,
                                   const std::array<int64_t, 16>& sizes, const std::array<bool, 4>& flags, double eps,
@@ -258,6 +284,12 @@ PYBIND11_MODULE(_C, m) {
     m.def("mixed_op_saved", [](const NodeOf& of) { return autometa::mixed_op_saved(of.node); });
     m.def("mixed_op", &mixed_op, release());
     m.def("mixed_op_backward", &mixed_op_backward, release());
+    py::class_<PreprocessOf>(m, "Preprocess", "Arguments of preprocess.")
+        .def(py::init<const std::vector<Address>&, const std::vector<int64_t>&, Address, Address, bool, bool, double,
+                      int>());
+    m.def("preprocess_saved", [](const PreprocessOf& of) { return autometa::preprocess_saved(of.args); });
+    m.def("preprocess", &preprocess, release());
+    m.def("preprocess_backward", &preprocess_backward, release());
     py::class_<autometa::ConvBlock>(m, "ConvBlock", "Arguments of conv_block.").def(py::init(&conv_block_of));
     m.def("conv_block_saved", &autometa::conv_block_saved);
     m.def("conv_block", &conv_block, release());

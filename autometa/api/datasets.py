@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from autometa.data.folders import folder_split
-from autometa.data.formats.found import Found
+from autometa.data.folders import class_split, folder_split
 from autometa.data.formats.omniglot import root_of as omniglot_root
 from autometa.data.formats.recognise import recognise
 from autometa.data.omniglot import DRAWINGS, PARTS, SPLITS, open_omniglot
 from autometa.data.prepare import Progress, bad_images, prepare, processors, recipe_of, silent
+from autometa.data.splits import Split
 from autometa.data.store import META, ImageStore
 from autometa.errors import InputError
 
@@ -23,7 +24,11 @@ PathLike = str | os.PathLike
 
 @dataclass(frozen=True)
 class Described:
-    """A data set for a person: what it is, its split, classes of each part, images per class, store and next step."""
+    """A data set for a person: what it is, its split, classes of each part, images per class, store and next step.
+
+    skipped: why images were left out. notice: what else to know of a set that was forced.
+    option: what names this set to `autometa search`; a set that was forced or has gaps is named by its store.
+    """
 
     format: str
     name: str
@@ -35,6 +40,7 @@ class Described:
     data_hash: str | None
     skipped: tuple[str, ...]
     option: str
+    notice: str = ""
 
 
 def prepare_data(
@@ -50,32 +56,33 @@ def prepare_data(
 
     Raises `InputError` where nothing there can be used, `DiskError` where the store cannot be written.
     """
-    path = Path(path).expanduser()
+    path = _place(path)
     if _is_store(path):
-        return _of_store(ImageStore.open(path), path)
+        return _of_store(ImageStore.open(path))
     root = omniglot_root(path) if path.is_dir() else None
     if root is not None:
         return _of_omniglot(open_omniglot(28 if size is None else size, variant or "ink", root), root)
     made = prepare(path, size=size, variant=variant, skip_bad=skip_bad, force=force, progress=progress)
-    return _of_store(made.store, path, made.found, made.skipped)
+    only_as_store = skip_bad or made.store.notice
+    option = _store_option(made.store) if only_as_store else _option(path, variant or made.found.variant)
+    return _of_store(made.store, made.found.format, option)
 
 
 def data_info(path: PathLike, *, force: bool = False) -> Described:
     """What stands under `path`; no image is read. Raises `InputError` where nothing there is known."""
-    path = Path(path).expanduser()
+    path = _place(path)
     if _is_store(path):
-        return _of_store(ImageStore.open(path), path)
+        return _of_store(ImageStore.open(path))
     if path.is_dir() and (root := omniglot_root(path)) is not None:
         each, images = (DRAWINGS, DRAWINGS), DRAWINGS * sum(PARTS.values())
         about = None, None, (), _omniglot(root)
         return Described("Omniglot", "omniglot", _splits(), dict(PARTS), images, each, *about)
     found = recognise(path, force)
     counts = [len(c.images) for c in found.classes]
-    parts = _count_parts([c.part for c in found.classes])
-    split = found.split or "70/15/15 by hash of the class name"
-    return Described(
-        found.format, found.name, split, parts, sum(counts), _range(counts), None, None, (), _option(path, found)
-    )
+    split = class_split([c.name for c in found.classes], [c.part for c in found.classes], found.split)
+    option = f"{_option(path, found.variant)} --data.image_size {recipe_of(found).size}"
+    about = None, None, (), option, found.notice
+    return Described(found.format, found.name, split.name, _sizes(split), sum(counts), _range(counts), *about)
 
 
 def verify_data(path: PathLike, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
@@ -83,7 +90,7 @@ def verify_data(path: PathLike, *, force: bool = False, progress: Progress = sil
 
     Returns `{"checked": number, "bad": sentences}`. Raises `InputError` where a store differs from its hash.
     """
-    path = Path(path).expanduser()
+    path = _place(path)
     if _is_store(path):
         store = ImageStore.open(path)
         store.verify()
@@ -98,25 +105,30 @@ def verify_data(path: PathLike, *, force: bool = False, progress: Progress = sil
     return {"checked": len(sources), "bad": [told for told in verdicts if told is not None]}
 
 
+def _place(path: PathLike) -> Path:
+    if not str(path):
+        raise InputError("the path is empty; name a folder, an archive or a table of images")
+    return Path(path).expanduser()
+
+
 def _is_store(path: Path) -> bool:
     return (path / META).is_file()
 
 
-def _of_store(store: ImageStore, path: Path, found: Found | None = None, skipped: tuple[str, ...] = ()) -> Described:
+def _of_store(store: ImageStore, form: str = "image store", option: str | None = None) -> Described:
     split, counts = folder_split(store), np.diff(store.class_start)
-    parts = {"train": len(split.train), "val": len(split.val), "test": len(split.test)}
-    option = _option(path, found) if found else f"--data {path}"
     return Described(
-        format=found.format if found else "image store",
+        format=form,
         name=store.name,
         split=split.name,
-        classes=parts,
+        classes=_sizes(split),
         images=len(store.images),
         images_per_class=_range(counts),
         store=str(store.path),
         data_hash=store.data_hash,
-        skipped=skipped,
-        option=f"{option} --data.image_size {store.size}",
+        skipped=store.left_out,
+        option=f"{option or _store_option(store)} --data.image_size {store.size}",
+        notice=store.notice,
     )
 
 
@@ -140,17 +152,20 @@ def _splits() -> str:
 
 
 def _omniglot(root: Path) -> str:
-    return f"--data omniglot:background --data.root {root}"
+    return f"--data omniglot:background --data.root {shlex.quote(str(root))}"
 
 
-def _option(path: Path, found: Found) -> str:
-    variant = "" if found.variant == "ink" else f" --data.variant {found.variant}"
-    return f"--data {path}{variant}"
+def _option(path: Path, variant: str) -> str:
+    named = f"./{path}" if str(path).partition(":")[0] in ("omniglot", "strokes") else str(path)
+    return f"--data {shlex.quote(named)}" + ("" if variant == "ink" else f" --data.variant {variant}")
 
 
-def _count_parts(parts: list[str]) -> dict[str, int]:
-    named = {part: parts.count(part) for part in ("train", "val", "test") if part in parts}
-    return named or {"all": len(parts)}
+def _store_option(store: ImageStore) -> str:
+    return f"--data {shlex.quote(str(store.path))}"
+
+
+def _sizes(split: Split) -> dict[str, int]:
+    return {"train": len(split.train), "val": len(split.val), "test": len(split.test)}
 
 
 def _range(counts) -> tuple[int, int]:

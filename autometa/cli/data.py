@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from collections.abc import Iterable
 
@@ -28,7 +30,7 @@ def data(words: list[str], typed: list[str]) -> int:
     parser.add_argument("--size", type=int, metavar="N", help="pixels a side (default: 84 for colour, else 28)")
     parser.add_argument("--variant", metavar="NAME", help="ink (dark on light becomes 255 on 0), grey or colour")
     parser.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read")
-    parser.add_argument("--force", action="store_true", help="accept look-alikes: classes that stand in several parts")
+    parser.add_argument("--force", action="store_true", help="take classes that stand in several parts, split by hash")
     parser.add_argument("--json", action="store_true", help="print the answer as one JSON document, nothing else")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     given = parser.parse_args(words)
@@ -39,21 +41,19 @@ def data(words: list[str], typed: list[str]) -> int:
     progress = _bar(given.quiet)
     if given.what == "verify":
         found = verify_data(given.path, force=given.force, progress=progress)
-        print_json(found) if given.json else print("\n".join(_verdict(found)))
+        print_json(found) if given.json else print("\n".join(_verdict(found, given.path)))
         return 1 if found["bad"] else 0
     if given.what == "info":
         about = data_info(given.path, force=given.force)
     else:
         options = {"size": given.size, "variant": given.variant, "skip_bad": given.skip_bad, "force": given.force}
         about = prepare_data(given.path, progress=progress, **options)
-    print_json(about) if given.json else print("\n".join(_described(about)))
+    print_json(about) if given.json else print("\n".join(_described(about, given.path)))
     return 0
 
 
 def _download(name: str, folder: str, quiet: bool) -> int:
-    from tqdm import tqdm
-
-    with tqdm(unit="B", unit_scale=True, disable=quiet or not sys.stderr.isatty()) as bar:
+    with _tqdm(None, quiet, unit="B", unit_scale=True) as bar:
 
         def progress(have: int, total: int | None, file: str) -> None:
             bar.set_description(file, refresh=False)
@@ -61,20 +61,30 @@ def _download(name: str, folder: str, quiet: bool) -> int:
             bar.refresh()
 
         files = download(name, folder, progress)
-    print("\n".join([*(f"Have        {file}" for file in files), f"Next        autometa data prepare {folder}"]))
+    following = f"Next        autometa data prepare {shlex.quote(folder)}"
+    print("\n".join([*(f"Have        {file}" for file in files), following]))
     return 0
 
 
 def _bar(quiet: bool):
     def progress(items: Iterable, total: int, doing: str) -> Iterable:
-        from tqdm import tqdm
-
-        return tqdm(items, total=total, desc=doing, unit="image", disable=quiet or not sys.stderr.isatty())
+        return _tqdm(items, quiet, total=total, desc=doing, unit="image")
 
     return progress
 
 
-def _described(about: Described) -> list[str]:
+def _tqdm(items: Iterable | None, quiet: bool, **about):
+    from tqdm import tqdm
+
+    silent = quiet or sys.stderr is None or not sys.stderr.isatty()
+    try:  # a terminal in a container may claim 0 x 0, where tqdm draws nothing
+        wide = os.get_terminal_size(2).columns > 0
+    except OSError:
+        wide = False
+    return tqdm(items, disable=silent, ncols=None if wide else 80, nrows=None if wide else 24, **about)
+
+
+def _described(about: Described, path: str) -> list[str]:
     low, high = about.images_per_class
     each = f"{low}" if low == high else f"{low} to {high}"
     parts = ", ".join(f"{count} {part}" for part, count in about.classes.items())
@@ -86,10 +96,16 @@ def _described(about: Described) -> list[str]:
     ]
     if about.store:
         rows.append(["Store", f"{about.store}  (sha256 {about.data_hash[:16]}...)"])
+    if about.notice:
+        rows.append(["Forced", about.notice])
     rows += [["Left out", told] for told in about.skipped]
-    return [*columns(rows, indent=""), f"Next        autometa search metanas {about.option}"]
+    if about.notice and not about.store:
+        following = f"autometa data prepare {shlex.quote(path)} --force"
+    else:
+        following = f"autometa search metanas {about.option}"
+    return [*columns(rows, indent=""), f"Next        {following}"]
 
 
-def _verdict(found: dict) -> list[str]:
+def _verdict(found: dict, path: str) -> list[str]:
     lines = [*found["bad"], f"{found['checked']} images checked, {len(found['bad'])} damaged"]
-    return [*lines, "Next        autometa data prepare PATH --skip-bad"] if found["bad"] else lines
+    return [*lines, f"Next        autometa data prepare {shlex.quote(path)} --skip-bad"] if found["bad"] else lines

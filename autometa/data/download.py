@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -54,7 +55,11 @@ def download(name: str, folder: str | Path, progress: Progress | None = None) ->
     `DiskError` where `folder` cannot be written.
     """
     if name not in CATALOGUE:
-        raise DataError(f"{name!r} cannot be downloaded; only {', '.join(CATALOGUE)} can. Put other data there by hand")
+        known = ", ".join(CATALOGUE)
+        raise DataError(
+            f"{name!r} cannot be downloaded, only {known} can; get it by hand in any layout, put it into a "
+            "folder of its own and name that: autometa data prepare FOLDER"
+        )
     folder = Path(folder).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +84,7 @@ def fetch(remote: Remote, folder: Path, progress: Progress | None = None) -> Pat
     for mirror in remote.mirrors:
         try:
             _continue(mirror, part, progress)
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
             failures.append(f"{mirror}: {getattr(error, 'reason', None) or error}")
             continue
         if md5_of(part) == remote.md5:
@@ -88,7 +93,8 @@ def fetch(remote: Remote, folder: Path, progress: Progress | None = None) -> Pat
         part.unlink()
         failures.append(f"{mirror}: another file than the published one (md5 differs)")
     raise DataError(
-        f"{remote.name} could not be downloaded ({'; '.join(failures)}); get it in another way and put it into {folder}"
+        f"{remote.name} could not be downloaded ({'; '.join(failures)}); get it in another way (md5 {remote.md5}), "
+        f"put it into {folder} and go on with: autometa data prepare {folder}"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from autometa.data.errors import DataError
@@ -25,20 +27,27 @@ def recipe(size: int, variant: str = "ink") -> Recipe:
 
 
 def folder_split(store: ImageStore) -> Split:
-    """The parts of the store where it has `train` and `test`; else 70/15/15 by hash of the class names.
+    """As `class_split` divides the classes of the store."""
+    return class_split(store.class_names, store.parts, store.split)
 
-    Where only val classes are missing, 15% of all are taken from train, by hash. No rotations.
+
+def class_split(names: Sequence[str], parts: Sequence[str], called: str = "") -> Split:
+    """The parts of the classes where there are `train` and `test`; else 70/15/15 by hash of the class names.
+
+    Where only val classes are missing, 15% of all are taken from train, by hash. No rotations. called: the parts' name.
     """
-    parts = np.array(store.parts)
+    parts = np.array(parts)
     everything = np.arange(len(parts), dtype=np.int64)
     train, val, test = (everything[parts == part] for part in PARTS)
-    name = store.split or "folders of the parts"
+    name = called or "folders of the parts"
     if not len(train) or not len(test):
         name = "70/15/15 by hash of the class name"
-        test = by_hash(store.class_names, everything, round(0.15 * len(parts)))
+        test = by_hash(names, everything, round(0.15 * len(parts)))
         train = np.setdiff1d(everything, test)
         val = train[:0]
+    elif not len(val):
+        name = f"{name}; val is 15% of all, by hash of the class name out of train"
     if not len(val):
-        val = by_hash(store.class_names, train, round(0.15 * len(parts)))
+        val = by_hash(names, train, round(0.15 * len(parts)))
         train = np.setdiff1d(train, val)
     return Split(name, train, val, test)

@@ -21,6 +21,8 @@ FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
     "lanczos": Image.Resampling.LANCZOS,
 }
+LARGEST = 2048
+"""Pixels a side: a few dozen images of this size are in memory at once."""
 POLARITIES = ("inverted", "as-is")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
 
@@ -41,8 +43,8 @@ class Recipe:
     def __post_init__(self):
         if self.channels not in (1, 3):
             raise DataError(f"images have 1 or 3 channels, not {self.channels}")
-        if not isinstance(self.size, int) or self.size < 1:
-            raise DataError(f"the image size is a positive whole number of pixels, not {self.size!r}")
+        if not isinstance(self.size, int) or not 1 <= self.size <= LARGEST:
+            raise DataError(f"the image size is a positive whole number of pixels up to {LARGEST}, not {self.size!r}")
         if self.filter not in FILTERS:
             raise DataError(f"unknown resize filter {self.filter!r}; choose from {', '.join(FILTERS)}")
         if self.polarity not in POLARITIES:

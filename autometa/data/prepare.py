@@ -33,11 +33,15 @@ def silent(items: Iterable, total: int, doing: str) -> Iterable:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A recognised data set, its store, and the images that were left out as unreadable (only where asked)."""
+    """A recognised data set and its store."""
 
     found: Found
     store: ImageStore
-    skipped: tuple[str, ...] = ()
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Why images were left out as unreadable, one sentence each (only where asked)."""
+        return self.store.left_out
 
 
 def prepare(
@@ -67,20 +71,16 @@ def prepare(
     found = recognise(path, force)
     how = recipe_of(found, size, variant)
     threads = workers or processors()
-    skipped: list[str] = []
 
     def convert(place: Path) -> None:
-        kept = found
-        if skip_bad:
-            kept, bad = without_bad(found, how, threads, progress)
-            skipped.extend(bad)
+        kept, bad = without_bad(found, how, threads, progress) if skip_bad else (found, [])
         entries = [ClassEntry(c.name, c.group, c.part, len(c.images)) for c in kept.classes]
         sources = [source for c in kept.classes for source in c.images]
         pixels = progress(read_all(sources, how, threads), len(sources), f"converting {found.name}")
-        write_store(place, found.name, how, entries, pixels, found.split)
+        write_store(place, found.name, how, entries, pixels, found.split, bad, found.notice)
 
     store = cached_store(_file_name(found.name), label_of(found, how, skip_bad), convert)
-    return Prepared(found, store, tuple(skipped))
+    return Prepared(found, store)
 
 
 def recipe_of(found: Found, size: int | None = None, variant: str | None = None) -> Recipe:

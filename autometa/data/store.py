@@ -49,6 +49,7 @@ class ImageStore:
 
     images: read-only uint8 `[n, C, H, W]`. class_start: int64 `[classes + 1]`.
     groups, parts: per class. split: the name of the split that the parts are.
+    left_out: what was not converted and why, a sentence per image; notice: what else a person has to know.
     data_hash: sha256 over recipe, class names, class sizes and pixels.
     """
 
@@ -62,6 +63,8 @@ class ImageStore:
     recipe: Recipe
     data_hash: str
     split: str = ""
+    left_out: tuple[str, ...] = ()
+    notice: str = ""
 
     @property
     def channels(self) -> int:
@@ -141,8 +144,9 @@ def _assemble(path: Path, meta: dict, images: np.ndarray) -> ImageStore:
         raise DataError(f"{path / IMAGES} holds {found} instead of uint8 {list(shape)}; {_REDO.format(path)}")
     start.setflags(write=False)
     groups, parts = tuple(meta["groups"]), tuple(meta["parts"])
+    told = tuple(meta.get("left_out", ())), meta.get("notice", "")
     about = recipe, meta["data_hash"], meta.get("split", "")
-    return ImageStore(path, meta["name"], images, names, start, groups, parts, *about)
+    return ImageStore(path, meta["name"], images, names, start, groups, parts, *about, *told)
 
 
 def cache_root() -> Path:
@@ -203,10 +207,12 @@ def write_store(
     classes: Sequence[ClassEntry],
     images: Iterable[np.ndarray],
     split: str = "",
+    left_out: Sequence[str] = (),
+    notice: str = "",
 ) -> None:
     """Write a store folder; `images` yields uint8 `[C, size, size]`, class by class as in `classes`.
 
-    split: the name of the split that the parts of the classes are.
+    split: the name of the split that the parts of the classes are. left_out, notice: see `ImageStore`.
 
     All is written to a temporary sibling, synced and renamed. Where another process was faster, its stays.
 
@@ -215,7 +221,8 @@ def write_store(
     try:
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent))
         try:
-            _fill(temporary, name, recipe, classes, images, split)
+            about = {"split": split, "left_out": list(left_out), "notice": notice}
+            _fill(temporary, name, recipe, classes, images, about)
             _move(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -224,13 +231,13 @@ def write_store(
         raise DiskError(message) from error
 
 
-def _fill(folder: Path, name: str, recipe: Recipe, classes: Sequence[ClassEntry], images, split: str) -> None:
+def _fill(folder: Path, name: str, recipe: Recipe, classes: Sequence[ClassEntry], images, about: dict) -> None:
     start = np.concatenate([[0], np.cumsum([entry.count for entry in classes])]).astype(np.int64)
     names = [entry.name for entry in classes]
     meta = {
         "format": FORMAT,
         "name": name,
-        "split": split,
+        **about,
         "channels": recipe.channels,
         "size": recipe.size,
         "recipe": recipe.to_dict(),

@@ -79,13 +79,12 @@ def is_activation(x: Tensor) -> bool:
     """Whether kernels can read x `[S, N, C, H, W]` where it stands: format, alignment, padding of the last pixel."""
     if x.dtype != torch.float32 or x.device.type != "cpu" or x.dim() != 5:
         return False
-    shape, expected = tuple(x.shape), activation_strides(tuple(x.shape))
-    if any(n > 1 and own != due for n, own, due in zip(shape, x.stride(), expected, strict=True)):
+    shape, strides = x.shape, x.stride()
+    due = activation_strides(shape)
+    if strides != due and any(n > 1 and a != b for n, a, b in zip(shape, strides, due, strict=True)):
         return False
-    pixel = padded_channels(shape[2])
-    padded = shape[0] * shape[1] * shape[3] * shape[4] * pixel
-    ends = 4 * (x.storage_offset() + padded)
-    return x.data_ptr() % (4 * min(pixel, WIDE)) == 0 and ends <= x.untyped_storage().nbytes()
+    ends = 4 * (x.storage_offset() + shape[0] * due[0])
+    return x.data_ptr() % (4 * min(due[4], WIDE)) == 0 and ends <= x.untyped_storage().nbytes()
 
 
 def as_activation(x: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from autometa.ops._native import refuses_unless
+from autometa.ops._preprocess_cpp import preprocess_cpp
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.batch_norm import batch_norm, batch_statistics
 from autometa.ops.folding import cat_channels, fold, unfold
@@ -62,3 +64,6 @@ def _reference(states, params, channels, reduce, affine, given, want_statistics,
     gamma, beta = values[-2:] if affine else (None, None)
     statistics = batch_statistics(z, slots) if want_statistics else None
     return unfold(batch_norm(z, slots, eps, None, gamma, beta, given), slots), statistics
+
+
+implements("preprocess", "cpp", refuses=refuses_unless(torch.float32))(preprocess_cpp)

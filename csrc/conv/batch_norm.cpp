@@ -39,7 +39,7 @@ void Normalisation::forward(double scale, float* a, float* b) const {
         }
         const double factor = scale * (gamma ? gamma[c] : 1.0) / std::sqrt(static_cast<double>(variance[c]) + eps);
         a[c] = static_cast<float>(factor);
-        b[c] = static_cast<float>(scale * (beta ? beta[c] : 0.0) - factor * mean[c]);
+        b[c] = static_cast<float>(scale * (beta ? beta[c] : 0.0));
     }
 }
 
@@ -60,7 +60,7 @@ double Normalisation::backward(double scale, const Sums& sums, float* a, float* 
         const double slope = sums.given ? 0.0 : -factor * normalised * rstd / count;
         a[i] = static_cast<float>(factor);
         b[i] = static_cast<float>(slope);
-        c[i] = static_cast<float>(sums.given ? 0.0 : -factor * sums.g[i] / count - slope * mean[i]);
+        c[i] = static_cast<float>(sums.given ? 0.0 : sums.g[i] / count);
     }
     return dscale;
 }

@@ -19,7 +19,7 @@ struct Normalisation {
     double eps;
     int64_t channels, lanes;
 
-    // y = a * x + b with y = scale * (gamma * normalised(x) + beta); lanes beyond the channels get 0.
+    // y = a * (x - mean) + b with y = scale * (gamma * normalised(x) + beta); lanes beyond the channels get 0.
     void forward(double scale, float* a, float* b) const;
 
     // The sums of g and of g * (x - mean) over the batch.
@@ -28,7 +28,7 @@ struct Normalisation {
         int64_t count;  // of pixels in the batch
         bool given;     // statistics were given: they carry no gradient
     };
-    // dx = a * g + b * x + c, and the gradients of gamma, beta (added, may be null) and scale.
+    // dx = a * (g - c) + b * (x - mean), and the gradients of gamma, beta (added, may be null) and scale.
     double backward(double scale, const Sums& sums, float* a, float* b, float* c, float* dgamma, float* dbeta) const;
 };
 

@@ -132,8 +132,12 @@ void Conv::forward(const Plane* in, const float* packed_weight, const Plane& out
 }
 
 void Conv::backward_data(const Plane& grad, const float* packed_weight, const float* transposed_weight, int64_t p,
-                         const Plane& dx) const {
+                         const Plane& dx, bool fresh) const {
     const int64_t s = taps.stride;
+    const bool add = !fresh || s > 1;
+    if (fresh && s > 1)
+        for (int64_t r = 0; r < dx.height; ++r)
+            std::memset(dx.at(r, 0), 0, static_cast<size_t>(dx.width * dx.lanes) * sizeof(float));
     std::vector<const float*> from, weight;
     std::vector<float> own;
     for (int64_t py = 0; py < s; ++py)
@@ -154,10 +158,10 @@ void Conv::backward_data(const Plane& grad, const float* packed_weight, const fl
             float* out = dx.at(py, px);
             if (depthwise())
                 kernels().conv.depthwise({from.data(), own.data(), count, grad.lanes, grad.row(), out, s * dx.lanes,
-                                          s * dx.row(), rows, cols, dx.lanes, true});
+                                          s * dx.row(), rows, cols, dx.lanes, add});
             else
                 kernels().conv.tap_gemm({from.data(), weight.data(), count, outs, grad.lanes, grad.row(), out,
-                                         s * dx.lanes, s * dx.row(), rows, cols, dx.lanes, true});
+                                         s * dx.lanes, s * dx.row(), rows, cols, dx.lanes, add});
         }
 }
 

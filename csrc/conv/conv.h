@@ -70,9 +70,10 @@ struct Conv {
     void add_gradient(const float* packed_gradient, int64_t lanes, float* dparams) const;
 
     void forward(const Plane* in, const float* packed_weight, const Plane& out) const;
-    // dx of input plane p += ; `grad` has the border that Taps::back_h and back_w ask for, zeroed.
+    // dx of input plane p, added or (fresh) overwritten; `grad` has the border, zeroed, that Taps::back_h and back_w
+    // ask for.
     void backward_data(const Plane& grad, const float* packed_weight, const float* transposed_weight, int64_t p,
-                       const Plane& dx) const;
+                       const Plane& dx, bool fresh) const;
     // dw (packed) of input plane p +=.
     void backward_weight(const Plane& in, const Plane& grad, int64_t p, float* dw) const;
 };

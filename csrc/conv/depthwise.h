@@ -4,41 +4,55 @@
 namespace autometa {
 namespace AUTOMETA_ISA {
 
-constexpr int kDepthwiseTile = 8;
-
 template <class V, int MR>
-inline void depthwise_tile(const Depthwise& d, int64_t offset, int64_t lane, float* out) {
+void depthwise_tile(const Depthwise& d, int64_t offset, int64_t lane, float* out) {
     V sum[MR];
 #pragma GCC unroll 16
     for (int m = 0; m < MR; ++m) sum[m] = d.accumulate ? load<V>(out + m * d.out_step) : zero<V>();
+    const int64_t step = d.in_step;
     for (int64_t t = 0; t < d.taps; ++t) {
         const V w = load<V>(d.weight + t * d.lanes + lane);
-        const float* x = d.in[t] + offset + lane;
+        const float* x = d.in[t] + offset;
 #pragma GCC unroll 16
-        for (int m = 0; m < MR; ++m) sum[m] = fma(load<V>(x + m * d.in_step), w, sum[m]);
+        for (int m = 0; m < MR; ++m) sum[m] = fma(load<V>(x + m * step), w, sum[m]);
     }
 #pragma GCC unroll 16
     for (int m = 0; m < MR; ++m) store<V>(out + m * d.out_step, sum[m]);
 }
 
+using DepthwiseTile = void (*)(const Depthwise&, int64_t, int64_t, float*);
+
+template <class V>
+struct DepthwiseTiles {
+    template <int M>
+    static DepthwiseTile of(int64_t size) {
+        if (size == M) return &depthwise_tile<V, M>;
+        if constexpr (M > 1) return of<M - 1>(size);
+        return nullptr;
+    }
+};
+
+// Rows cut into tiles of nearly equal size.
 template <class V>
 void depthwise_lane(const Depthwise& d, int64_t lane, int64_t row) {
-    int64_t m = 0;
-    for (; m + kDepthwiseTile <= d.cols; m += kDepthwiseTile)
-        depthwise_tile<V, kDepthwiseTile>(d, row * d.in_row + m * d.in_step, lane,
-                                          d.out + row * d.out_row + m * d.out_step + lane);
-    for (; m + 4 <= d.cols; m += 4)
-        depthwise_tile<V, 4>(d, row * d.in_row + m * d.in_step, lane, d.out + row * d.out_row + m * d.out_step + lane);
-    for (; m < d.cols; ++m)
-        depthwise_tile<V, 1>(d, row * d.in_row + m * d.in_step, lane, d.out + row * d.out_row + m * d.out_step + lane);
+    const int64_t tiles = (d.cols + kTile - 1) / kTile;
+    const int64_t size = d.cols / tiles, larger = d.cols % tiles;
+    const DepthwiseTile plain = DepthwiseTiles<V>::template of<kTile>(size);
+    const DepthwiseTile more = larger ? DepthwiseTiles<V>::template of<kTile>(size + 1) : plain;
+    int64_t offset = row * d.in_row + lane;
+    float* out = d.out + row * d.out_row + lane;
+    for (int64_t i = 0; i < tiles; ++i) {
+        const int64_t pixels = size + (i < larger);
+        (i < larger ? more : plain)(d, offset, lane, out);
+        offset += pixels * d.in_step;
+        out += pixels * d.out_step;
+    }
 }
 
 inline void depthwise(const Depthwise& d) {
-    for (int64_t row = 0; row < d.rows; ++row) {
-        int64_t lane = 0;
-        for (; lane + lanes<Wide>() <= d.lanes; lane += lanes<Wide>()) depthwise_lane<Wide>(d, lane, row);
-        for (; lane < d.lanes; lane += lanes<Narrow>()) depthwise_lane<Narrow>(d, lane, row);
-    }
+    if (d.cols == 0) return;
+    for (int64_t row = 0; row < d.rows; ++row)
+        each_lane(d.lanes, [&](auto type, int64_t lane) { depthwise_lane<decltype(type)>(d, lane, row); });
 }
 
 // T taps at once, their sums in registers over all rows.
@@ -71,18 +85,14 @@ void depthwise_outer_taps(const DepthwiseOuter& d, int64_t first, int64_t lane) 
     }
 }
 
-template <class V>
-void depthwise_outer_lane(const DepthwiseOuter& d, int64_t lane) {
-    int64_t t = 0;
-    for (; t + 9 <= d.taps; t += 9) depthwise_outer_taps<V, 9>(d, t, lane);
-    for (; t + 4 <= d.taps; t += 4) depthwise_outer_taps<V, 4>(d, t, lane);
-    for (; t < d.taps; ++t) depthwise_outer_taps<V, 1>(d, t, lane);
-}
-
 inline void depthwise_outer(const DepthwiseOuter& d) {
-    int64_t lane = 0;
-    for (; lane + lanes<Wide>() <= d.lanes; lane += lanes<Wide>()) depthwise_outer_lane<Wide>(d, lane);
-    for (; lane < d.lanes; lane += lanes<Narrow>()) depthwise_outer_lane<Narrow>(d, lane);
+    each_lane(d.lanes, [&](auto type, int64_t lane) {
+        using V = decltype(type);
+        int64_t t = 0;
+        for (; t + 9 <= d.taps; t += 9) depthwise_outer_taps<V, 9>(d, t, lane);
+        for (; t + 4 <= d.taps; t += 4) depthwise_outer_taps<V, 4>(d, t, lane);
+        for (; t < d.taps; ++t) depthwise_outer_taps<V, 1>(d, t, lane);
+    });
 }
 
 }  // namespace AUTOMETA_ISA

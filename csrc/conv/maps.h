@@ -4,7 +4,21 @@
 namespace autometa {
 namespace AUTOMETA_ISA {
 
-// Call body(vector type, lane) for every vector of lanes of a pixel.
+template <int N>
+struct Vectors {
+    static constexpr int count = N;
+};
+
+// Call body(vector type, number of vectors, lane) for groups of neighbouring lanes: memory is read in long pieces.
+template <class Body>
+inline void each_group(int64_t count, const Body& body) {
+    int64_t lane = 0;
+    for (; lane + 2 * lanes<Wide>() <= count; lane += 2 * lanes<Wide>()) body(Wide{}, Vectors<2>{}, lane);
+    for (; lane + lanes<Wide>() <= count; lane += lanes<Wide>()) body(Wide{}, Vectors<1>{}, lane);
+    for (; lane < count; lane += lanes<Narrow>()) body(Narrow{}, Vectors<1>{}, lane);
+}
+
+// The same for single vectors.
 template <class Body>
 inline void each_lane(int64_t count, const Body& body) {
     int64_t lane = 0;
@@ -12,8 +26,13 @@ inline void each_lane(int64_t count, const Body& body) {
     for (; lane < count; lane += lanes<Narrow>()) body(Narrow{}, lane);
 }
 
-inline void affine_relu(const float* x, const float* a, const float* b, float* out, int64_t pixels, int64_t width) {
-    if (a == nullptr) {
+template <class V>
+inline V centre_of(const float* centre, int64_t lane) {
+    return centre == nullptr ? zero<V>() : load<V>(centre + lane);
+}
+
+inline void affine_relu(const float* x, const Affine* from, float* out, int64_t pixels, int64_t width) {
+    if (from == nullptr) {
         const int64_t count = pixels * width;
         int64_t i = 0;
         for (; i + lanes<Wide>() <= count; i += lanes<Wide>())
@@ -21,45 +40,85 @@ inline void affine_relu(const float* x, const float* a, const float* b, float* o
         for (; i < count; i += lanes<Narrow>()) store<Narrow>(out + i, greater(load<Narrow>(x + i), zero<Narrow>()));
         return;
     }
-    each_lane(width, [&](auto type, int64_t lane) {
+    each_group(width, [&](auto type, auto vectors, int64_t lane) {
         using V = decltype(type);
-        const V scale = load<V>(a + lane), shift = load<V>(b + lane);
+        constexpr int n = decltype(vectors)::count;
+        V centre[n], scale[n], shift[n];
+#pragma GCC unroll 2
+        for (int v = 0; v < n; ++v) {
+            centre[v] = centre_of<V>(from->centre, lane + v * lanes<V>());
+            scale[v] = load<V>(from->a + lane + v * lanes<V>());
+            shift[v] = load<V>(from->b + lane + v * lanes<V>());
+        }
         for (int64_t m = 0; m < pixels; ++m)
-            store<V>(out + m * width + lane, greater(fma(load<V>(x + m * width + lane), scale, shift), zero<V>()));
+#pragma GCC unroll 2
+            for (int v = 0; v < n; ++v) {
+                const int64_t i = m * width + lane + v * lanes<V>();
+                store<V>(out + i, greater(fma(load<V>(x + i) - centre[v], scale[v], shift[v]), zero<V>()));
+            }
     });
 }
 
-template <class V, int MR>
-inline void combine_tile(const float* const* x, const float* const* a, int64_t maps, const float* shift, float* out,
-                         int64_t offset, int64_t lane, int64_t width) {
-    V sum[MR];
+template <class V, int NV, int MR>
+inline void combine_tile(const Map* maps, int64_t count, const float* shift, float* out, int64_t first, int64_t lane,
+                         int64_t width) {
+    V sum[MR][NV];
 #pragma GCC unroll 16
-    for (int m = 0; m < MR; ++m) sum[m] = shift == nullptr ? load<V>(out + offset + m * width) : load<V>(shift + lane);
-    for (int64_t j = 0; j < maps; ++j) {
-        const V scale = load<V>(a[j] + lane);
-        const float* from = x[j] + offset;
+    for (int m = 0; m < MR; ++m)
+#pragma GCC unroll 2
+        for (int v = 0; v < NV; ++v) {
+            const int64_t at = lane + v * lanes<V>();
+            sum[m][v] = shift == nullptr ? load<V>(out + (first + m) * width + at) : load<V>(shift + at);
+        }
+    for (int64_t j = 0; j < count; ++j) {
+        V scale[NV], centre[NV];
+#pragma GCC unroll 2
+        for (int v = 0; v < NV; ++v) {
+            scale[v] = load<V>(maps[j].a + lane + v * lanes<V>());
+            centre[v] = centre_of<V>(maps[j].centre, lane + v * lanes<V>());
+        }
+        const float* from = maps[j].x + first * width + lane;
 #pragma GCC unroll 16
-        for (int m = 0; m < MR; ++m) sum[m] = fma(load<V>(from + m * width), scale, sum[m]);
+        for (int m = 0; m < MR; ++m) {
+            prefetch(from + m * width + 16 * width);
+#pragma GCC unroll 2
+            for (int v = 0; v < NV; ++v)
+                sum[m][v] = fma(load<V>(from + m * width + v * lanes<V>()) - centre[v], scale[v], sum[m][v]);
+        }
     }
 #pragma GCC unroll 16
-    for (int m = 0; m < MR; ++m) store<V>(out + offset + m * width, sum[m]);
+    for (int m = 0; m < MR; ++m)
+#pragma GCC unroll 2
+        for (int v = 0; v < NV; ++v) store<V>(out + (first + m) * width + lane + v * lanes<V>(), sum[m][v]);
 }
 
-inline void combine(const float* const* x, const float* const* a, int64_t maps, const float* b, float* out,
-                    int64_t pixels, int64_t width) {
+inline void combine(const Map* maps, int64_t count, const float* b, float* out, int64_t pixels, int64_t width) {
     constexpr int64_t kBand = 64;
     for (int64_t first = 0; first < pixels; first += kBand) {
         const int64_t last = first + kBand < pixels ? first + kBand : pixels;
-        each_lane(width, [&](auto type, int64_t lane) {
+        each_group(width, [&](auto type, auto vectors, int64_t lane) {
             using V = decltype(type);
+            constexpr int n = decltype(vectors)::count;
             int64_t m = first;
-            for (; m + 8 <= last; m += 8) combine_tile<V, 8>(x, a, maps, b, out, m * width + lane, lane, width);
-            for (; m < last; ++m) combine_tile<V, 1>(x, a, maps, b, out, m * width + lane, lane, width);
+            for (; m + 4 <= last; m += 4) combine_tile<V, n, 4>(maps, count, b, out, m, lane, width);
+            for (; m < last; ++m) combine_tile<V, n, 1>(maps, count, b, out, m, lane, width);
         });
     }
 }
 
 inline void add_gated(const float* x, const float* a, const float* gate, float* out, int64_t pixels, int64_t width) {
+    if (a == nullptr && gate != nullptr) {
+        const int64_t count = pixels * width;
+        const auto add = [&](auto type, int64_t i) {
+            using V = decltype(type);
+            const V value = load<V>(gate + i) > zero<V>() ? load<V>(x + i) : zero<V>();
+            store<V>(out + i, load<V>(out + i) + value);
+        };
+        int64_t i = 0;
+        for (; i + lanes<Wide>() <= count; i += lanes<Wide>()) add(Wide{}, i);
+        for (; i < count; i += lanes<Narrow>()) add(Narrow{}, i);
+        return;
+    }
     each_lane(width, [&](auto type, int64_t lane) {
         using V = decltype(type);
         const float one = 1.0f;
@@ -74,74 +133,73 @@ inline void add_gated(const float* x, const float* a, const float* gate, float* 
 }
 
 inline void gated(const float* x, const float* gate, float* out, int64_t pixels, int64_t width) {
-    each_lane(width, [&](auto type, int64_t lane) {
-        using V = decltype(type);
-        for (int64_t m = 0; m < pixels; ++m) {
-            const int64_t i = m * width + lane;
-            store<V>(out + i, load<V>(gate + i) > zero<V>() ? load<V>(x + i) : zero<V>());
-        }
-    });
+    const int64_t count = pixels * width;
+    int64_t i = 0;
+    for (; i + lanes<Wide>() <= count; i += lanes<Wide>())
+        store<Wide>(out + i, load<Wide>(gate + i) > zero<Wide>() ? load<Wide>(x + i) : zero<Wide>());
+    for (; i < count; i += lanes<Narrow>())
+        store<Narrow>(out + i, load<Narrow>(gate + i) > zero<Narrow>() ? load<Narrow>(x + i) : zero<Narrow>());
 }
 
 // Sums run over short stretches first, so that rounding grows with their square root only.
 constexpr int64_t kStretch = 64;
 
-inline void moments(const float* x, const float* pivot, float* sum, float* squares, int64_t pixels, int64_t width) {
-    each_lane(width, [&](auto type, int64_t lane) {
-        using V = decltype(type);
-        const V centre = load<V>(pivot + lane);
-        V total = load<V>(sum + lane), total2 = load<V>(squares + lane);
-        for (int64_t first = 0; first < pixels; first += kStretch) {
-            const int64_t last = first + kStretch < pixels ? first + kStretch : pixels;
-            V s[2] = {zero<V>(), zero<V>()}, q[2] = {zero<V>(), zero<V>()};
-            int64_t m = first;
-            for (; m + 2 <= last; m += 2)
+// sum += g, product += g * (x - pivot); with moments g is x - pivot itself.
+template <bool moments, class V, int NV>
+inline void sums_of(const float* g, const float* x, const float* pivot, float* sum, float* product, int64_t pixels,
+                    int64_t width, int64_t lane) {
+    V centre[NV], total[NV], total2[NV];
 #pragma GCC unroll 2
-                for (int i = 0; i < 2; ++i) {
-                    const V value = load<V>(x + (m + i) * width + lane) - centre;
-                    s[i] += value;
-                    q[i] = fma(value, value, q[i]);
-                }
-            if (m < last) {
-                const V value = load<V>(x + m * width + lane) - centre;
-                s[0] += value;
-                q[0] = fma(value, value, q[0]);
+    for (int v = 0; v < NV; ++v) {
+        const int64_t at = lane + v * lanes<V>();
+        centre[v] = centre_of<V>(pivot, at);
+        total[v] = sum == nullptr ? zero<V>() : load<V>(sum + at);
+        total2[v] = load<V>(product + at);
+    }
+    for (int64_t first = 0; first < pixels; first += kStretch) {
+        const int64_t last = first + kStretch < pixels ? first + kStretch : pixels;
+        V s[2][NV] = {}, q[2][NV] = {};
+        const auto add = [&](int64_t m, int i) {
+#pragma GCC unroll 2
+            for (int v = 0; v < NV; ++v) {
+                const int64_t at = m * width + lane + v * lanes<V>();
+                const V value = load<V>(x + at) - centre[v], factor = moments ? value : load<V>(g + at);
+                s[i][v] += factor;
+                q[i][v] = fma(factor, value, q[i][v]);
             }
-            total += s[0] + s[1];
-            total2 += q[0] + q[1];
+        };
+        int64_t m = first;
+        for (; m + 2 <= last; m += 2) {
+            prefetch(x + (m + 16) * width + lane);
+            prefetch(x + (m + 17) * width + lane);
+            add(m, 0);
+            add(m + 1, 1);
         }
-        store<V>(sum + lane, total);
-        store<V>(squares + lane, total2);
+        if (m < last) add(m, 0);
+#pragma GCC unroll 2
+        for (int v = 0; v < NV; ++v) {
+            total[v] += s[0][v] + s[1][v];
+            total2[v] += q[0][v] + q[1][v];
+        }
+    }
+#pragma GCC unroll 2
+    for (int v = 0; v < NV; ++v) {
+        const int64_t at = lane + v * lanes<V>();
+        if (sum != nullptr) store<V>(sum + at, total[v]);
+        store<V>(product + at, total2[v]);
+    }
+}
+
+inline void moments(const float* x, const float* pivot, float* sum, float* squares, int64_t pixels, int64_t width) {
+    each_group(width, [&](auto type, auto vectors, int64_t lane) {
+        sums_of<true, decltype(type), decltype(vectors)::count>(nullptr, x, pivot, sum, squares, pixels, width, lane);
     });
 }
 
 inline void products(const float* g, const float* x, const float* pivot, float* sum, float* product, int64_t pixels,
                      int64_t width) {
-    each_lane(width, [&](auto type, int64_t lane) {
-        using V = decltype(type);
-        const V centre = pivot == nullptr ? zero<V>() : load<V>(pivot + lane);
-        V total = sum == nullptr ? zero<V>() : load<V>(sum + lane), total2 = load<V>(product + lane);
-        for (int64_t first = 0; first < pixels; first += kStretch) {
-            const int64_t last = first + kStretch < pixels ? first + kStretch : pixels;
-            V s[2] = {zero<V>(), zero<V>()}, q[2] = {zero<V>(), zero<V>()};
-            int64_t m = first;
-            for (; m + 2 <= last; m += 2)
-#pragma GCC unroll 2
-                for (int i = 0; i < 2; ++i) {
-                    const V grad = load<V>(g + (m + i) * width + lane);
-                    s[i] += grad;
-                    q[i] = fma(grad, load<V>(x + (m + i) * width + lane) - centre, q[i]);
-                }
-            if (m < last) {
-                const V grad = load<V>(g + m * width + lane);
-                s[0] += grad;
-                q[0] = fma(grad, load<V>(x + m * width + lane) - centre, q[0]);
-            }
-            total += s[0] + s[1];
-            total2 += q[0] + q[1];
-        }
-        if (sum != nullptr) store<V>(sum + lane, total);
-        store<V>(product + lane, total2);
+    each_group(width, [&](auto type, auto vectors, int64_t lane) {
+        sums_of<false, decltype(type), decltype(vectors)::count>(g, x, pivot, sum, product, pixels, width, lane);
     });
 }
 

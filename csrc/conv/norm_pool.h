@@ -4,6 +4,12 @@
 namespace autometa {
 namespace AUTOMETA_ISA {
 
+// The greater, and not a number where either is.
+template <class V>
+inline V greatest(V a, V b) {
+    return ((a > b) | (a != a)) ? a : b;
+}
+
 // The windows of a row of the output: body(column, offset of the first pixel, distance down, distance right).
 // Where the map ends a distance is 0: a pixel twice changes no maximum.
 template <int kWindow, class Body>
@@ -31,14 +37,15 @@ inline void prefetch_window(const NormPool& p, const float* z, int64_t down, int
 template <class V, int kWindow>
 inline void norm_pool_row(const NormPool& p, int64_t h, int64_t lane, float* y) {
     const V a = load<V>(p.a + lane), b = load<V>(p.b + lane), floor = splat(&p.floor, V{});
+    const V centre = centre_of<V>(p.centre, lane);
     each_window<kWindow>(p, h, [&](int64_t w, int64_t at, int64_t down, int64_t right) {
         const float* z = p.z + at + lane;
         prefetch_window<kWindow>(p, z, down, right);
-        V value = fma(load<V>(z), a, b);
+        V value = fma(load<V>(z) - centre, a, b);
         if constexpr (kWindow == 2) {
-            value = greatest(value, fma(load<V>(z + right), a, b));
-            value = greatest(value, fma(load<V>(z + down), a, b));
-            value = greatest(value, fma(load<V>(z + down + right), a, b));
+            value = greatest(value, fma(load<V>(z + right) - centre, a, b));
+            value = greatest(value, fma(load<V>(z + down) - centre, a, b));
+            value = greatest(value, fma(load<V>(z + down + right) - centre, a, b));
         }
         store<V>(y + w * p.lanes + lane, value <= floor ? floor : value);
     });
@@ -55,40 +62,40 @@ inline void norm_pool(const NormPool& p, float* y) {
 }
 
 template <class V, int kWindow>
-inline void norm_pool_sums_row(const NormPool& p, int64_t h, int64_t lane, const float* gy, const float* pivot,
-                               float* sum, float* product) {
+inline void norm_pool_sums_row(const NormPool& p, int64_t h, int64_t lane, const float* gy, float* sum,
+                               float* product) {
     const V a = load<V>(p.a + lane), b = load<V>(p.b + lane), floor = splat(&p.floor, V{});
-    const V centre = load<V>(pivot + lane);
+    const V centre = centre_of<V>(p.centre, lane);
     V total = zero<V>(), total2 = zero<V>();
     each_window<kWindow>(p, h, [&](int64_t w, int64_t at, int64_t down, int64_t right) {
         const float* z = p.z + at + lane;
         prefetch_window<kWindow>(p, z, down, right);
         prefetch(gy + (p.out_width + w) * p.lanes + lane);
-        V chosen = load<V>(z), value = fma(chosen, a, b);
+        V chosen = load<V>(z) - centre, value = fma(chosen, a, b);
         if constexpr (kWindow == 2) {
             const int64_t others[3] = {right, down, down + right};
 #pragma GCC unroll 3
             for (int k = 0; k < 3; ++k) {
-                const V other = load<V>(z + others[k]), its_value = fma(other, a, b);
+                const V other = load<V>(z + others[k]) - centre, its_value = fma(other, a, b);
                 chosen = its_value > value ? other : chosen;
                 value = greater(its_value, value);
             }
         }
         const V grad = value <= floor ? zero<V>() : load<V>(gy + w * p.lanes + lane);
         total += grad;
-        total2 = fma(grad, chosen - centre, total2);
+        total2 = fma(grad, chosen, total2);
     });
     store<V>(sum + lane, load<V>(sum + lane) + total);
     store<V>(product + lane, load<V>(product + lane) + total2);
 }
 
-inline void norm_pool_sums(const NormPool& p, const float* gy, const float* pivot, float* sum, float* product) {
+inline void norm_pool_sums(const NormPool& p, const float* gy, float* sum, float* product) {
     for (int64_t h = 0; h < p.out_height; ++h) {
         const float* row = gy + h * p.out_width * p.lanes;
         each_lane(p.lanes, [&](auto type, int64_t lane) {
             using V = decltype(type);
-            p.window == 2 ? norm_pool_sums_row<V, 2>(p, h, lane, row, pivot, sum, product)
-                          : norm_pool_sums_row<V, 1>(p, h, lane, row, pivot, sum, product);
+            p.window == 2 ? norm_pool_sums_row<V, 2>(p, h, lane, row, sum, product)
+                          : norm_pool_sums_row<V, 1>(p, h, lane, row, sum, product);
         });
     }
 }
@@ -101,7 +108,7 @@ inline void norm_pool_backward_row(const NormPool& p, int64_t h, int64_t lane, c
     constexpr int kPixels = kWindow * kWindow;
     const V a = load<V>(p.a + lane), b = load<V>(p.b + lane), floor = splat(&p.floor, V{});
     const V of_g = load<V>(slopes.of_g + lane), of_z = load<V>(slopes.of_z + lane);
-    const V constant = load<V>(slopes.constant + lane);
+    const V mean = load<V>(slopes.mean + lane), centre = centre_of<V>(p.centre, lane);
     float* to = dz + kWindow * h * dz_row + lane;
     each_window<kWindow>(p, h, [&](int64_t w, int64_t at, int64_t down, int64_t right) {
         const int64_t from[4] = {0, right, down, down + right};
@@ -111,7 +118,7 @@ inline void norm_pool_backward_row(const NormPool& p, int64_t h, int64_t lane, c
         V z[kPixels], value[kPixels], share[kPixels];
 #pragma GCC unroll 4
         for (int k = 0; k < kPixels; ++k) {
-            z[k] = load<V>(p.z + at + lane + from[k]);
+            z[k] = load<V>(p.z + at + lane + from[k]) - centre;
             value[k] = fma(z[k], a, b);
         }
         V best = value[0];
@@ -127,16 +134,19 @@ inline void norm_pool_backward_row(const NormPool& p, int64_t h, int64_t lane, c
         float* pixel = to + kWindow * w * p.lanes;
 #pragma GCC unroll 4
         for (int k = kPixels - 1; k >= 0; --k)
-            store<V>(pixel + into[k], fma(share[k], of_g, fma(z[k], of_z, constant)));
+            store<V>(pixel + into[k], fma(share[k] - mean, of_g, z[k] * of_z));
     });
 }
 
 // Pixels of row r from column `first` on that no window reads.
 template <class V>
 inline void unread_row(const NormPool& p, int64_t r, int64_t first, int64_t lane, const Slopes& slopes, float* dz) {
-    const V of_z = load<V>(slopes.of_z + lane), constant = load<V>(slopes.constant + lane);
-    for (int64_t c = first; c < p.width; ++c)
-        store<V>(dz + c * p.lanes + lane, fma(load<V>(p.z + (r * p.width + c) * p.lanes + lane), of_z, constant));
+    const V of_z = load<V>(slopes.of_z + lane), centre = centre_of<V>(p.centre, lane);
+    const V missing = (zero<V>() - load<V>(slopes.mean + lane)) * load<V>(slopes.of_g + lane);
+    for (int64_t c = first; c < p.width; ++c) {
+        const V z = load<V>(p.z + (r * p.width + c) * p.lanes + lane) - centre;
+        store<V>(dz + c * p.lanes + lane, fma(z, of_z, missing));
+    }
 }
 
 inline void norm_pool_backward(const NormPool& p, const float* gy, const Slopes& slopes, float* dz, int64_t dz_row) {

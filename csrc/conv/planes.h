@@ -6,29 +6,27 @@
 
 namespace autometa {
 
-// out = relu(a * x + b) with a border of zeros; x [height, width, lanes] without border; a, b may be null (1, 0).
-inline void fill_relu(const float* x, const float* a, const float* b, const Plane& out) {
+// out = relu(x), or relu of what `from` makes of it, with a border of zeros; x [height, width, lanes] without border.
+inline void fill_relu(const float* x, const Affine* from, const Plane& out) {
     const ConvKernels& k = kernels().conv;
     out.clear_border();
     if (out.pad_w == 0) {
-        k.affine_relu(x, a, b, out.base, out.pixels(), out.lanes);
+        k.affine_relu(x, from, out.base, out.pixels(), out.lanes);
         return;
     }
     for (int64_t r = 0; r < out.height; ++r)
-        k.affine_relu(x + r * out.width * out.lanes, a, b, out.at(r, 0), out.width, out.lanes);
+        k.affine_relu(x + r * out.width * out.lanes, from, out.at(r, 0), out.width, out.lanes);
 }
 
-// out = c + a * g + b * z with a border of zeros; z may be null.
-inline void fill_gradient(const float* g, const float* z, const float* a, const float* b, const float* c,
-                          const Plane& out) {
+// out = shift + what the two maps give, with a border of zeros.
+inline void fill_gradient(const Map& g, const Map& z, const float* shift, const Plane& out) {
     const ConvKernels& k = kernels().conv;
-    const float* coefficients[2] = {a, b};
     out.clear_border();
     const int64_t rows = out.pad_w == 0 ? 1 : out.height, pixels = out.pixels() / rows;
     for (int64_t r = 0; r < rows; ++r) {
         const int64_t skip = r * pixels * out.lanes;
-        const float* maps[2] = {g + skip, z == nullptr ? nullptr : z + skip};
-        k.combine(maps, coefficients, z == nullptr ? 1 : 2, c, out.at(r, 0), pixels, out.lanes);
+        const Map maps[2] = {{g.x + skip, g.centre, g.a}, {z.x + skip, z.centre, z.a}};
+        k.combine(maps, 2, shift, out.at(r, 0), pixels, out.lanes);
     }
 }
 

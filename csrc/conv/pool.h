@@ -1,4 +1,4 @@
-// Pools of 3x3 with padding 1, by rows and then by columns; backward recomputes what it needs.
+// Pools of 3x3 with padding 1; what the backward needs it computes again.
 // Included by isa/table.h only, once per instruction set.
 
 namespace autometa {
@@ -8,38 +8,54 @@ inline int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t at_least_0(int64_t a) { return a < 0 ? 0 : a; }
 inline int64_t pooled(int64_t size, int64_t stride) { return (size + stride - 1) / stride; }
 
-// The greater, and not a number where either is.
+// Maximum of three rows at one column; a row that does not exist is replaced by its neighbour.
 template <class V>
-inline V greatest(V a, V b) {
-    return ((a > b) | (a != a)) ? a : b;
-}
+struct ColumnMaximum {
+    const float *above, *middle, *below;
+    V operator()(int64_t i) const {
+        return greater(greater(load<V>(above + i), load<V>(middle + i)), load<V>(below + i));
+    }
+};
 
-// Maximum of each window of a row: out [out_width].
+// Sum of the rows that exist.
 template <class V>
-inline void row_maxima(const float* x, int64_t width, int64_t stride, int64_t step, float* out) {
+struct ColumnSum {
+    const float *above, *middle, *below;
+    V operator()(int64_t i) const {
+        V value = load<V>(middle + i);
+        if (above != nullptr) value += load<V>(above + i);
+        if (below != nullptr) value += load<V>(below + i);
+        return value;
+    }
+};
+
+// out[w] = join over the columns of window w, each column read once; `edge` stands for a column outside.
+template <class V, class Column, class Join, class Finish>
+inline void join_columns(const Column& column, const Join& join, const Finish& finish, V edge, int64_t width,
+                         int64_t stride, int64_t step, float* out) {
     const int64_t out_width = pooled(width, stride);
+    V left = edge, middle = column(0);
     for (int64_t w = 0; w < out_width; ++w) {
-        const int64_t left = at_least_0(w * stride - 1), right = at_most(w * stride + 1, width - 1);
-        V value = greatest(load<V>(x + left * step), load<V>(x + w * stride * step));
-        value = greatest(value, load<V>(x + right * step));
-        store<V>(out + w * step, value);
+        const int64_t c = w * stride;
+        const V right = c + 1 < width ? column((c + 1) * step) : edge;
+        store<V>(out + w * step, finish(join(join(left, middle), right), w));
+        left = stride == 1 ? middle : right;
+        middle = stride == 1 ? right : c + 2 < width ? column((c + 2) * step) : edge;
     }
 }
 
 inline void max_pool(const Pool& p, float* out) {
-    const int64_t out_height = pooled(p.height, p.stride), out_width = pooled(p.width, p.stride), step = p.lanes;
-    for (int64_t h = 0; h < out_height; ++h) {
-        const float* middle = p.x + h * p.stride * p.width * step;
-        const float* above = p.x + at_least_0(h * p.stride - 1) * p.width * step;
-        const float* below = p.x + at_most(h * p.stride + 1, p.height - 1) * p.width * step;
+    const int64_t out_height = pooled(p.height, p.stride), row = p.width * p.lanes;
+    for (int64_t h = 0; h < out_height; ++h, out += pooled(p.width, p.stride) * p.lanes) {
+        const float* middle = p.x + h * p.stride * row;
+        const float* above = h > 0 ? middle - row : middle;
+        const float* below = h * p.stride + 1 < p.height ? middle + row : middle;
         each_lane(p.lanes, [&](auto type, int64_t lane) {
             using V = decltype(type);
-            for (int64_t w = 0; w < p.width; ++w) {
-                const int64_t i = w * step + lane;
-                V value = greatest(load<V>(above + i), load<V>(middle + i));
-                store<V>(p.buffer + i, greatest(value, load<V>(below + i)));
-            }
-            row_maxima<V>(p.buffer + lane, p.width, p.stride, step, out + h * out_width * step + lane);
+            const float lowest = -__builtin_inff();
+            join_columns<V>(ColumnMaximum<V>{above + lane, middle + lane, below + lane},
+                            [](V a, V b) { return greater(a, b); }, [](V value, int64_t) { return value; },
+                            splat(&lowest, V{}), p.width, p.stride, p.lanes, out + lane);
         });
     }
 }
@@ -50,106 +66,154 @@ inline float share(int64_t w, int64_t size, int64_t stride) {
     return 1.0f / static_cast<float>(right - left + 1);
 }
 
-inline void avg_pool(const Pool& p, float* out) {
-    const int64_t out_height = pooled(p.height, p.stride), out_width = pooled(p.width, p.stride), step = p.lanes;
-    for (int64_t h = 0; h < out_height; ++h) {
-        const int64_t centre = h * p.stride;
-        const float* middle = p.x + centre * p.width * step;
-        const float* above = centre > 0 ? middle - p.width * step : nullptr;
-        const float* below = centre + 1 < p.height ? middle + p.width * step : nullptr;
-        const float by_row = share(h, p.height, p.stride);
-        each_lane(p.lanes, [&](auto type, int64_t lane) {
-            using V = decltype(type);
-            for (int64_t w = 0; w < p.width; ++w) {
-                const int64_t i = w * step + lane;
-                V value = load<V>(middle + i);
-                if (above != nullptr) value += load<V>(above + i);
-                if (below != nullptr) value += load<V>(below + i);
-                store<V>(p.buffer + i, value);
-            }
-            for (int64_t w = 0; w < out_width; ++w) {
-                const int64_t c = w * p.stride;
-                V value = load<V>(p.buffer + c * step + lane);
-                if (c > 0) value += load<V>(p.buffer + (c - 1) * step + lane);
-                if (c + 1 < p.width) value += load<V>(p.buffer + (c + 1) * step + lane);
-                const float factor = by_row * share(w, p.width, p.stride);
-                store<V>(out + (h * out_width + w) * step + lane, value * splat(&factor, V{}));
-            }
-        });
-    }
-}
-
-// For every input row, the sum of the gradients of the windows over it, then the same for columns.
-inline void avg_pool_backward(const Pool& p, const float* grad, float* dx) {
-    const int64_t out_height = pooled(p.height, p.stride), out_width = pooled(p.width, p.stride), step = p.lanes;
-    for (int64_t r = 0; r < p.height; ++r) {
-        const int64_t first = r / p.stride - (p.stride == 1 && r > 0);
-        const int64_t last = at_most((r + 1) / p.stride, out_height - 1);
-        each_lane(p.lanes, [&](auto type, int64_t lane) {
-            using V = decltype(type);
-            for (int64_t w = 0; w < out_width; ++w) {
-                const float by_column = share(w, p.width, p.stride);
-                V value = zero<V>();
-                for (int64_t h = first; h <= last; ++h) {
-                    const float factor = by_column * share(h, p.height, p.stride);
-                    value = fma(load<V>(grad + (h * out_width + w) * step + lane), splat(&factor, V{}), value);
-                }
-                store<V>(p.buffer + w * step + lane, value);
-            }
-            for (int64_t c = 0; c < p.width; ++c) {
-                const int64_t left = c / p.stride - (p.stride == 1 && c > 0);
-                const int64_t right = at_most((c + 1) / p.stride, out_width - 1);
-                float* at = dx + (r * p.width + c) * step + lane;
-                V value = load<V>(at);
-                for (int64_t w = left; w <= right; ++w) value += load<V>(p.buffer + w * step + lane);
-                store<V>(at, value);
-            }
-        });
-    }
-}
-
-// The gradient of a window goes to the first of its greatest values: first row, then first column.
+// The factor of window w of a row: only the first and the last differ.
 template <class V>
-void max_pool_backward_lane(const Pool& p, const float* grad, float* dx, int64_t lane) {
+struct Shares {
+    V inner, first, last;
+    int64_t end;
+    Shares(float by_row, int64_t width, int64_t stride) : end(pooled(width, stride) - 1) {
+        const float values[3] = {by_row / 3.0f, by_row * share(0, width, stride), by_row * share(end, width, stride)};
+        inner = splat(values, V{}), first = splat(values + 1, V{}), last = splat(values + 2, V{});
+    }
+    V operator()(int64_t w) const { return w == 0 ? first : w == end ? last : inner; }
+};
+
+inline void avg_pool(const Pool& p, float* out) {
+    const int64_t out_height = pooled(p.height, p.stride), row = p.width * p.lanes;
+    for (int64_t h = 0; h < out_height; ++h, out += pooled(p.width, p.stride) * p.lanes) {
+        const float* middle = p.x + h * p.stride * row;
+        const float* above = h > 0 ? middle - row : nullptr;
+        const float* below = h * p.stride + 1 < p.height ? middle + row : nullptr;
+        each_lane(p.lanes, [&](auto type, int64_t lane) {
+            using V = decltype(type);
+            const Shares<V> shares(share(h, p.height, p.stride), p.width, p.stride);
+            const ColumnSum<V> column{above ? above + lane : nullptr, middle + lane, below ? below + lane : nullptr};
+            join_columns<V>(column, [](V a, V b) { return a + b; },
+                            [&](V value, int64_t w) { return value * shares(w); }, zero<V>(), p.width, p.stride,
+                            p.lanes, out + lane);
+        });
+    }
+}
+
+// Columns of the windows over input row r: the sum of their gradients, each with its share.
+template <class V>
+struct WindowSum {
+    const float* grad;  // of the first window over the row
+    int64_t windows, row;
+    V by_row[3];
+    const Shares<V>& shares;
+    int64_t step;
+    V operator()(int64_t i) const {
+        V value = load<V>(grad + i) * by_row[0];
+        for (int64_t k = 1; k < windows; ++k) value = fma(load<V>(grad + k * row + i), by_row[k], value);
+        return value * shares(i / step);
+    }
+};
+
+template <class V>
+void avg_pool_backward_row(const Pool& p, const float* grad, float* dx, int64_t r, int64_t lane) {
     const int64_t out_height = pooled(p.height, p.stride), out_width = pooled(p.width, p.stride), step = p.lanes;
-    float* maxima = p.buffer + lane;
-    float* share_of_row = maxima + p.height * out_width * step;
+    const int64_t first = r / p.stride - (p.stride == 1 && r > 0), last = at_most((r + 1) / p.stride, out_height - 1);
+    const Shares<V> shares(1.0f, p.width, p.stride);
+    WindowSum<V> column{grad + first * out_width * step + lane, last - first + 1, out_width * step, {}, shares, step};
+    for (int64_t h = first; h <= last; ++h) {
+        const float by_row = share(h, p.height, p.stride);
+        column.by_row[h - first] = splat(&by_row, V{});
+    }
+    float* to = dx + r * p.width * step + lane;
+    const auto add = [](float* at, V value) { store<V>(at, load<V>(at) + value); };
+    V left = zero<V>(), middle = column(0);
+    for (int64_t w = 0; w < out_width; ++w) {
+        const V right = w + 1 < out_width ? column((w + 1) * step) : zero<V>();
+        if (p.stride == 1) {
+            add(to + w * step, left + middle + right);
+        } else {
+            add(to + 2 * w * step, middle);
+            if (2 * w + 1 < p.width) add(to + (2 * w + 1) * step, middle + right);
+        }
+        left = middle;
+        middle = right;
+    }
+}
+
+inline void avg_pool_backward(const Pool& p, const float* grad, float* dx) {
     for (int64_t r = 0; r < p.height; ++r)
-        row_maxima<V>(p.x + r * p.width * step + lane, p.width, p.stride, step, maxima + r * out_width * step);
-    for (int64_t i = 0; i < p.height * out_width; ++i) store<V>(share_of_row + i * step, zero<V>());
-    for (int64_t h = 0; h < out_height; ++h) {
-        const int64_t first = at_least_0(h * p.stride - 1), last = at_most(h * p.stride + 1, p.height - 1);
-        for (int64_t w = 0; w < out_width; ++w) {
-            V left = load<V>(grad + (h * out_width + w) * step + lane);
-            V value = load<V>(maxima + (first * out_width + w) * step);
-            for (int64_t r = first + 1; r <= last; ++r)
-                value = greatest(value, load<V>(maxima + (r * out_width + w) * step));
-            for (int64_t r = first; r <= last; ++r) {
-                const int64_t i = (r * out_width + w) * step;
-                const auto here = load<V>(maxima + i) == value;
-                store<V>(share_of_row + i, load<V>(share_of_row + i) + (here ? left : zero<V>()));
-                left = here ? zero<V>() : left;
-            }
-        }
+        each_lane(p.lanes,
+                  [&](auto type, int64_t lane) { avg_pool_backward_row<decltype(type)>(p, grad, dx, r, lane); });
+}
+
+// Along one axis: the gradient of window i, entries i - 1 .. i + 1, goes to the first of its greatest entries.
+template <class V, bool add>
+inline void route(const float* value, const float* grad, int64_t count, int64_t step, float* out) {
+    const float lowest = -__builtin_inff();
+    const V edge = splat(&lowest, V{});
+    V before2 = edge, before = edge, here = load<V>(value), after = count > 1 ? load<V>(value + step) : edge;
+    V grad_before = zero<V>(), grad_here = load<V>(grad);
+    for (int64_t i = 0; i < count; ++i) {
+        const V after2 = i + 2 < count ? load<V>(value + (i + 2) * step) : edge;
+        const V grad_after = i + 1 < count ? load<V>(grad + (i + 1) * step) : zero<V>();
+        V from_before = here > before ? grad_before : zero<V>(), from_here = here > before ? grad_here : zero<V>();
+        V from_after = here >= after ? grad_after : zero<V>();
+        from_before = here > before2 ? from_before : zero<V>();
+        from_here = here >= after ? from_here : zero<V>();
+        from_after = here >= after2 ? from_after : zero<V>();
+        V sum = from_before + from_here + from_after;
+        if (add) sum += load<V>(out + i * step);
+        store<V>(out + i * step, sum);
+        before2 = before, before = here, here = after, after = after2;
+        grad_before = grad_here, grad_here = grad_after;
     }
+}
+
+// Stride 1: rows first, by the maxima of their windows, then columns.
+template <class V>
+void max_pool_backward_dense(const Pool& p, const float* grad, float* dx, int64_t lane) {
+    const int64_t row = p.width * p.lanes;
+    float *maxima = p.buffer + lane, *of_row = maxima + p.height * row;
+    const float lowest = -__builtin_inff();
     for (int64_t r = 0; r < p.height; ++r) {
-        const float* x = p.x + r * p.width * step + lane;
-        float* to = dx + r * p.width * step + lane;
-        for (int64_t w = 0; w < out_width; ++w) {
-            const int64_t first = at_least_0(w * p.stride - 1), last = at_most(w * p.stride + 1, p.width - 1);
-            V left = load<V>(share_of_row + (r * out_width + w) * step);
-            const V value = load<V>(maxima + (r * out_width + w) * step);
-            for (int64_t c = first; c <= last; ++c) {
-                const auto here = load<V>(x + c * step) == value;
-                store<V>(to + c * step, load<V>(to + c * step) + (here ? left : zero<V>()));
-                left = here ? zero<V>() : left;
-            }
-        }
+        const float* x = p.x + r * row + lane;
+        join_columns<V>([x](int64_t i) { return load<V>(x + i); }, [](V a, V b) { return greater(a, b); },
+                        [](V value, int64_t) { return value; }, splat(&lowest, V{}), p.width, 1, p.lanes,
+                        maxima + r * row);
     }
+    for (int64_t w = 0; w < p.width; ++w)
+        route<V, false>(maxima + w * p.lanes, grad + lane + w * p.lanes, p.height, row, of_row + w * p.lanes);
+    for (int64_t r = 0; r < p.height; ++r)
+        route<V, true>(p.x + r * row + lane, of_row + r * row, p.width, p.lanes, dx + r * row + lane);
+}
+
+// Any stride: window by window.
+template <class V>
+void max_pool_backward_sparse(const Pool& p, const float* grad, float* dx, int64_t lane) {
+    const int64_t out_height = pooled(p.height, p.stride), out_width = pooled(p.width, p.stride), step = p.lanes;
+    for (int64_t h = 0; h < out_height; ++h)
+        for (int64_t w = 0; w < out_width; ++w) {
+            const int64_t top = at_least_0(h * p.stride - 1), bottom = at_most(h * p.stride + 1, p.height - 1);
+            const int64_t first = at_least_0(w * p.stride - 1), last = at_most(w * p.stride + 1, p.width - 1);
+            V value = load<V>(p.x + (top * p.width + first) * step + lane);
+            for (int64_t r = top; r <= bottom; ++r)
+                for (int64_t c = first; c <= last; ++c)
+                    value = greater(value, load<V>(p.x + (r * p.width + c) * step + lane));
+            V left = load<V>(grad + (h * out_width + w) * step + lane);
+            for (int64_t r = top; r <= bottom; ++r)
+                for (int64_t c = first; c <= last; ++c) {
+                    const int64_t i = (r * p.width + c) * step + lane;
+                    const auto here = load<V>(p.x + i) == value;
+                    store<V>(dx + i, load<V>(dx + i) + (here ? left : zero<V>()));
+                    left = here ? zero<V>() : left;
+                }
+        }
 }
 
 inline void max_pool_backward(const Pool& p, const float* grad, float* dx) {
-    each_lane(p.lanes, [&](auto type, int64_t lane) { max_pool_backward_lane<decltype(type)>(p, grad, dx, lane); });
+    each_lane(p.lanes, [&](auto type, int64_t lane) {
+        using V = decltype(type);
+        if (p.stride == 1)
+            max_pool_backward_dense<V>(p, grad, dx, lane);
+        else
+            max_pool_backward_sparse<V>(p, grad, dx, lane);
+    });
 }
 
 }  // namespace AUTOMETA_ISA

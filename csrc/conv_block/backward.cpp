@@ -53,7 +53,7 @@ private:
     Range images(int64_t c) const { return chunk(block_.batch, plan_.chunks, c); }
     NormPool pass(int64_t slot, int64_t n) const {
         const float* z = kept(slot) + plan_.z + n * plan_.pixels * plan_.lanes;
-        return norm_pool_of(block_, plan_, z, work(slot) + plan_.back_a, work(slot) + plan_.back_b);
+        return norm_pool_of(block_, plan_, z, kept(slot), work(slot) + plan_.back_a, work(slot) + plan_.back_b);
     }
 
     void prepare(int64_t slot) {
@@ -70,8 +70,7 @@ private:
         for (int64_t n = images(c).first; n < images(c).last; ++n) {
             float* sum = work(slot) + plan_.sums + n * 2 * lanes;
             std::memset(sum, 0, static_cast<size_t>(2 * lanes) * sizeof(float));
-            kernels().conv.norm_pool_sums(pass(slot, n), gradient_of(slot, n), kept(slot) + plan_.mean, sum,
-                                          sum + lanes);
+            kernels().conv.norm_pool_sums(pass(slot, n), gradient_of(slot, n), sum, sum + lanes);
         }
     }
 
@@ -86,13 +85,13 @@ private:
                 product[static_cast<size_t>(c)] += sum[lanes + c];
             }
         }
-        float *of_g = work(slot) + plan_.slopes, *of_z = of_g + lanes, *constant = of_z + lanes;
+        float *of_g = work(slot) + plan_.slopes, *of_z = of_g + lanes, *mean = of_z + lanes;
         if (block_.norm) {
             const Normalisation norm = normalisation(block_, plan_, params(slot), kept(slot));
             norm.backward(1.0, {g.data(), product.data(), block_.batch * plan_.pixels, block_.given != nullptr}, of_g,
-                          of_z, constant, dparams(slot) + plan_.gamma, dparams(slot) + plan_.beta);
+                          of_z, mean, dparams(slot) + plan_.gamma, dparams(slot) + plan_.beta);
         } else {
-            for (int64_t c = 0; c < lanes; ++c) of_g[c] = c < block_.c_out ? 1.0f : 0.0f, of_z[c] = constant[c] = 0;
+            for (int64_t c = 0; c < lanes; ++c) of_g[c] = c < block_.c_out ? 1.0f : 0.0f, of_z[c] = mean[c] = 0;
         }
         // Statistics of the batch follow the bias: nothing is left of it.
         const bool cancels = block_.norm && !block_.given;
@@ -129,8 +128,7 @@ private:
                                       dz.lanes, gradient + i * plan_.row_depth * plan_.lanes});
         if (!dx_) return;
         const Plane dx{image_dx(slot, n), block_.height, block_.width, 0, 0, plan_.in_lanes};
-        std::memset(dx.base, 0, static_cast<size_t>(dx.floats()) * sizeof(float));
-        plan_.conv.backward_data(dz, nullptr, work(slot) + plan_.transposed, 0, dx);
+        plan_.conv.backward_data(dz, nullptr, work(slot) + plan_.transposed, 0, dx, true);
     }
 
     void patches(int64_t slot, Range images, float* memory, float* gradient) const {

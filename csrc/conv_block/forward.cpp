@@ -124,7 +124,7 @@ private:
         const int64_t floats = block_.out_height * block_.out_width * plan_.lanes;
         for (int64_t n = images.first; n < images.last; ++n)
             kernels().conv.norm_pool(
-                norm_pool_of(block_, plan_, z(slot, n), work(slot) + plan_.a, work(slot) + plan_.b),
+                norm_pool_of(block_, plan_, z(slot, n), kept(slot), work(slot) + plan_.a, work(slot) + plan_.b),
                 y_ + (slot * block_.batch + n) * floats);
     }
 

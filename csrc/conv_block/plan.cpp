@@ -122,9 +122,11 @@ void Plan::unpack_gradient(const float* packed_gradient, float* dparams) const {
                               static_cast<int64_t>(of_outputs.size())});
 }
 
-NormPool norm_pool_of(const ConvBlock& c, const Plan& plan, const float* z, const float* a, const float* b) {
+NormPool norm_pool_of(const ConvBlock& c, const Plan& plan, const float* z, const float* kept, const float* a,
+                      const float* b) {
     const float floor = c.relu ? 0.0f : -std::numeric_limits<float>::infinity();
-    return {z, a, b, floor, c.pool ? 2 : 1, c.conv_height, c.conv_width, c.out_height, c.out_width, plan.lanes};
+    const float* centre = c.norm ? kept + plan.mean : nullptr;
+    return {z, centre, a, b, floor, c.pool ? 2 : 1, c.conv_height, c.conv_width, c.out_height, c.out_width, plan.lanes};
 }
 
 Normalisation normalisation(const ConvBlock& c, const Plan& plan, const float* params, const float* kept) {

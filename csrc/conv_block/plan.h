@@ -42,7 +42,8 @@ private:
 };
 
 // The pass over an image's z; `floor` is that of the ReLU.
-NormPool norm_pool_of(const ConvBlock& block, const Plan& plan, const float* z, const float* a, const float* b);
+NormPool norm_pool_of(const ConvBlock& block, const Plan& plan, const float* z, const float* kept,
+                      const float* a, const float* b);
 
 // Coefficients of the normalised output from the kept mean and variance.
 Normalisation normalisation(const ConvBlock& block, const Plan& plan, const float* params, const float* kept);

@@ -118,6 +118,24 @@ void mixed_op(const Node& node, float* y, float* saved, float* statistics);
 void mixed_op_backward(const Node& node, const float* saved, const float* gy, float* const* dstate, float* dparams,
                        float* dop, float* dinput);
 
+// Cell preprocessing, float32: ReLU, 1x1 convolution or factorised reduction, BN. All states have `depth` channels.
+struct Preprocess {
+    int64_t slots, batch, states, depth, height, width, channels;
+    const float* const* state;
+    const float* params;  // [slots], rows `params_row` apart
+    int64_t params_row, params_width;
+    const float* given;   // [slots, 2, channels] or null
+    bool reduce, affine;
+    double eps;
+    int threads;
+};
+
+// As for mixed_op; statistics [slots, 2, channels] or null.
+int64_t preprocess_saved(const Preprocess& args);
+void preprocess(const Preprocess& args, float* y, float* saved, float* statistics);
+void preprocess_backward(const Preprocess& args, const float* saved, const float* gy, float* const* dstate,
+                         float* dparams);
+
 // A convolution with its surroundings, float32: conv (+ bias) -> normalisation -> max pool 2x2 -> ReLU.
 struct ConvBlock {
     int64_t slots, batch, c_in, c_out, height, width;

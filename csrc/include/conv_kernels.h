@@ -52,16 +52,24 @@ struct Pool {
     float* buffer;
 };
 
-// One image of y = max(floor, pool(a * z + b)): windows of 1 or 2 pixels a side, cut off where the map ends.
+// By lane; centre may be null (0).
+struct Affine {
+    const float *centre, *a, *b;
+};
+struct Map {
+    const float *x, *centre, *a;
+};
+
+// One image of y = max(floor, pool(a * (z - centre) + b)): windows of 1 or 2 pixels a side, cut off where the map ends.
 struct NormPool {
-    const float *z, *a, *b;
+    const float *z, *centre, *a, *b;
     float floor;  // 0 or minus infinity
     int64_t window, height, width, out_height, out_width, lanes;
 };
 
-// dz = of_g * (the gradient that reaches a pixel) + of_z * z + constant, by lane.
+// dz = of_g * (the gradient that reaches a pixel - mean) + of_z * (z - centre), by lane.
 struct Slopes {
-    const float *of_g, *of_z, *constant;
+    const float *of_g, *of_z, *mean;
 };
 
 // out[out_row[c] + r] = in[in_row[r] + c] for r < rows, c < cols.
@@ -82,11 +90,10 @@ struct ConvKernels {
     void (*avg_pool)(const Pool&, float* out);
     void (*max_pool_backward)(const Pool&, const float* grad, float* dx);  // adds
     void (*avg_pool_backward)(const Pool&, const float* grad, float* dx);  // adds
-    // out[m] = relu(a * x[m] + b), by lane; a and b may be null (1 and 0).
-    void (*affine_relu)(const float* x, const float* a, const float* b, float* out, int64_t pixels, int64_t lanes);
-    // out[m] = b + sum over maps of a[map] * x[map][m]; b null: out[m] += the sum.
-    void (*combine)(const float* const* x, const float* const* a, int64_t maps, const float* b, float* out,
-                    int64_t pixels, int64_t lanes);
+    // out[m] = relu(a * (x[m] - centre) + b), by lane; without `from` relu(x[m]).
+    void (*affine_relu)(const float* x, const Affine* from, float* out, int64_t pixels, int64_t lanes);
+    // out[m] = b + sum over maps of a * (x[m] - centre); b null: out[m] += the sum.
+    void (*combine)(const Map* maps, int64_t count, const float* b, float* out, int64_t pixels, int64_t lanes);
     // out[m] += a * x[m] where gate[m] > 0; a may be null (1), gate may be null (everywhere).
     void (*add_gated)(const float* x, const float* a, const float* gate, float* out, int64_t pixels, int64_t lanes);
     // out[m] = x[m] where gate[m] > 0, else 0.
@@ -97,8 +104,8 @@ struct ConvKernels {
     void (*products)(const float* g, const float* x, const float* pivot, float* sum, float* product, int64_t pixels,
                      int64_t lanes);
     void (*norm_pool)(const NormPool&, float* y);
-    // sum += g, product += g * (z - pivot) over the pixels that a gradient reaches, by lane.
-    void (*norm_pool_sums)(const NormPool&, const float* gy, const float* pivot, float* sum, float* product);
+    // sum += g, product += g * (z - centre) over the pixels that a gradient reaches, by lane.
+    void (*norm_pool_sums)(const NormPool&, const float* gy, float* sum, float* product);
     void (*norm_pool_backward)(const NormPool&, const float* gy, const Slopes&, float* dz, int64_t dz_row);
     void (*transpose)(const Transpose&);
 };

@@ -10,7 +10,7 @@ namespace mixed {
 
 namespace {
 
-// A normalisation's backward as a map: dz = a * g + b * z + c.
+// A normalisation's backward as a map: dz = a * (g - c) + b * (z - mean).
 struct Slope {
     std::vector<float> a, b, c;
     explicit Slope(int64_t lanes) : a(size(lanes)), b(size(lanes)), c(size(lanes)) {}
@@ -166,18 +166,20 @@ private:
             Pieces pieces(memory);
             relu = pieces.take(largest), mid = pieces.take(largest), dz = pieces.take(largest);
             dmid = pieces.take(largest), dr = pieces.take(largest), carried_relu = pieces.take(largest);
-            buffer = pieces.take(2 * largest), factor = pieces.take(lanes);
+            buffer = pieces.take(2 * largest), factor = pieces.take(4 * lanes);
+            std::memset(factor + 3 * lanes, 0, static_cast<size_t>(lanes) * sizeof(float));
         }
     };
 
     // Through the convolutions of a stage: from room.dz (with its border) to dx (added) and the weight gradients.
     void convs_backward(int64_t slot, int64_t c, int64_t n, const Stage& stage, const Plane& in, const Plane& dz,
-                        const Room& room, const Plane& dx) {
+                        const Room& room, const Plane& dx, bool fresh) {
         const float* packed = work(slot);
         const size_t last = stage.convs.size() - 1;
         if (last == 0) {
             stage.convs[0].backward_weight(in, dz, 0, gradients(slot, c) + stage.gradient[0]);
-            stage.convs[0].backward_data(dz, packed + stage.packed[0], packed + stage.transposed[0], 0, dx);
+            stage.convs[0].backward_data(dz, packed + stage.packed[0], packed + stage.transposed[0], 0, dx,
+                                         fresh);
             return;
         }
         const Plane mid = mid_plane(stage, kept(slot), n, room.mid);
@@ -186,11 +188,13 @@ private:
         dmid.pad_h = stage.convs[0].taps.back_h(stage.in.height, stage.mid.height);
         dmid.pad_w = stage.convs[0].taps.back_w(stage.in.width, stage.mid.width);
         dmid = dmid.over(room.dmid);
-        std::memset(room.dmid, 0, static_cast<size_t>(dmid.floats()) * sizeof(float));
+        dmid.clear_border();
         stage.convs[1].backward_weight(mid, dz, 0, gradients(slot, c) + stage.gradient[1]);
-        stage.convs[1].backward_data(dz, packed + stage.packed[1], packed + stage.transposed[1], 0, dmid);
+        stage.convs[1].backward_data(dz, packed + stage.packed[1], packed + stage.transposed[1], 0, dmid,
+                                     true);
         stage.convs[0].backward_weight(in, dmid, 0, gradients(slot, c) + stage.gradient[0]);
-        stage.convs[0].backward_data(dmid, packed + stage.packed[0], packed + stage.transposed[0], 0, dx);
+        stage.convs[0].backward_data(dmid, packed + stage.packed[0], packed + stage.transposed[0], 0, dx,
+                                     fresh);
     }
 
     // The plane for the gradient of a stage's output, with the border that its last convolution asks for.
@@ -215,18 +219,16 @@ private:
                 std::memset(dx, 0, static_cast<size_t>(floats) * sizeof(float));
                 const bool convs = reads_relu(plan(slot), j);
                 const Plane dr = Plane{nullptr, in.height, in.width, 0, 0, in.lanes}.over(room.dr);
-                if (convs) {
-                    fill_relu(x, nullptr, nullptr, in);
-                    std::memset(room.dr, 0, static_cast<size_t>(floats) * sizeof(float));
-                }
+                bool fresh = true;  // dr has no value yet
+                if (convs) fill_relu(x, nullptr, in);
                 for (size_t k = 0; k < plan(slot).live.size(); ++k)
-                    if (plan(slot).live[k].state == j) branch(slot, c, n, k, x, in, room, dr, dx);
-                if (convs) kernels().conv.add_gated(room.dr, nullptr, x, dx, in.pixels(), in.lanes);
+                    if (plan(slot).live[k].state == j) branch(slot, c, n, k, x, in, room, dr, dx, &fresh);
+                if (!fresh) kernels().conv.add_gated(room.dr, nullptr, x, dx, in.pixels(), in.lanes);
             }
     }
 
     void branch(int64_t slot, int64_t c, int64_t n, size_t k, const float* x, const Plane& in, const Room& room,
-                const Plane& dr, float* dx) {
+                const Plane& dr, float* dx, bool* fresh) {
         const Instance& i = plan(slot).live[k];
         const float drop = drop_of(node_, slot, n, i), *g = gradient_of(slot, n);
         const Slope& slope = slopes_[static_cast<size_t>(slot - first_)][k];
@@ -236,8 +238,14 @@ private:
             kernels().conv.add_gated(g, room.factor, nullptr, dx, sizes_.pixels(), sizes_.lanes);
             return;
         }
-        for (int64_t lane = 0; lane < sizes_.lanes; ++lane)
-            room.factor[lane] = drop * slope.a[static_cast<size_t>(lane)];
+        // dz = a * (drop * g - c) + ..: the mean c is taken off g where it can be, so that equal values stay exact.
+        float *factor = room.factor, *centre = factor + sizes_.lanes, *shift = centre + sizes_.lanes;
+        for (int64_t lane = 0; lane < sizes_.lanes; ++lane) {
+            const float a = slope.a[static_cast<size_t>(lane)], c0 = slope.c[static_cast<size_t>(lane)];
+            factor[lane] = drop * a;
+            centre[lane] = drop == 0.0f ? 0.0f : c0 / drop;
+            shift[lane] = drop == 0.0f ? -a * c0 : 0.0f;
+        }
         const Stage& stage = i.last();
         const Plane dz = dz_plane(stage, room.dz);
         const Pool pool = pool_of(node_, sizes_, i, x, room.buffer);
@@ -246,12 +254,13 @@ private:
             run_pool(pool, i.code, room.mid);
         else
             z = z_of(stage, kept(slot), n);
-        fill_gradient(g, z, room.factor, slope.b.data(), slope.c.data(), dz);
+        fill_gradient({g, centre, factor}, {z, kept(slot) + stage.mean, slope.b.data()}, shift, dz);
         if (stage.pool()) {
             const ConvKernels& kernel = kernels().conv;
             (i.code == kMaxPool ? kernel.max_pool_backward : kernel.avg_pool_backward)(pool, dz.base, dx);
         } else if (i.stages.size() == 1) {
-            convs_backward(slot, c, n, stage, in, dz, room, dr);
+            convs_backward(slot, c, n, stage, in, dz, room, dr, *fresh);
+            *fresh = false;
         } else {
             second_stage(slot, c, n, i, dz, room);
         }
@@ -264,10 +273,10 @@ private:
         float *a = room.buffer, *b = a + lanes;
         normalisation(node_, sizes_, first, kept(slot), slot).forward(1.0, a, b);
         const Plane in = second.in.over(room.carried_relu);
-        fill_relu(z_of(first, kept(slot), n), a, b, in);
+        const Affine from{kept(slot) + first.mean, a, b};
+        fill_relu(z_of(first, kept(slot), n), &from, in);
         const Plane dr = first.out.over(b + lanes);
-        std::memset(dr.base, 0, static_cast<size_t>(pixels * lanes) * sizeof(float));
-        convs_backward(slot, c, n, second, in, dz, room, dr);
+        convs_backward(slot, c, n, second, in, dz, room, dr, true);
         float* carried = work(slot) + i.carried + n * first.out.floats();
         for (int64_t r = 0; r < in.height; ++r)
             kernels().conv.gated(dr.at(r, 0), in.at(r, 0), carried + r * in.width * lanes, in.width, lanes);
@@ -312,17 +321,16 @@ private:
                 for (size_t k = 0; k < own.live.size(); ++k) {
                     const Instance& i = own.live[k];
                     if (i.state != j || i.stages.size() < 2) continue;
-                    if (!any) {
-                        fill_relu(x, nullptr, nullptr, in);
-                        std::memset(room.dr, 0, static_cast<size_t>(floats) * sizeof(float));
-                        any = true;
-                    }
+                    if (!any) fill_relu(x, nullptr, in);
                     const Stage& stage = i.stages[0];
                     const Slope& slope = carried_slopes_[static_cast<size_t>(slot - first_)][k];
                     const Plane dz = dz_plane(stage, room.dz);
-                    fill_gradient(work(slot) + i.carried + n * stage.out.floats(), z_of(stage, kept(slot), n),
-                                  slope.a.data(), slope.b.data(), slope.c.data(), dz);
-                    convs_backward(slot, c, n, stage, in, dz, room, dr);
+                    const float* g = work(slot) + i.carried + n * stage.out.floats();
+                    fill_gradient({g, slope.c.data(), slope.a.data()},
+                                  {z_of(stage, kept(slot), n), kept(slot) + stage.mean, slope.b.data()},
+                                  room.factor + 3 * sizes_.lanes, dz);
+                    convs_backward(slot, c, n, stage, in, dz, room, dr, !any);
+                    any = true;
                 }
                 float* dx = dstate_[j] + (slot * node_.batch + n) * floats;
                 if (any) kernels().conv.add_gated(room.dr, nullptr, x, dx, in.pixels(), in.lanes);

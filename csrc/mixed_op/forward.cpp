@@ -86,7 +86,7 @@ private:
             for (int64_t j = 0; j < node_.states; ++j) {
                 const float* x = image(node_, sizes_, j, slot, n);
                 const Plane in = relu_plane(node_, sizes_, plan(slot), j, relu);
-                if (reads_relu(plan(slot), j)) fill_relu(x, nullptr, nullptr, in);
+                if (reads_relu(plan(slot), j)) fill_relu(x, nullptr, in);
                 for (const Instance& i : plan(slot).live) {
                     if (i.state != j || i.identity()) continue;
                     const Stage& stage = i.stages[0];
@@ -110,8 +110,9 @@ private:
             const Stage& stage = i.stages[1];
             normalisation(node_, sizes_, i.stages[0], kept(slot), slot).forward(1.0, a, b);
             const Plane in = stage.in.over(relu);
+            const Affine from{kept(slot) + i.stages[0].mean, a, b};
             for (int64_t n = images.first; n < images.last; ++n) {
-                fill_relu(z_of(i.stages[0], kept(slot), n), a, b, in);
+                fill_relu(z_of(i.stages[0], kept(slot), n), &from, in);
                 run_convs(stage, in, work(slot), kept(slot), n, mid);
                 measure(stage, slot, n, z_of(stage, kept(slot), n));
             }
@@ -161,7 +162,7 @@ private:
         }
     }
 
-    // y = a * x + b of every instance's last stage; identities have b = 0.
+    // y = a * (x - mean) + b of every instance's last stage; identities have neither mean nor b.
     void coefficients(int64_t slot, float* a, float* b) {
         for (const Instance& i : plan(slot).live) {
             const double scale = static_cast<double>(i.weight) * i.edge_weight;
@@ -176,12 +177,12 @@ private:
     void combine_image(int64_t slot, int64_t n, const float* scaled, const float* shift, float* buffer,
                        float* pooled) {
         constexpr int64_t kMaps = 8;
-        const float *maps[kMaps], *factors[kMaps];
+        Map maps[kMaps];
         float* out = y_ + (slot * node_.batch + n) * sizes_.pixels() * sizes_.lanes;
         int64_t waiting = 0;
         bool pool_waits = false;
         const auto flush = [&] {
-            kernels().conv.combine(maps, factors, waiting, shift, out, sizes_.pixels(), sizes_.lanes);
+            kernels().conv.combine(maps, waiting, shift, out, sizes_.pixels(), sizes_.lanes);
             waiting = 0, pool_waits = false, shift = nullptr;
         };
         for (const Instance& i : plan(slot).live) {
@@ -193,8 +194,8 @@ private:
             const float* x = image(node_, sizes_, i.state, slot, n);
             if (pool) run_pool(pool_of(node_, sizes_, i, x, buffer), i.code, pooled);
             pool_waits = pool_waits || pool;
-            factors[waiting] = factor;
-            maps[waiting++] = i.identity() ? x : pool ? pooled : z_of(i.last(), kept(slot), n);
+            const float* z = i.identity() ? x : pool ? pooled : z_of(i.last(), kept(slot), n);
+            maps[waiting++] = {z, i.identity() ? nullptr : kept(slot) + i.last().mean, factor};
         }
         if (waiting > 0 || shift != nullptr) flush();
     }

@@ -15,6 +15,34 @@ namespace autometa {
 
 namespace {
 
+// What is left to do: the number of items not yet taken, and how many workers may take them, in one word. Whoever
+// lowers the number has an item of the job at hand, and that job cannot end before the item is done: a worker that
+// wakes late finds nothing and keeps nobody waiting.
+struct Ticket {
+    static constexpr int kItemBits = 48;
+    static uint64_t make(int64_t items, int workers) {
+        return static_cast<uint64_t>(workers) << kItemBits | static_cast<uint64_t>(items);
+    }
+    static int64_t items(uint64_t ticket) { return static_cast<int64_t>(ticket & ((uint64_t{1} << kItemBits) - 1)); }
+    static int workers(uint64_t ticket) { return static_cast<int>(ticket >> kItemBits); }
+};
+
+inline void rest() {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#endif
+}
+
+// Looks again and again for a moment, which is shorter than going to sleep and being woken.
+template <class Condition>
+bool soon(const Condition& condition) {
+    for (int i = 0; i < 4000; ++i) {
+        if (condition()) return true;
+        rest();
+    }
+    return false;
+}
+
 class Pool {
 public:
     // False where another caller has the pool.
@@ -24,18 +52,16 @@ public:
         {
             std::lock_guard<std::mutex> lock(mutex_);
             grow(threads - 1);
-            body_ = &body;
-            items_ = items;
-            next_.store(0, std::memory_order_relaxed);
-            wanted_ = std::min(threads - 1, workers_);
-            running_ = wanted_;
-            ++generation_;
+            body_.store(&body, std::memory_order_relaxed);
+            pending_.store(items, std::memory_order_relaxed);
+            ticket_.store(Ticket::make(items, threads - 1), std::memory_order_release);
         }
         wake_.notify_all();
-        work();
+        work(-1);
+        const auto done = [&] { return pending_.load(std::memory_order_acquire) == 0; };
+        if (soon(done)) return true;
         std::unique_lock<std::mutex> lock(mutex_);
-        done_.wait(lock, [&] { return running_ == 0; });
-        body_ = nullptr;
+        done_.wait(lock, done);
         return true;
     }
 
@@ -44,7 +70,7 @@ private:
     void grow(int count) {
         while (workers_ < count) {
             try {
-                std::thread(&Pool::serve, this, workers_, generation_).detach();
+                std::thread(&Pool::serve, this, workers_).detach();
             } catch (const std::system_error&) {
                 return;
             }
@@ -52,30 +78,40 @@ private:
         }
     }
 
-    void work() {
-        for (int64_t item; (item = next_.fetch_add(1, std::memory_order_relaxed)) < items_;) (*body_)(item);
+    // May worker `number` (-1: the caller) take an item?
+    static bool open(uint64_t ticket, int number) {
+        return Ticket::items(ticket) > 0 && number < Ticket::workers(ticket);
     }
 
-    void serve(int number, uint64_t seen) {
-        std::unique_lock<std::mutex> lock(mutex_);
+    void work(int number) {
+        uint64_t ticket = ticket_.load(std::memory_order_relaxed);
+        while (open(ticket, number)) {
+            if (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel)) continue;
+            (*body_.load(std::memory_order_relaxed))(Ticket::items(ticket) - 1);
+            if (pending_.fetch_sub(1, std::memory_order_acq_rel) == 1 && number >= 0) {
+                std::lock_guard<std::mutex> lock(mutex_);
+                done_.notify_one();
+            }
+            ticket = ticket_.load(std::memory_order_relaxed);
+        }
+    }
+
+    void serve(int number) {
+        const auto wanted = [&] { return open(ticket_.load(std::memory_order_relaxed), number); };
         for (;;) {
-            wake_.wait(lock, [&] { return generation_ != seen; });
-            seen = generation_;
-            if (number >= wanted_) continue;
-            lock.unlock();
-            work();
-            lock.lock();
-            if (--running_ == 0) done_.notify_one();
+            work(number);
+            if (soon(wanted)) continue;
+            std::unique_lock<std::mutex> lock(mutex_);
+            wake_.wait(lock, wanted);
         }
     }
 
     std::mutex turn_, mutex_;
     std::condition_variable wake_, done_;
-    std::atomic<int64_t> next_{0};
-    const std::function<void(int64_t)>* body_ = nullptr;
-    int64_t items_ = 0;
-    uint64_t generation_ = 0;
-    int workers_ = 0, wanted_ = 0, running_ = 0;
+    std::atomic<uint64_t> ticket_{0};
+    std::atomic<int64_t> pending_{0};
+    std::atomic<const std::function<void(int64_t)>*> body_{nullptr};
+    int workers_ = 0;
 };
 
 std::atomic<Pool*> current{nullptr};

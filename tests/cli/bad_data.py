@@ -147,10 +147,27 @@ def a_huge_image(bad):
     (classes(bad, {"a": 2}) / "a/0.png").write_bytes(content)
 
 
-@kind("not a few-shot split")
+@kind("no few-shot split")
 def classes_in_several_parts(bad):
     for part in ("train", "val", "test"):
         classes(bad / part, {"a": 2, "b": 2})
+
+
+@kind("rename valid to test")
+def parts_without_test(bad):
+    for part, name in (("train", "a"), ("valid", "b")):
+        classes(bad / part, {name: 2})
+
+
+@kind("a class named 'a\\udcff'")
+def a_class_whose_name_is_no_text(bad):
+    classes(bad, {"a": 2, "b": 2})
+    os.rename(bad / "a", os.fsencode(bad) + b"/a\xff")
+
+
+@kind("a class named 'a\\nb'")
+def a_class_whose_name_has_two_lines(bad):
+    classes(bad, {"a\nb": 2, "b": 2})
 
 
 @kind("no sub-folders")

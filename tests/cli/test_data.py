@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import tarfile
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 import autometa
 from autometa.data import ImageStore
+from autometa.data.formats.category_split import FILES
 from tests.cli.driving import INNER, NETWORK, TEST, call, changed, class_folders
 
 DATA = os.environ.get("AUTOMETA_DATA")  # read before these tests clear it
@@ -22,7 +24,7 @@ def test_prepare_info_and_verify(tmp_path):
     (tmp_path / "mine/class 0/9.png").write_bytes((tmp_path / "mine/class 0/0.png").read_bytes())
     told = call("data", "info", "mine")
     assert told.code == 0 and "class folders: mine" in told.out and "61, 3 to 4 per class" in told.out
-    assert "70/15/15 by hash of the class name" in told.out and "20 all" in told.out
+    assert "70/15/15 by hash of the class name" in told.out and "14 train, 3 val, 3 test" in told.out
     made = call("data", "prepare", "mine", "--size", 8)
     assert made.code == 0 and "14 train, 3 val, 3 test" in made.out
     found = call("data", "prepare", "mine", "--size", 8, "--json").json
@@ -62,7 +64,9 @@ def test_a_store_whose_pixels_changed_is_refused(tmp_path):
         (("data", "eat", "mine"), "invalid choice"),
         (("data", "info", "nowhere"), "there is no nowhere"),
         (("data", "verify", "mine", "--size", "8"), "belong to data prepare"),
+        (("data", "prepare", ""), "path is empty"),
         (("data", "prepare", "mine", "--size", "0"), "positive"),
+        (("data", "prepare", "mine", "--size", "100000"), "up to 2048"),
         (("data", "prepare", "mine", "--variant", "purple"), "choose from"),
         (("data", "prepare", "letter.txt"), "no data set that is known"),
         (("search", "--data", "letter.txt"), "no data set that is known"),
@@ -115,7 +119,19 @@ def write_table(images, root):
     (root / "birds.tsv").write_text("\n".join(rows))
 
 
-@pytest.mark.parametrize("write", [write_csv, write_folders, write_table], ids=lambda w: w.__name__[6:])
+def write_split(images, root):
+    root.mkdir()
+    for part, classes in images.items():
+        numbers = {name: number for number, name in enumerate(classes)}
+        content = {
+            "data": np.concatenate(list(classes.values())),
+            "labels": [numbers[name] for name, pictures in classes.items() for _ in pictures],
+            "catname2label": numbers,
+        }
+        (root / FILES[part]).write_bytes(pickle.dumps(content, 2))
+
+
+@pytest.mark.parametrize("write", [write_csv, write_folders, write_table, write_split], ids=lambda w: w.__name__[6:])
 def test_the_miniimagenet_preset_runs_on_every_layout(tmp_path, write):
     write(small_set(), tmp_path / "set")
     words = [*changed(INNER, **{"inner.shots": 1}), *changed(TEST, **{"test.tasks": 1, "test.queries": 1}), *NETWORK]
@@ -144,3 +160,38 @@ def test_the_miniimagenet_preset_runs_on_real_layouts(tmp_path, which):
     answer = call("search", "--preset", "miniimagenet", "--data", place, *words, *SHORT, "--out", "run")
     assert answer.code == 0, answer.err
     assert json.loads((tmp_path / "run/data.json").read_text())["image_shape"] == [3, 84, 84]
+
+
+def test_a_look_alike_that_was_forced_is_searched_by_its_store(tmp_path):
+    images = small_set()
+    write_csv(images, tmp_path / "a set")
+    for part in images:
+        (tmp_path / "a set" / f"{part}.csv").write_text((tmp_path / "a set/train.csv").read_text())
+    refused = call("data", "info", "a set")
+    assert refused.code == 2 and "`autometa data prepare 'a set' --force`" in refused.err
+    told = call("data", "info", "a set", "--force")
+    assert told.code == 0 and "Forced" in told.out and told.out.endswith("autometa data prepare 'a set' --force\n")
+    made = call("data", "prepare", "a set", "--force", "--size", 8)
+    assert made.code == 0 and "6 of 6 classes stood in several parts" in made.out, made.err
+    assert "70/15/15 by hash" in made.out and "4 train, 1 val, 1 test" in made.out
+    store = call("data", "prepare", "a set", "--force", "--size", 8, "--json").json["store"]
+    assert made.out.endswith(f"autometa search metanas --data {store} --data.image_size 8\n")
+    assert "Forced" in call("data", "info", store).out
+
+
+def test_what_was_left_out_stays_known(tmp_path):
+    class_folders(tmp_path / "mine", [f"class {k}" for k in range(20)], images=3)
+    (tmp_path / "mine/class 3/1.png").write_bytes(b"no image")
+    first, again = (call("data", "prepare", "mine", "--skip-bad", "--size", 8) for _ in range(2))
+    assert first.code == 0 and first.out == again.out and "Left out" in first.out and "1.png cannot be" in first.out
+    words = first.out.rpartition("autometa ")[2].split()
+    inner, test = changed(INNER, **{"inner.shots": 1}), changed(TEST, **{"test.tasks": 1, "test.queries": 1})
+    answer = call(*words, *inner, *test, *NETWORK, *SHORT, "--out", "run")
+    assert answer.code == 0, answer.err
+
+
+def test_the_next_step_names_the_folder_not_the_data_set_of_its_name(tmp_path):
+    class_folders(tmp_path / "omniglot", [f"class {k}" for k in range(20)], images=3)
+    assert "--data ./omniglot " in call("data", "prepare", "omniglot", "--size", 8).out
+    assert call("data", "info", "omniglot").out.endswith("--data ./omniglot --data.image_size 28\n")
+    assert "--data ./omniglot --data.variant grey " in call("data", "prepare", "omniglot", "--variant", "grey").out

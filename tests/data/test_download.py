@@ -101,7 +101,7 @@ def test_the_command(server, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(module.CATALOGUE, "tiny", (remote(server, "whole"),))
     assert main(["data", "download", "tiny", "--to", str(tmp_path / "new")]) == 0
     assert (tmp_path / "new/set.zip").read_bytes() == CONTENT and "set.zip" in capsys.readouterr().out
-    with pytest.raises(DataError, match="cannot be downloaded; only omniglot"):
+    with pytest.raises(DataError, match="cannot be downloaded, only omniglot, tiny can; .*data prepare FOLDER"):
         download("imagenet", tmp_path)
     (tmp_path / "file").write_text("")
     assert main(["data", "download", "tiny", "--to", str(tmp_path / "file")]) == 2

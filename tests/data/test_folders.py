@@ -31,6 +31,13 @@ def test_given_parts_are_kept(tmp_path):
     store, split = open_dataset(tmp_path, size=4)
     assert [store.class_names[index] for index in split.test] == ["b0", "b1"]
     assert (len(split.train), len(split.val)) == (8, 2)
+    assert split.name == "folders of the parts; val is 15% of all, by hash of the class name out of train"
+
+
+def test_classes_called_train_and_test_are_no_parts(tmp_path):
+    fill(tmp_path, ["test", "train", "tram"])
+    store, split = open_dataset(tmp_path, size=4)
+    assert store.class_names == ("test", "train", "tram") and set(store.parts) == {""} and "70/15/15" in split.name
 
 
 def test_conversion_follows_the_files(tmp_path):

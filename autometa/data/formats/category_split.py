@@ -36,7 +36,7 @@ def look(path: Path) -> Found | None:
     Only class tables are read; images stay in the files.
 
     Raises `DataError` where a file is missing, damaged or carries code; labels are not as many as the images, not
-    named, or named twice; a class is in two parts.
+    named, or named twice.
     """
     folder = path.parent if path.is_file() and _is_part(path) else path
     if not folder.is_dir() or not any(_is_part(file) for file in folder.glob(f"{_PREFIX}*.pickle")):
@@ -52,7 +52,7 @@ def look(path: Path) -> Found | None:
         format=FORMAT,
         name="miniimagenet" if is_mini_imagenet(names) else folder.absolute().name,
         path=path,
-        classes=parted_classes(parts, str(folder)),
+        classes=parted_classes(parts),
         split=name_split(names, "the three pickles"),
         variant="colour",
         fingerprint=fingerprint([FORMAT, *file_state(files.values()), *tables]),

@@ -27,27 +27,13 @@ CIFAR_FS = (64, 16, 20)
 COLOUR = {name for name, _ in KNOWN.values()} | {"miniimagenet", "cifar-fs"}
 
 
-def look(path: Path, force: bool = False) -> Found | None:
-    """None where the folder has no class folders.
-
-    force: take classes that stand in several parts as one class each, without parts.
-    Raises `DataError` where a class folder is empty, or a class stands in several parts and is not forced.
-    """
+def look(path: Path) -> Found | None:
+    """None where the folder has no class folders. Raises `DataError` where a class folder is empty."""
     if not path.is_dir():
         return None
     listed = _cifar_fs(path) or _parts(path) or _plain(path) or _grouped(path)
     if listed is None:
         return None
-    twice = _in_several_parts(listed)
-    if twice and not force:
-        count = len({name for _, name, _ in listed})
-        raise DataError(
-            f"{path} is not a few-shot split: {len(twice)} of its {count} classes stand in more than one part "
-            f"({twice[0]}, ...), so that test classes were trained on; get the split by classes, "
-            "or use --force to pool the images and split the classes by hash"
-        )
-    if twice:
-        listed = _pooled(listed)
     return _found(path, listed)
 
 
@@ -68,8 +54,14 @@ def part_folders(path: Path) -> dict[str, Path]:
 
 def _parts(path: Path) -> Listed | None:
     folders = part_folders(path)
-    if not {"train", "test"} <= folders.keys():
+    if "train" not in folders or len(folders) < 2 or any(_holds_image(folder) for folder in folders.values()):
         return None
+    if "test" not in folders:
+        val = folders["val"].name
+        raise DataError(
+            f"{path} has the parts {folders['train'].name} and {val} but no test classes; rename {val} to test, or "
+            "put all class folders into one"
+        )
     return [(part, name, files) for part in PARTS if part in folders for name, files in class_folders(folders[part])]
 
 
@@ -109,20 +101,6 @@ def _cifar_fs(path: Path) -> Listed | None:
             raise DataError(f"{tables / part}.txt names {missing[0]}, which {path / 'data'} has not; fetch it again")
         listed += [(part, name, classes[name]) for name in sorted(names)]
     return listed
-
-
-def _in_several_parts(listed: Listed) -> list[str]:
-    parts: dict[str, set[str]] = {}
-    for part, name, _ in listed:
-        parts.setdefault(name, set()).add(part)
-    return sorted(name for name, where in parts.items() if len(where) > 1)
-
-
-def _pooled(listed: Listed) -> Listed:
-    pools: dict[str, list[Path]] = {}
-    for _, name, files in listed:
-        pools.setdefault(name, []).extend(files)
-    return [("", name, files) for name, files in sorted(pools.items())]
 
 
 def _found(path: Path, listed: Listed) -> Found:

@@ -44,8 +44,8 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class FoundClass:
-    """One class: its full name (unique in the set), group (alphabet, super-category), part (`train`, `val`, `test`, or
-    "" where the set does not say), images in a fixed order."""
+    """One class: its full name, group (alphabet, super-category), part (`train`, `val`, `test`, or "" where the set
+    does not say), images in a fixed order. What `recognise` gives out has no name twice (`parted.apart`)."""
 
     name: str
     group: str
@@ -65,6 +65,7 @@ class Found:
         split: the split's name, told to the user, such as `Ravi & Larochelle 2017`; "" where classes have no part.
         variant: how its images are converted unless told otherwise: `ink`, `grey` or `colour`.
         fingerprint: sha256 over everything that decides the outcome without reading pixels (names, sizes, times).
+        notice: what a person has to know of a set that was forced; else "".
     """
 
     format: str
@@ -74,3 +75,4 @@ class Found:
     split: str
     variant: str
     fingerprint: str
+    notice: str = ""

@@ -1,41 +1,69 @@
-"""What all layouts with one table per part have in common: classes sorted, parts apart, a fingerprint."""
+"""What all layouts with parts have in common: classes sorted, parts apart, a fingerprint."""
 
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from autometa.data.errors import DataError
-from autometa.data.formats.found import PARTS, FoundClass, ImageSource
+from autometa.data.formats.found import PARTS, Found, FoundClass, ImageSource
 
 
-def parted_classes(parts: Mapping[str, Mapping[str, Sequence[ImageSource]]], where: str) -> tuple[FoundClass, ...]:
-    """Classes of {part: {class name: images}}: train, val, test, sorted by name in each.
-
-    Raises `DataError` where a class is in two parts; `where` names the set in the message.
-    """
-    home: dict[str, str] = {}
-    twice: dict[str, tuple[str, str]] = {}
-    for part in PARTS:
-        for name in sorted(parts.get(part, {})):
-            if home.setdefault(name, part) != part:
-                twice.setdefault(name, (home[name], part))
-    if twice and len(twice) == len(home):
-        raise DataError(
-            f"{where} has each of its {len(home)} classes in several parts: this is a split for classification, not "
-            f"the few-shot split; get the one whose parts share no class"
-        )
-    if twice:
-        name, (first, second) = next(iter(twice.items()))
-        raise DataError(
-            f"{where} has class {name!r} in both {first} and {second} ({len(twice)} such); "
-            f"leave each class in one part only"
-        )
+def parted_classes(parts: Mapping[str, Mapping[str, Sequence[ImageSource]]]) -> tuple[FoundClass, ...]:
+    """Classes of {part: {class name: images}}: train, val, test, sorted by name in each."""
     return tuple(
         FoundClass(name, "", part, tuple(images))
         for part in PARTS
         for name, images in sorted(parts.get(part, {}).items())
+    )
+
+
+def apart(found: Found, where: Path, force: bool = False) -> Found:
+    """The set under `where`, if no class of it stands in several parts.
+
+    force: else the same images without parts, those of a class pooled, so that classes are split by hash: nothing that
+    is tested on was trained on. `notice` says so.
+
+    Raises `DataError` where a class stands in several parts and is not forced.
+    """
+    homes: dict[str, list[str]] = {}
+    for entry in found.classes:
+        homes.setdefault(entry.name, []).append(entry.part)
+    shared = {name: parts for name, parts in homes.items() if len(parts) > 1}
+    if not shared:
+        return found
+    if not force:
+        raise DataError(f"{_shared(where, homes, shared)}, or {_FORCE.format(shlex.quote(str(where)))}")
+    pools: dict[str, FoundClass] = {}
+    for entry in found.classes:
+        before = pools.get(entry.name)
+        images = (*before.images, *entry.images) if before else entry.images
+        pools[entry.name] = replace(entry, part="", images=tuple(dict.fromkeys(images)))
+    return replace(
+        found,
+        classes=tuple(pools[name] for name in sorted(pools)),
+        split="",
+        notice=f"{len(shared)} of {len(homes)} classes stood in several parts; the parts are given up, the images of "
+        "each class pooled, the classes split anew; no published figure is comparable",
+    )
+
+
+_FORCE = "`autometa data prepare {} --force` pools the images of each class and splits the classes by hash"
+
+
+def _shared(where: Path, homes: Mapping[str, list[str]], shared: Mapping[str, list[str]]) -> str:
+    if len(shared) == len(homes):
+        return (
+            f"{where} is no few-shot split: each of its {len(homes)} classes stands in several parts, so that classes "
+            "to be tested on were trained on; get the split whose parts share no class"
+        )
+    name, (first, second, *_) = next(iter(shared.items()))
+    return (
+        f"{where} has class {name!r} in both {first} and {second} ({len(shared)} such); leave each class in one part "
+        "only"
     )
 
 

@@ -34,7 +34,7 @@ def look(path: Path) -> Found | None:
     Only class tables are read; images stay in the files.
 
     Raises `DataError` where a file is missing, damaged or carries code; an index is out of range, in no class or in two
-    classes; a class is empty or in two parts.
+    classes; a class is empty.
     """
     folder = path.parent if path.name in FILES.values() and path.is_file() else path
     files = {part: folder / name for part, name in FILES.items()}
@@ -51,7 +51,7 @@ def look(path: Path) -> Found | None:
         format=FORMAT,
         name="miniimagenet" if is_mini_imagenet(names) else folder.absolute().name,
         path=path,
-        classes=parted_classes(parts, str(folder)),
+        classes=parted_classes(parts),
         split=name_split(names, "the three pickles"),
         variant="colour",
         fingerprint=fingerprint([FORMAT, *file_state(there), *tables]),

@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from autometa.data.formats.in_file import LatinText, Window
+
 _DTYPE = re.compile(r"[?]|[biufcSU][0-9]{1,9}")
 _ORDERS = ("C", "F", "K")
-
-
-@dataclass(frozen=True)
-class Window:
-    """Bytes that stay in their file."""
-
-    path: Path
-    offset: int
-    size: int
-
-    def __len__(self) -> int:
-        return self.size
 
 
 class PickledDtype:
@@ -49,7 +37,7 @@ class PickledDtype:
 
 
 class PickledArray:
-    """An array, empty until `fill`: small ones are held, large ones are `Window`s of the file.
+    """An array, empty until `fill`: small ones are held, large ones stay in the file.
 
     shape: of the array; dtype: of its elements.
     """
@@ -58,7 +46,7 @@ class PickledArray:
         self.shape: tuple[int, ...] = (0,)
         self._stored: tuple[int, ...] = (0,)
         self.dtype = np.dtype(np.uint8)
-        self._data: bytes | Window = b""
+        self._data: bytes | Window | LatinText = b""
         self._order = "C"
         self._axes: tuple[int, ...] | None = None
 
@@ -73,7 +61,7 @@ class PickledArray:
         """Raises `ValueError` where the data are objects or are not as many as the shape says."""
         if not isinstance(dtype, PickledDtype):
             raise ValueError("an array has no dtype")
-        if not isinstance(data, (bytes, Window)):
+        if not isinstance(data, (bytes, Window, LatinText)):
             raise ValueError("arrays of objects are not read")
         shape = (shape,) if isinstance(shape, int) else shape
         if not isinstance(shape, tuple) or not all(type(side) is int and 0 <= side < 1 << 40 for side in shape):
@@ -89,9 +77,9 @@ class PickledArray:
         self.dtype, self._data, self._order, self._stored = dtype.dtype, data, order, shape
 
     @property
-    def window(self) -> Window | None:
+    def window(self) -> Window | LatinText | None:
         """Where the elements stand in the file, in C order without gaps; None for arrays held otherwise."""
-        plain = isinstance(self._data, Window) and self._order != "F" and self._axes is None
+        plain = not isinstance(self._data, bytes) and self._order != "F" and self._axes is None
         return self._data if plain else None
 
     def open(self) -> np.ndarray:
@@ -103,5 +91,6 @@ class PickledArray:
             file, offset = self._data.path, self._data.offset
             array = np.memmap(file, self.dtype, "r", offset, self._stored, order)
         else:
-            array = np.frombuffer(self._data, self.dtype).reshape(self._stored, order=order)
+            held = self._data.read(0, len(self._data)) if isinstance(self._data, LatinText) else self._data
+            array = np.frombuffer(held, self.dtype).reshape(self._stored, order=order)
         return array if self._axes is None else array.transpose(self._axes)

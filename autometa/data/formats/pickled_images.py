@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from autometa.data.errors import DataError
+from autometa.data.formats.in_file import LatinText, Window, state_of
 from autometa.data.formats.pickled_array import PickledArray
 from autometa.data.formats.restricted_pickle import load, text
 from autometa.data.images import Recipe, convert
@@ -19,29 +20,30 @@ from autometa.data.images import Recipe, convert
 
 @dataclass(frozen=True)
 class PixelFile:
-    """An uint8 array `[n, height, width, 3]` that stands in a file as it is, from `offset` on."""
+    """An uint8 array `[n, height, width, 3]` that stays in its file."""
 
-    path: Path
-    offset: int
+    data: Window | LatinText
     shape: tuple[int, ...]
 
+    @property
+    def path(self) -> Path:
+        return self.data.path
+
     def row(self, index: int) -> np.ndarray:
-        """uint8 `[height, width, 3]`; one image is read, no more. Raises `DataError` where the file became shorter."""
+        """uint8 `[height, width, 3]`; no more than a few images are read. Raises `DataError` where the file changed."""
         size = math.prod(self.shape[1:])
         try:
-            with open(self.path, "rb") as file:
-                file.seek(self.offset + index * size)
-                data = file.read(size)
+            data = self.data.read(index * size, size)
         except OSError as error:
             raise DataError(f"{self.path} cannot be read ({error}); check the path and its permissions") from error
-        if len(data) != size:
-            raise DataError(f"{self.path} became shorter while it was read; get the file again")
+        except ValueError as error:
+            raise DataError(f"{self.path} cannot be read ({error}); prepare the data again") from error
         return np.frombuffer(data, np.uint8).reshape(self.shape[1:])
 
 
 @dataclass(frozen=True)
 class PixelPickle:
-    """An uint8 array `[n, height, width, 3]` under a key of a pickle that holds it as text or in another order.
+    """An uint8 array `[n, height, width, 3]` under a key of a pickle with it in another order or as a line of text.
 
     Each process that reads images holds the array of one such file.
     """
@@ -58,14 +60,9 @@ class PixelPickle:
 @functools.lru_cache(maxsize=1)
 def _array(pixels: PixelPickle) -> np.ndarray:
     array = pixel_array(pixels.path, pixels.key, load_dict(pixels.path))
-    if _state(pixels.path) != pixels.state:
+    if state_of(pixels.path) != pixels.state:
         raise DataError(f"{pixels.path} changed while it was read; prepare the data again")
     return array.open()
-
-
-def _state(path: Path) -> tuple[int, int]:
-    state = path.stat()
-    return state.st_size, state.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -115,8 +112,8 @@ def open_pixels(path: Path, key: str, content: Mapping[object, object]) -> tuple
     """The images under `key`, and how many they are. Raises `DataError` as `pixel_array` does."""
     array = pixel_array(path, key, content)
     if array.window is not None:
-        return PixelFile(path, array.window.offset, array.shape), array.shape[0]
-    return PixelPickle(path, key, _state(path)), array.shape[0]
+        return PixelFile(array.window, array.shape), array.shape[0]
+    return PixelPickle(path, key, state_of(path)), array.shape[0]
 
 
 def numbers(value: object) -> list[int] | None:
@@ -142,4 +139,4 @@ def class_name(path: Path, value: object) -> str:
 
 def file_state(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
     """Name, size and time of files, for the fingerprint."""
-    return [(path.name, *_state(path)) for path in paths]
+    return [(path.name, *state_of(path)) for path in paths]

@@ -46,7 +46,7 @@ def look(path: Path) -> Found | None:
     Only tables and the list of images are read.
 
     Raises `DataError` where a table is missing, empty, has another header or a damaged row; an image is missing, in two
-    rows or in two parts; a class is in two parts; or the archive is damaged, encrypted or climbs out of its folder.
+    rows or in two parts; or the archive is damaged, encrypted or climbs out of its folder.
     """
     place = _open(path)
     if place is None:
@@ -64,7 +64,7 @@ def look(path: Path) -> Found | None:
         format=FORMAT,
         name="miniimagenet" if is_mini_imagenet(names) else path.stem if path.is_file() else path.absolute().name,
         path=path,
-        classes=parted_classes(parts, str(path)),
+        classes=parted_classes(parts),
         split=name_split(names, _LIST),
         variant="colour",
         fingerprint=fingerprint([FORMAT, *(place.tables[table] for table in FILES.values()), *listed]),

@@ -10,11 +10,12 @@ from pathlib import Path
 from autometa.data.errors import DataError
 from autometa.data.formats import category_split, class_folders, pickle_cache, ravi_csv, table, torchmeta_root
 from autometa.data.formats.found import Found
+from autometa.data.formats.parted import apart
 from autometa.data.formats.unpack import is_archive, unpack
 from autometa.data.store import cache_root, made_once
 
-FORMATS = (torchmeta_root, ravi_csv, pickle_cache, category_split, table)
-"""Modules with a `look(path)`, the most particular first; class folders come after all of them."""
+FORMATS = (torchmeta_root, ravi_csv, pickle_cache, category_split, table, class_folders)
+"""Modules with a `look(path)`, the most particular first."""
 WRAPPERS = 4
 LAYOUTS = "Omniglot's zips, Mini-ImageNet (csv, pickles, folders), a torchmeta root, class folders, or a table of files"
 
@@ -23,8 +24,8 @@ def recognise(path: str | Path, force: bool = False) -> Found:
     """The data set under `path`, a file, an archive or a folder.
 
     Archives are unpacked into the cache; folders that hold nothing but one other folder, or one archive, are passed
-    through. force: accept what looks like a few-shot data set and is not.
-    Raises `DataError` where there is nothing, nothing known, or something damaged.
+    through. force: accept what looks like a few-shot data set and is not (see `apart`).
+    Raises `DataError` where there is nothing, nothing known, something damaged, or a look-alike that is not forced.
     """
     given = Path(path).expanduser()
     if not given.exists():
@@ -32,9 +33,10 @@ def recognise(path: str | Path, force: bool = False) -> Found:
         raise DataError(f"there is no {path}{broken}; give a file or folder of images")
     place = given
     for _ in range(WRAPPERS):
-        found = _look(place, force)
+        found = _look(place)
         if found is not None:
-            return found
+            _check_names(found)
+            return apart(found, given, force)
         inner = _within(place)
         if inner is None:
             break
@@ -42,13 +44,19 @@ def recognise(path: str | Path, force: bool = False) -> Found:
     raise DataError(f"{path} holds no data set that is known here: {LAYOUTS}; one sub-folder per class always works")
 
 
-def _look(place: Path, force: bool) -> Found | None:
+def _check_names(found: Found) -> None:
+    for entry in found.classes:
+        if not entry.name.isprintable():
+            raise DataError(f"{found.path} has a class named {ascii(entry.name)}, which cannot be shown; rename it")
+
+
+def _look(place: Path) -> Found | None:
     try:
         for layout in FORMATS:
             found = layout.look(place)
             if found is not None:
                 return found
-        return class_folders.look(place, force)
+        return None
     except PermissionError as error:
         raise DataError(f"{error.filename or place} may not be read; change its permissions") from error
     except OSError as error:

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from autometa.data.errors import DataError
+from autometa.data.formats.in_file import LatinText, Window, state_of
 from autometa.data.formats.parted import is_web_page
-from autometa.data.formats.pickled_array import PickledArray, PickledDtype, Window
+from autometa.data.formats.pickled_array import PickledArray, PickledDtype
 
 STAYS = 1 << 16
-_CHUNK = 1 << 20
 
 
 class Refused(Exception):
@@ -32,26 +32,6 @@ class Refused(Exception):
 class _Name:
     module: str
     attribute: str
-
-
-@dataclass(frozen=True)
-class _LongText:
-    """UTF-8 text that stays in the file: how Python 3 writes bytes for Python 2."""
-
-    window: Window
-
-    def latin1(self) -> bytes:
-        decoder = codecs.getincrementaldecoder("utf-8")()
-        data, left = bytearray(), self.window.size
-        with open(self.window.path, "rb") as file:
-            file.seek(self.window.offset)
-            while left:
-                chunk = file.read(min(left, _CHUNK))
-                if not chunk:
-                    raise ValueError("it ends too early")
-                left -= len(chunk)
-                data += decoder.decode(chunk, final=not left).encode("latin-1")
-        return bytes(data)
 
 
 def load(path: Path) -> object:
@@ -111,11 +91,12 @@ def _frombuffer(data: object, dtype: object, shape: object, order: object, axes:
     return array
 
 
-def _encode(value: object, encoding: object) -> bytes:
+def _encode(value: object, encoding: object) -> bytes | LatinText:
     if text(encoding) not in ("latin1", "latin-1"):
         raise ValueError(f"bytes come in the unknown encoding {encoding!r}")
-    if isinstance(value, _LongText):
-        return value.latin1()
+    if isinstance(value, LatinText):
+        len(value)  # reads it once, so that damage is told here
+        return value
     if not isinstance(value, str):
         raise ValueError("bytes are made of something that is no text")
     return value.encode("latin-1")
@@ -124,7 +105,7 @@ def _encode(value: object, encoding: object) -> bytes:
 def _bytes(value: object = b"", encoding: object = None) -> object:
     if encoding is not None:
         return _encode(value, encoding)
-    if not isinstance(value, (bytes, Window)):
+    if not isinstance(value, (bytes, Window, LatinText)):
         raise ValueError("bytes are made of something else")
     return value
 
@@ -194,7 +175,8 @@ class _Machine:
 
     def __init__(self, path: Path, file: BinaryIO):
         self.path, self.file = path, file
-        self.size = os.fstat(file.fileno()).st_size
+        self.state = state_of(path)
+        self.size = self.state[0]
         self.stack: list = []
         self.marked: list[list] = []
         self.memo: dict[int, object] = {}
@@ -257,9 +239,9 @@ class _Machine:
         if name == "LONG4" and length > STAYS:
             raise ValueError("a number is too long")
         if length >= STAYS:
-            window = Window(self.path, offset, length)
             self.file.seek(length, os.SEEK_CUR)
-            self.stack.append(_LongText(window) if "UNICODE" in name else window)
+            stays = LatinText(self.path, offset, length, self.state) if "UNICODE" in name else None
+            self.stack.append(stays or Window(self.path, offset, length))
             return
         data = self.file.read(length)
         if name == "LONG4":

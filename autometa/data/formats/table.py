@@ -46,7 +46,7 @@ def look(path: Path) -> Found | None:
     A folder may also have one table per part, such as train.csv and test.csv.
 
     Raises `DataError` where a table has no column of files or labels, is empty or damaged; a row is incomplete, repeats
-    a file or leads out of the folder; files are missing; a class is in two parts; or a folder has several tables.
+    a file or leads out of the folder; files are missing; or a folder has several tables.
     """
     if path.is_file() and path.suffix.lower() in SUFFIXES:
         folder, tables = path.parent, [path]
@@ -60,7 +60,7 @@ def look(path: Path) -> Found | None:
     files, states = _files(folder, rows)
     called = ", ".join(table.name for table in tables)
     parted = any(row.part for row in rows)
-    classes = _parted(str(path), rows, files) if parted else _unparted(rows, files)
+    classes = _parted(path, rows, files) if parted else _unparted(rows, files)
     counts = " / ".join(str(sum(entry.part == part for entry in classes)) for part in PARTS)
     return Found(
         format=FORMAT,
@@ -243,11 +243,11 @@ def _unparted(rows: Sequence[_Row], files: dict[str, ImageFile]) -> tuple[FoundC
     return tuple(FoundClass(name, "", "", tuple(images)) for name, images in sorted(classes.items()))
 
 
-def _parted(where: str, rows: Sequence[_Row], files: dict[str, ImageFile]) -> tuple[FoundClass, ...]:
+def _parted(where: Path, rows: Sequence[_Row], files: dict[str, ImageFile]) -> tuple[FoundClass, ...]:
     parts: dict[str, dict[str, list[ImageFile]]] = {}
     for row in rows:
         parts.setdefault(row.part, {}).setdefault(row.label, []).append(files[row.file])
     for part in ("train", "test"):
         if part not in parts:
             raise DataError(f"{where} has no {part} classes; give some of its classes that part, or no parts at all")
-    return parted_classes(parts, where)
+    return parted_classes(parts)

@@ -1,10 +1,12 @@
 """Small data roots as torchmeta 1.8 writes them."""
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 OMNIGLOT = {
     "images_background": {"Alphabet of äü": ["character01", "character02"], "Greek": ["character01"]},
@@ -54,4 +56,47 @@ def write_mini(root: Path, seed=0, size=12, parts=MINI):
                 group.create_dataset(name, data=images)
                 stored[name] = images
         write_json(folder / f"{part}_labels.json", sorted(names))
+    return folder, stored
+
+
+CIFAR = {
+    "train": [["fish", "ray"], ["fish", "trout"], ["trees", "oak_tree"]],
+    "val": [["fish", "shark"]],
+    "test": [["trees", "maple_tree"], ["trees", "palm_tree"]],
+}
+
+
+def write_encoded(root: Path, name="cub", parts=MINI, format="PNG"):
+    """`cub/` or `tieredimagenet/` under `root`, image files of unequal sizes; the folder and {class: pixels}."""
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed; it comes with the extra `hdf5`")
+    rng, folder, drawn = np.random.default_rng(4), root / name, {}
+    folder.mkdir(parents=True)
+    for part, names in parts.items():
+        with h5py.File(folder / f"{part}_data.hdf5", "w") as file:
+            group = file.create_group("datasets")
+            for called in names:
+                sides = rng.integers(8, 14, (2 + len(drawn) % 3, 2))
+                drawn[called] = [rng.integers(0, 256, (*side, 3), dtype=np.uint8) for side in sides]
+                dataset = group.create_dataset(called, (len(sides),), dtype=h5py.vlen_dtype(np.uint8))
+                dataset.attrs["label_general"] = "bird"
+                for index, pixels in enumerate(drawn[called]):
+                    buffer = io.BytesIO()
+                    Image.fromarray(pixels).save(buffer, format)
+                    dataset[index] = np.frombuffer(buffer.getvalue(), np.uint8)
+        write_json(folder / f"{part}_labels.json", sorted(names))
+    return folder, drawn
+
+
+def write_cifar(root: Path, name="cifar-fs", parts=CIFAR, size=8):
+    """`cifar100/data.hdf5` and `cifar100/<name>/`; returns the latter and {class name: stored uint8}."""
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed; it comes with the extra `hdf5`")
+    rng, folder, stored = np.random.default_rng(6), root / "cifar100" / name, {}
+    folder.mkdir(parents=True)
+    with h5py.File(folder.parent / "data.hdf5", "w") as file:
+        for coarse, fine in [*(pair for pairs in parts.values() for pair in pairs), ["people", "baby"]]:
+            stored[f"{coarse}/{fine}"] = rng.integers(0, 256, (2 + len(stored), size, size, 3), dtype=np.uint8)
+            file.create_dataset(f"{coarse}/{fine}", data=stored[f"{coarse}/{fine}"])
+    write_json(folder.parent / "fine_names.json", {"people": ["baby"]})
+    for part, pairs in parts.items():
+        write_json(folder / f"{part}_labels.json", pairs)
     return folder, stored

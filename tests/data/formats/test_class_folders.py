@@ -129,15 +129,6 @@ def test_alphabets_are_groups(tmp_path):
     ]
 
 
-def test_look_alikes_are_refused_unless_forced(tmp_path):
-    for part in ("train", "val", "test"):
-        fill(tmp_path / part, {f"n{k:02d}": 2 for k in range(20)})
-    with pytest.raises(DataError, match="not a few-shot split: 20 of its 20 classes.*--force"):
-        open_dataset(tmp_path, size=4)
-    made = prepare(tmp_path, size=4, force=True)
-    assert len(made.store.class_names) == 20 and np.diff(made.store.class_start).tolist() == [6] * 20
-
-
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".webp", ".bmp", ".gif"])
 def test_kinds_of_image_files(tmp_path, ending):
     fill(tmp_path, {"a": 1, "b": 1}, ending)

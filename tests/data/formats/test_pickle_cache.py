@@ -43,7 +43,7 @@ def test_every_protocol_ends_in_its_classes_and_pixels(tmp_path, protocol):
     assert_same(found, parts)
     assert (found.format, found.name, found.variant) == ("pickle cache", "my cache", "colour")
     assert found.split == "3 / 2 / 2 classes as in the three pickles; not Ravi & Larochelle 2017"
-    kind = PixelFile if protocol > 2 else PixelPickle
+    kind = PixelFile if protocol else PixelPickle
     assert {type(image.pixels) for entry in found.classes for image in entry.images} == {kind}
     source = pickle.loads(pickle.dumps(found.classes[1].images[2]))
     assert np.array_equal(source.read(AS_IS), parts["train"]["ntrain1"][2].transpose(2, 0, 1))
@@ -159,12 +159,7 @@ def test_missing_and_mixed_files_are_told(tmp_path):
     write_set(tmp_path, {"train": parts["train"]})
     with pytest.raises(DataError, match=r"mini-imagenet-cache-val.pkl is missing; put .* into one folder"):
         look(tmp_path)
-    write_set(tmp_path, {**parts, "test": {**parts["test"], "ntrain1": parts["train"]["ntrain1"]}})
-    with pytest.raises(DataError, match=r"class 'ntrain1' in both train and test \(1 such\)"):
-        look(tmp_path)
-    write_set(tmp_path, dict.fromkeys(PARTS, parts["train"]))
-    with pytest.raises(DataError, match="each of its 3 classes in several parts.*not the few-shot split"):
-        look(tmp_path)
+    write_set(tmp_path, parts)
     (tmp_path / FILES["test"]).write_bytes(b"")
     with pytest.raises(DataError, match="cache-test.pkl is no pickle that can be read"):
         look(tmp_path)
@@ -177,7 +172,7 @@ def test_a_file_that_changes_under_a_reader_is_told(tmp_path, protocol):
     path = tmp_path / FILES["test"]
     content = path.read_bytes()
     path.write_bytes(content[:1000])
-    with pytest.raises(DataError, match="became shorter|get the file again"):
+    with pytest.raises(DataError, match="became shorter|changed while it was read"):
         source.read(AS_IS)
     path.write_bytes(content + b"more")
     if protocol == 2:

@@ -163,7 +163,6 @@ def put(name, content):
     return change
 
 
-ALL_IN_ONE = b"filename,label\n" + b"".join(b"n%s%d_0.png,x%d\n" % (p, c, c) for p in (b"train",) for c in (0, 1))
 BAD_TABLES = {
     "no train.csv": (lambda folder: (folder / "train.csv").unlink(), "train.csv is missing.*side by side"),
     "no val.csv": (lambda folder: (folder / "val.csv").unlink(), "val.csv is missing"),
@@ -186,17 +185,6 @@ BAD_TABLES = {
     "sub-folder": (add_row("test.csv", "a/b.png,ntest0"), "name the file without its folder"),
     "missing image": (add_row("test.csv", "gone.png,ntest0"), "1 of the 8 images of .*test.csv are missing.*gone.png"),
     "image in two parts": (add_row("test.csv", "nval0_0.png,ntest0"), "nval0_0.png in both val.csv and test.csv"),
-    "class in two parts": (
-        lambda folder: (
-            add_row("test.csv", "extra.png,ntrain0")(folder)
-            or shutil.copy(folder / "images/nval0_0.png", folder / "images/extra.png")
-        ),
-        r"class 'ntrain0' in both train and test \(1 such\)",
-    ),
-    "classification split": (
-        lambda folder: [put(f"{part}.csv", ALL_IN_ONE)(folder) for part in PARTS],
-        "each of its 2 classes in several parts.*not the few-shot split",
-    ),
     "no images": (lambda folder: shutil.rmtree(folder / "images"), "put the image files into .*images"),
 }
 

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import re
 import shutil
 import sys
 import tarfile
@@ -19,8 +20,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from autometa.data import DataError, Recipe
-from autometa.data.formats import torchmeta_root
-from autometa.data.formats.torchmeta_root import StoredImage, look
+from autometa.data.formats import torchmeta_files
+from autometa.data.formats.torchmeta_files import StoredImage
+from autometa.data.formats.torchmeta_root import look
 from autometa.data.images import read_image
 from tests.data.formats.roots import MINI, OMNIGLOT, triples, write_json, write_mini, write_omniglot
 
@@ -261,10 +263,6 @@ MINI_DAMAGE = {
         on("train_data.hdf5", lambda d: replace(d, "datasets/n01", data=np.zeros((3, 8, 8), np.uint8))),
         r"uint8 \[3, 8, 8\] as /datasets/n01, not uint8 \[n, height, width, 3\]",
     ),
-    "class in two parts": (
-        lambda f: [shutil.copy(f / f"train_{file}", f / f"val_{file}") for file in ("data.hdf5", "labels.json")],
-        "class n01 stands in more than one part",
-    ),
     "empty part": (
         lambda f: (on("val_data.hdf5", lambda d: d.pop("datasets/n04"))(f), write_json(f / "val_labels.json", [])),
         "hold no class",
@@ -290,11 +288,15 @@ def test_damaged_miniimagenet(tmp_path, fault):
     check_refused(write_mini(tmp_path)[0], *MINI_DAMAGE[fault])
 
 
-def test_a_root_with_both_sets_asks_for_one(tmp_path):
+def test_a_root_with_both_sets_asks_for_one(tmp_path, monkeypatch):
     write_omniglot(tmp_path), write_mini(tmp_path)
-    with pytest.raises(DataError, match="2 data sets; name one of them: .*omniglot or .*miniimagenet"):
+    with pytest.raises(DataError, match="2 data sets; give .*omniglot or .*miniimagenet instead$") as told:
         look(tmp_path)
-    assert [look(tmp_path / name).name for name in ("omniglot", "miniimagenet")] == ["omniglot", "miniimagenet"]
+    offered = re.search("give (.*) or (.*) instead", str(told.value)).groups()
+    assert [look(Path(folder)).name for folder in offered] == ["omniglot", "miniimagenet"]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"give \./omniglot or \./miniimagenet instead"):  # `omniglot` is another set
+        look(Path("."))
 
 
 def test_without_h5py(tmp_path, monkeypatch):
@@ -334,7 +336,7 @@ def test_sources_are_small_open_once_and_see_a_replaced_file(tmp_path, monkeypat
     sources = [source for entry in look(folder).classes for source in entry.images]
     assert max(len(pickle.dumps(source)) for source in sources) < 400 + len(str(folder))
     opened = []
-    monkeypatch.setattr(torchmeta_root, "_h5py", lambda: Recorder(opened))
+    monkeypatch.setattr(torchmeta_files, "_h5py", lambda: Recorder(opened))
     for source in pickle.loads(pickle.dumps(sources)) * 2:
         source.read(COLOUR)
     assert len(opened) == 3

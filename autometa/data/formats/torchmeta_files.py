@@ -1,0 +1,169 @@
+"""The hdf5 and json files of torchmeta's roots, opened and checked with care: they may come from anybody."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from autometa.data.errors import DataError
+from autometa.data.images import Recipe, convert, read_image
+
+OPEN_FILES = 4
+AGAIN = "take both files from one complete root, or have torchmeta write it again"
+_BROKEN = (OSError, RuntimeError, LookupError, ValueError, TypeError)  # what h5py raises on damaged files
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """Image `index` of one dataset of an hdf5 file.
+
+    inverted: the file keeps 255 - value. encoded: it keeps a JPEG or PNG file, not pixels.
+    A process opens each file once and reads no more than the image that is asked for.
+    """
+
+    file: Path
+    dataset: str
+    index: int
+    inverted: bool = False
+    encoded: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.file}: {self.dataset}[{self.index}]"
+
+    def read(self, recipe: Recipe) -> np.ndarray:
+        """uint8 `[channels, size, size]`. Raises `DataError` without h5py, or where the file is gone or damaged."""
+        try:
+            state = os.stat(self.file)
+            pixels = _dataset(os.getpid(), self.file, (state.st_size, state.st_mtime_ns), self.dataset)[self.index]
+        except DataError:
+            raise
+        except _BROKEN as error:
+            raise DataError(f"{self.name} cannot be read ({_short(error)}); fetch the file again") from error
+        if self.encoded:
+            return read_image(io.BytesIO(pixels.tobytes()), recipe, self.name)
+        return convert(Image.fromarray(255 - pixels if self.inverted else pixels), recipe)
+
+
+@lru_cache(maxsize=OPEN_FILES)
+def _file(process: int, path: Path, state: tuple[int, int]):
+    """The open file; a process does not use the handle of its parent, nor that of a file since replaced."""
+    return _h5py().File(path, "r")
+
+
+@lru_cache(maxsize=OPEN_FILES)
+def _dataset(process: int, path: Path, state: tuple[int, int], name: str):
+    return _file(process, path, state)[name]
+
+
+def _h5py():
+    try:
+        import h5py
+    except ImportError:
+        wanted = "pip install 'autometa-nas[hdf5]'"
+        raise DataError(f"a torchmeta root is read with h5py, which is not installed; run {wanted}") from None
+    return h5py
+
+
+@contextmanager
+def opened(file: Path):
+    """An hdf5 file, read only; whatever it raises on damage is told as `DataError`."""
+    h5py = _h5py()
+    if not file.is_file():
+        raise DataError(f"{file.parent} is a torchmeta folder without {file.name}; put that file there")
+    try:
+        with h5py.File(file, "r") as data:
+            yield data
+    except DataError:
+        raise
+    except PermissionError as error:
+        raise DataError(f"{file} may not be read; change its permissions") from error
+    except _BROKEN as error:
+        raise DataError(f"{file} is no whole hdf5 file ({_short(error)}); fetch it again") from error
+
+
+def groups(file: Path, group) -> Iterator[tuple[str, object]]:
+    """Name and content of what a group holds. Links that lead out of the file are refused."""
+    h5py = _h5py()
+    if not isinstance(group, h5py.Group):
+        raise DataError(f"{file} has {group.name} as a table where torchmeta has a group; {AGAIN}")
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise DataError(f"{file} has a link at {group.name}/{name}, torchmeta writes none; {AGAIN}")
+        yield name, group[name]
+
+
+def count_grey(file: Path, dataset) -> int:
+    """How many images a dataset `[n, height, width]` holds."""
+    return _pixels(file, dataset, "[n, height, width]", len(_shape(file, dataset)) == 3)
+
+
+def count_colour(file: Path, dataset) -> tuple[int, bool]:
+    """How many images a dataset holds, `[n, height, width, 3]` or n encoded files; and whether they are encoded."""
+    shape = _shape(file, dataset)
+    if _h5py().check_vlen_dtype(dataset.dtype) == np.uint8 and len(shape) == 1 and shape[0]:
+        return shape[0], True
+    return _pixels(file, dataset, "[n, height, width, 3]", len(shape) == 4 and shape[3] == 3), False
+
+
+def _shape(file: Path, dataset) -> tuple[int, ...]:
+    if not isinstance(dataset, _h5py().Dataset):
+        raise DataError(f"{file} has {dataset.name} as a group where torchmeta has images; {AGAIN}")
+    if dataset.is_virtual or dataset.external:
+        raise DataError(f"{file} keeps {dataset.name} in another file, torchmeta does not; {AGAIN}")
+    return dataset.shape or ()
+
+
+def _pixels(file: Path, dataset, wanted: str, fits: bool) -> int:
+    shape = dataset.shape or ()
+    if dataset.dtype != np.uint8 or not fits or 0 in shape[1:]:
+        found = f"{dataset.dtype} {list(shape)}"
+        raise DataError(f"{file} holds {found} as {dataset.name}, not uint8 {wanted}; {AGAIN}")
+    if not shape[0]:
+        raise DataError(f"{file} holds no image of {dataset.name}; {AGAIN}")
+    return shape[0]
+
+
+def names(table: Path, depth: int) -> list[tuple[str, ...]]:
+    """The classes of a json file as paths of `depth` names."""
+    if not table.is_file():
+        raise DataError(f"{table.parent} is a torchmeta folder without {table.name}; put that file there")
+    try:
+        listed = json.loads(table.read_text(encoding="utf-8"))
+    except PermissionError as error:
+        raise DataError(f"{table} may not be read; change its permissions") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{table} is no json file ({_short(error)}); fetch it again") from error
+    paths = [[entry] if depth == 1 else entry for entry in listed] if isinstance(listed, list) else [None]
+    if not all(isinstance(p, list) and len(p) == depth and all(isinstance(n, str) for n in p) for p in paths):
+        wanted = {1: "class names", 2: "[superclass, class] pairs", 3: "[part, alphabet, character] triples"}[depth]
+        raise DataError(f"{table} is not a list of {wanted} as torchmeta writes it; fetch it again")
+    return [tuple(path) for path in paths]
+
+
+def compare(file: Path, held: list[tuple[str, ...]], table: Path, named: list[tuple[str, ...]]) -> None:
+    """Both must have the same classes, once each, and at least one."""
+    twice = [where for where, times in Counter(named).items() if times > 1]
+    lost, unnamed = sorted(set(named) - set(held)), sorted(set(held) - set(named))
+    if twice:
+        raise DataError(f"{table} names {'/'.join(twice[0])} more than once; {AGAIN}")
+    if lost:
+        raise DataError(f"{table} names {'/'.join(lost[0])}, which {file} does not hold; {AGAIN}")
+    if unnamed:
+        raise DataError(f"{file} holds {'/'.join(unnamed[0])}, which {table} does not name; {AGAIN}")
+    if not named:
+        raise DataError(f"{table} and {file} hold no class; {AGAIN}")
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())

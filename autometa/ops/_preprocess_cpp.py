@@ -1,0 +1,108 @@
+"""The compiled backend of `preprocess`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from autometa.ops._memory import activation, activation_strides, as_activation, floats
+from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, register, threads
+from autometa.ops.folding import cat_channels
+
+_ARGUMENTS = "Tensor[] states, Tensor params, SymInt channels, bool reduce, bool affine, Tensor? given, float eps"
+
+
+def _output_shape(states, channels: int, reduce: bool) -> tuple[int, ...]:
+    slots, batch, _, height, width = states[0].shape
+    stride = 2 if reduce else 1
+    return slots, batch, channels, -(-height // stride), -(-width // stride)
+
+
+class _Preprocess:
+    """Arguments in the form that the compiled module reads; holds alive what it points to."""
+
+    def __init__(self, states, params, channels, reduce, affine, given, eps) -> None:
+        self.states = [as_activation(x) for x in states]
+        self.params = params if params.stride(1) == 1 or params.shape[1] <= 1 else params.contiguous()
+        self.given = None if given is None else given.contiguous()
+        slots, batch, depth, height, width = states[0].shape
+        self.compiled = compiled_or_raise().Preprocess(
+            [pointer(x) for x in self.states],
+            [slots, batch, depth, height, width, channels, self.params.stride(0), self.params.shape[1]],
+            pointer(self.params),
+            pointer(self.given),
+            reduce,
+            affine,
+            eps,
+            threads(),
+        )
+
+
+def _statistics_shape(states, channels: int, wanted: bool) -> tuple[int, ...]:
+    return (states[0].shape[0], 2, channels) if wanted else (0,)
+
+
+def _fake(states, params, channels, reduce, affine, given, eps, statistics, keep):
+    shape = _output_shape(states, channels, reduce)
+    y = params.new_empty_strided(shape, activation_strides(shape))
+    saved = params.new_empty(torch.library.get_ctx().new_dynamic_size() if keep else 0)
+    return y, params.new_empty(_statistics_shape(states, channels, statistics)), saved
+
+
+@register("preprocess", f"({_ARGUMENTS}, bool statistics, bool keep) -> (Tensor, Tensor, Tensor)", fake=_fake)
+def _forward(states, params, channels, reduce, affine, given, eps, statistics, keep):
+    """The output, its statistics (empty if not wanted), and what the backward needs (empty if not kept)."""
+    own = _Preprocess(states, params, channels, reduce, affine, given, eps)
+    module = compiled_or_raise()
+    y = activation(*_output_shape(states, channels, reduce))
+    found = torch.empty(_statistics_shape(states, channels, statistics))
+    saved = floats(module.preprocess_saved(own.compiled) if keep else 0)
+    module.preprocess(own.compiled, pointer(y), pointer(saved) if keep else 0, pointer(found) if statistics else 0)
+    return y, found, saved
+
+
+def _fake_backward(gy, saved, states, params, *_):
+    made = [x.new_empty_strided(x.shape, activation_strides(x.shape)) for x in states]
+    return [params.new_empty(params.shape), *made]
+
+
+@register("preprocess_backward", f"(Tensor gy, Tensor saved, {_ARGUMENTS}) -> Tensor[]", fake=_fake_backward)
+def _backward(gy, saved, states, params, channels, reduce, affine, given, eps):
+    """Gradients of params and of every state."""
+    own = _Preprocess(states, params, channels, reduce, affine, given, eps)
+    gy = as_activation(gy)
+    dparams = floats(params.numel()).view(params.shape)
+    dstates = [activation(*x.shape) for x in states]
+    compiled_or_raise().preprocess_backward(
+        own.compiled, pointer(saved), pointer(gy), [pointer(x) for x in dstates], pointer(dparams)
+    )
+    return [dparams, *dstates]
+
+
+def _save(ctx, inputs, output) -> None:
+    states, params, *ctx.settings = inputs[:5]
+    given, ctx.eps = inputs[5:7]
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(output[1], output[2])
+    ctx.save_for_backward(output[2], given, params, *states)
+
+
+def _formula(ctx, gy, *_):
+    if gy is None:
+        return (None,) * 9
+    saved, given, params, *states = ctx.saved_tensors
+    dparams, *dstates = _backward(gy, saved, states, params, *ctx.settings, given, ctx.eps)
+    return dstates, dparams, *(None,) * 7
+
+
+once_differentiable(_forward, _backward, _save, _formula)
+
+
+def preprocess_cpp(states, params: Tensor, channels: int, reduce, affine, given, want_statistics, eps):
+    """The call of the `cpp` backend, see `preprocess`."""
+    if len({x.shape[2] for x in states}) > 1:
+        states = [cat_channels(list(states))]
+    keep = torch.is_grad_enabled() and any(x.requires_grad for x in (*states, params))
+    given = None if given is None else given.to(torch.float32)
+    y, statistics, _ = _forward(list(states), params, channels, reduce, affine, given, eps, want_statistics, keep)
+    return y, statistics if want_statistics else None
