@@ -1,4 +1,8 @@
-"""The compiled backend of `conv_block`."""
+"""The compiled backend of `conv_block`.
+
+For its backward it keeps the convolution's output, before bias and normalisation: `N * H * W * padded_channels(C_out)`
+floats per slot, and the statistics.
+"""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ BLOCKS = {
     "pooled": ConvBlock(2, 4, bias=True, relu=True, pool=True),
     "pooled, ceil": ConvBlock(2, 4, padding="same", bias=True, relu=True, pool=True, pool_ceil=True),
     "without norm": ConvBlock(2, 3, stride=2, bias=True, norm=False, relu=True),
+    "one channel": ConvBlock(2, 1, relu=True),
     "5x5": ConvBlock(2, 3, kernel=5, padding="same", stride=2),
 }
 EACH = pytest.mark.parametrize("name", BLOCKS)
