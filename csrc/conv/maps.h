@@ -59,6 +59,9 @@ inline void affine_relu(const float* x, const Affine* from, float* out, int64_t 
     });
 }
 
+// Pixels between what is read and what is asked for: maps come from far away, several at a time.
+constexpr int64_t kAhead = 16;
+
 template <class V, int NV, int MR>
 inline void combine_tile(const Map* maps, int64_t count, const float* shift, float* out, int64_t first, int64_t lane,
                          int64_t width) {
@@ -82,7 +85,10 @@ inline void combine_tile(const Map* maps, int64_t count, const float* shift, flo
         for (int m = 0; m < MR; ++m) {
 #pragma GCC unroll 2
             for (int v = 0; v < NV; ++v)
+            {
+                prefetch(from + (m + kAhead) * width + v * lanes<V>());
                 sum[m][v] = fma(load<V>(from + m * width + v * lanes<V>()) - centre[v], scale[v], sum[m][v]);
+            }
         }
     }
 #pragma GCC unroll 16
