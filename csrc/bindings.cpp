@@ -152,6 +152,14 @@ void sum_activations(const std::vector<Address>& x, Address out, int64_t images,
     autometa::sum_activations(parts, at<float>(out), images, {nullptr, shape[0], shape[1], shape[2]}, threads);
 }
 
+void join_columns(const std::vector<std::array<int64_t, 3>>& parts, Address out, int64_t rows, int64_t row,
+                  int threads) {
+    std::vector<autometa::Columns> columns;
+    for (const auto& [address, distance, width] : parts)
+        columns.push_back({at<float>(static_cast<Address>(address)), distance, width});
+    autometa::join_columns(columns, at<float>(out), rows, row, threads);
+}
+
 // Pointers and sizes of a node, in the order of autometa/ops/_mixed_op_cpp.py.
 struct NodeOf {
     std::vector<const float*> states;
@@ -302,6 +310,7 @@ PYBIND11_MODULE(_C, m) {
     m.def("conv_block", &conv_block, release());
     m.def("conv_block_backward", &conv_block_backward, release());
     m.def("sum_activations", &sum_activations, release());
+    m.def("join_columns", &join_columns, release());
     m.def("linear_head", &linear_head, release());
     m.def("linear_head_backward", &linear_head_backward, release());
     m.def("cross_entropy", &cross_entropy, release());

@@ -1,4 +1,8 @@
-"""The compiled backend of `conv_block`."""
+"""The compiled backend of `conv_block`.
+
+For its backward it keeps the convolution's output, before bias and normalisation: `N * H * W * padded_channels(C_out)`
+floats per slot, and the statistics.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,9 @@ _ARGUMENTS = "Tensor x, Tensor params, Tensor? given, SymInt[] sizes, bool[] fla
 
 
 def _sizes(block, height: int, width: int) -> list[int]:
-    (top, bottom), (left, right) = block.pads(height), block.pads(width)
-    plain = [
-        (n + padding - block.kernel) // block.stride + 1
-        for n, padding in ((height, top + bottom), (width, left + right))
-    ]
+    pads = [block.pads(n) for n in (height, width)]
+    plain = [(n + sum(p) - block.kernel) // block.stride + 1 for n, p in zip((height, width), pads, strict=True)]
+    top, left = (before for before, _ in pads)
     return [block.c_out, block.kernel, block.stride, top, left, *plain, block.output(height), block.output(width)]
 
 

@@ -29,8 +29,9 @@ def batch_norm(
     """
     x = _channels_last(x)
     channels = x.shape[1] // slots
-    weight = None if gamma is None else _packed(gamma)
-    bias = None if beta is None else _packed(beta)
+    # Contiguous also where a slot has one channel: the backward of PyTorch's batch_norm ignores their strides.
+    weight = None if gamma is None else gamma.reshape(-1).contiguous()
+    bias = None if beta is None else beta.reshape(-1).contiguous()
     if scale is not None:
         factor = per_channel(scale, channels)
         weight = factor if weight is None else weight * factor
@@ -42,17 +43,8 @@ def batch_norm(
         return y if bias is None else y + bias[:, None, None]
     if given is None:
         return F.batch_norm(x, None, None, weight, bias, True, 0.0, eps)
-    mean, variance = _packed(given[:, 0]), _packed(given[:, 1])
+    mean, variance = given[:, 0].reshape(-1).contiguous(), given[:, 1].reshape(-1).contiguous()
     return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
-
-
-def _packed(x: Tensor) -> Tensor:
-    """`[S, C]` -> `[S*C]` in one piece of memory.
-
-    PyTorch's backward of batch_norm reads a weight as if it were (seen in 2.13); with one channel per slot `reshape`
-    alone gives a view with gaps.
-    """
-    return x.reshape(-1).contiguous()
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from autometa.ops.primitives import aligned
+from autometa.ops.split_columns import split_columns
 
 WEIGHTS, ARCHITECTURE = 0, 1
 KINDS = ("weights", "architecture")
@@ -74,10 +75,10 @@ class Layout:
         return sum(e.size for e in self.entries if e.kind == kind)
 
     def split(self, phi: Tensor) -> dict[str, Tensor]:
-        """`[S, row]` -> block name -> `[S, columns]`, by one `torch.split`, whose backward is one concatenation."""
+        """`[S, row]` -> block name -> `[S, columns]`, whose gradients are joined in one pass."""
         widths = [b.stop - b.start for b in self.blocks]
         rest = phi.shape[1] - sum(widths)
-        parts = torch.split(phi, [*widths, rest] if rest else widths, dim=1)
+        parts = split_columns(phi, [*widths, rest] if rest else widths)
         return {b.name: part for b, part in zip(self.blocks, parts, strict=False)}
 
     def within(self, part: Tensor, block: str, name: str) -> Tensor:

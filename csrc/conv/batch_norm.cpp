@@ -7,9 +7,17 @@
 
 namespace autometa {
 
-void image_moments(const float* x, int64_t pixels, int64_t lanes, float* partial) {
-    std::memcpy(partial, x, static_cast<size_t>(lanes) * sizeof(float));
+void begin_moments(const float* pixel, int64_t lanes, float* partial) {
+    std::memcpy(partial, pixel, static_cast<size_t>(lanes) * sizeof(float));
     std::memset(partial + lanes, 0, static_cast<size_t>(2 * lanes) * sizeof(float));
+}
+
+void image_moments(const float* x, int64_t pixels, int64_t lanes, float* partial) {
+    begin_moments(x, lanes, partial);
+    add_moments(x, pixels, lanes, partial);
+}
+
+void add_moments(const float* x, int64_t pixels, int64_t lanes, float* partial) {
     kernels().conv.moments(x, partial, partial + lanes, partial + 2 * lanes, pixels, lanes);
 }
 

@@ -8,6 +8,9 @@ namespace autometa {
 // Sums of one image: pivot, sum of x - pivot, sum of its square, by lane.
 constexpr int64_t kMoments = 3;
 void image_moments(const float* x, int64_t pixels, int64_t lanes, float* partial);
+// The same piece by piece: begin with the image's first pixel, then add.
+void begin_moments(const float* pixel, int64_t lanes, float* partial);
+void add_moments(const float* x, int64_t pixels, int64_t lanes, float* partial);
 
 // Mean and biased variance over `images` images whose sums stand `distance` floats apart (Chan et al. 1979).
 void merge_moments(const float* partial, int64_t distance, int64_t images, int64_t pixels, int64_t channels,

@@ -9,6 +9,29 @@ namespace autometa {
 
 namespace {
 
+// Addresses of a product's taps, on the stack where they are as few as usual.
+class Addresses {
+public:
+    explicit Addresses(int64_t most) {
+        if (most <= kFew) return;
+        many_.resize(static_cast<size_t>(most));
+        at_ = many_.data();
+    }
+    Addresses(const Addresses&) = delete;
+    Addresses& operator=(const Addresses&) = delete;
+    void add(const float* address) { at_[count_++] = address; }
+    void clear() { count_ = 0; }
+    const float* const* data() const { return at_; }
+    int64_t count() const { return count_; }
+
+private:
+    static constexpr int64_t kFew = 49;
+    const float* few_[kFew];
+    std::vector<const float*> many_;
+    const float** at_ = few_;
+    int64_t count_ = 0;
+};
+
 // Division that rounds down.
 int64_t below(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 
@@ -116,13 +139,13 @@ void Conv::add_gradient(const float* gradient, int64_t lanes, float* dparams) co
 
 void Conv::forward(const Plane* in, const float* packed_weight, const Plane& out) const {
     const int64_t step = taps.stride * in->lanes, row = taps.stride * in->row();
-    std::vector<const float*> from, weight;
+    Addresses from(all_taps()), weight(all_taps());
     for (int64_t p = 0; p < planes; ++p)
         for (const Tap& t : taps.at) {
-            from.push_back(in[p].at(t.dy, t.dx));
-            weight.push_back(packed_weight + static_cast<int64_t>(weight.size()) * depth * out.lanes);
+            from.add(in[p].at(t.dy, t.dx));
+            weight.add(packed_weight + weight.count() * depth * out.lanes);
         }
-    const int64_t count = static_cast<int64_t>(from.size());
+    const int64_t count = from.count();
     if (depthwise())
         kernels().conv.depthwise({from.data(), packed_weight, count, step, row, out.base, out.lanes, out.row(),
                                   out.height, out.width, out.lanes, false});
@@ -138,8 +161,9 @@ void Conv::backward_data(const Plane& grad, const float* packed_weight, const fl
     if (fresh && s > 1)
         for (int64_t r = 0; r < dx.height; ++r)
             std::memset(dx.at(r, 0), 0, static_cast<size_t>(dx.width * dx.lanes) * sizeof(float));
-    std::vector<const float*> from, weight;
+    Addresses from(taps.count()), weight(taps.count());
     std::vector<float> own;
+    if (depthwise()) own.reserve(static_cast<size_t>(taps.count() * dx.lanes));
     for (int64_t py = 0; py < s; ++py)
         for (int64_t px = 0; px < s; ++px) {
             const int64_t rows = every(dx.height, s, py), cols = every(dx.width, s, px);
@@ -147,13 +171,13 @@ void Conv::backward_data(const Plane& grad, const float* packed_weight, const fl
             for (int64_t t = 0; t < taps.count(); ++t) {
                 const Tap& tap = taps.at[t];
                 if ((py - tap.dy) % s != 0 || (px - tap.dx) % s != 0) continue;
-                from.push_back(grad.at(below(py - tap.dy, s), below(px - tap.dx, s)));
+                from.add(grad.at(below(py - tap.dy, s), below(px - tap.dx, s)));
                 if (depthwise())
                     own.insert(own.end(), packed_weight + t * dx.lanes, packed_weight + (t + 1) * dx.lanes);
                 else
-                    weight.push_back(transposed_weight + (p * taps.count() + t) * outs * dx.lanes);
+                    weight.add(transposed_weight + (p * taps.count() + t) * outs * dx.lanes);
             }
-            const int64_t count = static_cast<int64_t>(from.size());
+            const int64_t count = from.count();
             if (rows == 0 || cols == 0 || count == 0) continue;
             float* out = dx.at(py, px);
             if (depthwise())
@@ -167,15 +191,15 @@ void Conv::backward_data(const Plane& grad, const float* packed_weight, const fl
 
 void Conv::backward_weight(const Plane& in, const Plane& grad, int64_t p, float* dw) const {
     const int64_t step = taps.stride * in.lanes, row = taps.stride * in.row();
-    std::vector<const float*> from;
-    for (const Tap& t : taps.at) from.push_back(in.at(t.dy, t.dx));
+    Addresses from(taps.count());
+    for (const Tap& t : taps.at) from.add(in.at(t.dy, t.dx));
     if (depthwise()) {
         kernels().conv.depthwise_outer({from.data(), taps.count(), step, row, grad.base, grad.lanes, grad.row(),
                                         grad.height, grad.width, grad.lanes, dw});
         return;
     }
     for (int64_t t = 0; t < taps.count(); ++t)
-        kernels().conv.tap_outer({from[static_cast<size_t>(t)], depth, step, row, grad.base, grad.lanes, grad.row(),
+        kernels().conv.tap_outer({from.data()[t], depth, step, row, grad.base, grad.lanes, grad.row(),
                                   grad.height, grad.width, grad.lanes, dw + (p * taps.count() + t) * depth * grad.lanes});
 }
 

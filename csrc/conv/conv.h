@@ -19,6 +19,13 @@ struct Plane {
     int64_t floats() const { return (height + 2 * pad_h) * row(); }
     int64_t pixels() const { return height * width; }
     float* at(int64_t r, int64_t c) const { return base + r * row() + c * lanes; }
+    // Rows r .. r + count - 1 alone; what lies above and below is still there.
+    Plane rows(int64_t r, int64_t count) const {
+        Plane part = *this;
+        part.base = at(r, 0);
+        part.height = count;
+        return part;
+    }
     // The same shape over memory that begins with the border.
     Plane over(const float* memory) const;
     void clear_border() const;
@@ -70,6 +77,9 @@ struct Conv {
     void add_gradient(const float* packed_gradient, int64_t lanes, float* dparams) const;
 
     void forward(const Plane* in, const float* packed_weight, const Plane& out) const;
+    void forward(const Plane& in, const float* packed_weight, const Plane& out) const {
+        forward(&in, packed_weight, out);
+    }
     // dx of input plane p, added or (fresh) overwritten; `grad` has the border, zeroed, that Taps::back_h and back_w
     // ask for.
     void backward_data(const Plane& grad, const float* packed_weight, const float* transposed_weight, int64_t p,

@@ -65,6 +65,9 @@ inline void affine_relu(const float* x, const Affine* from, float* out, int64_t 
     });
 }
 
+// Pixels between what is read and what is asked for: maps come from far away, several at a time.
+constexpr int64_t kAhead = 16;
+
 template <class V, int NV, int MR>
 inline void combine_tile(const Map* maps, int64_t count, const float* shift, float* out, int64_t first, int64_t lane,
                          int64_t width) {
@@ -86,10 +89,12 @@ inline void combine_tile(const Map* maps, int64_t count, const float* shift, flo
         const float* from = maps[j].x + first * width + lane;
 #pragma GCC unroll 16
         for (int m = 0; m < MR; ++m) {
-            prefetch(from + m * width + 16 * width);
 #pragma GCC unroll 2
             for (int v = 0; v < NV; ++v)
+            {
+                prefetch(from + (m + kAhead) * width + v * lanes<V>());
                 sum[m][v] = fma(load<V>(from + m * width + v * lanes<V>()) - centre[v], scale[v], sum[m][v]);
+            }
         }
     }
 #pragma GCC unroll 16
@@ -106,7 +111,7 @@ inline void combine(const Map* maps, int64_t count, const float* b, float* out, 
             using V = decltype(type);
             constexpr int n = decltype(vectors)::count;
             int64_t m = first;
-            for (; m + 4 <= last; m += 4) combine_tile<V, n, 4>(maps, count, b, out, m, lane, width);
+            for (; m + 8 <= last; m += 8) combine_tile<V, n, 8>(maps, count, b, out, m, lane, width);
             for (; m < last; ++m) combine_tile<V, n, 1>(maps, count, b, out, m, lane, width);
         });
     }

@@ -22,12 +22,25 @@ inline void each_window(const NormPool& p, int64_t h, const Body& body) {
     for (int64_t w = whole; w < p.out_width; ++w) body(w, first + kWindow * w * step, down, int64_t{0});
 }
 
+// Ask for the same pixels of the next rows: a lane's walk along a row is too sparse for the machine to foresee.
+template <int kWindow>
+inline void prefetch_window(const NormPool& p, const float* z, int64_t down, int64_t right) {
+    const float* next = z + kWindow * p.width * p.lanes;
+    prefetch(next);
+    if constexpr (kWindow == 2) {
+        prefetch(next + right);
+        prefetch(next + down);
+        prefetch(next + down + right);
+    }
+}
+
 template <class V, int kWindow>
 inline void norm_pool_row(const NormPool& p, int64_t h, int64_t lane, float* y) {
     const V a = load<V>(p.a + lane), b = load<V>(p.b + lane), floor = splat(&p.floor, V{});
     const V centre = centre_of<V>(p.centre, lane);
     each_window<kWindow>(p, h, [&](int64_t w, int64_t at, int64_t down, int64_t right) {
         const float* z = p.z + at + lane;
+        prefetch_window<kWindow>(p, z, down, right);
         V value = fma(load<V>(z) - centre, a, b);
         if constexpr (kWindow == 2) {
             value = greatest(value, fma(load<V>(z + right) - centre, a, b));
@@ -56,6 +69,8 @@ inline void norm_pool_sums_row(const NormPool& p, int64_t h, int64_t lane, const
     V total = zero<V>(), total2 = zero<V>();
     each_window<kWindow>(p, h, [&](int64_t w, int64_t at, int64_t down, int64_t right) {
         const float* z = p.z + at + lane;
+        prefetch_window<kWindow>(p, z, down, right);
+        prefetch(gy + (p.out_width + w) * p.lanes + lane);
         V chosen = load<V>(z) - centre, value = fma(chosen, a, b);
         if constexpr (kWindow == 2) {
             const int64_t others[3] = {right, down, down + right};
@@ -98,6 +113,8 @@ inline void norm_pool_backward_row(const NormPool& p, int64_t h, int64_t lane, c
     each_window<kWindow>(p, h, [&](int64_t w, int64_t at, int64_t down, int64_t right) {
         const int64_t from[4] = {0, right, down, down + right};
         const int64_t dz_down = down == 0 ? 0 : dz_row, into[4] = {0, right, dz_down, dz_down + right};
+        prefetch_window<kWindow>(p, p.z + at + lane, down, right);
+        prefetch(gy + (p.out_width + w) * p.lanes + lane);
         V z[kPixels], value[kPixels], share[kPixels];
 #pragma GCC unroll 4
         for (int k = 0; k < kPixels; ++k) {

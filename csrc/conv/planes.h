@@ -18,6 +18,19 @@ inline void fill_relu(const float* x, const Affine* from, const Plane& out) {
         k.affine_relu(x + r * out.width * out.lanes, from, out.at(r, 0), out.width, out.lanes);
 }
 
+// Rows that stay in the nearest cache while several steps work on them.
+inline int64_t band_of(const Plane& plane) {
+    constexpr int64_t kPixels = 224;
+    return plane.width < kPixels ? kPixels / plane.width : 1;
+}
+
+// Call body(first row, rows) for the bands of a plane.
+template <class Body>
+void each_band(const Plane& plane, const Body& body) {
+    const int64_t band = band_of(plane);
+    for (int64_t r = 0; r < plane.height; r += band) body(r, plane.height - r < band ? plane.height - r : band);
+}
+
 // out = shift + what the two maps give, with a border of zeros.
 inline void fill_gradient(const Map& g, const Map& z, const float* shift, const Plane& out) {
     const ConvKernels& k = kernels().conv;

@@ -15,21 +15,25 @@ inline Quad low(Quad a, Quad b) { return __builtin_shuffle(a, b, QuadIndex{0, 4,
 inline Quad high(Quad a, Quad b) { return __builtin_shuffle(a, b, QuadIndex{2, 6, 3, 7}); }
 #endif
 
+// Rows r .. r + 3, columns c .. c + 3.
+inline void transpose_quad(const Transpose& t, int64_t r, int64_t c) {
+    const Quad a0 = load<Quad>(t.in + t.in_row[r] + c), a1 = load<Quad>(t.in + t.in_row[r + 1] + c);
+    const Quad a2 = load<Quad>(t.in + t.in_row[r + 2] + c), a3 = load<Quad>(t.in + t.in_row[r + 3] + c);
+    const Quad even_low = low(a0, a2), odd_low = low(a1, a3), even_high = high(a0, a2), odd_high = high(a1, a3);
+    store<Quad>(t.out + t.out_row[c] + r, low(even_low, odd_low));
+    store<Quad>(t.out + t.out_row[c + 1] + r, high(even_low, odd_low));
+    store<Quad>(t.out + t.out_row[c + 2] + r, low(even_high, odd_high));
+    store<Quad>(t.out + t.out_row[c + 3] + r, high(even_high, odd_high));
+}
+
+// In squares whose rows, read and written, stay in the nearest cache.
 inline void transpose(const Transpose& t) {
+    constexpr int64_t kSide = 32;
     const int64_t rows = t.rows / 4 * 4, cols = t.cols / 4 * 4;
-    for (int64_t r = 0; r < rows; r += 4) {
-        const float* in[4];
-        for (int i = 0; i < 4; ++i) in[i] = t.in + t.in_row[r + i];
-        for (int64_t c = 0; c < cols; c += 4) {
-            const Quad a = load<Quad>(in[0] + c), b = load<Quad>(in[1] + c);
-            const Quad d = load<Quad>(in[2] + c), e = load<Quad>(in[3] + c);
-            const Quad ad = low(a, d), be = low(b, e), ad_high = high(a, d), be_high = high(b, e);
-            store<Quad>(t.out + t.out_row[c] + r, low(ad, be));
-            store<Quad>(t.out + t.out_row[c + 1] + r, high(ad, be));
-            store<Quad>(t.out + t.out_row[c + 2] + r, low(ad_high, be_high));
-            store<Quad>(t.out + t.out_row[c + 3] + r, high(ad_high, be_high));
-        }
-    }
+    for (int64_t top = 0; top < rows; top += kSide)
+        for (int64_t left = 0; left < cols; left += kSide)
+            for (int64_t r = top; r < at_most(top + kSide, rows); r += 4)
+                for (int64_t c = left; c < at_most(left + kSide, cols); c += 4) transpose_quad(t, r, c);
     for (int64_t r = 0; r < t.rows; ++r)
         for (int64_t c = r < rows ? cols : 0; c < t.cols; ++c) t.out[t.out_row[c] + r] = t.in[t.in_row[r] + c];
 }

@@ -14,8 +14,8 @@ namespace block {
 
 namespace {
 
-// Rows shorter than this leave registers of the product empty.
-constexpr int64_t kShortRow = 12;
+// Rows shorter than this leave most registers of the product empty (measured: 4 gains 1.05 to 1.4, 5 loses).
+constexpr int64_t kShortRow = 5;
 // Pixels per product of patches: enough to use a weight often, few enough to stay in the cache.
 constexpr int64_t kPatchPixels = 112;
 

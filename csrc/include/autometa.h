@@ -162,4 +162,13 @@ void conv_block_backward(const ConvBlock& block, const float* saved, const float
 void sum_activations(const std::vector<const float*>& x, float* out, int64_t images, const Activation& shape,
                      int threads);
 
+// Columns of a matrix, its rows `row` floats apart; null data: zeros.
+struct Columns {
+    const float* data;
+    int64_t row, width;
+};
+
+// out [rows, row] = the parts side by side.
+void join_columns(const std::vector<Columns>& parts, float* out, int64_t rows, int64_t row, int threads);
+
 }  // namespace autometa

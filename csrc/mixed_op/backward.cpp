@@ -182,14 +182,19 @@ private:
                                          fresh);
             return;
         }
-        const Plane mid = mid_plane(stage, kept(slot), n, room.mid);
-        if (stage.kept_mid < 0) stage.convs[0].forward(&in, packed + stage.packed[0], mid);
         Plane dmid = stage.mid;
         dmid.pad_h = stage.convs[0].taps.back_h(stage.in.height, stage.mid.height);
         dmid.pad_w = stage.convs[0].taps.back_w(stage.in.width, stage.mid.width);
         dmid = dmid.over(room.dmid);
         dmid.clear_border();
-        stage.convs[1].backward_weight(mid, dz, 0, gradients(slot, c) + stage.gradient[1]);
+        float* dw = gradients(slot, c) + stage.gradient[1];
+        if (stage.kept_mid >= 0)
+            stage.convs[1].backward_weight(mid_plane(stage, kept(slot), n, room.mid), dz, 0, dw);
+        else
+            each_band(stage.mid, [&](int64_t r, int64_t count) {
+                const Plane mid = band_of_mid(stage, in, packed, r, count, room.mid);
+                stage.convs[1].backward_weight(mid, dz.rows(r, count), 0, dw);
+            });
         stage.convs[1].backward_data(dz, packed + stage.packed[1], packed + stage.transposed[1], 0, dmid,
                                      true);
         stage.convs[0].backward_weight(in, dmid, 0, gradients(slot, c) + stage.gradient[0]);

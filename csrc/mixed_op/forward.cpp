@@ -72,9 +72,9 @@ private:
                                         work(slot) + stage.packed[k]);
     }
 
-    void measure(const Stage& stage, int64_t slot, int64_t n, const float* z) {
-        if (measures())
-            image_moments(z, stage.out.pixels(), sizes_.lanes, work(slot) + stage.moments + n * stage.image_step);
+    // Where the moments of an image go; null where nobody asks for them.
+    float* moments(const Stage& stage, int64_t slot, int64_t n) const {
+        return measures() ? work(slot) + stage.moments + n * stage.image_step : nullptr;
     }
 
     void first_stages(int64_t slot, Range images, float* memory) {
@@ -91,11 +91,10 @@ private:
                     if (i.state != j || i.identity()) continue;
                     const Stage& stage = i.stages[0];
                     if (!stage.pool()) {
-                        run_convs(stage, in, work(slot), kept(slot), n, mid);
-                        measure(stage, slot, n, z_of(stage, kept(slot), n));
+                        run_convs(stage, in, work(slot), kept(slot), n, mid, moments(stage, slot, n));
                     } else if (measures()) {
                         run_pool(pool_of(node_, sizes_, i, x, buffer), i.code, pooled);
-                        measure(stage, slot, n, pooled);
+                        image_moments(pooled, stage.out.pixels(), sizes_.lanes, moments(stage, slot, n));
                     }
                 }
             }
@@ -113,8 +112,7 @@ private:
             const Affine from{kept(slot) + i.stages[0].mean, a, b};
             for (int64_t n = images.first; n < images.last; ++n) {
                 fill_relu(z_of(i.stages[0], kept(slot), n), &from, in);
-                run_convs(stage, in, work(slot), kept(slot), n, mid);
-                measure(stage, slot, n, z_of(stage, kept(slot), n));
+                run_convs(stage, in, work(slot), kept(slot), n, mid, moments(stage, slot, n));
             }
         }
     }

@@ -54,17 +54,40 @@ inline Plane mid_plane(const Stage& stage, float* kept, int64_t n, float* scratc
 
 inline float* z_of(const Stage& stage, float* kept, int64_t n) { return kept + stage.z + n * stage.out.floats(); }
 
-// A stage's convolutions of one image, up to its normalisation.
-inline void run_convs(const Stage& stage, const Plane& in, const float* work, float* kept, int64_t n, float* scratch) {
+// Rows of the result between a depthwise convolution and its product, for rows r.. of the output.
+inline Plane band_of_mid(const Stage& stage, const Plane& in, const float* work, int64_t r, int64_t count,
+                         float* scratch) {
+    const Plane band = Plane{nullptr, count, stage.mid.width, 0, 0, stage.mid.lanes}.over(scratch);
+    const int64_t stride = stage.convs[0].taps.stride;
+    stage.convs[0].forward(in.rows(r * stride, in.height - r * stride), work + stage.packed[0], band);
+    return band;
+}
+
+// A stage's convolutions of one image, up to its normalisation; moments (null: none) of the result.
+inline void run_convs(const Stage& stage, const Plane& in, const float* work, float* kept, int64_t n, float* scratch,
+                      float* moments) {
     const Plane out = stage.out.over(z_of(stage, kept, n));
-    if (stage.convs.size() == 1) {
-        stage.convs[0].forward(&in, work + stage.packed[0], out);
-        return;
+    const Conv& last = stage.convs.back();
+    const float* packed = work + stage.packed.back();
+    const bool two = stage.convs.size() == 2, whole = two && stage.kept_mid >= 0;
+    Plane before = in;
+    if (whole) {
+        before = mid_plane(stage, kept, n, scratch);
+        before.clear_border();
+        stage.convs[0].forward(in, work + stage.packed[0], before);
     }
-    const Plane mid = mid_plane(stage, kept, n, scratch);
-    mid.clear_border();
-    stage.convs[0].forward(&in, work + stage.packed[0], mid);
-    stage.convs[1].forward(&mid, work + stage.packed[1], out);
+    each_band(out, [&](int64_t r, int64_t count) {
+        const Plane band = out.rows(r, count);
+        if (two && !whole) {
+            last.forward(band_of_mid(stage, in, work, r, count, scratch), packed, band);
+        } else {
+            const int64_t first = r * last.taps.stride;
+            last.forward(before.rows(first, before.height - first), packed, band);
+        }
+        if (moments == nullptr) return;
+        if (r == 0) begin_moments(band.base, band.lanes, moments);
+        add_moments(band.base, band.pixels(), band.lanes, moments);
+    });
 }
 
 inline Normalisation normalisation(const Node& node, const Sizes& sizes, const Stage& stage, const float* kept,

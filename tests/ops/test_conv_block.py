@@ -9,8 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autometa.ops import ConvBlock, conv_block
+from autometa.nas.conv_network import FOUR_LAYER, four_layer
+from autometa.ops import ConvBlock, backend, conv_block
+from autometa.ops._conv_block_cpp import _backward, _forward, _sizes
+from autometa.ops._memory import activation
 from autometa.ops.primitives import aligned
+from tests.ops.arenas import instruction_set, native, threads
 from tests.ops.test_preprocess import weights_of
 from tests.ops.test_primitives import F
 from tests.tolerances import assert_agree
@@ -21,6 +25,7 @@ BLOCKS = {
     "pooled": ConvBlock(2, 4, bias=True, relu=True, pool=True),
     "pooled, ceil": ConvBlock(2, 4, padding="same", bias=True, relu=True, pool=True, pool_ceil=True),
     "without norm": ConvBlock(2, 3, stride=2, bias=True, norm=False, relu=True),
+    "one channel": ConvBlock(2, 1, relu=True),
     "5x5": ConvBlock(2, 3, kernel=5, padding="same", stride=2),
 }
 EACH = pytest.mark.parametrize("name", BLOCKS)
@@ -126,3 +131,210 @@ def test_wrong_arguments_are_named():
         conv_block(torch.cat([x, x[:, :, :1]], dim=2), params, block)
     with pytest.raises(ValueError, match="padding must be"):
         ConvBlock(1, 1, padding="valid")
+
+
+# block, slots, batch, size
+UGLY = {
+    **{f"{name}, 7x8": (block, 3, 2, (7, 8)) for name, block in BLOCKS.items()},
+    "one pixel": (ConvBlock(1, 1, stride=2, padding="same", bias=True, norm=False), 1, 1, (1, 1)),
+    "one image of one row": (ConvBlock(3, 1, relu=True), 2, 1, (1, 9)),
+    "stem of 84": (ConvBlock(3, 84), 1, 2, (13, 12)),
+    "pointwise": (ConvBlock(9, 7, kernel=1, bias=True, pool=True), 2, 3, (5, 5)),
+    "even kernel": (ConvBlock(5, 8, kernel=2, stride=2), 2, 2, (9, 7)),
+    "wide": (ConvBlock(128, 17, pool=True, relu=True), 1, 2, (9, 5)),
+    "narrow to wide": (ConvBlock(17, 128, stride=2, padding="same", relu=True, bias=True), 2, 3, (7, 6)),
+    "7x7": (ConvBlock(20, 24, kernel=7, stride=3, padding="same", norm=False), 1, 2, (11, 8)),
+    "chunks of images": (ConvBlock(8, 16, pool=True, pool_ceil=True, relu=True), 2, 9, (15, 11)),
+    "patches of several images": (ConvBlock(64, 64, stride=2, padding="same", bias=True, relu=True), 2, 40, (4, 4)),
+    "many slots": (ConvBlock(4, 5, relu=True), 70, 1, (6, 6)),
+    **{
+        f"{name}, layer {i}": (block, 2, 3, size)
+        for name in FOUR_LAYER
+        for network in [four_layer(name, 5, (1, 28, 28) if "omniglot" in name else (3, 42, 42))]
+        for i, (block, size) in enumerate(zip(network.blocks, network.sizes[:-1], strict=True))
+    },
+}
+UGLIES = pytest.mark.parametrize("name", UGLY)
+
+
+def poisoned(value):
+    """An activation of these values with NaN as padding."""
+    made = activation(*value.shape)
+    made.as_strided((made.untyped_storage().nbytes() // 4,), (1,), 0).fill_(torch.nan)
+    return made.copy_(value)
+
+
+def ugly(name, given):
+    """x, params (a block of a longer row), given statistics, the gradient of y: all float32."""
+    block, slots, batch, size = UGLY[name]
+    x, params = case(block, slots=slots, batch=batch, size=size, dtype=torch.float32)
+    wide = torch.full((slots, params.shape[1] + 21), 7.0)
+    wide[:, 5 : 5 + params.shape[1]] = params
+    statistics = torch.rand(slots, 2, block.c_out, generator=torch.Generator().manual_seed(3)) + 0.5
+    shape = (slots, batch, block.c_out, *(block.output(n) for n in size))
+    gy = torch.randn(shape, generator=torch.Generator().manual_seed(5))
+    x = x if block.c_in < 4 else poisoned(x)
+    return x, wide[:, 5 : 5 + params.shape[1]], statistics if given and block.norm else None, poisoned(gy)
+
+
+def outcome(block, x, params, given, gy, forced, dtype=torch.float32):
+    """y, statistics, gradients of x and params."""
+    leaves = [value.detach().to(dtype).requires_grad_(True) for value in (x, params)]
+    given = None if given is None else given.to(dtype)
+    y, statistics = conv_block(*leaves, block, given=given, want_statistics=True, backend=forced)
+    found = torch.autograd.grad(y, leaves, gy.to(dtype))
+    return [y.detach(), *([] if statistics is None else [statistics]), *found]
+
+
+@native
+@UGLIES
+@pytest.mark.parametrize("given", [False, True], ids=["batch", "given"])
+def test_cpp_agrees_with_the_reference(name, given, monkeypatch):
+    """With every instruction set."""
+    monkeypatch.setenv("AUTOMETA_DEBUG", "1")
+    block = UGLY[name][0]
+    arguments = ugly(name, given)
+    expected = outcome(block, *arguments, "reference", torch.float64)
+    for isa in backend.compiled().isa_names():
+        with instruction_set(isa):
+            for own, due in zip(outcome(block, *arguments, "cpp"), expected, strict=True):
+                assert own.dtype == torch.float32
+                assert_agree(own, due, "formula", torch.float32)
+
+
+@native
+@UGLIES
+def test_cpp_gives_a_slot_the_same_bits(name):
+    """Whatever the threads, the neighbours and the order of the slots, with every instruction set."""
+    block = UGLY[name][0]
+    arguments = [value for value in ugly(name, False) if value is not None]
+    order = torch.arange(arguments[0].shape[0]).flip(0)
+
+    def run(pick):
+        x, params, gy = (value[pick] for value in arguments)
+        return outcome(block, x, params, None, gy, "cpp")
+
+    for isa in backend.compiled().isa_names():
+        with instruction_set(isa):
+            with threads(1):
+                expected = run(slice(None))
+            for count in (2, 3):
+                with threads(count):
+                    again, turned, alone = run(slice(None)), run(order), run(slice(-1, None))
+                for due, own, back, single in zip(expected, again, turned, alone, strict=True):
+                    assert torch.equal(own, due) and torch.equal(back[order], due) and torch.equal(single, due[-1:])
+
+
+@native
+def test_cpp_keeps_slots_apart_from_bad_neighbours():
+    block = BLOCKS["pooled"]
+    x, params, _, gy = ugly("pooled, 7x8", False)
+    expected = outcome(block, x, params, None, gy, "cpp")
+    x[1, 0, 0, 3, 3] = torch.inf
+    params[2] = torch.nan
+    found = outcome(block, x, params, None, gy, "cpp")
+    for own, due in zip(found, expected, strict=True):
+        assert torch.equal(own[0], due[0])
+    assert not bool(found[0][1].isfinite().all()) and not bool(found[0][2].isfinite().any())
+
+
+@native
+@pytest.mark.parametrize("ceil", [False, True])
+def test_cpp_ties_go_to_the_first(ceil):
+    """Small integers: every value and gradient is exact, and half of all windows have ties."""
+    block = ConvBlock(2, 5, bias=True, norm=False, relu=True, pool=True, pool_ceil=ceil)
+    generator = torch.Generator().manual_seed(8)
+    x = torch.randint(-1, 2, (2, 3, 2, 7, 9), generator=generator).float()
+    params = torch.randint(-1, 2, (2, 112), generator=generator).float()
+    gy = torch.randint(-3, 4, (2, 3, 5, *(block.output(n) for n in (7, 9))), generator=generator).float()
+    expected = outcome(block, x, params, None, gy, "reference", torch.float64)
+    for isa in backend.compiled().isa_names():
+        with instruction_set(isa):
+            for own, due in zip(outcome(block, x, params, None, gy, "cpp"), expected, strict=True):
+                assert_agree(own, due, "exact", torch.float32)
+
+
+@native
+def test_cpp_reads_images_from_any_strides():
+    block = ConvBlock(3, 4, padding="same", stride=2)
+    x, params = case(block, size=(7, 9), dtype=torch.float32)
+    expected, _ = conv_block(x, params, block, backend="cpp")
+    every_other = torch.full((3, 2, 3, 7, 18), torch.nan)[..., ::2].copy_(x)
+    last = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).view(3, 2, 3, 7, 9)
+    turned = x.transpose(3, 4).contiguous().transpose(3, 4)
+    for same in (every_other, last, turned, poisoned(x)):
+        assert torch.equal(conv_block(same, params, block, backend="cpp")[0], expected)
+    shared = x[:1].expand_as(x)
+    found, _ = conv_block(shared, params, block, backend="cpp")
+    assert torch.equal(found, conv_block(shared.contiguous(), params, block, backend="cpp")[0])
+
+
+@native
+@EACH
+def test_cpp_without_some_gradients(name):
+    block = BLOCKS[name]
+    x, params, _, gy = ugly(f"{name}, 7x8", False)
+    y, *_, dx, dparams = outcome(block, x, params, None, gy, "cpp")
+    leaf = params.detach().requires_grad_(True)
+    again, _ = conv_block(x, leaf, block, backend="cpp")
+    assert torch.equal(again, y) and torch.equal(torch.autograd.grad(again, leaf, gy)[0], dparams)
+    leaf = x.detach().requires_grad_(True)
+    assert torch.equal(torch.autograd.grad(conv_block(leaf, params, block, backend="cpp")[0], leaf, gy)[0], dx)
+    with torch.no_grad():
+        assert torch.equal(conv_block(leaf, params, block, backend="cpp")[0], y)
+    flags = [block.bias, block.norm, block.relu, block.pool]
+    assert _forward(x, params, None, _sizes(block, 7, 8), flags, block.eps, False, False)[2].numel() == 0
+
+
+@native
+def test_cpp_survives_means_of_100_standard_deviations():
+    block = ConvBlock(2, 5, bias=True)
+    x, params = case(block, batch=8, size=(9, 9), dtype=torch.float32)
+    params[:, 96:101] += 100 * params[:, :90].reshape(3, 5, 18).norm(dim=2)
+    expected, _ = conv_block(x.double(), params.double(), block, backend="reference")
+    assert_agree(conv_block(x, params, block, backend="cpp")[0], expected, "shifted", torch.float32)
+    x += 100
+    expected, _ = conv_block(x.double(), params.double(), replace(block, kernel=1), backend="reference")
+    assert_agree(conv_block(x, params, replace(block, kernel=1), backend="cpp")[0], expected, "shifted", torch.float32)
+
+
+@native
+@EACH
+def test_cpp_opcheck(name):
+    block = BLOCKS[name]
+    x, params, given, gy = ugly(f"{name}, 7x8", True)
+    leaves = [value.detach().clone().requires_grad_(True) for value in (x, params)]
+    flags = [block.bias, block.norm, block.relu, block.pool]
+    shared = (given, _sizes(block, 7, 8), flags, block.eps)
+    assert torch.library.opcheck(_forward, (*leaves, *shared, block.norm, True))
+    saved = _forward(x, params, *shared, False, True)[2]
+    # its own gradient is meant to raise
+    checks = ("test_schema", "test_faketensor")
+    for want_dx in (False, True):
+        assert torch.library.opcheck(_backward, (gy, saved, x, params, *shared, want_dx), test_utils=checks)
+
+
+@native
+def test_cpp_of_nothing():
+    block = BLOCKS["pooled"]
+    x, params = case(block, dtype=torch.float32)
+    for own, rows in ((x[:0], params[:0]), (x[:, :0], params)):
+        rows = rows.detach().requires_grad_(True)
+        y, _ = conv_block(own, rows, block, backend="cpp")
+        assert y.numel() == 0 and not bool(torch.autograd.grad(y.sum(), rows)[0].any())
+
+
+@native
+def test_cpp_names_what_does_not_fit():
+    block = BLOCKS["pooled"]
+    x, params = case(block, dtype=torch.float32)
+    with pytest.raises(backend.BackendError, match="not in torch.float64"):
+        conv_block(x.double(), params.double(), block, backend="cpp")
+    with pytest.raises(ValueError, match="too few parameters"):
+        conv_block(x, params[:, :-1], block, backend="cpp")
+    with pytest.raises(ValueError, match="x must be torch.float32, and params"):
+        conv_block(x, params[:2], block, backend="cpp")
+    with pytest.raises(ValueError, match=r"given must be \[3, 2, 4\]"):
+        conv_block(x, params, block, given=torch.ones(3, 2, 3), backend="cpp")
+    with pytest.raises(ValueError, match="too small for this block"):
+        conv_block(x[..., :1], params, block, backend="cpp")
