@@ -1,4 +1,5 @@
 // Backward of the mixed node op: sums over the batch first, then every branch in reverse, image by image.
+#include <algorithm>
 #include <cstring>
 #include <stdexcept>
 
@@ -83,7 +84,7 @@ private:
                 }
         std::memset(gradients(slot, 0), 0,
                     static_cast<size_t>(sizes_.chunks * plan(slot).gradients) * sizeof(float));
-        std::memset(dparams_ + slot * node_.params_width, 0, static_cast<size_t>(node_.params_width) * sizeof(float));
+        std::fill_n(dparams_ + slot * node_.params_width, node_.params_width, 0.0f);  // may be null for a width of 0
     }
 
     // Of every image: the sum of g, and of g * (z - mean) for every instance, by lane.
