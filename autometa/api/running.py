@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -84,7 +85,7 @@ def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
             manner.notice(f"{shown(folder.path)} is finished already; nothing was done")
             return outcome(folder)
     plan.prepare()
-    with _threads_of(plan, manner), _enter(plan, manner) as folder:
+    with _threads_of(plan, manner), _settled(), _enter(plan, manner) as folder:
         again = resume_command(folder, manner.words)
         try:
             manner.notice(_announcement(plan, folder))
@@ -111,6 +112,17 @@ def _announcement(plan: Plan, folder: RunFolder) -> str:
         f"{doing} {shown(folder.path)}: {config.meta.iterations} meta-iterations on {config.data.name}, then "
         f"{config.test.tasks} test tasks; Ctrl-C saves and stops"
     )
+
+
+@contextlib.contextmanager
+def _settled() -> Iterator[None]:
+    """What lives now stays: Python's collector need not look through all of torch again and again."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @contextlib.contextmanager

@@ -8,11 +8,11 @@ int64_t chunks_of(int64_t batch, int64_t pixels) {
     return std::max<int64_t>(1, std::min({batch, int64_t{8}, batch * pixels / 256}));
 }
 
-int64_t wave_of(int64_t slots, int64_t threads, int64_t chunks, int64_t floats_per_slot) {
+Team team_of(int64_t slots, int threads, int64_t chunks, int64_t floats_per_slot) {
     constexpr int64_t kNear = int64_t{1} << 20;  // floats
     const int64_t busy = threads <= 1 ? 1 : (2 * threads + chunks - 1) / chunks;
     const int64_t small = kNear / std::max<int64_t>(floats_per_slot, 1);
-    return std::max<int64_t>(1, std::min(slots, std::max(busy, small)));
+    return {std::max<int64_t>(1, std::min(slots, threads == 1 ? 1 : std::max(busy, small))), threads};
 }
 
 Scratch::Scratch(int64_t floats, int threads)

@@ -2,11 +2,12 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
+#include <memory>
 #include <mutex>
 #include <vector>
 
 #include "memory.h"
+#include "parallel.h"
 
 namespace autometa {
 
@@ -21,8 +22,38 @@ inline Range chunk(int64_t batch, int64_t chunks, int64_t i) {
     return {batch * i / chunks, batch * (i + 1) / chunks};
 }
 
-// Slots that are worked on together: enough for all threads, few enough to stay near the processor.
-int64_t wave_of(int64_t slots, int64_t threads, int64_t chunks, int64_t floats_per_slot);
+// Slots that are worked on together, and the threads that share them.
+struct Team {
+    int64_t wave;
+    int threads;
+};
+
+// Enough slots for all threads, few enough to stay near the processor.
+Team team_of(int64_t slots, int threads, int64_t chunks, int64_t floats_per_slot);
+
+// Do run(worker, first slot, slots) for all slots. Where there are plenty, every thread takes whole slots, with a worker
+// of its own, and nobody waits for anybody; else all share one worker's phases. make(team) gives a worker's address.
+template <class Make, class Run>
+void for_all_slots(int64_t slots, const Team& team, const Make& make, const Run& run) {
+    if (team.threads == 1 || slots < 2 * team.threads) {
+        const auto worker = make(team);
+        for (int64_t first = 0; first < slots; first += team.wave)
+            run(*worker, first, slots - first < team.wave ? slots - first : team.wave);
+        return;
+    }
+    std::vector<decltype(make(team))> idle;
+    for (int i = 0; i < team.threads; ++i) idle.push_back(make(Team{1, 1}));
+    std::mutex mutex;
+    parallel_for(slots, team.threads, [&](int64_t slot) {
+        std::unique_lock<std::mutex> lock(mutex);
+        auto worker = std::move(idle.back());
+        idle.pop_back();
+        lock.unlock();
+        run(*worker, slot, 1);
+        lock.lock();
+        idle.push_back(std::move(worker));
+    });
+}
 
 // Scratch memory for as many bodies as run at once.
 class Scratch {

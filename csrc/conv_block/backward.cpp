@@ -13,23 +13,24 @@ namespace {
 class Backward {
 public:
     Backward(const ConvBlock& block, const Plan& plan, const float* saved, const float* gy, float* dx, float* dparams,
-             int64_t wave)
+             const Team& team)
         : block_(block),
           plan_(plan),
           saved_(saved),
           gy_(gy),
           dx_(dx),
           dparams_(dparams),
-          work_(plan.back_work * wave * static_cast<int64_t>(sizeof(float))),
-          scratch_(plan.scratch, block.threads) {}
+          work_(plan.back_work * team.wave * static_cast<int64_t>(sizeof(float))),
+          scratch_(plan.scratch, team.threads),
+          threads_(team.threads) {}
 
     void run(int64_t first, int64_t count) {
         first_ = first;
         const auto slots = [&](auto body) {
-            parallel_for(count, block_.threads, [&](int64_t i) { body(first + i); });
+            parallel_for(count, threads_, [&](int64_t i) { body(first + i); });
         };
         const auto chunks = [&](auto body) {
-            parallel_for(count * plan_.chunks, block_.threads,
+            parallel_for(count * plan_.chunks, threads_,
                          [&](int64_t i) { body(first + i / plan_.chunks, i % plan_.chunks); });
         };
         slots([&](int64_t slot) { prepare(slot); });
@@ -179,6 +180,7 @@ private:
     int64_t first_ = 0;
     Block work_;
     Scratch scratch_;
+    int threads_;
 };
 
 }  // namespace
@@ -192,10 +194,12 @@ void conv_block_backward(const ConvBlock& given, const float* saved, const float
         std::memset(dparams, 0, static_cast<size_t>(given.slots * given.params_width) * sizeof(float));
         return;
     }
-    const int64_t wave = wave_of(given.slots, given.threads, plan.chunks, plan.kept + plan.back_work);
-    block::Backward backward(given, plan, saved, gy, dx, dparams, wave);
-    for (int64_t first = 0; first < given.slots; first += wave)
-        backward.run(first, std::min(wave, given.slots - first));
+    for_all_slots(
+        given.slots, team_of(given.slots, given.threads, plan.chunks, plan.kept + plan.back_work),
+        [&](const Team& team) {
+            return std::make_unique<block::Backward>(given, plan, saved, gy, dx, dparams, team);
+        },
+        [](block::Backward& worker, int64_t first, int64_t count) { worker.run(first, count); });
 }
 
 }  // namespace autometa

@@ -12,23 +12,24 @@ namespace {
 
 class Forward {
 public:
-    Forward(const ConvBlock& block, const Plan& plan, float* y, float* saved, float* statistics, int64_t wave)
+    Forward(const ConvBlock& block, const Plan& plan, float* y, float* saved, float* statistics, const Team& team)
         : block_(block),
           plan_(plan),
           y_(y),
           saved_(saved),
           statistics_(statistics),
           step_(plan.work + (saved ? 0 : plan.kept)),
-          work_(step_ * wave * static_cast<int64_t>(sizeof(float))),
-          scratch_(plan.scratch, block.threads) {}
+          work_(step_ * team.wave * static_cast<int64_t>(sizeof(float))),
+          scratch_(plan.scratch, team.threads),
+          threads_(team.threads) {}
 
     void run(int64_t first, int64_t count) {
         first_ = first;
         const auto slots = [&](auto body) {
-            parallel_for(count, block_.threads, [&](int64_t i) { body(first + i); });
+            parallel_for(count, threads_, [&](int64_t i) { body(first + i); });
         };
         const auto chunks = [&](auto body) {
-            parallel_for(count * plan_.chunks, block_.threads, [&](int64_t i) {
+            parallel_for(count * plan_.chunks, threads_, [&](int64_t i) {
                 body(first + i / plan_.chunks, chunk(block_.batch, plan_.chunks, i % plan_.chunks));
             });
         };
@@ -134,6 +135,7 @@ private:
     int64_t step_, first_ = 0;
     Block work_;
     Scratch scratch_;
+    int threads_;
 };
 
 }  // namespace
@@ -143,10 +145,10 @@ private:
 void conv_block(const ConvBlock& given, float* y, float* saved, float* statistics) {
     const block::Plan plan(given);
     if (given.slots == 0 || given.batch == 0) return;
-    const int64_t wave = wave_of(given.slots, given.threads, plan.chunks, plan.kept + plan.work);
-    block::Forward forward(given, plan, y, saved, statistics, wave);
-    for (int64_t first = 0; first < given.slots; first += wave)
-        forward.run(first, std::min(wave, given.slots - first));
+    for_all_slots(
+        given.slots, team_of(given.slots, given.threads, plan.chunks, plan.kept + plan.work),
+        [&](const Team& team) { return std::make_unique<block::Forward>(given, plan, y, saved, statistics, team); },
+        [](block::Forward& worker, int64_t first, int64_t count) { worker.run(first, count); });
 }
 
 }  // namespace autometa

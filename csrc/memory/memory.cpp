@@ -99,7 +99,8 @@ void allow(void* address, size_t bytes) {
 
 class Pool {
 public:
-    void* take(size_t capacity) {
+    // A block of this class, or where the cache has none, of a larger one: `capacity` then says which.
+    void* take(size_t& capacity) {
         std::lock_guard<std::mutex> lock(mutex_);
         if (++taken_ % kWindow == 0) forget_peak();
         void* found = from_cache(capacity);
@@ -162,9 +163,16 @@ private:
         shrink(peak + peak / 4 - in_use_);
     }
 
-    void* from_cache(size_t capacity) {
-        const auto found = cache_.find(capacity);
+    // Big blocks come and go in turns, those of a backward after those of a forward: one too large is better than a
+    // fresh one.
+    static constexpr size_t kTooLarge = 4;
+
+    void* from_cache(size_t& capacity) {
+        const auto found = cache_.lower_bound(capacity);
         if (found == cache_.end()) return nullptr;
+        const size_t most = capacity < kHuge ? capacity : kTooLarge * capacity;
+        if (found->first > most) return nullptr;
+        capacity = found->first;
         void* address = found->second.back().address;
         found->second.pop_back();
         if (found->second.empty()) cache_.erase(found);

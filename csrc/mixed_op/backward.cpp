@@ -21,7 +21,7 @@ struct Slope {
 class Backward {
 public:
     Backward(const Node& node, const Plans& plans, const float* saved, const float* gy, float* const* dstate,
-             float* dparams, float* dop, float* dinput, int64_t wave)
+             float* dparams, float* dop, float* dinput, const Team& team)
         : node_(node),
           plans_(plans),
           sizes_(plans.sizes),
@@ -31,18 +31,19 @@ public:
           dparams_(dparams),
           dop_(dop),
           dinput_(dinput),
-          slopes_(static_cast<size_t>(wave)),
-          carried_slopes_(static_cast<size_t>(wave)),
-          work_((step() * wave) * static_cast<int64_t>(sizeof(float))),
-          scratch_(plans.backward_scratch, node.threads) {}
+          slopes_(static_cast<size_t>(team.wave)),
+          carried_slopes_(static_cast<size_t>(team.wave)),
+          work_((step() * team.wave) * static_cast<int64_t>(sizeof(float))),
+          scratch_(plans.backward_scratch, team.threads),
+          threads_(team.threads) {}
 
     void run(int64_t first, int64_t count) {
         first_ = first;
         const auto slots = [&](auto body) {
-            parallel_for(count, node_.threads, [&](int64_t i) { body(first + i); });
+            parallel_for(count, threads_, [&](int64_t i) { body(first + i); });
         };
         const auto chunks = [&](auto body) {
-            parallel_for(count * sizes_.chunks, node_.threads, [&](int64_t i) {
+            parallel_for(count * sizes_.chunks, threads_, [&](int64_t i) {
                 const Scratch::Share share(scratch_);
                 body(first + i / sizes_.chunks, i % sizes_.chunks, share.floats());
             });
@@ -371,6 +372,7 @@ private:
     const int64_t step_ = step();
     Block work_;
     Scratch scratch_;
+    int threads_;
 };
 
 }  // namespace
@@ -381,10 +383,12 @@ void mixed_op_backward(const Node& node, const float* saved, const float* gy, fl
                        float* dop, float* dinput) {
     const mixed::Plans plans(node);
     if (node.slots == 0 || node.batch == 0) throw std::invalid_argument("mixed_op: nothing to differentiate");
-    const int64_t wave = wave_of(node.slots, node.threads, plans.sizes.chunks, plans.floats_per_slot());
-    mixed::Backward backward(node, plans, saved, gy, dstate, dparams, dop, dinput, wave);
-    for (int64_t first = 0; first < node.slots; first += wave)
-        backward.run(first, std::min(wave, node.slots - first));
+    for_all_slots(
+        node.slots, team_of(node.slots, node.threads, plans.sizes.chunks, plans.floats_per_slot()),
+        [&](const Team& team) {
+            return std::make_unique<mixed::Backward>(node, plans, saved, gy, dstate, dparams, dop, dinput, team);
+        },
+        [](mixed::Backward& worker, int64_t first, int64_t count) { worker.run(first, count); });
 }
 
 }  // namespace autometa

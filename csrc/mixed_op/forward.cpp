@@ -11,7 +11,7 @@ namespace {
 
 class Forward {
 public:
-    Forward(const Node& node, const Plans& plans, float* y, float* saved, float* statistics, int64_t wave)
+    Forward(const Node& node, const Plans& plans, float* y, float* saved, float* statistics, const Team& team)
         : node_(node),
           plans_(plans),
           sizes_(plans.sizes),
@@ -20,16 +20,17 @@ public:
           statistics_(statistics),
           work_step_(largest(&Plan::work)),
           kept_step_(saved ? 0 : largest(&Plan::kept)),
-          work_((work_step_ + kept_step_) * wave * static_cast<int64_t>(sizeof(float))),
-          scratch_(plans.forward_scratch, node.threads) {}
+          work_((work_step_ + kept_step_) * team.wave * static_cast<int64_t>(sizeof(float))),
+          scratch_(plans.forward_scratch, team.threads),
+          threads_(team.threads) {}
 
     void run(int64_t first, int64_t count) {
         first_ = first;
         const auto slots = [&](auto body) {
-            parallel_for(count, node_.threads, [&](int64_t i) { body(first + i); });
+            parallel_for(count, threads_, [&](int64_t i) { body(first + i); });
         };
         const auto chunks = [&](auto body) {
-            parallel_for(count * sizes_.chunks, node_.threads, [&](int64_t i) {
+            parallel_for(count * sizes_.chunks, threads_, [&](int64_t i) {
                 const Scratch::Share share(scratch_);
                 body(first + i / sizes_.chunks, chunk(node_.batch, sizes_.chunks, i % sizes_.chunks), share.floats());
             });
@@ -206,6 +207,7 @@ private:
     bool second_stages_ = has_second_stages(plans_);
     Block work_;
     Scratch scratch_;
+    int threads_;
 };
 
 }  // namespace
@@ -219,10 +221,10 @@ void mixed_op(const Node& node, float* y, float* saved, float* statistics) {
                     static_cast<size_t>(node.slots * node.instances * mixed::kStages * 2 * node.channels) *
                         sizeof(float));
     if (node.slots == 0 || node.batch == 0) return;
-    const int64_t wave = wave_of(node.slots, node.threads, plans.sizes.chunks, plans.floats_per_slot());
-    mixed::Forward forward(node, plans, y, saved, statistics, wave);
-    for (int64_t first = 0; first < node.slots; first += wave)
-        forward.run(first, std::min(wave, node.slots - first));
+    for_all_slots(
+        node.slots, team_of(node.slots, node.threads, plans.sizes.chunks, plans.floats_per_slot()),
+        [&](const Team& team) { return std::make_unique<mixed::Forward>(node, plans, y, saved, statistics, team); },
+        [](mixed::Forward& worker, int64_t first, int64_t count) { worker.run(first, count); });
 }
 
 }  // namespace autometa

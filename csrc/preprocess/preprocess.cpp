@@ -77,16 +77,17 @@ private:
 
 class Preprocessing {
 public:
-    Preprocessing(const Preprocess& args, const PreprocessPlan& plan, float* saved, int64_t wave, bool backward)
+    Preprocessing(const Preprocess& args, const PreprocessPlan& plan, float* saved, const Team& team, bool backward)
         : args_(args),
           plan_(plan),
           saved_(saved),
           work_step_(aligned(backward ? plan.back_work : plan.work)),
           kept_step_(saved ? 0 : aligned(plan.kept)),
-          work_((work_step_ + kept_step_) * wave * static_cast<int64_t>(sizeof(float))),
+          work_((work_step_ + kept_step_) * team.wave * static_cast<int64_t>(sizeof(float))),
           scratch_(args.states * aligned(plan.in.floats()) + 4 * plan.out.lanes +
                        (backward ? aligned(plan.border_floats()) + aligned(plan.in.floats()) : 0),
-                   args.threads) {}
+                   team.threads),
+          threads_(team.threads) {}
 
     void forward(int64_t first, int64_t count, float* y, float* statistics) {
         first_ = first;
@@ -124,11 +125,11 @@ public:
 private:
     template <class Body>
     void for_slots(int64_t count, const Body& body) {
-        parallel_for(count, args_.threads, [&](int64_t i) { body(first_ + i); });
+        parallel_for(count, threads_, [&](int64_t i) { body(first_ + i); });
     }
     template <class Body>
     void for_images(int64_t count, const Body& body) {
-        parallel_for(count * plan_.chunks, args_.threads, [&](int64_t i) {
+        parallel_for(count * plan_.chunks, threads_, [&](int64_t i) {
             const Scratch::Share share(scratch_);
             const Range images = chunk(args_.batch, plan_.chunks, i % plan_.chunks);
             for (int64_t n = images.first; n < images.last; ++n)
@@ -253,10 +254,15 @@ private:
     int64_t work_step_, kept_step_, first_ = 0;
     Block work_;
     Scratch scratch_;
+    int threads_;
 };
 
-int64_t wave_for(const Preprocess& args, const PreprocessPlan& plan) {
-    return wave_of(args.slots, args.threads, plan.chunks, plan.kept + plan.back_work);
+template <class Run>
+void preprocess_slots(const Preprocess& args, const PreprocessPlan& plan, float* saved, bool backward,
+                      const Run& run) {
+    for_all_slots(
+        args.slots, team_of(args.slots, args.threads, plan.chunks, plan.kept + plan.back_work),
+        [&](const Team& team) { return std::make_unique<Preprocessing>(args, plan, saved, team, backward); }, run);
 }
 
 }  // namespace
@@ -266,19 +272,18 @@ int64_t preprocess_saved(const Preprocess& args) { return PreprocessPlan(args).k
 void preprocess(const Preprocess& args, float* y, float* saved, float* statistics) {
     if (args.slots == 0 || args.batch == 0) return;
     const PreprocessPlan plan(args);
-    const int64_t wave = wave_for(args, plan);
-    Preprocessing run(args, plan, saved, wave, false);
-    for (int64_t first = 0; first < args.slots; first += wave)
-        run.forward(first, std::min(wave, args.slots - first), y, statistics);
+    preprocess_slots(args, plan, saved, false, [&](Preprocessing& worker, int64_t first, int64_t count) {
+        worker.forward(first, count, y, statistics);
+    });
 }
 
 void preprocess_backward(const Preprocess& args, const float* saved, const float* gy, float* const* dstate,
                          float* dparams) {
     const PreprocessPlan plan(args);
-    const int64_t wave = wave_for(args, plan);
-    Preprocessing run(args, plan, const_cast<float*>(saved), wave, true);
-    for (int64_t first = 0; first < args.slots; first += wave)
-        run.backward(first, std::min(wave, args.slots - first), gy, dstate, dparams);
+    preprocess_slots(args, plan, const_cast<float*>(saved), true,
+                     [&](Preprocessing& worker, int64_t first, int64_t count) {
+                         worker.backward(first, count, gy, dstate, dparams);
+                     });
 }
 
 }  // namespace autometa

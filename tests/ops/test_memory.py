@@ -55,6 +55,7 @@ def test_a_buffer_is_used_again_when_its_last_view_dies(count):
 @given(st.integers(0, 4 * MIB))
 @settings(max_examples=60, deadline=None)
 def test_alignment_and_waste(count):
+    release_memory()
     before = memory_held().in_use
     made = floats(count)
     assert made.shape == (count,) and made.data_ptr() % 64 == 0
@@ -64,6 +65,17 @@ def test_alignment_and_waste(count):
     else:
         assert 4 * count <= granted <= 4.5 * count
         assert granted < 2 * MIB or made.data_ptr() % (2 * MIB) == 0
+
+
+@native
+def test_a_larger_block_serves_where_none_fits():
+    """A backward's big buffers go where a forward's have been: no fresh pages."""
+    address = floats(4 * MIB).data_ptr()
+    held = memory_held().cached
+    smaller = floats(2 * MIB)
+    assert smaller.data_ptr() == address and memory_held().in_use >= held
+    del smaller
+    assert floats(MIB // 2).data_ptr() != address, "a small buffer does not take a big one's place"
 
 
 @native
