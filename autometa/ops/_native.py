@@ -10,10 +10,30 @@ import torch
 from autometa.ops.backend import BackendError, compiled, compiled_error
 
 
+class Op:
+    """A function that is also the torch op `autometa::<op>`.
+
+    Called, it goes through torch's dispatcher only where somebody looks on (a compiler, a fake or other mode): the
+    way through it takes longer than small ops do.
+    """
+
+    def __init__(self, op: str, body: Callable, custom) -> None:
+        self.op, self.direct, self.custom = op, body, custom
+        self.overload = getattr(torch.ops.autometa, op).default
+
+    def __call__(self, *args):
+        return self.overload(*args) if _watched() else self.direct(*args)
+
+
+def _watched() -> bool:
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+
+
 def register(op: str, schema: str, mutates: tuple[str, ...] = (), fake: Callable | None = None) -> Callable:
     """Decorator: make a function the torch op `autometa::<op>`.
 
-    fake: computes shapes and strides of the results; without it the op only writes into its arguments.
+    fake: computes shapes and strides of the results, and makes it an `Op`; without it the op only writes into its
+    arguments, which only torch's dispatcher can tell autograd.
     """
 
     def wrap(body: Callable) -> Callable:
@@ -21,12 +41,12 @@ def register(op: str, schema: str, mutates: tuple[str, ...] = (), fake: Callable
             f"autometa::{op}", body, mutates_args=mutates, device_types="cpu", schema=schema
         )
         custom.register_fake(fake or (lambda *args: None))
-        return custom
+        return Op(op, body, custom) if fake else custom
 
     return wrap
 
 
-def once_differentiable(forward: Callable, backward: Callable, save: Callable, formula: Callable) -> None:
+def once_differentiable(forward: Op, backward: Op, save: Callable, formula: Callable) -> None:
     """Make `formula(ctx, *grads)`, which calls the op `backward`, the gradient of the op `forward`.
 
     save(ctx, inputs, output) keeps what it needs.  Differentiating again raises `BackendError`.
@@ -38,8 +58,41 @@ def once_differentiable(forward: Callable, backward: Callable, save: Callable, f
             "autometa.ops.backend.second_order(), or with backend='reference'"
         )
 
-    forward.register_autograd(formula, setup_context=save)
-    backward.register_autograd(refuse)
+    forward.custom.register_autograd(formula, setup_context=save)
+    backward.custom.register_autograd(refuse)
+    forward.direct = _direct(forward.direct, save, formula)
+    plain = backward.direct
+    # Only with create_graph is there a gradient to record here, by the op that refuses it.
+    backward.direct = lambda *args: backward.overload(*args) if torch.is_grad_enabled() else plain(*args)
+
+
+def _direct(body: Callable, save: Callable, formula: Callable) -> Callable:
+    """`body` with the gradient `formula`. A first argument that is a list of tensors is laid out for autograd."""
+
+    class Direct(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *args):
+            *args, listed = args
+            args = args if listed < 0 else (list(args[:listed]), *args[listed:])
+            output = body(*args)
+            ctx.listed = listed
+            save(ctx, args, output)
+            return output
+
+        @staticmethod
+        def backward(ctx, *grads):
+            found = formula(ctx, *grads)
+            if ctx.listed < 0:
+                return *found, None
+            listed = [None] * ctx.listed if found[0] is None else found[0]
+            return *listed, *found[1:], None
+
+    def call(first, *rest):
+        if isinstance(first, list):
+            return Direct.apply(*first, *rest, len(first))
+        return Direct.apply(first, *rest, -1)
+
+    return call
 
 
 def compiled_or_raise() -> ModuleType:

@@ -306,12 +306,12 @@ def test_cpp_opcheck(name):
     leaves = [value.detach().clone().requires_grad_(True) for value in (x, params)]
     flags = [block.bias, block.norm, block.relu, block.pool]
     shared = (given, _sizes(block, 7, 8), flags, block.eps)
-    assert torch.library.opcheck(_forward, (*leaves, *shared, block.norm, True))
+    assert torch.library.opcheck(_forward.custom, (*leaves, *shared, block.norm, True))
     saved = _forward(x, params, *shared, False, True)[2]
     # its own gradient is meant to raise
     checks = ("test_schema", "test_faketensor")
     for want_dx in (False, True):
-        assert torch.library.opcheck(_backward, (gy, saved, x, params, *shared, want_dx), test_utils=checks)
+        assert torch.library.opcheck(_backward.custom, (gy, saved, x, params, *shared, want_dx), test_utils=checks)
 
 
 @native

@@ -120,9 +120,9 @@ def test_cpp_values_that_are_not_finite(bad):
 def test_cpp_opcheck_and_second_derivative():
     logits, labels = case(dtype=torch.float32)
     leaf = logits.requires_grad_(True)
-    assert torch.library.opcheck(_cpp, (leaf, labels))
+    assert torch.library.opcheck(_cpp.custom, (leaf, labels))
     checks = ("test_schema", "test_faketensor")
-    assert torch.library.opcheck(_cpp_backward, (torch.ones(3), leaf.detach(), labels), test_utils=checks)
+    assert torch.library.opcheck(_cpp_backward.custom, (torch.ones(3), leaf.detach(), labels), test_utils=checks)
     (grad,) = torch.autograd.grad(cross_entropy(leaf, labels, backend="cpp").sum(), leaf, create_graph=True)
     with pytest.raises(backend.BackendError, match="first derivatives only"):
         grad.sum().backward()
