@@ -1,7 +1,6 @@
 // Backward of the mixed node op: sums over the batch first, then every branch in reverse, image by image.
 #include <algorithm>
 #include <cstring>
-#include <stdexcept>
 
 #include "parallel.h"
 #include "steps.h"
@@ -382,7 +381,12 @@ private:
 void mixed_op_backward(const Node& node, const float* saved, const float* gy, float* const* dstate, float* dparams,
                        float* dop, float* dinput) {
     const mixed::Plans plans(node);
-    if (node.slots == 0 || node.batch == 0) throw std::invalid_argument("mixed_op: nothing to differentiate");
+    if (node.slots == 0 || node.batch == 0) {
+        std::fill_n(dparams, node.slots * node.params_width, 0.0f);
+        std::fill_n(dop, node.slots * node.instances, 0.0f);
+        std::fill_n(dinput, node.slots * node.edges, 0.0f);
+        return;
+    }
     for_all_slots(
         node.slots, team_of(node.slots, node.threads, plans.sizes.chunks, plans.floats_per_slot()),
         [&](const Team& team) {

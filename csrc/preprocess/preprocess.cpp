@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 #include <stdexcept>
 
@@ -270,8 +271,11 @@ void preprocess_slots(const Preprocess& args, const PreprocessPlan& plan, float*
 int64_t preprocess_saved(const Preprocess& args) { return PreprocessPlan(args).kept * args.slots; }
 
 void preprocess(const Preprocess& args, float* y, float* saved, float* statistics) {
-    if (args.slots == 0 || args.batch == 0) return;
     const PreprocessPlan plan(args);
+    if (args.slots == 0 || args.batch == 0) {
+        if (statistics) std::fill_n(statistics, args.slots * 2 * args.channels, 0.0f);
+        return;
+    }
     preprocess_slots(args, plan, saved, false, [&](Preprocessing& worker, int64_t first, int64_t count) {
         worker.forward(first, count, y, statistics);
     });
@@ -280,6 +284,10 @@ void preprocess(const Preprocess& args, float* y, float* saved, float* statistic
 void preprocess_backward(const Preprocess& args, const float* saved, const float* gy, float* const* dstate,
                          float* dparams) {
     const PreprocessPlan plan(args);
+    if (args.slots == 0 || args.batch == 0) {
+        std::fill_n(dparams, args.slots * args.params_width, 0.0f);
+        return;
+    }
     preprocess_slots(args, plan, const_cast<float*>(saved), true,
                      [&](Preprocessing& worker, int64_t first, int64_t count) {
                          worker.backward(first, count, gy, dstate, dparams);

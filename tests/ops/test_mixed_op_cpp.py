@@ -196,6 +196,13 @@ def test_without_gradients_nothing_is_kept():
     assert torch.ops.autometa.mixed_op(*arguments(node, keep=False))[2].numel() == 0
 
 
+@pytest.mark.parametrize("empty", ["slots", "batch"])
+def test_nothing_to_compute(empty):
+    node = random_node(METANAS, **{empty: 0}).to(FLOAT)
+    found, due = node.gradients(backend="cpp"), node.gradients(backend="reference")
+    assert all(torch.equal(a, b) for a, b in zip(found, due, strict=True))
+
+
 def strided(x: torch.Tensor) -> torch.Tensor:
     """The same values in every second column, NaN between them."""
     wide = torch.full((*x.shape[:-1], 2 * x.shape[-1]), torch.nan)

@@ -209,6 +209,14 @@ def test_what_is_not_finite_stays_visible(reduce):
     assert not bool(y[0].isfinite().all()) and bool(y[1].isnan().all()) and bool(y[2].isfinite().all())
 
 
+@REDUCE
+@pytest.mark.parametrize("empty", ["slots", "batch"])
+def test_nothing_to_compute(reduce, empty):
+    own = case(reduce, True, **{empty: 0})
+    y, d_params, *_ = own.gradients(backend="cpp")
+    assert y.shape == own.gy.shape and d_params.shape == own.params.shape and not d_params.any()
+
+
 def strided(x: Tensor) -> Tensor:
     """The same values in every second column, NaN between them."""
     wide = torch.full((*x.shape[:-1], 2 * x.shape[-1]), torch.nan)
