@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,21 +70,24 @@ def registered() -> dict[str, tuple[str, ...]]:
     return {op: tuple(found) for op, found in sorted(_REGISTRY.items())}
 
 
+_COMPILED = "autometa._C"
+
+
 def compiled() -> ModuleType | None:
     """The compiled module, or None; `compiled_error` then says why."""
-    try:
-        return importlib.import_module("autometa._C")
-    except ImportError:
-        return None
+    return sys.modules.get(_COMPILED) or _load()[0]
 
 
 def compiled_error() -> str | None:
     """Why the compiled module does not load, or None where it does."""
+    return None if sys.modules.get(_COMPILED) else _load()[1]
+
+
+def _load() -> tuple[ModuleType | None, str | None]:
     try:
-        importlib.import_module("autometa._C")
+        return importlib.import_module(_COMPILED), None
     except ImportError as error:
-        return f"the compiled module autometa._C does not load ({error}); reinstall with a C++17 compiler"
-    return None
+        return None, f"the compiled module {_COMPILED} does not load ({error}); reinstall with a C++17 compiler"
 
 
 def cpp_refuses(device: torch.device, dtype: torch.dtype) -> str | None:

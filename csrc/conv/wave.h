@@ -28,8 +28,9 @@ struct Team {
     int threads;
 };
 
-// Enough slots for all threads, few enough to stay near the processor.
-Team team_of(int64_t slots, int threads, int64_t chunks, int64_t floats_per_slot);
+// Enough slots for all threads, few enough to stay near the processor; fewer threads where `macs`, the op's
+// multiplications, are too few to pay for waking them.
+Team team_of(int64_t slots, int threads, int64_t chunks, int64_t floats_per_slot, int64_t macs);
 
 // Do run(worker, first slot, slots) for all slots. Where there are plenty, every thread takes whole slots, with a worker
 // of its own, and nobody waits for anybody; else all share one worker's phases. make(team) gives a worker's address.

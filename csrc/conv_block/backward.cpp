@@ -195,7 +195,7 @@ void conv_block_backward(const ConvBlock& given, const float* saved, const float
         return;
     }
     for_all_slots(
-        given.slots, team_of(given.slots, given.threads, plan.chunks, plan.kept + plan.back_work),
+        given.slots, team_of(given.slots, given.threads, plan.chunks, plan.kept + plan.back_work, 2 * plan.macs(given)),
         [&](const Team& team) {
             return std::make_unique<block::Backward>(given, plan, saved, gy, dx, dparams, team);
         },

@@ -146,7 +146,7 @@ void conv_block(const ConvBlock& given, float* y, float* saved, float* statistic
     const block::Plan plan(given);
     if (given.slots == 0 || given.batch == 0) return;
     for_all_slots(
-        given.slots, team_of(given.slots, given.threads, plan.chunks, plan.kept + plan.work),
+        given.slots, team_of(given.slots, given.threads, plan.chunks, plan.kept + plan.work, plan.macs(given)),
         [&](const Team& team) { return std::make_unique<block::Forward>(given, plan, y, saved, statistics, team); },
         [](block::Forward& worker, int64_t first, int64_t count) { worker.run(first, count); });
 }

@@ -20,6 +20,7 @@ struct Plan {
 
     int64_t lanes, in_lanes, row_depth, depth;  // depth: inputs of one output, kernel * kernel * c_in
     int64_t pixels, chunks;
+    int64_t macs(const ConvBlock& block) const { return block.slots * block.batch * pixels * depth * lanes; }
     int64_t group = 0;  // images per product, 0 where planes are read directly
     Plane in, dz;       // shapes; pixels of `in` are c_in floats apart, dz has a border where planes are read directly
     Conv conv;

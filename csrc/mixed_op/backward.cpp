@@ -388,7 +388,7 @@ void mixed_op_backward(const Node& node, const float* saved, const float* gy, fl
         return;
     }
     for_all_slots(
-        node.slots, team_of(node.slots, node.threads, plans.sizes.chunks, plans.floats_per_slot()),
+        node.slots, team_of(node.slots, node.threads, plans.sizes.chunks, plans.floats_per_slot(), 3 * plans.macs()),
         [&](const Team& team) {
             return std::make_unique<mixed::Backward>(node, plans, saved, gy, dstate, dparams, dop, dinput, team);
         },

@@ -222,7 +222,7 @@ void mixed_op(const Node& node, float* y, float* saved, float* statistics) {
                         sizeof(float));
     if (node.slots == 0 || node.batch == 0) return;
     for_all_slots(
-        node.slots, team_of(node.slots, node.threads, plans.sizes.chunks, plans.floats_per_slot()),
+        node.slots, team_of(node.slots, node.threads, plans.sizes.chunks, plans.floats_per_slot(), plans.macs()),
         [&](const Team& team) { return std::make_unique<mixed::Forward>(node, plans, y, saved, statistics, team); },
         [](mixed::Forward& worker, int64_t first, int64_t count) { worker.run(first, count); });
 }

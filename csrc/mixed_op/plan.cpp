@@ -238,7 +238,7 @@ Plan plan_slot(const Node& node, const Sizes& sizes, int64_t slot) {
     return plan;
 }
 
-Plans::Plans(const Node& node) : sizes(sizes_of(node)) {
+Plans::Plans(const Node& node) : sizes(sizes_of(node)), batch(node.batch) {
     kept_at.push_back(0);
     for (int64_t s = 0; s < node.slots; ++s) {
         of_slot.push_back(plan_slot(node, sizes, s));
@@ -257,6 +257,17 @@ int64_t Plans::floats_per_slot() const {
     int64_t found = 0;
     for (const Plan& plan : of_slot) found = std::max(found, plan.kept + plan.back_work);
     return found;
+}
+
+int64_t Plans::macs() const {
+    int64_t per_pixel = 0;
+    for (const Plan& plan : of_slot)
+        for (const Instance& i : plan.live) {
+            per_pixel += sizes.lanes;
+            for (const Stage& stage : i.stages)
+                for (const Conv& conv : stage.convs) per_pixel += conv.packed(sizes.lanes);
+        }
+    return per_pixel * batch * sizes.pixels();
 }
 
 }  // namespace mixed

@@ -66,9 +66,13 @@ struct Plans {
     int64_t largest = 0;  // floats of the largest plane with its border
     int64_t forward_scratch = 0, backward_scratch = 0;  // floats per running body
 
+    int64_t batch;
+
     explicit Plans(const Node& node);
     // Of the slot that needs most: kept, and while the op runs.
     int64_t floats_per_slot() const;
+    // Multiplications of a forward, as many for what is no convolution as for a pointwise one.
+    int64_t macs() const;
 };
 
 inline const float* image(const Node& node, const Sizes& sizes, int64_t state, int64_t slot, int64_t n) {

@@ -158,21 +158,37 @@ private:
                 plan_.out.lanes};
     }
 
-    std::vector<Plane> relu_planes(int64_t slot, int64_t n, float* memory) const {
+    int64_t stride() const { return plan_.conv.taps.stride; }
+
+    // Rows of the input that belong to `count` rows of the output from r on.
+    Plane rows_in(int64_t r, int64_t count) const {
+        Plane part = plan_.in;
+        part.height = std::min(count * stride(), plan_.in.height - r * stride());
+        return part;
+    }
+
+    std::vector<Plane> relu_planes(int64_t slot, int64_t n, int64_t r, int64_t count, float* memory) const {
         std::vector<Plane> planes;
+        const Plane part = rows_in(r, count);
         for (int64_t j = 0; j < args_.states; ++j) {
-            planes.push_back(plan_.in.over(memory + j * aligned(plan_.in.floats())));
-            fill_relu(state(j, slot, n), nullptr, planes.back());
+            planes.push_back(part.over(memory + j * aligned(plan_.in.floats())));
+            fill_relu(state(j, slot, n) + r * stride() * plan_.in.row(), nullptr, planes.back());
         }
         return planes;
     }
 
     void convolve(int64_t slot, int64_t n, float* memory, const float* statistics) {
-        const std::vector<Plane> in = relu_planes(slot, n, memory);
-        plan_.conv.forward(in.data(), work(slot) + plan_.packed, plan_.out.over(z_of(slot, n)));
-        if (args_.given == nullptr || statistics != nullptr)
-            image_moments(z_of(slot, n), plan_.out.pixels(), plan_.out.lanes,
-                          work(slot) + plan_.moments + n * kMoments * plan_.out.lanes);
+        const Plane out = plan_.out.over(z_of(slot, n));
+        const bool measure = args_.given == nullptr || statistics != nullptr;
+        float* moments = work(slot) + plan_.moments + n * kMoments * out.lanes;
+        each_band(out, [&](int64_t r, int64_t count) {
+            const Plane band = out.rows(r, count);
+            const std::vector<Plane> in = relu_planes(slot, n, r, count, memory);
+            plan_.conv.forward(in.data(), work(slot) + plan_.packed, band);
+            if (!measure) return;
+            if (r == 0) begin_moments(band.base, band.lanes, moments);
+            add_moments(band.base, band.pixels(), band.lanes, moments);
+        });
     }
 
     void finish(int64_t slot, float* statistics) {
@@ -222,21 +238,32 @@ private:
 
     void image_backward(int64_t slot, int64_t c, int64_t n, const float* slope, const float* gy, float* const* dstate,
                         float* memory) {
+        const auto band = [&](int64_t r, int64_t count) { band_backward(slot, c, n, r, count, slope, gy, dstate, memory); };
+        if (plan_.border_h == 0)  // no row's gradient meets another band's
+            each_band(plan_.out, band);
+        else
+            band(0, plan_.out.height);
+    }
+
+    void band_backward(int64_t slot, int64_t c, int64_t n, int64_t r, int64_t count, const float* slope,
+                       const float* gy, float* const* dstate, float* memory) {
         const int64_t lanes = plan_.out.lanes, whole = aligned(plan_.in.floats());
-        const std::vector<Plane> in = relu_planes(slot, n, memory);
+        const std::vector<Plane> in = relu_planes(slot, n, r, count, memory);
         Plane dz = plan_.out;
+        dz.height = count;
         dz.pad_h = plan_.border_h;
         dz.pad_w = plan_.border_w;
         dz = dz.over(memory + args_.states * whole);
-        const Plane dr = plan_.in.over(memory + args_.states * whole + aligned(plan_.border_floats()));
-        fill_gradient({gradient_of(gy, slot, n), slope + 2 * lanes, slope},
-                      {z_of(slot, n), kept(slot) + plan_.mean, slope + lanes}, slope + 3 * lanes, dz);
+        const Plane dr = rows_in(r, count).over(memory + args_.states * whole + aligned(plan_.border_floats()));
+        const int64_t skip = r * plan_.out.row(), in_skip = r * stride() * plan_.in.row();
+        fill_gradient({gradient_of(gy, slot, n) + skip, slope + 2 * lanes, slope},
+                      {z_of(slot, n) + skip, kept(slot) + plan_.mean, slope + lanes}, slope + 3 * lanes, dz);
         float* dw = work(slot) + plan_.gradient + c * plan_.conv.packed(lanes);
         for (int64_t j = 0; j < args_.states; ++j) {
             plan_.conv.backward_weight(in[static_cast<size_t>(j)], dz, j, dw);
             plan_.conv.backward_data(dz, nullptr, work(slot) + plan_.transposed, j, dr, true);
-            kernels().conv.gated(dr.base, state(j, slot, n),
-                                 dstate[j] + (slot * args_.batch + n) * plan_.in.floats(), plan_.in.pixels(),
+            kernels().conv.gated(dr.base, state(j, slot, n) + in_skip,
+                                 dstate[j] + (slot * args_.batch + n) * plan_.in.floats() + in_skip, dr.pixels(),
                                  plan_.in.lanes);
         }
     }
@@ -261,8 +288,9 @@ private:
 template <class Run>
 void preprocess_slots(const Preprocess& args, const PreprocessPlan& plan, float* saved, bool backward,
                       const Run& run) {
+    const int64_t macs = (backward ? 2 : 1) * args.slots * args.batch * plan.out.pixels() * plan.conv.packed(plan.out.lanes);
     for_all_slots(
-        args.slots, team_of(args.slots, args.threads, plan.chunks, plan.kept + plan.back_work),
+        args.slots, team_of(args.slots, args.threads, plan.chunks, plan.kept + plan.back_work, macs),
         [&](const Team& team) { return std::make_unique<Preprocessing>(args, plan, saved, team, backward); }, run);
 }
 
