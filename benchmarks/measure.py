@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 ROUNDS = 30
+REST = 0.03  # seconds; OpenMP's threads spin for up to 10 ms after their work
 
 
 def percentiles(seconds: list[float]) -> dict[str, float]:
@@ -26,7 +27,7 @@ def interleaved(calls: dict[str, Callable], rounds: int, least: float = 0.05) ->
     """Seconds of every call in every round, after a warm-up.
 
     Within a round each has its turn, in an order that alternates; a turn repeats short calls for `least` seconds, so
-    that they find the caches as they left them.
+    that they find the caches as they left them. Before it, PyTorch's threads get the time to stop spinning.
     """
     repeats = {}
     for name, call in calls.items():
@@ -35,6 +36,9 @@ def interleaved(calls: dict[str, Callable], rounds: int, least: float = 0.05) ->
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(rounds):
         for name in sorted(calls, reverse=number % 2 == 1):
+            time.sleep(REST)
+            if repeats[name] > 1:
+                calls[name]()
             seconds[name].append(_seconds(calls[name], repeats[name]))
     return seconds
 
