@@ -33,27 +33,29 @@ struct Team {
 Team team_of(int64_t slots, int threads, int64_t chunks, int64_t floats_per_slot, int64_t macs);
 
 // Do run(worker, first slot, slots) for all slots. Where there are plenty, every thread takes whole slots, with a worker
-// of its own, and nobody waits for anybody; else all share one worker's phases. make(team) gives a worker's address.
+// of its own, and nobody waits for anybody; what does not divide among them shares one worker's phases. make(team) gives
+// a worker's address.
 template <class Make, class Run>
 void for_all_slots(int64_t slots, const Team& team, const Make& make, const Run& run) {
-    if (team.threads == 1 || slots < 2 * team.threads) {
-        const auto worker = make(team);
-        for (int64_t first = 0; first < slots; first += team.wave)
-            run(*worker, first, slots - first < team.wave ? slots - first : team.wave);
-        return;
+    const int64_t whole = team.threads > 1 && slots >= 2 * team.threads ? slots / team.threads * team.threads : 0;
+    if (whole > 0) {
+        std::vector<decltype(make(team))> idle;
+        for (int i = 0; i < team.threads; ++i) idle.push_back(make(Team{1, 1}));
+        std::mutex mutex;
+        parallel_for(whole, team.threads, [&](int64_t slot) {
+            std::unique_lock<std::mutex> lock(mutex);
+            auto worker = std::move(idle.back());
+            idle.pop_back();
+            lock.unlock();
+            run(*worker, slot, 1);
+            lock.lock();
+            idle.push_back(std::move(worker));
+        });
     }
-    std::vector<decltype(make(team))> idle;
-    for (int i = 0; i < team.threads; ++i) idle.push_back(make(Team{1, 1}));
-    std::mutex mutex;
-    parallel_for(slots, team.threads, [&](int64_t slot) {
-        std::unique_lock<std::mutex> lock(mutex);
-        auto worker = std::move(idle.back());
-        idle.pop_back();
-        lock.unlock();
-        run(*worker, slot, 1);
-        lock.lock();
-        idle.push_back(std::move(worker));
-    });
+    if (whole == slots) return;
+    const auto worker = make(team);
+    for (int64_t first = whole; first < slots; first += team.wave)
+        run(*worker, first, slots - first < team.wave ? slots - first : team.wave);
 }
 
 // Scratch memory for as many bodies as run at once.
