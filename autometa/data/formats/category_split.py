@@ -11,18 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from autometa.data.errors import DataError
-from autometa.data.formats.found import PARTS, Found
-from autometa.data.formats.mini_imagenet import is_mini_imagenet, name_split
-from autometa.data.formats.parted import fingerprint, parted_classes
+from autometa.data.formats.found import Found
 from autometa.data.formats.pickled_images import (
     PixelImage,
     class_name,
     entry,
-    file_state,
     load_dict,
     numbers,
     open_pixels,
 )
+from autometa.data.formats.three_pickles import in_three_pickles
 
 FORMAT = "category split"
 _PREFIX = "miniImageNet_category_split_"
@@ -41,22 +39,7 @@ def look(path: Path) -> Found | None:
     folder = path.parent if path.is_file() and _is_part(path) else path
     if not folder.is_dir() or not any(_is_part(file) for file in folder.glob(f"{_PREFIX}*.pickle")):
         return None
-    files = {part: folder / name for part, name in FILES.items()}
-    for file in files.values():
-        if not file.is_file():
-            raise DataError(f"{file} is missing; put {', '.join(FILES.values())} into one folder")
-    parts = {part: _classes(file) for part, file in files.items()}
-    names = {part: frozenset(classes) for part, classes in parts.items()}
-    tables = [(part, name, [image.index for image in parts[part][name]]) for part in PARTS for name in parts[part]]
-    return Found(
-        format=FORMAT,
-        name="miniimagenet" if is_mini_imagenet(names) else folder.absolute().name,
-        path=path,
-        classes=parted_classes(parts),
-        split=name_split(names, "the three pickles"),
-        variant="colour",
-        fingerprint=fingerprint([FORMAT, *file_state(files.values()), *tables]),
-    )
+    return in_three_pickles(FORMAT, path, folder, FILES, _classes)
 
 
 def _is_part(path: Path) -> bool:

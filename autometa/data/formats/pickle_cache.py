@@ -12,17 +12,15 @@ from pathlib import Path
 
 from autometa.data.errors import DataError
 from autometa.data.formats.found import PARTS, Found
-from autometa.data.formats.mini_imagenet import is_mini_imagenet, name_split
-from autometa.data.formats.parted import fingerprint, parted_classes
 from autometa.data.formats.pickled_images import (
     PixelImage,
     class_name,
     entry,
-    file_state,
     load_dict,
     numbers,
     open_pixels,
 )
+from autometa.data.formats.three_pickles import in_three_pickles
 
 FORMAT = "pickle cache"
 FILES = {part: f"mini-imagenet-cache-{part}.pkl" for part in PARTS}
@@ -37,25 +35,9 @@ def look(path: Path) -> Found | None:
     classes; a class is empty.
     """
     folder = path.parent if path.name in FILES.values() and path.is_file() else path
-    files = {part: folder / name for part, name in FILES.items()}
-    there = [file for file in files.values() if file.is_file()]
-    if not there:
+    if not any((folder / name).is_file() for name in FILES.values()):
         return None
-    for file in files.values():
-        if file not in there:
-            raise DataError(f"{file} is missing; put {', '.join(FILES.values())} into one folder")
-    parts = {part: _classes(file) for part, file in files.items()}
-    names = {part: frozenset(classes) for part, classes in parts.items()}
-    tables = [(part, name, [image.index for image in parts[part][name]]) for part in PARTS for name in parts[part]]
-    return Found(
-        format=FORMAT,
-        name="miniimagenet" if is_mini_imagenet(names) else folder.absolute().name,
-        path=path,
-        classes=parted_classes(parts),
-        split=name_split(names, "the three pickles"),
-        variant="colour",
-        fingerprint=fingerprint([FORMAT, *file_state(there), *tables]),
-    )
+    return in_three_pickles(FORMAT, path, folder, FILES, _classes)
 
 
 def _classes(path: Path) -> dict[str, list[PixelImage]]:

@@ -78,6 +78,8 @@ def zip_members(path: Path) -> dict[str, zipfile.ZipInfo]:
             listed = archive.infolist()
     except zipfile.BadZipFile as error:
         raise DataError(f"{path} is {_what(path)} ({error}); {_AGAIN}") from error
+    except (PermissionError, FileNotFoundError) as error:
+        raise DataError(f"{path} cannot be read ({error}); check the path and its permissions") from error
     except (OSError, ValueError, NotImplementedError, struct.error) as error:
         raise DataError(f"{path} cannot be opened as a zip archive ({error}); {_AGAIN}") from error
     members: dict[str, zipfile.ZipInfo] = {}
