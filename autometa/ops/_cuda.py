@@ -42,6 +42,21 @@ def _load() -> tuple[ModuleType | None, str | None]:
         )
 
 
+def cuda_state() -> dict[str, str | bool | None]:
+    """What there is to say of the module: whether it loads, for which architectures it was built, and why it cannot
+    run here (None where it can)."""
+    module = cuda_module()
+    if module is None:
+        return {"loads": False, "architectures": None, "runtime": None, "refuses": cuda_error()}
+    major, minor = divmod(module.runtime_version() // 10, 100)
+    return {
+        "loads": True,
+        "architectures": module.architectures,
+        "runtime": f"{major}.{minor}",
+        "refuses": cuda_refuses(torch.device("cuda"), torch.float32),
+    }
+
+
 def cuda_refuses(device: torch.device, dtype: torch.dtype) -> str | None:
     """The usual conditions of a `cuda` implementation: module, CUDA tensors, float32 or float64."""
     if dtype not in (torch.float32, torch.float64):
