@@ -1,4 +1,4 @@
-"""The CUDA kernels on a GPU: against the float64 reference on the CPU, slot by slot, and in captured graphs."""
+"""The CUDA kernels, on a GPU and compiled for the host: against the float64 reference on the CPU, and slot by slot."""
 
 from __future__ import annotations
 
@@ -16,14 +16,31 @@ from autometa.ops.finite_slots import finite_slots
 from autometa.ops.gather_images import gather_images
 from autometa.ops.sample_tasks import sample_tasks
 from autometa.ops.sgd import sgd_
-from tests.ops import test_adam, test_clip_grad, test_gather_images, test_reptile, test_sample_tasks, test_sgd
+from tests.ops import (
+    cuda_on_host,
+    test_adam,
+    test_clip_grad,
+    test_gather_images,
+    test_reptile,
+    test_sample_tasks,
+    test_sgd,
+)
 from tests.ops.arenas import ARENAS, DTYPES, PADDING, Arena, arena, assert_close, assert_moved, generator, golden, shape
 
 __all__ = ["shape"]
 
 REASON = cuda_refuses(torch.device("cuda"), torch.float32)
-pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
+gpu = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 DEVICE, BACKEND = "cuda", "cuda"
+
+
+@pytest.fixture(params=("host", pytest.param("gpu", marks=gpu)), autouse=True)
+def place(request, monkeypatch) -> str:
+    """Every test runs twice."""
+    if request.param == "host":
+        cuda_on_host.use(monkeypatch)
+        monkeypatch.setitem(globals(), "DEVICE", "cpu")
+    return request.param
 
 
 def there(value):
@@ -250,6 +267,7 @@ def test_masks_are_those_of_numpy(dtype, instances, batch, step):
     assert torch.equal(drop_masks(there(ids), there(exempt), **options, backend=BACKEND).cpu(), expected)
 
 
+@gpu
 @pytest.mark.parametrize("backend", ("reference", BACKEND))
 def test_auto_takes_cuda_and_the_reference_follows_the_device(backend):
     ids = there(torch.tensor([4, 9]))
@@ -257,10 +275,10 @@ def test_auto_takes_cuda_and_the_reference_follows_the_device(backend):
     assert torch.equal(batch_indices(ids, **options, backend=backend), batch_indices(ids, **options))
 
 
-def test_rows_of_more_than_2_to_the_32_bytes():
+def test_rows_of_more_than_2_to_the_32_bytes(place):
     """Addresses need 64 bits: 2^31 elements and more before the last."""
     row = 2**30 + 64
-    if torch.cuda.mem_get_info()[0] < 3 * row * 4 * 2.2:
+    if place == "host" or torch.cuda.mem_get_info()[0] < 3 * row * 4 * 2.2:
         pytest.skip("this takes 27 GB of the device's memory")
     phi = torch.ones(3, row, device=DEVICE)
     phi[2, row - 1] = float("inf")
@@ -280,6 +298,7 @@ def test_bounds_out_of_range_are_clamped():
     assert bool((phi == 0).all())
 
 
+@gpu
 def test_opcheck():
     shape = ARENAS["two layouts, three groups"]
     phi, grad, velocity, lr, weight_decay = test_sgd.state(shape, torch.float32, True)
