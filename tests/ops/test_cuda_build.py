@@ -86,6 +86,21 @@ def test_no_kernel_spills(module):
         assert int(registers) <= 96 and int(shared) <= 48 * 1024, name
 
 
+WIDE_STORES = ("RowUpdate", "ClipBody", "ReptileBody", "GatherBody")
+WIDE_LOADS = ("RowUpdate", "SquaresBody", "ClipBody", "FiniteBody", "ReptileBody")
+
+
+def test_memory_is_read_and_written_16_bytes_at_a_time(module):
+    newest = f"sm_{re.match('[0-9]+', module.architectures.split()[-1]).group()}"
+    code = cuobjdump(module, "-sass", "-arch", newest)
+    functions = {found.split("\n", 1)[0]: found for found in code.split("Function : ")[1:]}
+    assert len(functions) >= len(SOURCES)
+    for name, text in functions.items():
+        assert not re.search(r"\b(LDL|STL)\b", text), f"{name} uses local memory"
+        assert "STG.E.128" in text or not any(body in name for body in WIDE_STORES), name
+        assert "LDG.E.128" in text or not any(body in name for body in WIDE_LOADS), name
+
+
 def _usage(module) -> str:
     return re.sub(r":\n\s*", ": ", cuobjdump(module, "-res-usage"))
 
@@ -101,7 +116,7 @@ def test_nothing_to_do_needs_no_device(module):
     empty = (0, 0, 0, 0, 16, 1, 1, 2)  # no tables, then no slots of 16 columns
     assert module.adam(False, *(0,) * 8, *empty, 0.0, 0.999, 1e-8, 0) is None
     assert module.gather_images(0, 1, 1, 28, 28, 0, 0, 0, 0, 0, 0, 0) is None
-    assert module.adam_scratch(10, 2) == 160 and module.clip_grad_scratch(False, 10, 2049, 3) == 60
+    assert module.adam_scratch(10, 2) == 160 and module.clip_grad_scratch(False, 10, 4097, 3) == 60
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
