@@ -1,0 +1,53 @@
+"""Launching: the one door through which every Triton kernel goes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import contextmanager
+
+import triton
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
+_observers: list[Callable] = []
+
+
+def launch(kernel, grid: tuple[int, ...], *args, **options) -> None:
+    """Run `kernel` on the current stream; an empty grid is no launch.
+
+    Fusing multiplications with additions is asked for: its default changes between Triton versions.
+    """
+    if not all(grid):
+        return
+    options = {"num_warps": 4, "enable_fp_fusion": True, **options}
+    if _observers:
+        _observers[-1](kernel, grid, args, options)
+        return
+    kernel[grid](*args, **options)
+
+
+@contextmanager
+def observed(observer: Callable):
+    """Within it kernels are handed to `observer(kernel, grid, args, options)` and do not run."""
+    _observers.append(observer)
+    try:
+        yield
+    finally:
+        _observers.pop()
+
+
+def channel_block(channels: int) -> int:
+    """Channels of a tile: the next power of 2, at least what the matrix units take."""
+    return max(16, triton.next_power_of_2(channels))
+
+
+def pixel_block(channels: int) -> int:
+    """Pixels of a tile: 4096 elements, at least what four warps of the matrix units take."""
+    return max(64, 4096 // channel_block(channels)) if channels > 16 else 128
+
+
+def dot_precision(mode: str) -> str:
+    """How `product` multiplies in mode `fp32`, `tf32` or `bf16`."""
+    if mode == "bf16" and INTERPRETED:
+        return "rounded"  # the interpreter multiplies bf16 operands wrongly
+    return {"fp32": "tf32x3", "tf32": "tf32", "bf16": "bf16"}[mode]
