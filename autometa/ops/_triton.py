@@ -1,4 +1,4 @@
-"""The seam to the Triton kernels: when they can run, the memory format of activations on a GPU, tables on the device."""
+"""The seam to the Triton kernels: when they run, the memory format of activations on a GPU, tables on the device."""
 
 from __future__ import annotations
 
