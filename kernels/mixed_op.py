@@ -12,7 +12,7 @@ from torch import Tensor
 
 from autometa.kernels import mixed_op_backward as back
 from autometa.kernels import mixed_op_forward as forth
-from autometa.kernels.launch import channel_block, dot_precision, launch, pixel_block
+from autometa.kernels.launch import channel_block, dot_precision, launch, pixel_block, warps
 from autometa.kernels.mixed_op_gather import input_gradient
 
 ROWS = 64  # parts that are merged at a time
@@ -103,18 +103,14 @@ class Node:
         count = len(chosen) if name else 1
         values = {**self._values, "chosen": chosen, "count": count, **options}
         arguments = {n: values[n] for n in kernel.arg_names}
-        launch(kernel, (count * programs * self.slots,), num_warps=self.warps, **arguments)
-
-    @cached_property
-    def warps(self) -> int:
-        return 8 if channel_block(self.channels) > 64 else 4
+        launch(kernel, (count * programs * self.slots,), num_warps=warps(self.channels), **arguments)
 
     @cached_property
     def _values(self) -> dict[str, Any]:
         # What is absent is never read: any tensor may stand for it.
         return {
             "states": self.states,
-            "params": self.params,
+            "phi": self.params,
             "op_weight": self.op_weight,
             "input_weight": self.input_weight,
             "table": self.plan.table,
@@ -132,7 +128,7 @@ class Node:
             "width": self.plan.size[1],
             "channels": self.channels,
             "pitch": self.pitch,
-            "params_stride": self.params.stride(0),
+            "phi_stride": self.params.stride(0),
             "eps": self.eps,
             "STATES": len(self.states),
             "TABLES": self.table_of_slot is not None,
@@ -198,8 +194,8 @@ def backward(node: Node, kept: Kept, gy: Tensor, dstates: dict[int, Tensor]) -> 
         "grads": node.maps(plan.grads, node.stored),
         "factors": node.empty(node.slots, node.instances, 2, 4, wide),
         "inner": node.empty(node.slots, node.instances),
-        "dparams": found.params,
-        "dparams_stride": found.params.stride(0),
+        "dphi": found.params,
+        "dphi_stride": found.params.stride(0),
         "dop": found.op_weight,
         "dinput": found.input_weight,
         "EDGES": triton.next_power_of_2(node.input_weight.shape[1]),

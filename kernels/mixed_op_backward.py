@@ -65,7 +65,7 @@ def output_gradient(
 @triton.jit
 def products(
     states, op_weight, input_weight, drop, gy, table, table_of_slot, maps, moments, parts, chosen,
-    count, slots, batch, instances, edges, tiles, chunk, chunks, pixels, height, width, channels, pitch, eps,
+    count, slots, batch, instances, edges, tiles, chunk, chunks, pixels, height, width, channels: tl.constexpr, pitch: tl.constexpr, eps,
     STATES: tl.constexpr, TABLES: tl.constexpr, DROP: tl.constexpr, TILE: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """Sums of gy and of gy times the normalised map (an identity: its input), parts `[S, I, chunks, 2, CHANNELS]`."""
@@ -74,7 +74,7 @@ def products(
     part = (pid // count) % chunks
     s = (pid // count // chunks).to(tl.int64)
     row = table_row(table, table_of_slot, s, i, instances, TABLES)
-    _, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
+    weight, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
     if not evaluated:
         return
     c = tl.arange(0, CHANNELS)
@@ -107,8 +107,8 @@ def products(
 
 @triton.jit
 def finish_products(
-    params, op_weight, input_weight, table, table_of_slot, moments, parts, factors, dparams, inner, chosen,
-    count, instances, edges, chunks, pixels, channels, params_stride, dparams_stride, eps,
+    phi, op_weight, input_weight, table, table_of_slot, moments, parts, factors, dphi, inner, chosen,
+    count, instances, edges, chunks, pixels, channels: tl.constexpr, phi_stride, dphi_stride, eps,
     MIDDLE_STAGE: tl.constexpr, TABLES: tl.constexpr, AFFINE: tl.constexpr, GIVEN: tl.constexpr,
     CHANNELS: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
@@ -133,7 +133,7 @@ def finish_products(
     if tl.load(row + KIND) == IDENTITY:
         tl.store(inner + s * instances + i, tl.sum(tl.where(real, scaled, 0.0), axis=0))
     else:
-        own = params + s * params_stride
+        own = phi + s * phi_stride
         mean, rstd, gamma, beta = normaliser(moments, own, row, s, i, stage, instances, channels, eps, c, AFFINE)
         at = factors + ((s * instances + i) * 2 + stage) * 4 * CHANNELS + c
         tl.store(at, weight * rstd * gamma)
@@ -145,7 +145,7 @@ def finish_products(
             tl.store(at + CHANNELS, plain / pixels)
             tl.store(at + 3 * CHANNELS, rstd * scaled / pixels)
         if AFFINE:
-            to = dparams + s * dparams_stride + tl.load(row + GAMMA + stage) + c
+            to = dphi + s * dphi_stride + tl.load(row + GAMMA + stage) + c
             tl.store(to, weight * scaled, mask=real)
             tl.store(to + tl.load(row + BETA), weight * plain, mask=real)
         if not MIDDLE_STAGE:
@@ -164,7 +164,7 @@ def weight_gradients(
     total = tl.zeros([EDGES], tl.float32)
     for i in range(instances):
         row = table_row(table, table_of_slot, s, i, instances, TABLES)
-        _, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
+        weight, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
         at = s * instances + i
         edge = tl.load(row + EDGE)
         value = tl.load(inner + at, mask=evaluated, other=0.0)
@@ -175,9 +175,9 @@ def weight_gradients(
 
 @triton.jit
 def separable_gradient(
-    states, params, op_weight, input_weight, drop, gy, table, table_of_slot, chosen, maps, moments, factors, grads,
+    states, phi, op_weight, input_weight, drop, gy, table, table_of_slot, chosen, maps, moments, factors, grads,
     parts,
-    count, slots, batch, instances, edges, tiles, chunk, chunks, pixels, height, width, channels, pitch, params_stride,
+    count, slots, batch, instances, edges, tiles, chunk, chunks, pixels, height, width, channels: tl.constexpr, pitch: tl.constexpr, phi_stride,
     parts_stride, eps,
     SECOND: tl.constexpr, OF_MIDDLE: tl.constexpr, STATES: tl.constexpr, TABLES: tl.constexpr, DROP: tl.constexpr,
     AFFINE: tl.constexpr, PRECISION: tl.constexpr, TILE: tl.constexpr, CHANNELS: tl.constexpr, WINDOW: tl.constexpr,
@@ -192,12 +192,12 @@ def separable_gradient(
     part = (pid // count) % chunks
     s = (pid // count // chunks).to(tl.int64)
     row = table_row(table, table_of_slot, s, i, instances, TABLES)
-    _, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
+    weight, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
     two = tl.load(row + STAGES) == 2
     evaluated = evaluated & (two if SECOND or OF_MIDDLE else (not two))
     if not evaluated:
         return
-    own = params + s * params_stride
+    own = phi + s * phi_stride
     size = tl.load(row + KERNEL)
     dilation = tl.load(row + DILATION)
     whole = pixels * pitch
@@ -276,8 +276,8 @@ def separable_gradient(
 
 @triton.jit
 def pair_gradient(
-    params, op_weight, input_weight, drop, gy, table, table_of_slot, chosen, maps, factors, grads,
-    count, slots, batch, instances, edges, tiles, pixels, height, width, channels, pitch, params_stride,
+    phi, op_weight, input_weight, drop, gy, table, table_of_slot, chosen, maps, factors, grads,
+    count, slots, batch, instances, edges, tiles, pixels, height, width, channels: tl.constexpr, pitch: tl.constexpr, phi_stride,
     TABLES: tl.constexpr, DROP: tl.constexpr, PRECISION: tl.constexpr, TILE: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """The gradient of the map between the two convolutions of a factorised pair."""
@@ -286,12 +286,12 @@ def pair_gradient(
     tile = (pid // count) % tiles
     s = (pid // count // tiles).to(tl.int64)
     row = table_row(table, table_of_slot, s, i, instances, TABLES)
-    _, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
+    weight, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
     if (not evaluated) | (tl.load(row + KIND) != PAIR):
         return
     whole = pixels * pitch
     size = tl.load(row + KERNEL)
-    weights = params + s * params_stride + tl.load(row + WEIGHT + 1)
+    weights = phi + s * phi_stride + tl.load(row + WEIGHT + 1)
     p = tile * TILE + tl.arange(0, TILE)
     live = p < pixels
     image, down, right = split_pixel(p, height, width)
@@ -310,7 +310,7 @@ def pair_gradient(
 @triton.jit
 def tap_gradient(
     states, op_weight, input_weight, drop, gy, table, table_of_slot, chosen, maps, factors, grads, parts,
-    count, slots, batch, instances, edges, tiles, chunk, chunks, pixels, height, width, channels, pitch, parts_stride,
+    count, slots, batch, instances, edges, tiles, chunk, chunks, pixels, height, width, channels: tl.constexpr, pitch: tl.constexpr, parts_stride,
     TALL: tl.constexpr, TAPS: tl.constexpr, STATES: tl.constexpr, TABLES: tl.constexpr, DROP: tl.constexpr,
     PRECISION: tl.constexpr, TILE: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
@@ -321,7 +321,7 @@ def tap_gradient(
     part = (pid // TAPS // count) % chunks
     s = (pid // TAPS // count // chunks).to(tl.int64)
     row = table_row(table, table_of_slot, s, i, instances, TABLES)
-    _, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
+    weight, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
     kind = tl.load(row + KIND)
     size = tl.load(row + KERNEL)
     pair = kind == PAIR
@@ -375,8 +375,8 @@ def tap_gradient(
 
 @triton.jit
 def middle_gradient(
-    params, op_weight, input_weight, table, table_of_slot, chosen, maps, moments, grads, parts,
-    count, slots, instances, edges, tiles, chunk, chunks, pixels, height, width, channels, pitch, params_stride, eps,
+    phi, op_weight, input_weight, table, table_of_slot, chosen, maps, moments, grads, parts,
+    count, slots, instances, edges, tiles, chunk, chunks, pixels, height, width, channels: tl.constexpr, pitch: tl.constexpr, phi_stride, eps,
     TABLES: tl.constexpr, AFFINE: tl.constexpr, TILE: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """The gradient of the normalised map between two separable stages, and its sums, parts `[S, I, chunks, 2, ..]`."""
@@ -385,10 +385,10 @@ def middle_gradient(
     part = (pid // count) % chunks
     s = (pid // count // chunks).to(tl.int64)
     row = table_row(table, table_of_slot, s, i, instances, TABLES)
-    _, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
+    weight, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
     if (not evaluated) | (tl.load(row + STAGES) != 2):
         return
-    own = params + s * params_stride
+    own = phi + s * phi_stride
     whole = pixels * pitch
     size = tl.load(row + KERNEL)
     dilation = tl.load(row + DILATION)
@@ -422,8 +422,8 @@ def middle_gradient(
 
 @triton.jit
 def add_parts(
-    parts, dparams, op_weight, input_weight, table, table_of_slot, chosen,
-    count, instances, edges, chunks, blocks, parts_stride, dparams_stride, TABLES: tl.constexpr, BLOCK: tl.constexpr,
+    parts, dphi, op_weight, input_weight, table, table_of_slot, chosen,
+    count, instances, edges, chunks, blocks, parts_stride, dphi_stride, TABLES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """A block of one weight's gradient: its parts, added in order."""
     pid = tl.program_id(0)
@@ -432,7 +432,7 @@ def add_parts(
     block = (pid // 4 // count) % blocks
     s = (pid // 4 // count // blocks).to(tl.int64)
     row = table_row(table, table_of_slot, s, i, instances, TABLES)
-    _, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
+    weight, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
     size = tl.load(row + SIZE + n)
     if (not evaluated) | (block * BLOCK >= size):
         return
@@ -441,4 +441,4 @@ def add_parts(
     total = tl.zeros([BLOCK], tl.float32)
     for part in range(chunks):
         total += tl.load(parts + (s * chunks + part) * parts_stride + at, mask=live, other=0.0)
-    tl.store(dparams + s * dparams_stride + at, total, mask=live)
+    tl.store(dphi + s * dphi_stride + at, total, mask=live)

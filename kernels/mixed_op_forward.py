@@ -45,8 +45,8 @@ from autometa.kernels.taps import (
 
 @triton.jit
 def first_stage(
-    states, params, op_weight, input_weight, table, table_of_slot, chosen, maps, arguments, parts,
-    count, slots, instances, edges, tiles, pixels, height, width, channels, pitch, params_stride,
+    states, phi, op_weight, input_weight, table, table_of_slot, chosen, maps, arguments, parts,
+    count, slots, instances, edges, tiles, pixels, height, width, channels: tl.constexpr, pitch: tl.constexpr, phi_stride,
     STATES: tl.constexpr, TABLES: tl.constexpr, KEEP: tl.constexpr, PRECISION: tl.constexpr, TILE: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):  # fmt: skip
@@ -59,11 +59,11 @@ def first_stage(
     tile = (pid // count) % tiles
     s = (pid // count // tiles).to(tl.int64)
     row = table_row(table, table_of_slot, s, i, instances, TABLES)
-    _, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
+    weight, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
     kind = tl.load(row + KIND)
     if (not evaluated) | (kind == IDENTITY):
         return
-    own = params + s * params_stride
+    own = phi + s * phi_stride
     state = tl.load(row + STATE)
     h = tl.load(row + HEIGHT)
     w = tl.load(row + WIDTH)
@@ -107,8 +107,8 @@ def first_stage(
 
 @triton.jit
 def second_stage(
-    params, op_weight, input_weight, table, table_of_slot, chosen, maps, moments, parts,
-    count, slots, instances, edges, tiles, pixels, height, width, channels, pitch, params_stride, eps,
+    phi, op_weight, input_weight, table, table_of_slot, chosen, maps, moments, parts,
+    count, slots, instances, edges, tiles, pixels, height, width, channels: tl.constexpr, pitch: tl.constexpr, phi_stride, eps,
     TABLES: tl.constexpr, AFFINE: tl.constexpr, PRECISION: tl.constexpr, TILE: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """The second half of a factorised pair, the second stage of a separable convolution."""
@@ -117,12 +117,12 @@ def second_stage(
     tile = (pid // count) % tiles
     s = (pid // count // tiles).to(tl.int64)
     row = table_row(table, table_of_slot, s, i, instances, TABLES)
-    _, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
+    weight, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
     kind = tl.load(row + KIND)
     pair = kind == PAIR
     if (not evaluated) | ((tl.load(row + STAGES) != 2) & (not pair)):
         return
-    own = params + s * params_stride
+    own = phi + s * phi_stride
     size = tl.load(row + KERNEL)
     p = tile * TILE + tl.arange(0, TILE)
     live = p < pixels
@@ -148,14 +148,14 @@ def second_stage(
 @triton.jit
 def finish_moments(
     parts, moments, op_weight, input_weight, table, table_of_slot, chosen, count, instances, edges, tiles, pixels,
-    channels, PAIRS: tl.constexpr, TABLES: tl.constexpr, TILE: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr,
+    channels: tl.constexpr, PAIRS: tl.constexpr, TABLES: tl.constexpr, TILE: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     """moments `[S, I, 2, 2, C]` of one stage of one instance; stage 1, and pairs, where PAIRS, else stage 0."""
     pid = tl.program_id(0)
     i = tl.load(chosen + pid % count)
     s = (pid // count).to(tl.int64)
     row = table_row(table, table_of_slot, s, i, instances, TABLES)
-    _, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
+    weight, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
     kind = tl.load(row + KIND)
     two = tl.load(row + STAGES) == 2
     stage = 0
@@ -178,8 +178,8 @@ def finish_moments(
 
 @triton.jit
 def combine(
-    states, params, op_weight, input_weight, drop, table, table_of_slot, maps, moments, y,
-    slots, batch, instances, edges, tiles, pixels, height, width, channels, pitch, params_stride, eps,
+    states, phi, op_weight, input_weight, drop, table, table_of_slot, maps, moments, y,
+    slots, batch, instances, edges, tiles, pixels, height, width, channels: tl.constexpr, pitch: tl.constexpr, phi_stride, eps,
     STATES: tl.constexpr, TABLES: tl.constexpr, DROP: tl.constexpr, AFFINE: tl.constexpr, TILE: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):  # fmt: skip
@@ -191,7 +191,7 @@ def combine(
     live = p < pixels
     image = p // (height * width)
     c = tl.arange(0, CHANNELS)
-    own = params + s * params_stride
+    own = phi + s * phi_stride
     total = tl.zeros([TILE, CHANNELS], tl.float32)
     for i in range(instances):
         row = table_row(table, table_of_slot, s, i, instances, TABLES)

@@ -32,9 +32,9 @@ from autometa.kernels.taps import half_tile, origin, weight_tile, window_count
 
 @triton.jit
 def input_gradient(
-    x, dx, params, op_weight, input_weight, drop, gy, table, table_of_slot, chosen, maps, arguments, factors, grads,
-    state, count, slots, batch, instances, edges, tiles, in_height, in_width, height, width, channels, pitch,
-    params_stride,
+    x, dx, phi, op_weight, input_weight, drop, gy, table, table_of_slot, chosen, maps, arguments, factors, grads,
+    state, count, slots, batch, instances, edges, tiles, in_height, in_width, height, width, channels: tl.constexpr, pitch: tl.constexpr,
+    phi_stride,
     TABLES: tl.constexpr, DROP: tl.constexpr, PRECISION: tl.constexpr, TILE: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """One tile of the gradient of state number `state`: through a ReLU from convolutions, directly from the rest."""
@@ -45,7 +45,7 @@ def input_gradient(
     live = p < batch * in_height * in_width
     image, down, right = split_pixel(p, in_height, in_width)
     c = tl.arange(0, CHANNELS)
-    own = params + s * params_stride
+    own = phi + s * phi_stride
     whole = batch * height * width * pitch
     up = gy + s * whole
     plain = tl.zeros([TILE, CHANNELS], tl.float32)

@@ -57,7 +57,7 @@ def pick(tensors, which, COUNT: tl.constexpr):
 
 
 @triton.jit
-def normaliser(moments, params, row, s, i, stage, instances, channels, eps, c, AFFINE: tl.constexpr):
+def normaliser(moments, phi, row, s, i, stage, instances, channels, eps, c, AFFINE: tl.constexpr):
     """Mean, `1 / sqrt(var + eps)`, gamma and beta of one stage; 0 beyond the channels."""
     at = moments + (((s * instances + i) * 2 + stage) * 2) * channels + c
     real = c < channels
@@ -66,7 +66,7 @@ def normaliser(moments, params, row, s, i, stage, instances, channels, eps, c, A
     gamma = tl.where(real, 1.0, 0.0)
     beta = tl.zeros_like(gamma)
     if AFFINE:
-        g = params + tl.load(row + GAMMA + stage)
+        g = phi + tl.load(row + GAMMA + stage)
         gamma = tl.load(g + c, mask=real, other=0.0)
         beta = tl.load(g + tl.load(row + BETA) + c, mask=real, other=0.0)
     return mean, rstd, gamma, beta
