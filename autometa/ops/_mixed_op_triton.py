@@ -118,7 +118,7 @@ def _formula(ctx, gy, *_):
     maps, arguments, moments, given, *rest = ctx.saved_tensors
     small, states = rest[:6], list(rest[6:])
     plan = _plan(states, small[0], small[2], small[3], ctx.affine)
-    reads = [j for j in range(len(states)) if f"state{j}" in plan.lists]
+    reads = [j for j in range(len(states)) if f"direct{j}" in plan.lists]
     found = _backward(gy, maps, arguments, moments, reads, states, *small, ctx.affine, given, ctx.eps, ctx.precision)
     dstates = dict(zip(reads, found[3:], strict=True))
     return [dstates.get(j) for j in range(len(states))], *found[:3], *(None,) * 10
