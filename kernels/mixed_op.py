@@ -12,6 +12,7 @@ from torch import Tensor
 
 from autometa.kernels import mixed_op_backward as back
 from autometa.kernels import mixed_op_forward as forth
+from autometa.kernels import mixed_op_stages as stages
 from autometa.kernels.launch import channel_block, dot_precision, launch, pixel_block, product_block, warps
 from autometa.kernels.mixed_op_gather import input_gradient, product_gradient
 
@@ -19,9 +20,9 @@ ROWS = 64  # parts that are merged at a time
 CHUNKS = 16  # at most so many sets of weight gradients per slot
 COLUMNS = 1024  # columns of a weight's gradient that are added at a time
 # Loads ahead of time would cost these more registers than there are.
-UNPIPELINED = (back.tap_gradient, back.pointwise_gradient, product_gradient)
+UNPIPELINED = (stages.tap_gradient, stages.pointwise_gradient, product_gradient)
 # Left to itself, the assembler spills a few registers of these to fit one program more on a multiprocessor.
-ROOMY = (forth.second_stage, back.tap_gradient, back.pointwise_gradient)
+ROOMY = (forth.second_stage, stages.tap_gradient, stages.pointwise_gradient, input_gradient)
 
 
 class Kept(NamedTuple):
@@ -240,22 +241,22 @@ def _weights(node: Node, buffers: dict[str, Any], sums: Tensor) -> None:
 
     def separable(name: str, second: bool, of_middle: bool) -> None:
         which = {"SECOND": second, "OF_MIDDLE": of_middle, **buffers}
-        node.run(back.pointwise_gradient, name, squares, **which)
-        node.run(back.depthwise_gradient, name, node.chunks * node.cuts, **which)
+        node.run(stages.pointwise_gradient, name, squares, **which)
+        node.run(stages.depthwise_gradient, name, node.chunks * node.cuts, **which)
 
     def taps(name: str, count: int, tall: bool) -> None:
-        node.run(back.tap_gradient, name, squares * count, TALL=tall, TAPS=count, **buffers)
+        node.run(stages.tap_gradient, name, squares * count, TALL=tall, TAPS=count, **buffers)
 
     separable("one", False, False)
     separable("two", True, False)
     node.run(back.middle_gradient, "two", node.chunks, **{**buffers, "parts": sums})
     node.run(back.finish_products, "two", 1, MIDDLE_STAGE=True, **{**buffers, "parts": sums})
     separable("two", False, True)
-    node.run(back.pair_gradient, "pair", node.tiles * node.cuts, **buffers)
+    node.run(stages.pair_gradient, "pair", node.tiles * node.cuts, **buffers)
     taps("pair", plan.taps, True)
     taps("taps", plan.taps, False)
     blocks = triton.cdiv(plan.weights, COLUMNS)
-    node.run(back.add_parts, "weights", 4 * blocks, blocks=blocks, COLUMNS=COLUMNS, **buffers)
+    node.run(stages.add_parts, "weights", 4 * blocks, blocks=blocks, COLUMNS=COLUMNS, **buffers)
 
 
 def _gather(node: Node, buffers: dict[str, Any], j: int, dx: Tensor) -> None:

@@ -19,6 +19,8 @@ from autometa.kernels.node_table import (
     LAST,
     MAXIMUM,
     PAIR,
+    REDUCTION,
+    SEPARABLE,
     STATE,
     STRIDE,
     WEIGHT,
@@ -82,7 +84,7 @@ def input_gradient(
                         mask = found[:, None] & (c < channels)[None, :]
                         which = tl.load(chose + at[:, None] + c[None, :], mask=mask, other=9)
                         plain += tl.where(which == k, dz, 0.0)
-            else:
+            elif kind == SEPARABLE:
                 dilation = tl.load(row + DILATION)
                 for k in range(size * size):
                     dy = (k // size - size // 2) * dilation
@@ -136,7 +138,7 @@ def product_gradient(
                         o = b + tl.arange(0, BLOCK)
                         g, inside = load_pixels(between, image, h, w, height, width, pitch, o, channels, found)
                         rectified += product(g, tl.trans(weight_tile(first, k, size, c, o, channels)), PRECISION)
-            else:
+            elif (kind == FULL) | (kind == REDUCTION):
                 full = kind == FULL
                 for k in range(tl.where(full, size * size, 2)):
                     dy = tl.where(full, k // size - size // 2, k * (1 - in_height % 2))
