@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from autometa.algorithms import jobs, reptile, scores
 from autometa.algorithms.auto_meta import AutoMetaConfig, Progression, measured, report, winner
-from autometa.algorithms.candidates import Outcome, train_candidates
+from autometa.algorithms.candidates import CandidateConfig, Outcome, train_candidates
+from autometa.algorithms.config import DataConfig
 from autometa.algorithms.jobs import Terms
 from autometa.algorithms.sources import Source
+from autometa.algorithms.workers import Unit, Work, workforce
+from autometa.errors import InputError
 from autometa.nas.block_space import BlockCell
 from autometa.nas.genotype import Genotype
 from autometa.runs.files import plain, read_json, write_json
@@ -21,21 +23,40 @@ from autometa.runs.ledger import LEDGER, Candidate, Ledger
 SEARCH, FINAL = "search", "final"
 FOUND = "search.json"
 """Reports of the levels that are over, and the winner once there is one."""
-DRIVER = "driver"
-LEASE_SECONDS = 1e9
-"""The driver gives back what it holds when it begins: the run folder's lock says that it is alone."""
-POLL_SECONDS = 0.5
 
-Work = Callable[[Sequence[BlockCell]], Sequence[Outcome]]
+Train = Callable[[Sequence[BlockCell]], Sequence[Outcome]]
+
+
+@dataclass(frozen=True)
+class CandidateUnit:
+    """The unit of work of every search in this space: batches of cells, trained and scored side by side."""
+
+    config: CandidateConfig
+    data: DataConfig
+
+    def __call__(self, device: str) -> Work:
+        if device != "cpu":
+            raise InputError(f"candidates are trained on the CPU only, not on {device}")
+        source = Source.open(self.data)
+        return work_of(lambda cells: train_candidates(cells, self.config, source), self.config.seed)
+
+
+def work_of(train: Train, seed: int) -> Work:
+    """The ledger's view of `train`: keys in, mappings out."""
+
+    def work(keys: Sequence[str]) -> list[dict]:
+        found = outcomes_of([BlockCell.parse(key) for key in keys], train)
+        return [{**plain(outcome), "seed": seed} for outcome in found]
+
+    return work
 
 
 def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) -> dict:
     """Search, train, test; returns (and keeps as result.json) what was found."""
     source = Source.open(config.data)
     jobs.record_data(folder, source)
-    candidate = config.candidate()
     kept = Kept(folder)
-    seconds = progress(config, folder, terms, kept, lambda cells: train_candidates(cells, candidate, source))
+    seconds = progress(config, folder, terms, kept, CandidateUnit(config.candidate(), config.data))
     best, rows = kept.winner, kept.rows()
     final = config.final_config(best["key"])
     network = final.build(source.image_shape)
@@ -104,8 +125,8 @@ class Kept:
             return ledger.outcomes()
 
 
-def progress(config: AutoMetaConfig, folder: RunFolder, terms: Terms, kept: Kept, work: Work) -> float:
-    """The search, batch by batch, to the winner in `kept`; seconds it took.
+def progress(config: AutoMetaConfig, folder: RunFolder, terms: Terms, kept: Kept, unit: Unit) -> float:
+    """The search, batch by batch, to the winner in `kept`; seconds it took. `terms` says who works.
 
     Everything that decides stands in the ledger: batch n is trained where it has no outcome yet, and only logged where
     it has. Raises `DivergedError` where a whole level failed.
@@ -116,16 +137,17 @@ def progress(config: AutoMetaConfig, folder: RunFolder, terms: Terms, kept: Kept
         Ledger.open(folder.path / LEDGER) as ledger,
         terms.session(folder, lambda: ({}, {}), lambda *_: None, SEARCH, budget=True) as session,
     ):
-        ledger.release(DRIVER)
-        search = Progression(config, ledger, kept.record)
-        going = True
-        for n in session.steps(config.batches):
-            while going and len(done := finished(ledger)) <= n:
-                going = search.advance()
-                if going:
-                    train_one(ledger, work, config.seed)
-            if going or n < len(done):
-                session.log(n, **told(done, n))
+        search, going = Progression(config, ledger, kept.record), True
+        with workforce(ledger, unit, workers=terms.workers, ray=terms.ray) as force:
+            for n in session.steps(config.batches):
+                done = finished(ledger)
+                while going and len(done) <= n:
+                    going = search.advance()
+                    if going:
+                        force.turn()
+                    done = finished(ledger)
+                if n < len(done):
+                    session.log(n, **told(done, n))
         rows = ledger.outcomes()
         if going and not session.stopped_early:
             search.advance()
@@ -168,29 +190,13 @@ def told(batches: Sequence[Sequence[Candidate]], n: int) -> dict[str, float | in
     }
 
 
-def train_one(
-    ledger: Ledger, work: Work, seed: int, worker: str = DRIVER, lease_seconds: float = LEASE_SECONDS
-) -> bool:
-    """Claim a batch, train and record it; False, after a moment's wait, where others hold all that is left."""
-    batch = ledger.claim(worker, lease_seconds)
-    if batch is None:
-        time.sleep(POLL_SECONDS)
-        return False
-    try:
-        outcomes = outcomes_of([BlockCell.parse(key) for key in batch.keys], work)
-    except BaseException:
-        ledger.release(worker)
-        raise
-    return ledger.finish(batch, [{**plain(outcome), "seed": seed} for outcome in outcomes])
-
-
-def outcomes_of(cells: Sequence[BlockCell], work: Work) -> list[Outcome]:
+def outcomes_of(cells: Sequence[BlockCell], train: Train) -> list[Outcome]:
     """One outcome per cell. Where a batch breaks, each of its cells is tried alone, and those that break alone have
     failed: neighbours do not change a cell's outcome."""
     try:
-        return list(work(cells))
+        return list(train(cells))
     except (RuntimeError, ArithmeticError, ValueError) as error:
         if len(cells) > 1:
-            return [outcome for cell in cells for outcome in outcomes_of([cell], work)]
+            return [outcome for cell in cells for outcome in outcomes_of([cell], train)]
         reason = f"{type(error).__name__}: {error}"
         return [Outcome(cells[0].key, float("nan"), float("nan"), 0, 0, 0.0, reason)]

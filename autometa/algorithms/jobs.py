@@ -30,12 +30,15 @@ class Terms:
     """How a run behaves towards the person at the keyboard.
 
     time_budget: seconds for the search or training loop from now on; None for no limit, or that of the run resumed.
+    workers, ray: who trains candidates, where a run has any: processes of this machine, or those of a Ray cluster.
     """
 
     quiet: bool = False
     time_budget: float | None = None
     resume_command: Sequence[str] | str | None = None
     checkpoint_seconds: float = 60.0
+    workers: int | None = None
+    ray: str | None = None
 
     def session(self, folder: RunFolder, capture, restore, phase: str, budget: bool = False) -> Session:
         return Session(

@@ -64,7 +64,7 @@ def search(
         settings: single settings over both, such as `{"meta.iterations": 10, "data.name": "strokes"}`.
         out: the run's folder, runs/<date>-<name> where None.
         resume: the folder of a run to go on with, or True for that in `out` or the last one.
-        manner: quiet, device, time_budget ("30m"), checkpoint_every ("60s").
+        manner: quiet, device, time_budget ("30m"), checkpoint_every ("60s"), workers and ray (of auto-meta).
 
     Raises:
         InputError: before work starts. DivergedError, Interrupted: with the run saved.

@@ -29,13 +29,17 @@ from autometa.runs.folder import RunFolder
 
 @dataclass(frozen=True)
 class Manner:
-    """How a command behaves: quiet (no progress, no notices), the device, limits, the command line as typed."""
+    """How a command behaves: quiet (no progress, no notices), the device, limits, the command line as typed.
+
+    workers, ray: who trains an Auto-Meta search's candidates, processes here or those of a Ray cluster."""
 
     quiet: bool = False
     device: str = "auto"
     time_budget: str | float | None = None
     checkpoint_every: str | float = 60.0
     command: Sequence[str] = ()
+    workers: int | None = None
+    ray: str | None = None
     words: str | None = None
     """What `--resume` follows in the command that goes on, where that is not the run's own `search` or `train`."""
 
@@ -53,6 +57,8 @@ class Manner:
         parse_duration(self.checkpoint_every)
         if self.time_budget is not None:
             parse_duration(self.time_budget)
+        if self.workers is not None and self.workers < 1:
+            raise InputError(f"at least one worker is needed, not {self.workers}")
 
     @property
     def budget(self) -> float | None:
@@ -60,7 +66,14 @@ class Manner:
         return None if self.time_budget is None else parse_duration(self.time_budget)
 
     def terms(self, resume_command: str) -> Terms:
-        return Terms(self.quiet, self.budget, resume_command, parse_duration(self.checkpoint_every))
+        return Terms(
+            self.quiet,
+            self.budget,
+            resume_command,
+            parse_duration(self.checkpoint_every),
+            workers=self.workers,
+            ray=self.ray,
+        )
 
 
 def check_device(device: str) -> None:

@@ -45,6 +45,11 @@ def search(words: list[str], typed: list[str]) -> int:
     about = "how to search: metanas (default) or auto-meta; --help after either explains it"
     parser.add_argument("algorithm", nargs="?", metavar="metanas|auto-meta", help=about)
     presets = f"named settings: {', '.join(PRESETS[job.presets])} (default: quick)"
+    if job is AUTO_META:
+        parser.add_argument("--workers", type=int, metavar="N", help="processes that train candidates (default: none)")
+        parser.add_argument(
+            "--ray", metavar="ADDRESS", help="train candidates on a Ray cluster (auto: the one at hand)"
+        )
 
     def plan(given: argparse.Namespace, settings: dict[str, str]) -> Plan:
         return plan_search(given.algorithm, settings=settings, **_plan_options(given))
@@ -144,4 +149,5 @@ def _plan_options(given: argparse.Namespace) -> dict:
 
 
 def _manner(given: argparse.Namespace, typed: list[str], time_budget: str | None = None) -> Manner:
-    return Manner(given.quiet, given.device, time_budget, given.checkpoint_every, tuple(typed))
+    who = {"workers": getattr(given, "workers", None), "ray": getattr(given, "ray", None)}
+    return Manner(given.quiet, given.device, time_budget, given.checkpoint_every, tuple(typed), **who)

@@ -54,7 +54,8 @@ def begin(path: Path, config: AutoMetaConfig = SMALL) -> RunFolder:
 
 def search(folder: RunFolder, work, config: AutoMetaConfig = SMALL, **terms) -> auto_meta_job.Kept:
     kept = auto_meta_job.Kept(folder)
-    auto_meta_job.progress(config, folder, Terms(quiet=True, **terms), kept, work)
+    unit = lambda device: auto_meta_job.work_of(work, config.seed)  # noqa: E731
+    auto_meta_job.progress(config, folder, Terms(quiet=True, **terms), kept, unit)
     return kept
 
 
