@@ -1,0 +1,186 @@
+"""Cell preprocessing: ReLU, 1x1 convolution of the states, or the factorised reduction.
+
+The convolution and its moments in one launch; normalisation and its gradient are in `normalise`. Backward, a program
+takes one block of input channels over a few tiles of pixels: gradient of the states there, and a part of the weights'.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from autometa.kernels.common import load_tile, product, relu, split_pixel, store_moments, store_tile
+from autometa.kernels.launch import channel_block, dot_precision, launch
+from autometa.kernels.normalise import Norm, before_norm, chunked, load_factors, pick, tiles_of
+
+
+@triton.jit
+def _source(p, part: tl.constexpr, rows, columns, height, width, REDUCE: tl.constexpr):
+    """The pixel that an output pixel reads; the second half of a reduction is shifted along axes of even length."""
+    if REDUCE:
+        image, row, column = split_pixel(p, rows, columns)
+        down, right = part * (1 - height % 2), part * (1 - width % 2)
+        return (image * height + 2 * row + down) * width + 2 * column + right
+    else:
+        return p
+
+
+@triton.jit
+def _weights(
+    params, part: tl.constexpr, o, i, inside,
+    C: tl.constexpr, DEPTH: tl.constexpr, REDUCE: tl.constexpr, GAP: tl.constexpr,
+):  # fmt: skip
+    """Weights `[outputs, inputs]`, of the outputs of one half of a reduction where there are two."""
+    mine = o < C
+    if REDUCE:
+        mine = (o < C // 2) if part == 0 else (mine & (o >= C // 2))
+    at = o * DEPTH + part * GAP
+    return tl.load(params + at[:, None] + i[None, :], mask=mine[:, None] & inside[None, :], other=0.0)
+
+
+@triton.jit
+def _pointwise(
+    states, params, z, moments, pixels, rows, columns, inputs, height, width, stride, tiles,
+    COUNT: tl.constexpr, WIDTH: tl.constexpr, WIDTH_PITCH: tl.constexpr, REDUCE: tl.constexpr, GAP: tl.constexpr,
+    C: tl.constexpr, PITCH: tl.constexpr, MOMENTS: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr,
+    INNER: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    s = tl.program_id(1).to(tl.int64)
+    p = tl.program_id(0) * TILE + tl.arange(0, TILE)
+    live = p < pixels
+    o = tl.arange(0, BLOCK)
+    total = tl.zeros([TILE, BLOCK], tl.float32)
+    for part in tl.static_range(2 if REDUCE else 1):
+        q = _source(p, part, rows, columns, height, width, REDUCE)
+        for j in tl.static_range(COUNT):
+            for first in range(0, WIDTH, INNER):
+                k = first + tl.arange(0, INNER)
+                x = load_tile(states[j] + s * inputs * WIDTH_PITCH, q, WIDTH_PITCH, k, WIDTH, live)
+                w = _weights(params + s * stride, part, o, j * WIDTH + k, k < WIDTH, C, COUNT * WIDTH, REDUCE, GAP)
+                total += product(relu(x), tl.trans(w), PRECISION)
+    total = total.to(z.dtype.element_ty).to(tl.float32)
+    store_tile(z + s * pixels * PITCH, p, PITCH, o, C, live, total)
+    if MOMENTS:
+        store_moments(moments + (s * tiles + tl.program_id(0)) * 2 * BLOCK, total, live, o, BLOCK)
+
+
+@triton.jit
+def _store_block(dx, image, row, column, height, width, k, a, b, WIDTH: tl.constexpr, PITCH: tl.constexpr, live):
+    """Gradients of the 2x2 pixels from which a reduction read one or two: `a` the first, `b` the shifted one."""
+    for i in tl.static_range(4):
+        down, right = 2 * row + i // 2, 2 * column + i % 2
+        value = tl.zeros(a.shape, tl.float32)
+        if i == 0:
+            value += a
+        shifted = (i // 2 == 1 - height % 2) & (i % 2 == 1 - width % 2)
+        value += tl.where(shifted, b, 0.0)
+        there = live & (down < height) & (right < width)
+        store_tile(dx, (image * height + down) * width + right, PITCH, k, WIDTH, there, value)
+
+
+@triton.jit
+def _pointwise_backward(
+    states, grads, gy, z, factors, params, sums, parts,
+    pixels, rows, columns, inputs, height, width, stride, padded, each,
+    COUNT: tl.constexpr, WIDTH: tl.constexpr, WIDTH_PITCH: tl.constexpr, REDUCE: tl.constexpr, GAP: tl.constexpr,
+    C: tl.constexpr, PITCH: tl.constexpr, GAMMA: tl.constexpr, BETA: tl.constexpr, BATCH: tl.constexpr,
+    TILE: tl.constexpr, BLOCK: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    s = tl.program_id(2).to(tl.int64)
+    chunk = tl.program_id(1)
+    j = tl.program_id(0) // tl.cdiv(WIDTH, INNER)
+    k = tl.program_id(0) % tl.cdiv(WIDTH, INNER) * INNER + tl.arange(0, INNER)
+    i = j * WIDTH + k
+    o = tl.arange(0, BLOCK)
+    x_base = pick(states, j, COUNT) + s * inputs * WIDTH_PITCH
+    dx_base = pick(grads, j, COUNT) + s * inputs * WIDTH_PITCH
+    params += s * stride
+    centre, inverse, gamma, _ = load_factors(factors + s * 2 * BLOCK, params, o, C, GAMMA, BETA, BLOCK)
+    w = _weights(params, 0, o, i, k < WIDTH, C, COUNT * WIDTH, REDUCE, GAP)
+    if REDUCE:
+        w_shifted = _weights(params, 1, o, i, k < WIDTH, C, COUNT * WIDTH, REDUCE, GAP)
+    dw = tl.zeros([BLOCK, INNER], tl.float32)
+    for t in range(each):
+        p = (chunk * each + t) * TILE + tl.arange(0, TILE)
+        live = p < pixels
+        g = load_tile(gy + s * pixels * PITCH, p, PITCH, o, C, live)
+        hat = (load_tile(z + s * pixels * PITCH, p, PITCH, o, C, live) - centre[None, :]) * inverse[None, :]
+        dz = before_norm(g, hat, sums + s * 2 * BLOCK, gamma * inverse, pixels, o, BATCH, BLOCK)
+        dz = tl.where(live[:, None] & (o < C)[None, :], dz, 0.0)
+        q = _source(p, 0, rows, columns, height, width, REDUCE)
+        x = load_tile(x_base, q, WIDTH_PITCH, k, WIDTH, live)
+        dx = tl.where(x <= 0, 0.0, product(dz, w, PRECISION))
+        if REDUCE:
+            half = (o < C // 2)[None, :]
+            dw += product(tl.trans(tl.where(half, dz, 0.0)), relu(x), PRECISION)
+            q = _source(p, 1, rows, columns, height, width, REDUCE)
+            x = load_tile(x_base, q, WIDTH_PITCH, k, WIDTH, live)
+            dw += product(tl.trans(tl.where(half, 0.0, dz)), relu(x), PRECISION)
+            shifted = tl.where(x <= 0, 0.0, product(dz, w_shifted, PRECISION))
+            image, row, column = split_pixel(p, rows, columns)
+            _store_block(dx_base, image, row, column, height, width, k, dx, shifted, WIDTH, WIDTH_PITCH, live)
+        else:
+            dw += product(tl.trans(dz), relu(x), PRECISION)
+            store_tile(dx_base, p, WIDTH_PITCH, k, WIDTH, live, dx)
+    at = o * (COUNT * WIDTH)
+    if REDUCE:
+        at += tl.where(o < C // 2, 0, GAP)
+    parts += (s * tl.num_programs(1) + chunk) * padded
+    tl.store(parts + at[:, None] + i[None, :], dw, mask=(o < C)[:, None] & (k < WIDTH)[None, :])
+
+
+def _shared(states, norm: Norm, reduce: bool, gap: int, mode: str) -> dict:
+    width = states[0].shape[2]
+    return {
+        "COUNT": len(states),
+        "WIDTH": width,
+        "WIDTH_PITCH": -(-width // 4) * 4,
+        "REDUCE": reduce,
+        "GAP": gap,
+        "C": norm.channels,
+        "PITCH": norm.options["PITCH"],
+        "TILE": norm.tile,
+        "BLOCK": norm.block,
+        "INNER": min(channel_block(width), 32),
+        "PRECISION": dot_precision(mode),
+    }
+
+
+def _sizes(states, z) -> tuple[int, ...]:
+    _, batch, _, height, width = states[0].shape
+    rows, columns = z.shape[3:]
+    return batch * rows * columns, rows, columns, batch * height * width, height, width
+
+
+def pointwise(norm: Norm, states, params, z, moments, reduce: bool, gap: int, mode: str) -> None:
+    """z `[S, N, C, H', W']` and, unless None, moments `[S, tiles, 2, BLOCK]`; states `[S, N, WIDTH, H, W]` each."""
+    sizes = _sizes(states, z)
+    tiles = tiles_of(sizes[0], norm.channels)
+    launch(
+        _pointwise,
+        (tiles, z.shape[0]),
+        *(tuple(states), params, z, moments, *sizes, params.stride(0), tiles),
+        MOMENTS=moments is not None,
+        **_shared(states, norm, reduce, gap, mode),
+    )
+
+
+def chunks(norm: Norm, pixels: int) -> int:
+    """Parts of the weights' gradient, per slot."""
+    return chunked(tiles_of(pixels, norm.channels))[1]
+
+
+def pointwise_backward(norm: Norm, states, grads, gy, z, factors, params, sums, parts, reduce, gap, mode) -> None:
+    """grads, like states, and parts `[S, chunks, padded]` of the weights' gradient."""
+    sizes = _sizes(states, z)
+    each, count = chunked(tiles_of(sizes[0], norm.channels))
+    shared = _shared(states, norm, reduce, gap, mode)
+    launch(
+        _pointwise_backward,
+        (len(states) * triton.cdiv(shared["WIDTH"], shared["INNER"]), count, z.shape[0]),
+        *(tuple(states), tuple(grads), gy, z, factors, params, sums, parts),
+        *(*sizes, params.stride(0), parts.shape[2], each),
+        GAMMA=norm.gamma,
+        BETA=norm.beta,
+        BATCH=norm.batch,
+        **shared,
+    )
