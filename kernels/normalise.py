@@ -49,20 +49,22 @@ def load_vector(base, AT: tl.constexpr, c, channels):
 
 
 @triton.jit
-def load_factors(factors, params, c, C: tl.constexpr, GAMMA: tl.constexpr, BETA: tl.constexpr, BLOCK: tl.constexpr):
-    """Centre, 1 / deviation, gamma and beta `[BLOCK]` of a slot; GAMMA < 0: there is no gamma and no beta."""
-    centre, inverse = tl.load(factors + c), tl.load(factors + BLOCK + c)
-    gamma, beta = tl.full([BLOCK], 1.0, tl.float32), tl.zeros([BLOCK], tl.float32)
+def load_factors(factors, parameters, c, C: tl.constexpr, GAMMA: tl.constexpr, BETA: tl.constexpr, BLOCK: tl.constexpr):
+    """Centre, 1 / deviation, gamma and beta of channels `c`, 0 beyond C; GAMMA < 0: there is no gamma and no beta."""
+    centre = tl.load(factors + c, mask=c < C, other=0.0)
+    inverse = tl.load(factors + BLOCK + c, mask=c < C, other=0.0)
+    gamma, beta = tl.full(c.shape, 1.0, tl.float32), tl.zeros(c.shape, tl.float32)
     if GAMMA >= 0:
-        gamma, beta = load_vector(params, GAMMA, c, C), load_vector(params, BETA, c, C)
+        gamma, beta = load_vector(parameters, GAMMA, c, C), load_vector(parameters, BETA, c, C)
     return centre, inverse, gamma, beta
 
 
 @triton.jit
-def before_norm(g, hat, sums, scale, pixels, c, BATCH: tl.constexpr, BLOCK: tl.constexpr):
+def before_norm(g, hat, sums, scale, pixels, c, C: tl.constexpr, BATCH: tl.constexpr, BLOCK: tl.constexpr):
     """Gradient in front of the normalisation, of `g` behind it; scale is gamma / deviation."""
     if BATCH:
-        mean, slope = tl.load(sums + c) / pixels, tl.load(sums + BLOCK + c) / pixels
+        mean = tl.load(sums + c, mask=c < C, other=0.0) / pixels
+        slope = tl.load(sums + BLOCK + c, mask=c < C, other=0.0) / pixels
         g = g - mean[None, :] - hat * slope[None, :]
     return g * scale[None, :]
 
@@ -90,7 +92,7 @@ def best_of_window(
 
 @triton.jit
 def _finish_moments(
-    parts, given, params, statistics, factors, tiles, pixels, stride, eps,
+    parts, given, parameters, statistics, factors, tiles, pixels, stride, eps,
     C: tl.constexpr, BIAS: tl.constexpr, BATCH: tl.constexpr, GIVEN: tl.constexpr, STATISTICS: tl.constexpr,
     TILE: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
@@ -99,7 +101,7 @@ def _finish_moments(
     inside = c < C
     bias = tl.zeros([BLOCK], tl.float32)
     if BIAS >= 0:
-        bias = load_vector(params + s * stride, BIAS, c, C)
+        bias = load_vector(parameters + s * stride, BIAS, c, C)
     centre, deviation = -bias, tl.full([BLOCK], 1.0, tl.float32)
     if BATCH or STATISTICS:
         mean, variance = merge_moments(parts + s * tiles * 2 * BLOCK, tiles, pixels, c, TILE, BLOCK, ROWS)
@@ -117,7 +119,7 @@ def _finish_moments(
 
 @triton.jit
 def _normalise(
-    z, factors, params, y, pixels, height, width, windows, rows, columns, stride,
+    z, factors, parameters, y, pixels, height, width, windows, rows, columns, stride,
     C: tl.constexpr, PITCH: tl.constexpr, GAMMA: tl.constexpr, BETA: tl.constexpr, POOL: tl.constexpr,
     RELU: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -125,7 +127,9 @@ def _normalise(
     p = tl.program_id(0) * TILE + tl.arange(0, TILE)
     live = p < windows
     c = tl.arange(0, BLOCK)
-    centre, inverse, gamma, beta = load_factors(factors + s * 2 * BLOCK, params + s * stride, c, C, GAMMA, BETA, BLOCK)
+    centre, inverse, gamma, beta = load_factors(
+        factors + s * 2 * BLOCK, parameters + s * stride, c, C, GAMMA, BETA, BLOCK
+    )
     image, row, column = split_pixel(p, rows, columns)
     u, _, _ = best_of_window(
         z + s * pixels * PITCH, image, row, column, height, width, centre, inverse, gamma, beta, c, live, C, PITCH, POOL
@@ -137,7 +141,7 @@ def _normalise(
 
 @triton.jit
 def _gradient_parts(
-    gy, z, factors, params, parts, pixels, height, width, windows, rows, columns, stride, tiles,
+    gy, z, factors, parameters, parts, pixels, height, width, windows, rows, columns, stride, tiles,
     C: tl.constexpr, PITCH: tl.constexpr, GAMMA: tl.constexpr, BETA: tl.constexpr, POOL: tl.constexpr,
     RELU: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -145,7 +149,9 @@ def _gradient_parts(
     p = tl.program_id(0) * TILE + tl.arange(0, TILE)
     live = p < windows
     c = tl.arange(0, BLOCK)
-    centre, inverse, gamma, beta = load_factors(factors + s * 2 * BLOCK, params + s * stride, c, C, GAMMA, BETA, BLOCK)
+    centre, inverse, gamma, beta = load_factors(
+        factors + s * 2 * BLOCK, parameters + s * stride, c, C, GAMMA, BETA, BLOCK
+    )
     image, row, column = split_pixel(p, rows, columns)
     u, hat, _ = best_of_window(
         z + s * pixels * PITCH, image, row, column, height, width, centre, inverse, gamma, beta, c, live, C, PITCH, POOL
@@ -169,7 +175,7 @@ def _finish_sums(parts, sums, tiles, BLOCK: tl.constexpr, ROWS: tl.constexpr):
 
 @triton.jit
 def _spread_gradient(
-    gy, z, factors, params, sums, dz, pixels, height, width, outputs, rows, columns, windows, stride,
+    gy, z, factors, parameters, sums, dz, pixels, height, width, outputs, rows, columns, windows, stride,
     C: tl.constexpr, PITCH: tl.constexpr, GAMMA: tl.constexpr, BETA: tl.constexpr, POOL: tl.constexpr,
     RELU: tl.constexpr, BATCH: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -178,7 +184,9 @@ def _spread_gradient(
     p = tl.program_id(0) * TILE + tl.arange(0, TILE)
     live = p < windows
     c = tl.arange(0, BLOCK)
-    centre, inverse, gamma, beta = load_factors(factors + s * 2 * BLOCK, params + s * stride, c, C, GAMMA, BETA, BLOCK)
+    centre, inverse, gamma, beta = load_factors(
+        factors + s * 2 * BLOCK, parameters + s * stride, c, C, GAMMA, BETA, BLOCK
+    )
     image, row, column = split_pixel(p, tl.cdiv(height, POOL), tl.cdiv(width, POOL))
     z += s * pixels * PITCH
     u, _, place = best_of_window(
@@ -192,7 +200,7 @@ def _spread_gradient(
         x, inside = load_pixels(z, image, down, right, height, width, PITCH, c, C, live)
         hat = (x - centre[None, :]) * inverse[None, :]
         own = before_norm(
-            tl.where(place == i, g, 0.0), hat, sums + s * 2 * BLOCK, gamma * inverse, pixels, c, BATCH, BLOCK
+            tl.where(place == i, g, 0.0), hat, sums + s * 2 * BLOCK, gamma * inverse, pixels, c, C, BATCH, BLOCK
         )
         q = (image * height + down) * width + right
         store_tile(dz + s * pixels * PITCH, q, PITCH, c, C, inside, own)
@@ -200,7 +208,7 @@ def _spread_gradient(
 
 @triton.jit
 def _finish_row(
-    parts, sums, factors, params, out, chunks, padded, row, stride,
+    parts, sums, factors, parameters, out, chunks, padded, row, stride,
     C: tl.constexpr, WEIGHTS: tl.constexpr, GAP_AT: tl.constexpr, GAP: tl.constexpr, BIAS: tl.constexpr,
     GAMMA: tl.constexpr, BETA: tl.constexpr, BATCH: tl.constexpr, BLOCK: tl.constexpr, COLUMNS: tl.constexpr,
     ROWS: tl.constexpr,
@@ -223,7 +231,7 @@ def _finish_row(
         own = tl.load(sums + j - BIAS, mask=here, other=0.0)
         own *= tl.load(factors + s * 2 * BLOCK + BLOCK + j - BIAS, mask=here, other=0.0)
         if GAMMA >= 0:
-            own *= tl.load(params + s * stride + GAMMA + j - BIAS, mask=here, other=0.0)
+            own *= tl.load(parameters + s * stride + GAMMA + j - BIAS, mask=here, other=0.0)
         found += own
     tl.store(out + s * row + j, found, mask=j < row)
 

@@ -12,6 +12,8 @@ from autometa.kernels.common import load_tile, product, relu, split_pixel, store
 from autometa.kernels.launch import channel_block, dot_precision, launch
 from autometa.kernels.normalise import Norm, before_norm, chunked, load_factors, pick, tiles_of
 
+BACKWARD_TILE = 32
+
 
 @triton.jit
 def _source(p, part: tl.constexpr, rows, columns, height, width, REDUCE: tl.constexpr):
@@ -26,7 +28,7 @@ def _source(p, part: tl.constexpr, rows, columns, height, width, REDUCE: tl.cons
 
 @triton.jit
 def _weights(
-    params, part: tl.constexpr, o, i, inside,
+    parameters, part: tl.constexpr, o, i, inside,
     C: tl.constexpr, DEPTH: tl.constexpr, REDUCE: tl.constexpr, GAP: tl.constexpr,
 ):  # fmt: skip
     """Weights `[outputs, inputs]`, of the outputs of one half of a reduction where there are two."""
@@ -34,12 +36,12 @@ def _weights(
     if REDUCE:
         mine = (o < C // 2) if part == 0 else (mine & (o >= C // 2))
     at = o * DEPTH + part * GAP
-    return tl.load(params + at[:, None] + i[None, :], mask=mine[:, None] & inside[None, :], other=0.0)
+    return tl.load(parameters + at[:, None] + i[None, :], mask=mine[:, None] & inside[None, :], other=0.0)
 
 
 @triton.jit
 def _pointwise(
-    states, params, z, moments, pixels, rows, columns, inputs, height, width, stride, tiles,
+    states, parameters, z, moments, pixels, rows, columns, inputs, height, width, stride, tiles,
     COUNT: tl.constexpr, WIDTH: tl.constexpr, WIDTH_PITCH: tl.constexpr, REDUCE: tl.constexpr, GAP: tl.constexpr,
     C: tl.constexpr, PITCH: tl.constexpr, MOMENTS: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr,
     INNER: tl.constexpr, PRECISION: tl.constexpr,
@@ -55,7 +57,7 @@ def _pointwise(
             for first in range(0, WIDTH, INNER):
                 k = first + tl.arange(0, INNER)
                 x = load_tile(states[j] + s * inputs * WIDTH_PITCH, q, WIDTH_PITCH, k, WIDTH, live)
-                w = _weights(params + s * stride, part, o, j * WIDTH + k, k < WIDTH, C, COUNT * WIDTH, REDUCE, GAP)
+                w = _weights(parameters + s * stride, part, o, j * WIDTH + k, k < WIDTH, C, COUNT * WIDTH, REDUCE, GAP)
                 total += product(relu(x), tl.trans(w), PRECISION)
     total = total.to(z.dtype.element_ty).to(tl.float32)
     store_tile(z + s * pixels * PITCH, p, PITCH, o, C, live, total)
@@ -78,54 +80,82 @@ def _store_block(dx, image, row, column, height, width, k, a, b, WIDTH: tl.const
 
 
 @triton.jit
+def _part_backward(
+    x_base, gy, z, weights, factors, parameters, sums, p, q, live, o, k, outputs, pixels,
+    DEPTH: tl.constexpr, WIDTH: tl.constexpr, WIDTH_PITCH: tl.constexpr, C: tl.constexpr, PITCH: tl.constexpr,
+    GAMMA: tl.constexpr, BETA: tl.constexpr, BATCH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Gradients of a tile of inputs `[pixels q, k]` and of weights `[o, k]`, by the outputs `[pixels p, o]`, which are
+    those before `outputs`."""
+    w = tl.load(
+        weights + (o * DEPTH)[:, None] + k[None, :], mask=(o < outputs)[:, None] & (k < WIDTH)[None, :], other=0.0
+    )
+    centre, inverse, gamma, _ = load_factors(factors, parameters, o, C, GAMMA, BETA, BLOCK)
+    g = load_tile(gy, p, PITCH, o, outputs, live)
+    hat = (load_tile(z, p, PITCH, o, outputs, live) - centre[None, :]) * inverse[None, :]
+    dz = before_norm(g, hat, sums, gamma * inverse, pixels, o, C, BATCH, BLOCK)
+    dz = tl.where(live[:, None] & (o < outputs)[None, :], dz, 0.0)
+    x = load_tile(x_base, q, WIDTH_PITCH, k, WIDTH, live)
+    dx = tl.where(x <= 0, 0.0, product(dz, w, PRECISION))
+    return dx, product(tl.trans(dz), relu(x), PRECISION)
+
+
+@triton.jit
+def _store_weights(parts, dw, o, k, outputs, DEPTH: tl.constexpr, WIDTH: tl.constexpr):
+    at = parts + (o * DEPTH)[:, None] + k[None, :]
+    tl.store(at, dw, mask=(o < outputs)[:, None] & (k < WIDTH)[None, :])
+
+
+@triton.jit
 def _pointwise_backward(
-    states, grads, gy, z, factors, params, sums, parts,
-    pixels, rows, columns, inputs, height, width, stride, padded, each,
+    states, grads, gy, z, factors, parameters, sums, parts,
+    pixels, rows, columns, inputs, height, width, stride, padded,
     COUNT: tl.constexpr, WIDTH: tl.constexpr, WIDTH_PITCH: tl.constexpr, REDUCE: tl.constexpr, GAP: tl.constexpr,
     C: tl.constexpr, PITCH: tl.constexpr, GAMMA: tl.constexpr, BETA: tl.constexpr, BATCH: tl.constexpr,
-    TILE: tl.constexpr, BLOCK: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,
+    TILE: tl.constexpr, EACH: tl.constexpr, BLOCK: tl.constexpr, OUTPUTS: tl.constexpr, INNER: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
+    """OUTPUTS: as many as the convolution has, or each half of a reduction."""
     s = tl.program_id(2).to(tl.int64)
     chunk = tl.program_id(1)
     j = tl.program_id(0) // tl.cdiv(WIDTH, INNER)
     k = tl.program_id(0) % tl.cdiv(WIDTH, INNER) * INNER + tl.arange(0, INNER)
-    i = j * WIDTH + k
-    o = tl.arange(0, BLOCK)
+    o = tl.arange(0, OUTPUTS)
+    half: tl.constexpr = C // 2 if REDUCE else C
     x_base = pick(states, j, COUNT) + s * inputs * WIDTH_PITCH
     dx_base = pick(grads, j, COUNT) + s * inputs * WIDTH_PITCH
-    params += s * stride
-    centre, inverse, gamma, _ = load_factors(factors + s * 2 * BLOCK, params, o, C, GAMMA, BETA, BLOCK)
-    w = _weights(params, 0, o, i, k < WIDTH, C, COUNT * WIDTH, REDUCE, GAP)
-    if REDUCE:
-        w_shifted = _weights(params, 1, o, i, k < WIDTH, C, COUNT * WIDTH, REDUCE, GAP)
-    dw = tl.zeros([BLOCK, INNER], tl.float32)
-    for t in range(each):
-        p = (chunk * each + t) * TILE + tl.arange(0, TILE)
+    gy += s * pixels * PITCH
+    z += s * pixels * PITCH
+    parameters += s * stride
+    factors += s * 2 * BLOCK
+    sums += s * 2 * BLOCK
+    weights = parameters + j * WIDTH
+    dw = tl.zeros([OUTPUTS, INNER], tl.float32)
+    dw_second = tl.zeros([OUTPUTS, INNER], tl.float32)
+    for t in range(EACH):
+        p = (chunk * EACH + t) * TILE + tl.arange(0, TILE)
         live = p < pixels
-        g = load_tile(gy + s * pixels * PITCH, p, PITCH, o, C, live)
-        hat = (load_tile(z + s * pixels * PITCH, p, PITCH, o, C, live) - centre[None, :]) * inverse[None, :]
-        dz = before_norm(g, hat, sums + s * 2 * BLOCK, gamma * inverse, pixels, o, BATCH, BLOCK)
-        dz = tl.where(live[:, None] & (o < C)[None, :], dz, 0.0)
         q = _source(p, 0, rows, columns, height, width, REDUCE)
-        x = load_tile(x_base, q, WIDTH_PITCH, k, WIDTH, live)
-        dx = tl.where(x <= 0, 0.0, product(dz, w, PRECISION))
+        dx, own = _part_backward(
+            x_base, gy, z, weights, factors, parameters, sums, p, q, live, o, k, half, pixels,
+            COUNT * WIDTH, WIDTH, WIDTH_PITCH, C, PITCH, GAMMA, BETA, BATCH, BLOCK, PRECISION,
+        )  # fmt: skip
+        dw += own
         if REDUCE:
-            half = (o < C // 2)[None, :]
-            dw += product(tl.trans(tl.where(half, dz, 0.0)), relu(x), PRECISION)
             q = _source(p, 1, rows, columns, height, width, REDUCE)
-            x = load_tile(x_base, q, WIDTH_PITCH, k, WIDTH, live)
-            dw += product(tl.trans(tl.where(half, 0.0, dz)), relu(x), PRECISION)
-            shifted = tl.where(x <= 0, 0.0, product(dz, w_shifted, PRECISION))
+            shifted, own = _part_backward(
+                x_base, gy, z, weights + GAP, factors, parameters, sums, p, q, live, half + o, k, C, pixels,
+                COUNT * WIDTH, WIDTH, WIDTH_PITCH, C, PITCH, GAMMA, BETA, BATCH, BLOCK, PRECISION,
+            )  # fmt: skip
+            dw_second += own
             image, row, column = split_pixel(p, rows, columns)
             _store_block(dx_base, image, row, column, height, width, k, dx, shifted, WIDTH, WIDTH_PITCH, live)
         else:
-            dw += product(tl.trans(dz), relu(x), PRECISION)
             store_tile(dx_base, p, WIDTH_PITCH, k, WIDTH, live, dx)
-    at = o * (COUNT * WIDTH)
+    parts += (s * tl.num_programs(1) + chunk) * padded + j * WIDTH
+    _store_weights(parts, dw, o, k, half, COUNT * WIDTH, WIDTH)
     if REDUCE:
-        at += tl.where(o < C // 2, 0, GAP)
-    parts += (s * tl.num_programs(1) + chunk) * padded
-    tl.store(parts + at[:, None] + i[None, :], dw, mask=(o < C)[:, None] & (k < WIDTH)[None, :])
+        _store_weights(parts + GAP, dw_second, half + o, k, C, COUNT * WIDTH, WIDTH)
 
 
 def _shared(states, norm: Norm, reduce: bool, gap: int, mode: str) -> dict:
@@ -138,7 +168,6 @@ def _shared(states, norm: Norm, reduce: bool, gap: int, mode: str) -> dict:
         "GAP": gap,
         "C": norm.channels,
         "PITCH": norm.options["PITCH"],
-        "TILE": norm.tile,
         "BLOCK": norm.block,
         "INNER": min(channel_block(width), 32),
         "PRECISION": dot_precision(mode),
@@ -160,27 +189,35 @@ def pointwise(norm: Norm, states, params, z, moments, reduce: bool, gap: int, mo
         (tiles, z.shape[0]),
         *(tuple(states), params, z, moments, *sizes, params.stride(0), tiles),
         MOMENTS=moments is not None,
+        TILE=norm.tile,
+        num_warps=8 if norm.tile * norm.block > 4096 or norm.tile > 64 else 4,
         **_shared(states, norm, reduce, gap, mode),
     )
 
 
-def chunks(norm: Norm, pixels: int) -> int:
+def chunks(pixels: int) -> int:
     """Parts of the weights' gradient, per slot."""
-    return chunked(tiles_of(pixels, norm.channels))[1]
+    return chunked(triton.cdiv(pixels, BACKWARD_TILE))[1]
 
 
 def pointwise_backward(norm: Norm, states, grads, gy, z, factors, params, sums, parts, reduce, gap, mode) -> None:
     """grads, like states, and parts `[S, chunks, padded]` of the weights' gradient."""
     sizes = _sizes(states, z)
-    each, count = chunked(tiles_of(sizes[0], norm.channels))
+    each, count = chunked(triton.cdiv(sizes[0], BACKWARD_TILE))
     shared = _shared(states, norm, reduce, gap, mode)
+    outputs = norm.channels - norm.channels // 2 if reduce else norm.channels
     launch(
         _pointwise_backward,
         (len(states) * triton.cdiv(shared["WIDTH"], shared["INNER"]), count, z.shape[0]),
         *(tuple(states), tuple(grads), gy, z, factors, params, sums, parts),
-        *(*sizes, params.stride(0), parts.shape[2], each),
+        *(*sizes, params.stride(0), parts.shape[2]),
         GAMMA=norm.gamma,
         BETA=norm.beta,
         BATCH=norm.batch,
+        TILE=BACKWARD_TILE,
+        EACH=each,
+        OUTPUTS=channel_block(outputs),
+        num_stages=1,  # more would cost the registers that the products need
+        num_warps=8 if norm.block > 64 else 4,
         **shared,
     )
