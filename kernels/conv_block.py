@@ -279,7 +279,7 @@ def weights_backward(conv: Conv, norm: Norm, x, dz, gy, z, factors, params, sums
         EACH=each,
         BLOCK=norm.block,
         PRECISION=dot_precision(mode),
-        num_stages=1 if dz is None else 2,
+        num_stages=1,  # more would cost the registers that the product needs
         num_warps=8 if norm.block > 64 else 4,
     )
 

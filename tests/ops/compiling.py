@@ -50,6 +50,36 @@ def _conv_block(c_in: int, c_out: int, **settings) -> None:
     y.backward(torch.ones_like(y))
 
 
+def _head(flatten: bool) -> None:
+    from autometa.ops.linear_head import head_parameters, linear_head
+
+    states = [_normal(10, 20, 28, 7, 7).requires_grad_(True) for _ in range(3)]
+    params = _parameters(10, head_parameters(84 * (49 if flatten else 1), 20))
+    logits = linear_head(states, params, 20, flatten=flatten, backend="triton")
+    logits.backward(torch.ones_like(logits))
+
+
+def _cross_entropy() -> None:
+    from autometa.ops.cross_entropy import cross_entropy
+
+    logits = _normal(10, 20, 20).requires_grad_(True)
+    cross_entropy(logits, torch.zeros(10, 20, dtype=torch.int64), backend="triton").sum().backward()
+
+
+def _share() -> None:
+    from autometa.ops.share import share
+
+    readers = share(_normal(10, 20, 28, 28, 28).requires_grad_(True), 3, backend="triton")
+    torch.autograd.backward(readers, [torch.ones_like(x) for x in readers])
+
+
+def _split_columns() -> None:
+    from autometa.ops.split_columns import split_columns
+
+    parts = split_columns(_normal(10, 4096).requires_grad_(True), [16, 2048, 1024, 1008], backend="triton")
+    torch.autograd.backward(parts, [torch.ones_like(x) for x in parts])
+
+
 # Name -> a forward and backward of an op at one representative shape.
 CASES: dict[str, Callable[[], None]] = {
     "preprocess": lambda: _preprocess(False),
@@ -57,6 +87,11 @@ CASES: dict[str, Callable[[], None]] = {
     "stem": lambda: _conv_block(1, 84),
     "conv_block": lambda: _conv_block(64, 64, stride=2, padding="same", bias=True, relu=True),
     "conv_block, pool": lambda: _conv_block(32, 32, padding="same", bias=True, relu=True, pool=True),
+    "linear_head": lambda: _head(False),
+    "linear_head, flatten": lambda: _head(True),
+    "cross_entropy": _cross_entropy,
+    "share": _share,
+    "split_columns": _split_columns,
 }
 
 
