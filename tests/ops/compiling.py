@@ -1,6 +1,6 @@
 """Compiling every Triton kernel without a GPU: ops run on CPU tensors, their launches compile and compute nothing.
 
-Runs in processes of its own: Triton must be imported without its interpreter, and with a driver that only names a target.
+It takes processes of its own: Triton must be imported without its interpreter, with a driver that only names a target.
 """
 
 from __future__ import annotations
@@ -161,13 +161,13 @@ def work(share: int) -> None:
 
 def compile_all() -> list[dict]:
     """What `work` prints, of all workers. Raises `RuntimeError` where a kernel does not compile."""
-    command = f"import sys; sys.path.append({str(ROOT)!r}); from tests.ops.compiling import work; work(int(sys.argv[1]))"
+    command = "import sys; sys.path.append(sys.argv[1]); from tests.ops.compiling import work; work(int(sys.argv[2]))"
     with tempfile.TemporaryDirectory() as folder:
         environment = {k: v for k, v in os.environ.items() if k not in ("TRITON_INTERPRET", "AUTOMETA_PRECISION")}
         environment["TRITON_CACHE_DIR"] = folder
         started = [
             subprocess.Popen(
-                [sys.executable, "-c", command, str(share)],
+                [sys.executable, "-c", command, str(ROOT), str(share)],
                 env=environment,
                 cwd=folder,
                 stdout=subprocess.PIPE,
