@@ -46,8 +46,13 @@ def channel_block(channels: int) -> int:
 
 
 def pixel_block(channels: int) -> int:
-    """Pixels of a tile: 4096 elements, at least what four warps of the matrix units take."""
-    return max(64, 4096 // channel_block(channels)) if channels > 16 else 128
+    """Pixels of a tile: what one warpgroup of the matrix units takes."""
+    return 128 if channel_block(channels) == 16 else 64
+
+
+def warps(channels: int) -> int:
+    """Warps of a program, such that a thread has 16 elements of a tile."""
+    return pixel_block(channels) * channel_block(channels) // 512
 
 
 def dot_precision(mode: str) -> str:

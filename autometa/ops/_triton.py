@@ -6,6 +6,7 @@ import functools
 import importlib
 import os
 import weakref
+from collections.abc import Callable, Hashable
 from types import ModuleType
 
 import torch
@@ -87,10 +88,10 @@ def rows(x: Tensor) -> Tensor:
     return x if x.stride(1) == 1 or x.shape[1] <= 1 else x.contiguous()
 
 
-_ON_DEVICE: dict[tuple[int, str, torch.device], tuple[weakref.ref, object]] = {}
+_ON_DEVICE: dict[tuple, tuple[weakref.ref, object]] = {}
 
 
-def derived(table: Tensor, purpose: str, device: torch.device, make):
+def derived(table: Tensor, purpose: Hashable, device: torch.device, make: Callable):
     """`make(table)`, computed once per table that lives, purpose and device: what a table says does not change."""
     key = (id(table), purpose, device)
     found = _ON_DEVICE.get(key)
