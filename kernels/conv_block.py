@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import triton
 import triton.language as tl
+
 from autometa.kernels.common import load_pixels, load_tile, product, split_pixel, store_moments, store_tile
 from autometa.kernels.launch import channel_block, dot_precision, launch
 from autometa.kernels.normalise import Norm, before_norm, chunked, load_factors, tiles_of

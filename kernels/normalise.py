@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import triton
 import triton.language as tl
+
 from autometa.kernels.common import load_pixels, load_tile, merge_moments, split_pixel, store_tile, sum_parts
 from autometa.kernels.launch import channel_block, launch, pixel_block
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+
 from autometa.kernels.common import load_tile, product, relu, split_pixel, store_moments, store_tile
 from autometa.kernels.launch import channel_block, dot_precision, launch
 from autometa.kernels.normalise import Norm, before_norm, chunked, load_factors, pick, tiles_of
