@@ -262,7 +262,14 @@ class Norm:
     def options(self) -> dict:
         """Constants of the kernels that read `z` and the factors."""
         names = {"C": self.channels, "PITCH": -(-self.channels // 4) * 4, "GAMMA": self.gamma, "BETA": self.beta}
-        return {**names, "POOL": self.pool, "RELU": self.relu, "TILE": self.tile, "BLOCK": self.block}
+        return {
+            **names,
+            "POOL": self.pool,
+            "RELU": self.relu,
+            "TILE": self.tile,
+            "BLOCK": self.block,
+            "num_warps": 8 if self.pool > 1 else 4,
+        }
 
 
 def _pixels(x) -> int:

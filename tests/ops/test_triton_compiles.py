@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
 
 import pytest
 
 from tests.ops.compiling import CASES, TARGETS, compile_all, jobs, table
 
+triton = pytest.importorskip("triton")
 pytestmark = [
-    pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed"),
     pytest.mark.skipif(platform.system() != "Linux", reason="triton compiles on Linux only"),
+    pytest.mark.skipif(
+        tuple(int(n) for n in triton.__version__.split(".")[:2]) < (3, 6),
+        reason=f"the compiler of triton {triton.__version__} spills more than that of 3.6, for which kernels are cut",
+    ),
 ]
 
 
