@@ -100,17 +100,17 @@ def _convolve(
     x, strides, weights, z, moments, pixels, rows, columns, height, width, top, left, stride, tiles,
     C_IN: tl.constexpr, KERNEL: tl.constexpr, STRIDE: tl.constexpr, NARROW: tl.constexpr, IN_PITCH: tl.constexpr,
     INNER: tl.constexpr, BLOCKS: tl.constexpr, C: tl.constexpr, PITCH: tl.constexpr, MOMENTS: tl.constexpr,
-    TILE: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+    TILE: tl.constexpr, BLOCK: tl.constexpr, PART: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """weights: rows of parameters where NARROW, else packed ones; stride: of a slot of them."""
     s = tl.program_id(1).to(tl.int64)
     p = tl.program_id(0) * TILE + tl.arange(0, TILE)
     live = p < pixels
     image, row, column = split_pixel(p, rows, columns)
-    o = tl.arange(0, BLOCK)
+    o = tl.program_id(2) * PART + tl.arange(0, PART)
     x += s * strides[0]
     weights += s * stride
-    total = tl.zeros([TILE, BLOCK], tl.float32)
+    total = tl.zeros([TILE, PART], tl.float32)
     for block in range(BLOCKS):
         own = _read(
             x, strides, block, image, row, column, height, width, top, left, live,
@@ -139,17 +139,17 @@ def _weights_backward(
     C_IN: tl.constexpr, KERNEL: tl.constexpr, STRIDE: tl.constexpr, NARROW: tl.constexpr, IN_PITCH: tl.constexpr,
     INNER: tl.constexpr, C: tl.constexpr, PITCH: tl.constexpr, GAMMA: tl.constexpr, BETA: tl.constexpr,
     BATCH: tl.constexpr, RELU: tl.constexpr, READY: tl.constexpr, TILE: tl.constexpr, EACH: tl.constexpr,
-    BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr, PART: tl.constexpr, BLOCKS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """READY: dz is at hand; else it is computed here, of outputs without a pool."""
     s = tl.program_id(2).to(tl.int64)
-    block, chunk = tl.program_id(0), tl.program_id(1)
-    o = tl.arange(0, BLOCK)
+    block, chunk = tl.program_id(0) % BLOCKS, tl.program_id(1)
+    o = tl.program_id(0) // BLOCKS * PART + tl.arange(0, PART)
     x += s * strides[0]
     centre, inverse, gamma, beta = load_factors(
         factors + s * 2 * BLOCK, parameters + s * stride, o, C, GAMMA, BETA, BLOCK
     )
-    dw = tl.zeros([BLOCK, INNER], tl.float32)
+    dw = tl.zeros([PART, INNER], tl.float32)
     for t in range(EACH):
         p = (chunk * EACH + t) * TILE + tl.arange(0, TILE)
         live = p < pixels
@@ -241,7 +241,7 @@ def convolve(conv: Conv, norm: Norm, x, weights, z, moments, mode: str) -> None:
     tiles = tiles_of(sizes[0], conv.c_out)
     launch(
         _convolve,
-        (tiles, z.shape[0]),
+        (tiles, z.shape[0], norm.parts),
         *(x, x.stride(), weights, z, moments, *sizes, weights.stride(0), tiles),
         **conv.options,
         BLOCKS=conv.blocks,
@@ -250,8 +250,9 @@ def convolve(conv: Conv, norm: Norm, x, weights, z, moments, mode: str) -> None:
         MOMENTS=moments is not None,
         TILE=norm.tile,
         BLOCK=norm.block,
+        PART=norm.part,
         PRECISION=dot_precision(mode),
-        num_warps=8 if norm.tile * norm.block > 4096 or norm.tile > 64 else 4,
+        num_warps=8 if norm.tile * norm.part > 4096 or norm.tile > 64 else 4,
     )
 
 
@@ -266,7 +267,7 @@ def weights_backward(conv: Conv, norm: Norm, x, dz, gy, z, factors, params, sums
     each, count = chunked(triton.cdiv(sizes[0], BACKWARD_TILE))
     launch(
         _weights_backward,
-        (conv.blocks, count, z.shape[0]),
+        (conv.blocks * norm.parts, count, z.shape[0]),
         *(x, x.stride(), dz, gy, z, factors, params, sums, parts, *sizes, params.stride(0), parts.shape[2]),
         **conv.options,
         C=conv.c_out,
@@ -279,6 +280,8 @@ def weights_backward(conv: Conv, norm: Norm, x, dz, gy, z, factors, params, sums
         TILE=BACKWARD_TILE,
         EACH=each,
         BLOCK=norm.block,
+        PART=norm.part,
+        BLOCKS=conv.blocks,
         PRECISION=dot_precision(mode),
         num_stages=1,  # more would cost the registers that the product needs
         num_warps=8 if norm.block > 64 else 4,

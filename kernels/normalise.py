@@ -122,12 +122,12 @@ def _finish_moments(
 def _normalise(
     z, factors, parameters, y, pixels, height, width, windows, rows, columns, stride,
     C: tl.constexpr, PITCH: tl.constexpr, GAMMA: tl.constexpr, BETA: tl.constexpr, POOL: tl.constexpr,
-    RELU: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr,
+    RELU: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
     s = tl.program_id(1).to(tl.int64)
     p = tl.program_id(0) * TILE + tl.arange(0, TILE)
     live = p < windows
-    c = tl.arange(0, BLOCK)
+    c = tl.program_id(2) * PART + tl.arange(0, PART)
     centre, inverse, gamma, beta = load_factors(
         factors + s * 2 * BLOCK, parameters + s * stride, c, C, GAMMA, BETA, BLOCK
     )
@@ -144,12 +144,12 @@ def _normalise(
 def _gradient_parts(
     gy, z, factors, parameters, parts, pixels, height, width, windows, rows, columns, stride, tiles,
     C: tl.constexpr, PITCH: tl.constexpr, GAMMA: tl.constexpr, BETA: tl.constexpr, POOL: tl.constexpr,
-    RELU: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr,
+    RELU: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
     s = tl.program_id(1).to(tl.int64)
     p = tl.program_id(0) * TILE + tl.arange(0, TILE)
     live = p < windows
-    c = tl.arange(0, BLOCK)
+    c = tl.program_id(2) * PART + tl.arange(0, PART)
     centre, inverse, gamma, beta = load_factors(
         factors + s * 2 * BLOCK, parameters + s * stride, c, C, GAMMA, BETA, BLOCK
     )
@@ -178,13 +178,13 @@ def _finish_sums(parts, sums, tiles, BLOCK: tl.constexpr, ROWS: tl.constexpr):
 def _spread_gradient(
     gy, z, factors, parameters, sums, dz, pixels, height, width, outputs, rows, columns, windows, stride,
     C: tl.constexpr, PITCH: tl.constexpr, GAMMA: tl.constexpr, BETA: tl.constexpr, POOL: tl.constexpr,
-    RELU: tl.constexpr, BATCH: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr,
+    RELU: tl.constexpr, BATCH: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
     """dz of every pixel; those of an odd last row or column may lie in windows that have no output."""
     s = tl.program_id(1).to(tl.int64)
     p = tl.program_id(0) * TILE + tl.arange(0, TILE)
     live = p < windows
-    c = tl.arange(0, BLOCK)
+    c = tl.program_id(2) * PART + tl.arange(0, PART)
     centre, inverse, gamma, beta = load_factors(
         factors + s * 2 * BLOCK, parameters + s * stride, c, C, GAMMA, BETA, BLOCK
     )
@@ -252,7 +252,17 @@ class Norm:
 
     @property
     def block(self) -> int:
+        """Channels of factors, sums and moments."""
         return channel_block(self.channels)
+
+    @property
+    def part(self) -> int:
+        """Channels that a program takes."""
+        return min(self.block, 128)
+
+    @property
+    def parts(self) -> int:
+        return triton.cdiv(self.channels, self.part)
 
     @property
     def tile(self) -> int:
@@ -268,6 +278,7 @@ class Norm:
             "RELU": self.relu,
             "TILE": self.tile,
             "BLOCK": self.block,
+            "PART": self.part,
             "num_warps": 8 if self.pool > 1 else 4,
         }
 
@@ -297,7 +308,7 @@ def normalise(norm: Norm, z, factors, params, y) -> None:
     """The output y `[S, N, C, H', W']` of z `[S, N, C, H, W]`."""
     launch(
         _normalise,
-        (triton.cdiv(_pixels(y), norm.tile), y.shape[0]),
+        (triton.cdiv(_pixels(y), norm.tile), y.shape[0], norm.parts),
         *(z, factors, params, y, _pixels(z), *z.shape[3:], _pixels(y), *y.shape[3:], params.stride(0)),
         **norm.options,
     )
@@ -307,7 +318,7 @@ def gradient_sums(norm: Norm, gy, z, factors, params, parts, sums) -> None:
     """Sums `[S, 2, BLOCK]` of the gradient behind the normalisation, and of it times the normalised z."""
     tiles = triton.cdiv(_pixels(gy), norm.tile)
     sizes = (_pixels(z), *z.shape[3:], _pixels(gy), *gy.shape[3:], params.stride(0), tiles)
-    launch(_gradient_parts, (tiles, gy.shape[0]), gy, z, factors, params, parts, *sizes, **norm.options)
+    launch(_gradient_parts, (tiles, gy.shape[0], norm.parts), gy, z, factors, params, parts, *sizes, **norm.options)
     block = norm.block
     launch(_finish_sums, (gy.shape[0],), parts, sums, tiles, BLOCK=block, ROWS=rows_of(block))
 
@@ -318,7 +329,7 @@ def spread_gradient(norm: Norm, gy, z, factors, params, sums, dz) -> None:
     sizes = (_pixels(z), *z.shape[3:], _pixels(gy), *gy.shape[3:], windows, params.stride(0))
     launch(
         _spread_gradient,
-        (triton.cdiv(windows, norm.tile), z.shape[0]),
+        (triton.cdiv(windows, norm.tile), z.shape[0], norm.parts),
         *(gy, z, factors, params, sums, dz, *sizes),
         BATCH=norm.batch,
         **norm.options,

@@ -13,8 +13,6 @@ from autometa.kernels.common import load_tile, product, relu, split_pixel, store
 from autometa.kernels.launch import channel_block, dot_precision, launch
 from autometa.kernels.normalise import Norm, before_norm, chunked, load_factors, pick, tiles_of
 
-BACKWARD_TILE = 32
-
 
 @triton.jit
 def _source(p, part: tl.constexpr, rows, columns, height, width, REDUCE: tl.constexpr):
@@ -196,15 +194,21 @@ def pointwise(norm: Norm, states, params, z, moments, reduce: bool, gap: int, mo
     )
 
 
-def chunks(pixels: int) -> int:
+def _backward_tile(norm: Norm) -> int:
+    """Pixels that a program takes at once: two products share its registers."""
+    return 32 if norm.block <= 64 else 16
+
+
+def chunks(norm: Norm, pixels: int) -> int:
     """Parts of the weights' gradient, per slot."""
-    return chunked(triton.cdiv(pixels, BACKWARD_TILE))[1]
+    return chunked(triton.cdiv(pixels, _backward_tile(norm)))[1]
 
 
 def pointwise_backward(norm: Norm, states, grads, gy, z, factors, params, sums, parts, reduce, gap, mode) -> None:
     """grads, like states, and parts `[S, chunks, padded]` of the weights' gradient."""
     sizes = _sizes(states, z)
-    each, count = chunked(triton.cdiv(sizes[0], BACKWARD_TILE))
+    tile = _backward_tile(norm)
+    each, count = chunked(triton.cdiv(sizes[0], tile))
     shared = _shared(states, norm, reduce, gap, mode)
     outputs = norm.channels - norm.channels // 2 if reduce else norm.channels
     launch(
@@ -215,7 +219,7 @@ def pointwise_backward(norm: Norm, states, grads, gy, z, factors, params, sums, 
         GAMMA=norm.gamma,
         BETA=norm.beta,
         BATCH=norm.batch,
-        TILE=BACKWARD_TILE,
+        TILE=tile,
         EACH=each,
         OUTPUTS=channel_block(outputs),
         num_stages=1,  # more would cost the registers that the products need

@@ -96,7 +96,7 @@ def _backward(gy, z, factors, states, params, channels, reduce, affine, batch, m
     weights, gap_at, gap = _places(sum(x.shape[2] for x in states), channels, reduce)
     sums = summed(norm, gy, z, factors, params)
     own, shared = kernels("preprocess"), kernels("normalise")
-    parts = scratch(params, len(params), own.chunks(pixels(z)), shared.padded_columns(weights))
+    parts = scratch(params, len(params), own.chunks(norm, pixels(z)), shared.padded_columns(weights))
     own.pointwise_backward(norm, states, dstates, gy, z, factors, params, sums, parts, reduce, gap, mode)
     shared.finish_row(norm, parts, sums, factors, params, dparams, weights, gap_at, gap)
     return [dparams, *dstates]

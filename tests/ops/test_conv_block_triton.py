@@ -20,6 +20,7 @@ SHAPES = {
     **{name: UGLY[name] for name in ("stem of 84", "pointwise", "even kernel")},
     "wide": (ConvBlock(70, 17, pool=True, relu=True), 1, 1, (9, 5)),
     "narrow to wide": (ConvBlock(17, 70, stride=2, padding="same", relu=True, bias=True), 1, 2, (7, 6)),
+    "outputs for two programs": (ConvBlock(5, 150, kernel=2, bias=True, relu=True, pool=True), 1, 2, (5, 4)),
     "stride beyond the kernel": (ConvBlock(5, 6, kernel=2, stride=3, padding="same"), 2, 3, (7, 8)),
     "programs of several tiles": (ConvBlock(5, 6, kernel=1, pool=True, bias=True), 1, 9, (11, 12)),
 }
@@ -97,7 +98,7 @@ def test_images_are_read_from_any_strides():
     assert torch.equal(found, conv_block(shared.contiguous(), params, block, backend="triton")[0])
 
 
-@pytest.mark.parametrize("name", ["stem", "pooled", "strided, same", "without norm"])
+@pytest.mark.parametrize("name", ["stem", "pooled"])
 def test_without_some_gradients(name):
     block = BLOCKS[name]
     x, params, _, gy = (value if value is None else value.to(DEVICE) for value in ugly(f"{name}, 7x8", False))
