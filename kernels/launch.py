@@ -55,6 +55,11 @@ def warps(channels: int) -> int:
     return pixel_block(channels) * channel_block(channels) // 512
 
 
+def product_block(channels: int) -> int:
+    """Channels that one product on the matrix units sums over: more would not fit the shared memory in fp32."""
+    return min(32, channel_block(channels))
+
+
 def dot_precision(mode: str) -> str:
     """How `product` multiplies in mode `fp32`, `tf32` or `bf16`."""
     if mode == "bf16" and INTERPRETED:

@@ -12,12 +12,17 @@ from torch import Tensor
 
 from autometa.kernels import mixed_op_backward as back
 from autometa.kernels import mixed_op_forward as forth
-from autometa.kernels.launch import channel_block, dot_precision, launch, pixel_block, warps
-from autometa.kernels.mixed_op_gather import input_gradient
+from autometa.kernels import mixed_op_stages as stages
+from autometa.kernels.launch import channel_block, dot_precision, launch, pixel_block, product_block, warps
+from autometa.kernels.mixed_op_gather import input_gradient, product_gradient
 
 ROWS = 64  # parts that are merged at a time
 CHUNKS = 16  # at most so many sets of weight gradients per slot
-BLOCK = 1024  # columns of a weight's gradient that are added at a time
+COLUMNS = 1024  # columns of a weight's gradient that are added at a time
+# Loads ahead of time would cost these more registers than there are.
+UNPIPELINED = (stages.tap_gradient, stages.pointwise_gradient, product_gradient)
+# Left to itself, the assembler spills a few registers of these to fit one program more on a multiprocessor.
+ROOMY = (forth.second_stage, stages.tap_gradient, stages.pointwise_gradient, input_gradient)
 
 
 class Kept(NamedTuple):
@@ -73,6 +78,11 @@ class Node:
         return triton.cdiv(self.pixels, pixel_block(self.channels))
 
     @cached_property
+    def cuts(self) -> int:
+        """Programs that share the channels of a tile."""
+        return channel_block(self.channels) // product_block(self.channels)
+
+    @cached_property
     def chunk(self) -> int:
         """Tiles that one program goes through where sums are formed: by the slot's own size alone."""
         return triton.cdiv(self.tiles, CHUNKS)
@@ -95,7 +105,7 @@ class Node:
     def run(self, kernel, name: str | None, programs: int, **options) -> None:
         """Launch for every instance of list `name`, `programs` programs per slot and instance.
 
-        A kernel's parameters of these names get their values from here.
+        A kernel's parameters of these names get their values from here, or from `options`.
         """
         chosen = self.plan.lists.get(name) if name else None
         if name and chosen is None:
@@ -103,7 +113,16 @@ class Node:
         count = len(chosen) if name else 1
         values = {**self._values, "chosen": chosen, "count": count, **options}
         arguments = {n: values[n] for n in kernel.arg_names}
-        launch(kernel, (count * programs * self.slots,), num_warps=warps(self.channels), **arguments)
+        whole = "BLOCK" not in kernel.arg_names  # all channels in one program
+        how = {"maxnreg": 255} if kernel in ROOMY else {}
+        launch(
+            kernel,
+            (count * programs * self.slots,),
+            num_warps=warps(self.channels) if whole else 4,
+            num_stages=1 if kernel in UNPIPELINED else 3,
+            **how,
+            **arguments,
+        )
 
     @cached_property
     def _values(self) -> dict[str, Any]:
@@ -138,6 +157,7 @@ class Node:
             "PRECISION": dot_precision(self.mode),
             "TILE": pixel_block(self.channels),
             "CHANNELS": channel_block(self.channels),
+            "BLOCK": product_block(self.channels),
             "ROWS": ROWS,
         }
 
@@ -160,9 +180,9 @@ def forward(node: Node, y: Tensor, keep: bool, measure: bool) -> tuple[Kept, Ten
         if measure:
             node.run(forth.finish_moments, name, 1, PAIRS=pairs, **{**buffers, "moments": measured})
 
-    node.run(forth.first_stage, "first", node.tiles, KEEP=keep, **buffers)
+    node.run(forth.first_stage, "first", node.tiles * node.cuts, KEEP=keep, **buffers)
     finish("first_moments", False)
-    node.run(forth.second_stage, "second", node.tiles, **buffers)
+    node.run(forth.second_stage, "second", node.tiles * node.cuts, **buffers)
     finish("second", True)
     node.run(forth.combine, None, node.tiles, y=y, **buffers)
     return kept, measured
@@ -217,28 +237,34 @@ def _weights(node: Node, buffers: dict[str, Any], sums: Tensor) -> None:
     parts = node.empty(node.slots, node.chunks, node.params.shape[1] if plan.weights else 0)
     buffers = {**buffers, "parts": parts, "parts_stride": parts.stride(0) // max(node.chunks, 1)}
 
+    squares = node.chunks * node.cuts**2
+
     def separable(name: str, second: bool, of_middle: bool) -> None:
-        node.run(back.separable_gradient, name, node.chunks, SECOND=second, OF_MIDDLE=of_middle, **buffers)
+        which = {"SECOND": second, "OF_MIDDLE": of_middle, **buffers}
+        node.run(stages.pointwise_gradient, name, squares, **which)
+        node.run(stages.depthwise_gradient, name, node.chunks * node.cuts, **which)
 
     def taps(name: str, count: int, tall: bool) -> None:
-        node.run(back.tap_gradient, name, node.chunks * count, TALL=tall, TAPS=count, **buffers)
+        node.run(stages.tap_gradient, name, squares * count, TALL=tall, TAPS=count, **buffers)
 
     separable("one", False, False)
     separable("two", True, False)
     node.run(back.middle_gradient, "two", node.chunks, **{**buffers, "parts": sums})
     node.run(back.finish_products, "two", 1, MIDDLE_STAGE=True, **{**buffers, "parts": sums})
     separable("two", False, True)
-    node.run(back.pair_gradient, "pair", node.tiles, **buffers)
+    node.run(stages.pair_gradient, "pair", node.tiles * node.cuts, **buffers)
     taps("pair", plan.taps, True)
     taps("taps", plan.taps, False)
-    blocks = triton.cdiv(plan.weights, BLOCK)
-    node.run(back.add_parts, "weights", 4 * blocks, blocks=blocks, BLOCK=BLOCK, **buffers)
+    blocks = triton.cdiv(plan.weights, COLUMNS)
+    node.run(stages.add_parts, "weights", 4 * blocks, blocks=blocks, COLUMNS=COLUMNS, **buffers)
 
 
 def _gather(node: Node, buffers: dict[str, Any], j: int, dx: Tensor) -> None:
     x = node.states[j]
     batch, height, width = x.shape[1], *x.shape[3:]
     tiles = triton.cdiv(batch * height * width, pixel_block(node.channels))
-    chosen = node.plan.lists[f"state{j}"]
-    where = {"state": j, "chosen": chosen, "count": len(chosen), "in_height": height, "in_width": width}
-    node.run(input_gradient, None, tiles, x=x, dx=dx, **{**buffers, **where, "tiles": tiles})
+    buffers = {**buffers, "x": x, "dx": dx, "state": j, "in_height": height, "in_width": width, "tiles": tiles}
+    for kernel, name in ((input_gradient, f"direct{j}"), (product_gradient, f"products{j}")):
+        chosen = node.plan.lists[name]
+        if len(chosen) or kernel is input_gradient:
+            node.run(kernel, None, tiles * node.cuts, **{**buffers, "chosen": chosen, "count": len(chosen)})

@@ -1,7 +1,7 @@
-"""Kernels of the node op's backward: gradients of normalisations, of stages, of weights.
+"""The node op's backward: gradients of normalisations, of op and input weights, of the map between two stages.
 
 The gradient of a normalised map's input is never stored: `dz = k * (gy - a - (z - mean) * q)` with four vectors per
-instance and stage, `gy` times drop path's factor. Parts `[S, chunks, ..]` are summed in order by `add_parts`.
+instance and stage, `gy` times drop path's factor. Parts `[S, I, chunks, ..]` are summed in order by the kernel after.
 """
 
 from __future__ import annotations
@@ -9,36 +9,29 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from autometa.kernels.common import load_pixels, load_tile, product, relu, split_pixel, store_tile, sum_parts
+from autometa.kernels.common import load_pixels, load_tile, split_pixel, store_tile, sum_parts
 from autometa.kernels.node_table import (
     BETA,
     DILATION,
     EDGE,
-    FULL,
     GAMMA,
     GRAD,
-    HEIGHT,
     IDENTITY,
     KERNEL,
     KIND,
     LAST,
     MIDDLE,
     MIDDLE_GRAD,
-    PAIR,
-    REDUCTION,
-    SIZE,
     STAGES,
     STATE,
-    STRIDE,
     WEIGHT,
-    WIDTH,
     drop_of,
     normaliser,
     pick,
     table_row,
     weight_of,
 )
-from autometa.kernels.taps import activated, depthwise, identity_norm, origin, weight_tile
+from autometa.kernels.taps import origin
 
 
 @triton.jit
@@ -65,7 +58,8 @@ def output_gradient(
 @triton.jit
 def products(
     states, op_weight, input_weight, drop, gy, table, table_of_slot, maps, moments, parts, chosen,
-    count, slots, batch, instances, edges, tiles, chunk, chunks, pixels, height, width, channels: tl.constexpr, pitch: tl.constexpr, eps,
+    count, slots, batch, instances, edges, tiles, chunk, chunks, pixels, height, width,
+    channels: tl.constexpr, pitch: tl.constexpr, eps,
     STATES: tl.constexpr, TABLES: tl.constexpr, DROP: tl.constexpr, TILE: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """Sums of gy and of gy times the normalised map (an identity: its input), parts `[S, I, chunks, 2, CHANNELS]`."""
@@ -174,209 +168,10 @@ def weight_gradients(
 
 
 @triton.jit
-def separable_gradient(
-    states, phi, op_weight, input_weight, drop, gy, table, table_of_slot, chosen, maps, moments, factors, grads,
-    parts,
-    count, slots, batch, instances, edges, tiles, chunk, chunks, pixels, height, width, channels: tl.constexpr, pitch: tl.constexpr, phi_stride,
-    parts_stride, eps,
-    SECOND: tl.constexpr, OF_MIDDLE: tl.constexpr, STATES: tl.constexpr, TABLES: tl.constexpr, DROP: tl.constexpr,
-    AFFINE: tl.constexpr, PRECISION: tl.constexpr, TILE: tl.constexpr, CHANNELS: tl.constexpr, WINDOW: tl.constexpr,
-):  # fmt: skip
-    """One stage of separable convolutions: the gradient of the depthwise result (a map) and of both weights (parts).
-
-    SECOND: the stage reads the normalised middle map, else a state. OF_MIDDLE: its output is the middle map, whose
-    gradient stands in `grads`, else the node's. WINDOW: at least the taps, a power of 2.
-    """
-    pid = tl.program_id(0)
-    i = tl.load(chosen + pid % count)
-    part = (pid // count) % chunks
-    s = (pid // count // chunks).to(tl.int64)
-    row = table_row(table, table_of_slot, s, i, instances, TABLES)
-    weight, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
-    two = tl.load(row + STAGES) == 2
-    evaluated = evaluated & (two if SECOND or OF_MIDDLE else (not two))
-    if not evaluated:
-        return
-    own = phi + s * phi_stride
-    size = tl.load(row + KERNEL)
-    dilation = tl.load(row + DILATION)
-    whole = pixels * pitch
-    c = tl.arange(0, CHANNELS)
-    if SECOND:
-        first = tl.load(row + WEIGHT + 2)
-        second = tl.load(row + WEIGHT + 3)
-        x = maps + (tl.load(row + MIDDLE) * slots + s) * whole
-        h = height
-        w = width
-        stride = 1
-        mean, rstd, gamma, beta = normaliser(moments, own, row, s, i, 0, instances, channels, eps, c, AFFINE)
-        scale = rstd * gamma
-        shift = beta
-    else:
-        first = tl.load(row + WEIGHT)
-        second = tl.load(row + WEIGHT + 1)
-        h = tl.load(row + HEIGHT)
-        w = tl.load(row + WIDTH)
-        x = pick(states, tl.load(row + STATE), STATES) + s * batch * h * w * pitch
-        stride = tl.load(row + STRIDE)
-        mean, scale, shift = identity_norm(c)
-    stage = 0 if OF_MIDDLE else tl.load(row + STAGES) - 1
-    z = maps + (tl.load(row + (MIDDLE if OF_MIDDLE else LAST)) * slots + s) * whole
-    out = grads + (tl.load(row + GRAD) * slots + s) * whole
-    up = grads + (tl.load(row + MIDDLE_GRAD) * slots + s) * whole if OF_MIDDLE else gy + s * whole
-    pointwise = weight_tile(own + second, 0, 1, c, c, channels)
-    taps = tl.arange(0, WINDOW)
-    of_depthwise = tl.zeros([WINDOW, CHANNELS], tl.float32)
-    of_pointwise = tl.zeros([CHANNELS, CHANNELS], tl.float32)
-    for tile in range(part * chunk, tl.minimum((part + 1) * chunk, tiles)):
-        p = tile * TILE + tl.arange(0, TILE)
-        live = p < pixels
-        image, down, right = split_pixel(p, height, width)
-        dz = output_gradient(
-            up, z, drop, factors, s, i, image, down, right, batch, instances, height, width, pitch, c, channels, live,
-            stage, DROP and not OF_MIDDLE, CHANNELS,
-        )  # fmt: skip
-        t = depthwise(
-            x,
-            image,
-            down,
-            right,
-            h,
-            w,
-            pitch,
-            mean,
-            scale,
-            shift,
-            own + first,
-            size,
-            dilation,
-            stride,
-            c,
-            channels,
-            live,
-        )
-        of_pointwise += product(tl.trans(t), dz, PRECISION)
-        dt = product(dz, tl.trans(pointwise), PRECISION)
-        store_tile(out, p, pitch, c, channels, live, dt)
-        for k in range(size * size):
-            v = activated(
-                x, image, down * stride + (k // size - size // 2) * dilation,
-                right * stride + (k % size - size // 2) * dilation, h, w, pitch, mean, scale, shift, c, channels, live,
-            )  # fmt: skip
-            of_tap = tl.sum(v * dt, axis=0)
-            of_depthwise += tl.where((taps == k)[:, None], of_tap[None, :], 0.0)
-    to = parts + (s * chunks + part) * parts_stride
-    real = c < channels
-    window = taps < size * size
-    at = to + first + c[None, :] * size * size + taps[:, None]
-    tl.store(at, of_depthwise, mask=window[:, None] & real[None, :])
-    at = to + second + c[None, :] * channels + c[:, None]
-    tl.store(at, of_pointwise, mask=real[:, None] & real[None, :])
-
-
-@triton.jit
-def pair_gradient(
-    phi, op_weight, input_weight, drop, gy, table, table_of_slot, chosen, maps, factors, grads,
-    count, slots, batch, instances, edges, tiles, pixels, height, width, channels: tl.constexpr, pitch: tl.constexpr, phi_stride,
-    TABLES: tl.constexpr, DROP: tl.constexpr, PRECISION: tl.constexpr, TILE: tl.constexpr, CHANNELS: tl.constexpr,
-):  # fmt: skip
-    """The gradient of the map between the two convolutions of a factorised pair."""
-    pid = tl.program_id(0)
-    i = tl.load(chosen + pid % count)
-    tile = (pid // count) % tiles
-    s = (pid // count // tiles).to(tl.int64)
-    row = table_row(table, table_of_slot, s, i, instances, TABLES)
-    weight, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
-    if (not evaluated) | (tl.load(row + KIND) != PAIR):
-        return
-    whole = pixels * pitch
-    size = tl.load(row + KERNEL)
-    weights = phi + s * phi_stride + tl.load(row + WEIGHT + 1)
-    p = tile * TILE + tl.arange(0, TILE)
-    live = p < pixels
-    image, down, right = split_pixel(p, height, width)
-    c = tl.arange(0, CHANNELS)
-    z = maps + (tl.load(row + LAST) * slots + s) * whole
-    total = tl.zeros([TILE, CHANNELS], tl.float32)
-    for k in range(size):
-        dz = output_gradient(
-            gy + s * whole, z, drop, factors, s, i, image, down - (k - size // 2), right, batch, instances, height,
-            width, pitch, c, channels, live, 0, DROP, CHANNELS,
-        )  # fmt: skip
-        total += product(dz, tl.trans(weight_tile(weights, k, size, c, c, channels)), PRECISION)
-    store_tile(grads + (tl.load(row + GRAD) * slots + s) * whole, p, pitch, c, channels, live, total)
-
-
-@triton.jit
-def tap_gradient(
-    states, op_weight, input_weight, drop, gy, table, table_of_slot, chosen, maps, factors, grads, parts,
-    count, slots, batch, instances, edges, tiles, chunk, chunks, pixels, height, width, channels: tl.constexpr, pitch: tl.constexpr, parts_stride,
-    TALL: tl.constexpr, TAPS: tl.constexpr, STATES: tl.constexpr, TABLES: tl.constexpr, DROP: tl.constexpr,
-    PRECISION: tl.constexpr, TILE: tl.constexpr, CHANNELS: tl.constexpr,
-):  # fmt: skip
-    """One tap of a convolution's weights, as parts: TALL, the second of a pair; else whatever reads a state."""
-    pid = tl.program_id(0)
-    k = pid % TAPS
-    i = tl.load(chosen + pid // TAPS % count)
-    part = (pid // TAPS // count) % chunks
-    s = (pid // TAPS // count // chunks).to(tl.int64)
-    row = table_row(table, table_of_slot, s, i, instances, TABLES)
-    weight, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
-    kind = tl.load(row + KIND)
-    size = tl.load(row + KERNEL)
-    pair = kind == PAIR
-    full = kind == FULL
-    halves = kind == REDUCTION
-    taps = tl.where(halves, 2, tl.where(full, size * size, size))
-    if (not evaluated) | (k >= taps) | (not (pair if TALL else (pair | full | halves))):
-        return
-    whole = pixels * pitch
-    c = tl.arange(0, CHANNELS)
-    z = maps + (tl.where(pair & (not TALL), 0, tl.load(row + LAST)) * slots + s) * whole
-    h = tl.load(row + HEIGHT)
-    w = tl.load(row + WIDTH)
-    stride = tl.load(row + STRIDE)
-    dy = tl.where(full, k // size - size // 2, tl.where(halves, k * (1 - h % 2), 0))
-    dx = tl.where(full, k % size - size // 2, tl.where(halves, k * (1 - w % 2), k - size // 2))
-    x = pick(states, tl.load(row + STATE), STATES) + s * batch * h * w * pitch
-    middle = maps + (tl.load(row + MIDDLE) * slots + s) * whole
-    up = grads + (tl.load(row + GRAD) * slots + s) * whole
-    total = tl.zeros([CHANNELS, CHANNELS], tl.float32)
-    for tile in range(part * chunk, tl.minimum((part + 1) * chunk, tiles)):
-        p = tile * TILE + tl.arange(0, TILE)
-        live = p < pixels
-        image, down, right = split_pixel(p, height, width)
-        if TALL:
-            v, _ = load_pixels(middle, image, down + k - size // 2, right, height, width, pitch, c, channels, live)
-        else:
-            v, _ = load_pixels(x, image, down * stride + dy, right * stride + dx, h, w, pitch, c, channels, live)
-            v = relu(v)
-        if pair & (not TALL):
-            dz = load_tile(up, p, pitch, c, channels, live)
-        else:
-            dz = output_gradient(
-                gy + s * whole, z, drop, factors, s, i, image, down, right, batch, instances, height, width, pitch, c,
-                channels, live, 0, DROP, CHANNELS,
-            )  # fmt: skip
-        total += product(tl.trans(v), dz, PRECISION)
-    base = parts + (s * chunks + part) * parts_stride + tl.load(row + WEIGHT + (1 if TALL else 0))
-    real = c < channels
-    if halves:
-        half = channels // 2
-        first = tl.where(k == 0, 0, half)
-        skip = tl.where(k == 0, 0, (half * channels + 15) // 16 * 16)
-        own = (c >= first) & (c < tl.where(k == 0, half, channels))
-        at = base + skip + (c - first)[None, :] * channels + c[:, None]
-        tl.store(at, total, mask=own[None, :] & real[:, None])
-    else:
-        at = base + (c[None, :] * channels + c[:, None]) * taps + k
-        tl.store(at, total, mask=real[None, :] & real[:, None])
-
-
-@triton.jit
 def middle_gradient(
     phi, op_weight, input_weight, table, table_of_slot, chosen, maps, moments, grads, parts,
-    count, slots, instances, edges, tiles, chunk, chunks, pixels, height, width, channels: tl.constexpr, pitch: tl.constexpr, phi_stride, eps,
+    count, slots, instances, edges, tiles, chunk, chunks, pixels, height, width,
+    channels: tl.constexpr, pitch: tl.constexpr, phi_stride, eps,
     TABLES: tl.constexpr, AFFINE: tl.constexpr, TILE: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """The gradient of the normalised map between two separable stages, and its sums, parts `[S, I, chunks, 2, ..]`."""
@@ -418,27 +213,3 @@ def middle_gradient(
     to = parts + ((s * instances + i) * chunks + part) * 2 * CHANNELS + c
     tl.store(to, plain)
     tl.store(to + CHANNELS, scaled)
-
-
-@triton.jit
-def add_parts(
-    parts, dphi, op_weight, input_weight, table, table_of_slot, chosen,
-    count, instances, edges, chunks, blocks, parts_stride, dphi_stride, TABLES: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """A block of one weight's gradient: its parts, added in order."""
-    pid = tl.program_id(0)
-    n = pid % 4
-    i = tl.load(chosen + pid // 4 % count)
-    block = (pid // 4 // count) % blocks
-    s = (pid // 4 // count // blocks).to(tl.int64)
-    row = table_row(table, table_of_slot, s, i, instances, TABLES)
-    weight, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
-    size = tl.load(row + SIZE + n)
-    if (not evaluated) | (block * BLOCK >= size):
-        return
-    at = tl.load(row + WEIGHT + n) + block * BLOCK + tl.arange(0, BLOCK)
-    live = block * BLOCK + tl.arange(0, BLOCK) < size
-    total = tl.zeros([BLOCK], tl.float32)
-    for part in range(chunks):
-        total += tl.load(parts + (s * chunks + part) * parts_stride + at, mask=live, other=0.0)
-    tl.store(dphi + s * dphi_stride + at, total, mask=live)

@@ -46,18 +46,21 @@ from autometa.kernels.taps import (
 @triton.jit
 def first_stage(
     states, phi, op_weight, input_weight, table, table_of_slot, chosen, maps, arguments, parts,
-    count, slots, instances, edges, tiles, pixels, height, width, channels: tl.constexpr, pitch: tl.constexpr, phi_stride,
+    count, slots, instances, edges, tiles, pixels, height, width,
+    channels: tl.constexpr, pitch: tl.constexpr, phi_stride,
     STATES: tl.constexpr, TABLES: tl.constexpr, KEEP: tl.constexpr, PRECISION: tl.constexpr, TILE: tl.constexpr,
-    CHANNELS: tl.constexpr,
+    CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One instance, one tile: its first stage; moments of what is to be normalised.
+    """One instance, one tile, BLOCK channels: its first stage; moments of what is to be normalised.
 
     maps `[places, S, pixels, pitch]`, arguments the same in bytes, parts `[S, I, tiles, 2, CHANNELS]`.
     """
     pid = tl.program_id(0)
     i = tl.load(chosen + pid % count)
-    tile = (pid // count) % tiles
-    s = (pid // count // tiles).to(tl.int64)
+    cuts = CHANNELS // BLOCK
+    cut = (pid // count) % cuts
+    tile = (pid // count // cuts) % tiles
+    s = (pid // count // cuts // tiles).to(tl.int64)
     row = table_row(table, table_of_slot, s, i, instances, TABLES)
     weight, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
     kind = tl.load(row + KIND)
@@ -73,19 +76,22 @@ def first_stage(
     p = tile * TILE + tl.arange(0, TILE)
     live = p < pixels
     image, down, right = split_pixel(p, height, width)
-    c = tl.arange(0, CHANNELS)
+    c = cut * BLOCK + tl.arange(0, BLOCK)
     first = own + tl.load(row + WEIGHT)
     second = own + tl.load(row + WEIGHT + 1)
     two = (tl.load(row + STAGES) == 2) | (kind == PAIR)
     place = tl.where(two, tl.load(row + MIDDLE), tl.load(row + LAST))
     here = (place * slots + s) * pixels * pitch
     if kind == SEPARABLE:
-        mean, scale, shift = identity_norm(c)
-        t = depthwise(
-            x, image, down, right, h, w, pitch, mean, scale, shift, first, size, tl.load(row + DILATION), stride, c,
-            channels, live,
-        )  # fmt: skip
-        z = product(t, weight_tile(second, 0, 1, c, c, channels), PRECISION)
+        dilation = tl.load(row + DILATION)
+        z = tl.zeros([TILE, BLOCK], tl.float32)
+        for k in range(0, CHANNELS, BLOCK):
+            b = k + tl.arange(0, BLOCK)
+            mean, scale, shift = identity_norm(b)
+            t = depthwise(
+                x, image, down, right, h, w, pitch, mean, scale, shift, first, size, dilation, stride, b, channels, live
+            )
+            z += product(t, weight_tile(second, 0, 1, b, c, channels), PRECISION)
     elif kind == MAXIMUM:
         z, found = maximum(x, image, down, right, h, w, pitch, stride, c, channels, live)
         if KEEP:
@@ -94,12 +100,13 @@ def first_stage(
     elif kind == AVERAGE:
         z = average(x, image, down, right, h, w, pitch, stride, c, channels, live)
     elif kind == REDUCTION:
-        z = reduction(x, image, down, right, h, w, pitch, first, c, c, channels, live, PRECISION)
+        z = reduction(x, image, down, right, h, w, pitch, first, c, channels, live, PRECISION, CHANNELS, BLOCK)
     else:
         tall = tl.where(kind == FULL, size, 1)
         z = convolution(
-            x, image, down, right, h, w, pitch, first, tall, size, stride, c, c, channels, live, True, PRECISION
-        )
+            x, image, down, right, h, w, pitch, first, tall, size, stride, c, channels, live, True, PRECISION, CHANNELS,
+            BLOCK,
+        )  # fmt: skip
     store_tile(maps + here, p, pitch, c, channels, live, z)
     if kind != PAIR:
         store_moments(parts + ((s * instances + i) * tiles + tile) * 2 * CHANNELS, z, live, c, CHANNELS)
@@ -108,14 +115,18 @@ def first_stage(
 @triton.jit
 def second_stage(
     phi, op_weight, input_weight, table, table_of_slot, chosen, maps, moments, parts,
-    count, slots, instances, edges, tiles, pixels, height, width, channels: tl.constexpr, pitch: tl.constexpr, phi_stride, eps,
+    count, slots, instances, edges, tiles, pixels, height, width,
+    channels: tl.constexpr, pitch: tl.constexpr, phi_stride, eps,
     TABLES: tl.constexpr, AFFINE: tl.constexpr, PRECISION: tl.constexpr, TILE: tl.constexpr, CHANNELS: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     """The second half of a factorised pair, the second stage of a separable convolution."""
     pid = tl.program_id(0)
     i = tl.load(chosen + pid % count)
-    tile = (pid // count) % tiles
-    s = (pid // count // tiles).to(tl.int64)
+    cuts = CHANNELS // BLOCK
+    cut = (pid // count) % cuts
+    tile = (pid // count // cuts) % tiles
+    s = (pid // count // cuts // tiles).to(tl.int64)
     row = table_row(table, table_of_slot, s, i, instances, TABLES)
     weight, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
     kind = tl.load(row + KIND)
@@ -127,20 +138,25 @@ def second_stage(
     p = tile * TILE + tl.arange(0, TILE)
     live = p < pixels
     image, down, right = split_pixel(p, height, width)
-    c = tl.arange(0, CHANNELS)
+    c = cut * BLOCK + tl.arange(0, BLOCK)
     x = maps + (tl.load(row + MIDDLE) * slots + s) * pixels * pitch
     if pair:
         weights = own + tl.load(row + WEIGHT + 1)
         z = convolution(
-            x, image, down, right, height, width, pitch, weights, size, 1, 1, c, c, channels, live, False, PRECISION
-        )
-    else:
-        mean, rstd, gamma, beta = normaliser(moments, own, row, s, i, 0, instances, channels, eps, c, AFFINE)
-        t = depthwise(
-            x, image, down, right, height, width, pitch, mean, rstd * gamma, beta, own + tl.load(row + WEIGHT + 2),
-            size, tl.load(row + DILATION), 1, c, channels, live,
+            x, image, down, right, height, width, pitch, weights, size, 1, 1, c, channels, live, False, PRECISION,
+            CHANNELS, BLOCK,
         )  # fmt: skip
-        z = product(t, weight_tile(own + tl.load(row + WEIGHT + 3), 0, 1, c, c, channels), PRECISION)
+    else:
+        dilation = tl.load(row + DILATION)
+        z = tl.zeros([TILE, BLOCK], tl.float32)
+        for k in range(0, CHANNELS, BLOCK):
+            b = k + tl.arange(0, BLOCK)
+            mean, rstd, gamma, beta = normaliser(moments, own, row, s, i, 0, instances, channels, eps, b, AFFINE)
+            t = depthwise(
+                x, image, down, right, height, width, pitch, mean, rstd * gamma, beta, own + tl.load(row + WEIGHT + 2),
+                size, dilation, 1, b, channels, live,
+            )  # fmt: skip
+            z += product(t, weight_tile(own + tl.load(row + WEIGHT + 3), 0, 1, b, c, channels), PRECISION)
     store_tile(maps + (tl.load(row + LAST) * slots + s) * pixels * pitch, p, pitch, c, channels, live, z)
     store_moments(parts + ((s * instances + i) * tiles + tile) * 2 * CHANNELS, z, live, c, CHANNELS)
 
@@ -148,7 +164,8 @@ def second_stage(
 @triton.jit
 def finish_moments(
     parts, moments, op_weight, input_weight, table, table_of_slot, chosen, count, instances, edges, tiles, pixels,
-    channels: tl.constexpr, PAIRS: tl.constexpr, TABLES: tl.constexpr, TILE: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr,
+    channels: tl.constexpr, PAIRS: tl.constexpr, TABLES: tl.constexpr, TILE: tl.constexpr, CHANNELS: tl.constexpr,
+    ROWS: tl.constexpr,
 ):  # fmt: skip
     """moments `[S, I, 2, 2, C]` of one stage of one instance; stage 1, and pairs, where PAIRS, else stage 0."""
     pid = tl.program_id(0)
@@ -179,7 +196,8 @@ def finish_moments(
 @triton.jit
 def combine(
     states, phi, op_weight, input_weight, drop, table, table_of_slot, maps, moments, y,
-    slots, batch, instances, edges, tiles, pixels, height, width, channels: tl.constexpr, pitch: tl.constexpr, phi_stride, eps,
+    slots, batch, instances, edges, tiles, pixels, height, width,
+    channels: tl.constexpr, pitch: tl.constexpr, phi_stride, eps,
     STATES: tl.constexpr, TABLES: tl.constexpr, DROP: tl.constexpr, AFFINE: tl.constexpr, TILE: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):  # fmt: skip

@@ -19,6 +19,7 @@ from autometa.kernels.node_table import (
     LAST,
     MAXIMUM,
     PAIR,
+    REDUCTION,
     SEPARABLE,
     STATE,
     STRIDE,
@@ -33,23 +34,26 @@ from autometa.kernels.taps import half_tile, origin, weight_tile, window_count
 @triton.jit
 def input_gradient(
     x, dx, phi, op_weight, input_weight, drop, gy, table, table_of_slot, chosen, maps, arguments, factors, grads,
-    state, count, slots, batch, instances, edges, tiles, in_height, in_width, height, width, channels: tl.constexpr, pitch: tl.constexpr,
+    state, count, slots, batch, instances, edges, tiles, in_height, in_width, height, width,
+    channels: tl.constexpr, pitch: tl.constexpr,
     phi_stride,
-    TABLES: tl.constexpr, DROP: tl.constexpr, PRECISION: tl.constexpr, TILE: tl.constexpr, CHANNELS: tl.constexpr,
+    TABLES: tl.constexpr, DROP: tl.constexpr, TILE: tl.constexpr, CHANNELS: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One tile of the gradient of state number `state`: through a ReLU from convolutions, directly from the rest."""
+    """One tile of the gradient of state number `state`: from identities, pools and separable stages."""
     pid = tl.program_id(0)
-    tile = pid % tiles
-    s = (pid // tiles).to(tl.int64)
+    cuts = CHANNELS // BLOCK
+    c = pid % cuts * BLOCK + tl.arange(0, BLOCK)
+    tile = (pid // cuts) % tiles
+    s = (pid // cuts // tiles).to(tl.int64)
     p = tile * TILE + tl.arange(0, TILE)
     live = p < batch * in_height * in_width
     image, down, right = split_pixel(p, in_height, in_width)
-    c = tl.arange(0, CHANNELS)
     own = phi + s * phi_stride
     whole = batch * height * width * pitch
     up = gy + s * whole
-    plain = tl.zeros([TILE, CHANNELS], tl.float32)
-    rectified = tl.zeros([TILE, CHANNELS], tl.float32)
+    plain = tl.zeros([TILE, BLOCK], tl.float32)
+    rectified = tl.zeros([TILE, BLOCK], tl.float32)
     for n in range(count):
         i = tl.load(chosen + n)
         row = table_row(table, table_of_slot, s, i, instances, TABLES)
@@ -86,31 +90,72 @@ def input_gradient(
                     dy = (k // size - size // 2) * dilation
                     dx_ = (k % size - size // 2) * dilation
                     h, w, found = origin(down, right, dy, dx_, stride, height, width, live)
-                    g, _ = load_pixels(between, image, h, w, height, width, pitch, c, channels, found)
+                    g, inside = load_pixels(between, image, h, w, height, width, pitch, c, channels, found)
                     taps = tl.load(first + c * size * size + k, mask=c < channels, other=0.0)
                     rectified += g * taps[None, :]
-            elif kind == PAIR:
+    v = load_tile(x + s * batch * in_height * in_width * pitch, p, pitch, c, channels, live)
+    total = plain + tl.where(v <= 0, 0.0, rectified)
+    store_tile(dx + s * batch * in_height * in_width * pitch, p, pitch, c, channels, live, total)
+
+
+@triton.jit
+def product_gradient(
+    x, dx, phi, op_weight, input_weight, drop, gy, table, table_of_slot, chosen, maps, factors, grads,
+    state, count, slots, batch, instances, edges, tiles, in_height, in_width, height, width,
+    channels: tl.constexpr, pitch: tl.constexpr,
+    phi_stride,
+    TABLES: tl.constexpr, DROP: tl.constexpr, PRECISION: tl.constexpr, TILE: tl.constexpr, CHANNELS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Adds to a tile that `input_gradient` wrote what pairs, full convolutions and reductions give."""
+    pid = tl.program_id(0)
+    cuts = CHANNELS // BLOCK
+    c = pid % cuts * BLOCK + tl.arange(0, BLOCK)
+    tile = (pid // cuts) % tiles
+    s = (pid // cuts // tiles).to(tl.int64)
+    p = tile * TILE + tl.arange(0, TILE)
+    live = p < batch * in_height * in_width
+    image, down, right = split_pixel(p, in_height, in_width)
+    own = phi + s * phi_stride
+    whole = batch * height * width * pitch
+    up = gy + s * whole
+    rectified = tl.zeros([TILE, BLOCK], tl.float32)
+    for n in range(count):
+        i = tl.load(chosen + n)
+        row = table_row(table, table_of_slot, s, i, instances, TABLES)
+        weight, evaluated = weight_of(row, op_weight, input_weight, s, i, instances, edges)
+        if evaluated & (tl.load(row + STATE) == state):
+            kind = tl.load(row + KIND)
+            stride = tl.load(row + STRIDE)
+            size = tl.load(row + KERNEL)
+            last = maps + (tl.maximum(tl.load(row + LAST), 0) * slots + s) * whole
+            between = grads + (tl.maximum(tl.load(row + GRAD), 0) * slots + s) * whole
+            first = own + tl.load(row + WEIGHT)
+            if kind == PAIR:
                 for k in range(size):
                     h, w, found = origin(down, right, 0, k - size // 2, stride, height, width, live)
-                    g, _ = load_pixels(between, image, h, w, height, width, pitch, c, channels, found)
-                    rectified += product(g, tl.trans(weight_tile(first, k, size, c, c, channels)), PRECISION)
-            else:
+                    for b in range(0, CHANNELS, BLOCK):
+                        o = b + tl.arange(0, BLOCK)
+                        g, inside = load_pixels(between, image, h, w, height, width, pitch, o, channels, found)
+                        rectified += product(g, tl.trans(weight_tile(first, k, size, c, o, channels)), PRECISION)
+            elif (kind == FULL) | (kind == REDUCTION):
                 full = kind == FULL
                 for k in range(tl.where(full, size * size, 2)):
                     dy = tl.where(full, k // size - size // 2, k * (1 - in_height % 2))
                     dx_ = tl.where(full, k % size - size // 2, k * (1 - in_width % 2))
                     h, w, found = origin(down, right, dy, dx_, stride, height, width, live)
-                    dz = output_gradient(
-                        up, last, drop, factors, s, i, image, h, w, batch, instances, height, width, pitch, c, channels,
-                        found, 0, DROP, CHANNELS,
-                    )  # fmt: skip
-                    if full:
-                        weights = weight_tile(first, k, size * size, c, c, channels)
-                    else:
-                        weights = half_tile(first, k, c, c, channels)
-                    rectified += product(dz, tl.trans(weights), PRECISION)
+                    for b in range(0, CHANNELS, BLOCK):
+                        o = b + tl.arange(0, BLOCK)
+                        dz = output_gradient(
+                            up, last, drop, factors, s, i, image, h, w, batch, instances, height, width, pitch, o,
+                            channels, found, 0, DROP, CHANNELS,
+                        )  # fmt: skip
+                        if full:
+                            weights = weight_tile(first, k, size * size, c, o, channels)
+                        else:
+                            weights = half_tile(first, k, c, o, channels)
+                        rectified += product(dz, tl.trans(weights), PRECISION)
     v = load_tile(x + s * batch * in_height * in_width * pitch, p, pitch, c, channels, live)
-    store_tile(
-        dx + s * batch * in_height * in_width * pitch, p, pitch, c, channels, live,
-        plain + tl.where(v <= 0, 0.0, rectified),
-    )  # fmt: skip
+    to = dx + s * batch * in_height * in_width * pitch
+    before = load_tile(to, p, pitch, c, channels, live)
+    store_tile(to, p, pitch, c, channels, live, before + tl.where(v <= 0, 0.0, rectified))

@@ -66,32 +66,39 @@ def half_tile(weights, k, c, o, channels):
 
 @triton.jit
 def convolution(
-    base, image, row, column, height, width, pitch, weights, tall, wide, stride, c, o, channels, live,
-    RELU: tl.constexpr, PRECISION: tl.constexpr,
+    base, image, row, column, height, width, pitch, weights, tall, wide, stride, o, channels, live,
+    RELU: tl.constexpr, PRECISION: tl.constexpr, CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Full convolution of a tile with a window of tall x wide; ReLU first where asked."""
     total = tl.zeros([row.shape[0], o.shape[0]], tl.float32)
     for k in range(tall * wide):
         dy = k // wide - tall // 2
         dx = k % wide - wide // 2
-        x, _ = load_pixels(
-            base, image, row * stride + dy, column * stride + dx, height, width, pitch, c, channels, live
-        )
-        if RELU:
-            x = relu(x)
-        total += product(x, weight_tile(weights, k, tall * wide, c, o, channels), PRECISION)
+        for first in range(0, CHANNELS, BLOCK):
+            c = first + tl.arange(0, BLOCK)
+            x, inside = load_pixels(
+                base, image, row * stride + dy, column * stride + dx, height, width, pitch, c, channels, live
+            )
+            if RELU:
+                x = relu(x)
+            total += product(x, weight_tile(weights, k, tall * wide, c, o, channels), PRECISION)
     return total
 
 
 @triton.jit
-def reduction(base, image, row, column, height, width, pitch, weights, c, o, channels, live, PRECISION: tl.constexpr):
+def reduction(
+    base, image, row, column, height, width, pitch, weights, o, channels, live, PRECISION: tl.constexpr,
+    CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     """Factorised reduction of a tile: two 1x1 convolutions of stride 2, the second shifted along even axes."""
     total = tl.zeros([row.shape[0], o.shape[0]], tl.float32)
     for k in range(2):
         down = row * 2 + k * (1 - height % 2)
         right = column * 2 + k * (1 - width % 2)
-        x, _ = load_pixels(base, image, down, right, height, width, pitch, c, channels, live)
-        total += product(relu(x), half_tile(weights, k, c, o, channels), PRECISION)
+        for first in range(0, CHANNELS, BLOCK):
+            c = first + tl.arange(0, BLOCK)
+            x, inside = load_pixels(base, image, down, right, height, width, pitch, c, channels, live)
+            total += product(relu(x), half_tile(weights, k, c, o, channels), PRECISION)
     return total
 
 

@@ -53,7 +53,7 @@ def _output(states, plan: NodePlan) -> tuple[int, ...]:
 
 
 def _fake(states, params, op_weight, input_weight, table, *rest):
-    *_, given, _, precision, measure, keep, size = rest
+    *_, given, _, precision, measure, keep, size, _ = rest
     shape = (*states[0].shape[:3], *size)
     y = params.new_empty_strided(shape, map_strides(shape))
     moments = params.new_empty((*op_weight.shape, 2, 2, shape[2]) if measure or given is None else 0)
@@ -65,14 +65,14 @@ def _fake(states, params, op_weight, input_weight, table, *rest):
 
 @register(
     "mixed_op_triton",
-    f"({_ARGUMENTS}, bool measure, bool keep, SymInt[] size) -> (Tensor, Tensor, Tensor, Tensor)",
+    f"({_ARGUMENTS}, bool measure, bool keep, SymInt[] size, int[] reads) -> (Tensor, Tensor, Tensor, Tensor)",
     fake=_fake,
     devices=None,
 )
 def _forward(states, params, op_weight, input_weight, *rest):
     """The node's output, what the backward needs (maps, arguments; empty if not kept), and the batch's moments (empty
     where neither asked for nor needed)."""
-    *small, measure, keep, _ = rest
+    *small, measure, keep, _, _ = rest
     node = _node(states, params, op_weight, input_weight, *small)
     y = empty_map(_output(states, node.plan), params)
     kept, measured = kernels("mixed_op").forward(node, y, keep, measure)
@@ -104,7 +104,7 @@ def _backward(gy, maps, arguments, moments, reads, states, *rest):
 
 def _save(ctx, inputs, output) -> None:
     states, *small = inputs[:7]
-    ctx.affine, given, ctx.eps, ctx.precision, _, ctx.keep, _ = inputs[7:]
+    ctx.affine, given, ctx.eps, ctx.precision, _, ctx.keep, _, ctx.reads = inputs[7:]
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(*output[1:])
     ctx.save_for_backward(*output[1:], given, *small, *states)
@@ -112,16 +112,16 @@ def _save(ctx, inputs, output) -> None:
 
 def _formula(ctx, gy, *_):
     if gy is None:
-        return (None,) * 14
+        return (None,) * 15
     if not ctx.keep:
         raise ValueError("mixed_op was called with keep=False, so that its gradient cannot be computed")
     maps, arguments, moments, given, *rest = ctx.saved_tensors
     small, states = rest[:6], list(rest[6:])
-    plan = _plan(states, small[0], small[2], small[3], ctx.affine)
-    reads = [j for j in range(len(states)) if f"state{j}" in plan.lists]
-    found = _backward(gy, maps, arguments, moments, reads, states, *small, ctx.affine, given, ctx.eps, ctx.precision)
-    dstates = dict(zip(reads, found[3:], strict=True))
-    return [dstates.get(j) for j in range(len(states))], *found[:3], *(None,) * 10
+    found = _backward(
+        gy, maps, arguments, moments, ctx.reads, states, *small, ctx.affine, given, ctx.eps, ctx.precision
+    )
+    dstates = dict(zip(ctx.reads, found[3:], strict=True))
+    return [dstates.get(j) for j in range(len(states))], *found[:3], *(None,) * 11
 
 
 once_differentiable(_forward, _backward, _save, _formula)
@@ -137,9 +137,10 @@ def mixed_op_triton(
     keep = torch.is_grad_enabled() and any(x.requires_grad for x in leaves)
     drop = None if drop is None else drop.to(torch.float32)
     given = None if given is None else given.to(torch.float32)
-    size = _plan(states, params, input_weight, table, affine).size
+    plan = _plan(states, params, input_weight, table, affine)
+    reads = [j for j in range(len(states)) if f"direct{j}" in plan.lists]
     y, _, _, moments = _forward(
         list(states), params, op_weight, input_weight, table, table_of_slot, drop, affine, given, eps,
-        current_precision(), want_statistics, keep, list(size),
+        current_precision(), want_statistics, keep, list(plan.size), reads,
     )  # fmt: skip
     return y, moments if want_statistics else None

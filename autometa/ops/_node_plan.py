@@ -125,8 +125,13 @@ def _add_work(work: dict[str, list[int]], i: int, rows) -> None:
     add("pair", pair)
     add("taps", any(row[_KIND] in (PAIR, FULL, REDUCTION) for row in live))
     add("weights", any(row[_SIZE] for row in live))
+    products = (PAIR, FULL, REDUCTION)
     for state in {row[_STATE] for row in live}:
-        add(f"state{state}", True)
+        kinds = [row[_KIND] for row in live if row[_STATE] == state]
+        work.setdefault(f"products{state}", [])
+        work.setdefault(f"direct{state}", [])
+        add(f"products{state}", any(kind in products for kind in kinds))
+        add(f"direct{state}", any(kind not in products for kind in kinds))
 
 
 def _row(instance, sizes, channels: int, affine: bool) -> list[int]:
