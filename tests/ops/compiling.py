@@ -41,6 +41,14 @@ def _preprocess(reduce: bool) -> None:
     y.backward(torch.ones_like(y))
 
 
+def _mixed_op() -> None:
+    from tests.ops.node_case import METANAS, random_node
+
+    random_node(METANAS, slots=10, batch=20, channels=28, size=(28, 28), dtype=torch.float32).gradients(
+        backend="triton"
+    )
+
+
 def _conv_block(c_in: int, c_out: int, **settings) -> None:
     from autometa.ops.conv_block import ConvBlock, conv_block
 
@@ -82,6 +90,7 @@ def _split_columns() -> None:
 
 # Name -> a forward and backward of an op at one representative shape.
 CASES: dict[str, Callable[[], None]] = {
+    "mixed_op": _mixed_op,
     "preprocess": lambda: _preprocess(False),
     "preprocess, reduction": lambda: _preprocess(True),
     "stem": lambda: _conv_block(1, 84),
