@@ -16,8 +16,9 @@ from tests.tolerances import assert_agree
 
 pytestmark = triton_ready
 SHAPES = {
-    **{name: UGLY[name] for name in UGLY if name.endswith("7x8") or name.startswith("one")},
-    **{name: UGLY[name] for name in ("stem of 84", "pointwise", "even kernel")},
+    **{f"{name}, 7x8": (block, 1, 2, (7, 8)) for name, block in BLOCKS.items()},
+    **{name: UGLY[name] for name in ("one pixel", "one image of one row", "pointwise", "even kernel")},
+    "stem of 84": (ConvBlock(3, 84), 1, 1, (7, 12)),
     "wide": (ConvBlock(70, 17, pool=True, relu=True), 1, 1, (9, 5)),
     "narrow to wide": (ConvBlock(17, 70, stride=2, padding="same", relu=True, bias=True), 1, 2, (7, 6)),
     "outputs for two programs": (ConvBlock(5, 150, kernel=2, bias=True, relu=True, pool=True), 1, 2, (5, 4)),
