@@ -10,6 +10,10 @@ import triton
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
 _observers: list[Callable] = []
+if INTERPRETED:
+    from autometa.kernels.interpreter import repair
+
+    repair()
 
 
 def launch(kernel, grid: tuple[int, ...], *args, **options) -> None:
