@@ -69,7 +69,8 @@ def empty_map(shape: tuple[int, ...], like: Tensor) -> Tensor:
     strides = map_strides(shape)
     if strides[0] >= 2**31:
         raise ValueError(f"a slot's activation {list(shape[1:])} is too large for the GPU kernels; use a smaller batch")
-    return poisoned(torch.empty_strided(shape, strides, dtype=torch.float32, device=like.device))
+    whole = torch.empty(shape[0] * strides[0], dtype=torch.float32, device=like.device)
+    return poisoned(whole).as_strided(shape, strides)
 
 
 def poisoned(x: Tensor) -> Tensor:
