@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from types import ModuleType
 
@@ -25,6 +26,23 @@ class Op:
         return self.overload(*args) if _watched() else self.direct(*args)
 
 
+class InPlace(Op):
+    """The same for an op that writes into arguments: autograd is told, and asked where one of them has a gradient."""
+
+    def __init__(self, op: str, body: Callable, custom, mutates: tuple[str, ...]) -> None:
+        super().__init__(op, body, custom)
+        names = list(inspect.signature(body).parameters)
+        self.written = [names.index(name) for name in mutates]
+
+    def __call__(self, *args):
+        if _watched() or any(isinstance(a, torch.Tensor) and a.requires_grad for a in args):
+            return self.overload(*args)
+        self.direct(*args)
+        for i in self.written:
+            if args[i] is not None:
+                torch.autograd.graph.increment_version(args[i])
+
+
 def _watched() -> bool:
     return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
 
@@ -32,8 +50,7 @@ def _watched() -> bool:
 def register(op: str, schema: str, mutates: tuple[str, ...] = (), fake: Callable | None = None) -> Callable:
     """Decorator: make a function the torch op `autometa::<op>`.
 
-    fake: computes shapes and strides of the results, and makes it an `Op`; without it the op only writes into its
-    arguments, which only torch's dispatcher can tell autograd.
+    fake: computes shapes and strides of the results; without it the op only writes into the arguments `mutates`.
     """
 
     def wrap(body: Callable) -> Callable:
@@ -41,7 +58,7 @@ def register(op: str, schema: str, mutates: tuple[str, ...] = (), fake: Callable
             f"autometa::{op}", body, mutates_args=mutates, device_types="cpu", schema=schema
         )
         custom.register_fake(fake or (lambda *args: None))
-        return Op(op, body, custom) if fake else custom
+        return Op(op, body, custom) if fake else InPlace(op, body, custom, mutates)
 
     return wrap
 

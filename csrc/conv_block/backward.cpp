@@ -44,7 +44,7 @@ private:
     float* work(int64_t slot) const { return work_.floats() + (slot - first_) * plan_.back_work; }
     const float* kept(int64_t slot) const { return saved_ + slot * plan_.kept; }
     const float* params(int64_t slot) const { return block_.params + slot * block_.params_row; }
-    float* dparams(int64_t slot) const { return dparams_ + slot * block_.params_width; }
+    float* dparams(int64_t slot) const { return dparams_ + slot * block_.grad_row; }
     const float* gradient_of(int64_t slot, int64_t n) const {
         return gy_ + (slot * block_.batch + n) * block_.out_height * block_.out_width * plan_.lanes;
     }
@@ -185,13 +185,19 @@ private:
 
 }  // namespace
 
+void backward(const ConvBlock& block, const Plan& plan, const float* saved, const float* gy, float* dx, float* dparams,
+              const Team& team) {
+    Backward(block, plan, saved, gy, dx, dparams, team).run(0, block.slots);
+}
+
 }  // namespace block
 
 void conv_block_backward(const ConvBlock& given, const float* saved, const float* gy, float* dx, float* dparams) {
     const block::Plan plan(given);
     if (given.slots == 0) return;
     if (given.batch == 0) {
-        std::memset(dparams, 0, static_cast<size_t>(given.slots * given.params_width) * sizeof(float));
+        for (int64_t slot = 0; slot < given.slots; ++slot)
+            std::memset(dparams + slot * given.grad_row, 0, static_cast<size_t>(given.params_width) * sizeof(float));
         return;
     }
     for_all_slots(

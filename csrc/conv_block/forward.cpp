@@ -140,6 +140,10 @@ private:
 
 }  // namespace
 
+void forward(const ConvBlock& block, const Plan& plan, float* y, float* saved, float* statistics, const Team& team) {
+    Forward(block, plan, y, saved, statistics, team).run(0, block.slots);
+}
+
 }  // namespace block
 
 void conv_block(const ConvBlock& given, float* y, float* saved, float* statistics) {

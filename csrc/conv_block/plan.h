@@ -42,6 +42,11 @@ private:
     void place(const ConvBlock& block);
 };
 
+// All slots of a block, `team.wave` at most, by one team.
+void forward(const ConvBlock& block, const Plan& plan, float* y, float* saved, float* statistics, const Team& team);
+void backward(const ConvBlock& block, const Plan& plan, const float* saved, const float* gy, float* dx, float* dparams,
+              const Team& team);
+
 // The pass over an image's z; `floor` is that of the ReLU.
 NormPool norm_pool_of(const ConvBlock& block, const Plan& plan, const float* z, const float* kept,
                       const float* a, const float* b);

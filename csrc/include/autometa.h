@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "activation.h"
@@ -80,9 +81,10 @@ struct HeadShape {
 void linear_head(const std::vector<Activation>& states, const float* params, const HeadShape& shape, float* features,
                  float* logits, int threads);
 
-// All of grad_params [slots, grad_row] is written, and all of grads, the states' gradients.
+// grad_params [slots, grad_width], its rows grad_row apart, and grads, the states' gradients, are overwritten.
 void linear_head_backward(const float* grad, const float* features, const float* params, const HeadShape& shape,
-                          float* grad_params, int64_t grad_row, const std::vector<Activation>& grads, int threads);
+                          float* grad_params, int64_t grad_row, int64_t grad_width,
+                          const std::vector<Activation>& grads, int threads);
 
 struct LogitShape {
     int64_t slots, batch, classes;
@@ -145,6 +147,7 @@ struct ConvBlock {
     int64_t x_step[5];    // its strides
     const float* params;  // [slots], rows `params_row` apart: weight, bias, gamma, beta, each at a multiple of 16
     int64_t params_row, params_width;
+    int64_t grad_row;    // distance of the rows of their gradients
     const float* given;  // [slots, 2, c_out] or null
     bool bias, norm, relu, pool;
     double eps;
@@ -155,8 +158,37 @@ struct ConvBlock {
 int64_t conv_block_saved(const ConvBlock& block);
 // y is an activation; saved may be null: nothing is kept. statistics [slots, 2, c_out] or null.
 void conv_block(const ConvBlock& block, float* y, float* saved, float* statistics);
-// dx is an activation or null; dparams [slots, params_width]; both are overwritten.
+// dx is an activation or null; dparams [slots, params_width], its rows grad_row apart; both are overwritten.
 void conv_block_backward(const ConvBlock& block, const float* saved, const float* gy, float* dx, float* dparams);
+
+// Conv blocks, each on the output of the one before, and the linear head on that of the last. A slot's parameters stand
+// in one row: those of the blocks in their order, then weight and bias of the head, each at a multiple of 16.
+class ConvStack {
+public:
+    // Of the blocks only sizes and flags count. Throws std::invalid_argument for what does not fit.
+    ConvStack(const std::vector<ConvBlock>& blocks, int64_t classes, bool flatten);
+    ~ConvStack();
+    ConvStack(const ConvStack&) = delete;
+    ConvStack& operator=(const ConvStack&) = delete;
+
+    class Plan;
+    struct Input {
+        const float* x;  // [slots, batch, c_in, height, width]
+        int64_t x_step[5];
+        const float* params;  // [slots, params_width], rows `params_row` apart
+        int64_t params_row, params_width;
+        int threads;
+    };
+    int64_t columns() const;  // that params_width must have at least
+    int64_t saved() const;    // floats that forward keeps for backward
+    // logits [slots, batch, classes]; saved may be null: nothing is kept.
+    void forward(const Input& input, float* saved, float* logits) const;
+    // dx is an activation or null; dparams [slots, params_width]; both are overwritten.
+    void backward(const Input& input, const float* saved, const float* grad, float* dx, float* dparams) const;
+
+private:
+    std::unique_ptr<const Plan> plan_;
+};
 
 // out = the sum of x, added in order; all [images, height, width, lanes] of the shape's sizes.
 void sum_activations(const std::vector<const float*>& x, float* out, int64_t images, const Activation& shape,

@@ -125,5 +125,6 @@ void test_head();
 void test_mixed_op();
 void test_preprocess();
 void test_conv_block();
+void test_conv_stack();
 
 }  // namespace autometa_test

@@ -43,7 +43,7 @@ struct Case {
         const int64_t pixels = height * width, top = (kernel - 1) / 2;
         return {slots, batch, c_in, c_out, height, width, kernel, stride, top, top, conv(height), conv(width),
                 out(height), out(width), x.data(), {batch * c_in * pixels, c_in * pixels, pixels, width, 1},
-                params.data(), row, row, with_given ? given.data() : nullptr, bias, norm, relu, pool, 1e-3, threads};
+                params.data(), row, row, row, with_given ? given.data() : nullptr, bias, norm, relu, pool, 1e-3, threads};
     }
 
     struct Result {
