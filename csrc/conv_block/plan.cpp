@@ -47,7 +47,7 @@ Plan::Plan(const ConvBlock& c) {
     lanes = padded_channels(c.c_out), in_lanes = padded_channels(c.c_in);
     row_depth = c.kernel * c.c_in, depth = taps * c.c_in;
     pixels = c.conv_height * c.conv_width;
-    chunks = chunks_of(c.batch, pixels);
+    chunks = std::max(chunks_of(c.batch, pixels), chunks_by_work(c.batch, c.batch * pixels * depth * lanes));
     if (c.conv_width < kShortRow && pixels <= 2 * kPatchPixels && c.c_in >= 8)
         group = std::max<int64_t>(1, kPatchPixels / pixels);
 
