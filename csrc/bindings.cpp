@@ -211,11 +211,12 @@ void preprocess(const PreprocessOf& of, Address y, Address saved, Address statis
     autometa::preprocess(of.args, at<float>(y), at<float>(saved), at<float>(statistics));
 }
 
-void preprocess_backward(const PreprocessOf& of, Address saved, Address gy, const std::vector<Address>& dstates,
-                         Address dparams) {
+void preprocess_backward(const PreprocessOf& of, Address saved, Address y, Address gy,
+                         const std::vector<Address>& dstates, Address dparams) {
     std::vector<float*> dstate;
     for (const Address address : dstates) dstate.push_back(at<float>(address));
-    autometa::preprocess_backward(of.args, at<float>(saved), at<float>(gy), dstate.data(), at<float>(dparams));
+    autometa::preprocess_backward(of.args, at<float>(saved), at<float>(y), at<float>(gy), dstate.data(),
+                                  at<float>(dparams));
 }
 
 // Arguments in the order of autometa/ops/_conv_block_cpp.py: three addresses, then sizes and flags.
@@ -236,8 +237,10 @@ void conv_block(const autometa::ConvBlock& block, Address y, Address saved, Addr
     autometa::conv_block(block, at<float>(y), at<float>(saved), at<float>(statistics));
 }
 
-void conv_block_backward(const autometa::ConvBlock& block, Address saved, Address gy, Address dx, Address dparams) {
-    autometa::conv_block_backward(block, at<float>(saved), at<float>(gy), at<float>(dx), at<float>(dparams));
+void conv_block_backward(const autometa::ConvBlock& block, Address saved, Address y, Address gy, Address dx,
+                         Address dparams) {
+    autometa::conv_block_backward(block, at<float>(saved), at<float>(y), at<float>(gy), at<float>(dx),
+                                  at<float>(dparams));
 }
 
 // Sizes and flags of block after block, in the order of autometa/ops/_conv_block_cpp.py; image: slots, batch, channels,

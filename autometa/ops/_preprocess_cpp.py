@@ -1,4 +1,7 @@
-"""The compiled backend of `preprocess`."""
+"""The compiled backend of `preprocess`.
+
+For its backward it keeps statistics only: the output tells what the convolution was.
+"""
 
 from __future__ import annotations
 
@@ -61,20 +64,20 @@ def _forward(states, params, channels, reduce, affine, given, eps, statistics, k
     return y, found, saved
 
 
-def _fake_backward(gy, saved, states, params, *_):
+def _fake_backward(gy, saved, y, states, params, *_):
     made = [x.new_empty_strided(x.shape, activation_strides(x.shape)) for x in states]
     return [params.new_empty(params.shape), *made]
 
 
-@register("preprocess_backward", f"(Tensor gy, Tensor saved, {_ARGUMENTS}) -> Tensor[]", fake=_fake_backward)
-def _backward(gy, saved, states, params, channels, reduce, affine, given, eps):
+@register("preprocess_backward", f"(Tensor gy, Tensor saved, Tensor y, {_ARGUMENTS}) -> Tensor[]", fake=_fake_backward)
+def _backward(gy, saved, y, states, params, channels, reduce, affine, given, eps):
     """Gradients of params and of every state."""
     own = _Preprocess(states, params, channels, reduce, affine, given, eps)
     gy = as_activation(gy)
     dparams = floats(params.numel()).view(params.shape)
     dstates = [activation(*x.shape) for x in states]
     compiled_or_raise().preprocess_backward(
-        own.compiled, pointer(saved), pointer(gy), [pointer(x) for x in dstates], pointer(dparams)
+        own.compiled, pointer(saved), pointer(y), pointer(gy), [pointer(x) for x in dstates], pointer(dparams)
     )
     return [dparams, *dstates]
 
@@ -85,7 +88,7 @@ def _save(ctx, inputs, output) -> None:
     ctx.keep = inputs[8]
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(output[1], output[2])
-    ctx.save_for_backward(output[2], given, params, *states)
+    ctx.save_for_backward(output[2], output[0] if ctx.keep else None, given, params, *states)
 
 
 def _formula(ctx, gy, *_):
@@ -93,8 +96,8 @@ def _formula(ctx, gy, *_):
         return (None,) * 9
     if not ctx.keep:
         raise ValueError("preprocess was called with keep=False, so that its gradient cannot be computed")
-    saved, given, params, *states = ctx.saved_tensors
-    dparams, *dstates = _backward(gy, saved, states, params, *ctx.settings, given, ctx.eps)
+    saved, y, given, params, *states = ctx.saved_tensors
+    dparams, *dstates = _backward(gy, saved, y, states, params, *ctx.settings, given, ctx.eps)
     return dstates, dparams, *(None,) * 7
 
 

@@ -115,7 +115,7 @@ public:
             const int64_t pixels = layer.block.batch * layer.block.height * layer.block.width;
             float* to = i > 0 ? half(i) : dx ? dx + first * pixels * layer.plan.in_lanes : nullptr;
             block::backward(part(i, first, count, x), layer.plan, saved + layer.kept + first * layer.plan.kept,
-                            half(i + 1), to, row + layer.column, team_);
+                            saved + layer.y + first * layer.floats, half(i + 1), to, row + layer.column, team_);
         }
     }
 

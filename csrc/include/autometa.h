@@ -132,11 +132,12 @@ struct Preprocess {
     int threads;
 };
 
-// As for mixed_op; statistics [slots, 2, channels] or null.
+// As for mixed_op; statistics [slots, 2, channels] or null. The backward reads y, which tells the convolution's result
+// unless gamma is tiny beside beta: then that is computed again.
 int64_t preprocess_saved(const Preprocess& args);
 void preprocess(const Preprocess& args, float* y, float* saved, float* statistics);
-void preprocess_backward(const Preprocess& args, const float* saved, const float* gy, float* const* dstate,
-                         float* dparams);
+void preprocess_backward(const Preprocess& args, const float* saved, const float* y, const float* gy,
+                         float* const* dstate, float* dparams);
 
 // A convolution with its surroundings, float32: conv (+ bias) -> normalisation -> max pool 2x2 -> ReLU.
 struct ConvBlock {
@@ -159,7 +160,9 @@ int64_t conv_block_saved(const ConvBlock& block);
 // y is an activation; saved may be null: nothing is kept. statistics [slots, 2, c_out] or null.
 void conv_block(const ConvBlock& block, float* y, float* saved, float* statistics);
 // dx is an activation or null; dparams [slots, params_width], its rows grad_row apart; both are overwritten.
-void conv_block_backward(const ConvBlock& block, const float* saved, const float* gy, float* dx, float* dparams);
+// y: as for preprocess, of a block with normalisation but neither ReLU nor pool; else not read.
+void conv_block_backward(const ConvBlock& block, const float* saved, const float* y, const float* gy, float* dx,
+                         float* dparams);
 
 // Conv blocks, each on the output of the one before, and the linear head on that of the last. A slot's parameters stand
 // in one row: those of the blocks in their order, then weight and bias of the head, each at a multiple of 16.

@@ -60,8 +60,9 @@ struct Case {
                      Floats(size(images() * height * width * lanes), kNan), Floats(params.size(), kNan), 0};
         autometa::conv_block(args, unkept.data(), nullptr, nullptr);
         autometa::conv_block(args, found.y.data(), saved.data(), norm ? found.statistics.data() : nullptr);
-        autometa::conv_block_backward(args, saved.data(), gy.data(), nullptr, again.data());
-        autometa::conv_block_backward(args, saved.data(), gy.data(), found.dx.data(), found.dparams.data());
+        autometa::conv_block_backward(args, saved.data(), found.y.data(), gy.data(), nullptr, again.data());
+        autometa::conv_block_backward(args, saved.data(), found.y.data(), gy.data(), found.dx.data(),
+                                      found.dparams.data());
         found.y = channels_of(found.y, c_out);
         found.dx = channels_of(found.dx, c_in);
         expect(same_bits(found.y, channels_of(unkept, c_out)), "kept or not, y is the same");

@@ -62,7 +62,7 @@ struct Case {
         for (Floats& x : found.dstates) to.push_back(x.data());
         autometa::preprocess(args, unkept.data(), nullptr, nullptr);
         autometa::preprocess(args, found.y.data(), saved.data(), found.statistics.data());
-        autometa::preprocess_backward(args, saved.data(), gy.data(), to.data(), found.dparams.data());
+        autometa::preprocess_backward(args, saved.data(), found.y.data(), gy.data(), to.data(), found.dparams.data());
         found.y = channels_of(found.y, channels);
         for (Floats& x : found.dstates) x = channels_of(x, depth);
         expect(same_bits(found.y, channels_of(unkept, channels)), "kept or not, y is the same");
