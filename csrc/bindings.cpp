@@ -9,6 +9,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "autometa.h"
@@ -161,6 +162,15 @@ void join_columns(const std::vector<std::array<int64_t, 3>>& parts, Address out,
     autometa::join_columns(columns, at<float>(out), rows, row, threads);
 }
 
+// By state the address of its gradient, 0 for none, and whether to add to what stands there.
+using Gradients = std::vector<std::pair<Address, bool>>;
+
+std::vector<autometa::StateGradient> state_gradients(const Gradients& gradients) {
+    std::vector<autometa::StateGradient> found;
+    for (const auto& [address, add] : gradients) found.push_back({at<float>(address), add});
+    return found;
+}
+
 // Pointers and sizes of a node, in the order of autometa/ops/_mixed_op_cpp.py.
 struct NodeOf {
     std::vector<const float*> states;
@@ -184,12 +194,10 @@ void mixed_op(const NodeOf& of, Address y, Address saved, Address statistics) {
     autometa::mixed_op(of.node, at<float>(y), at<float>(saved), at<float>(statistics));
 }
 
-void mixed_op_backward(const NodeOf& of, Address saved, Address gy, const std::vector<Address>& dstates,
-                       Address dparams, Address dop, Address dinput) {
-    std::vector<float*> dstate;
-    for (const Address address : dstates) dstate.push_back(at<float>(address));
-    autometa::mixed_op_backward(of.node, at<float>(saved), at<float>(gy), dstate.data(), at<float>(dparams),
-                                at<float>(dop), at<float>(dinput));
+void mixed_op_backward(const NodeOf& of, Address saved, Address gy, const Gradients& dstates, Address dparams,
+                       Address dop, Address dinput) {
+    autometa::mixed_op_backward(of.node, at<float>(saved), at<float>(gy), state_gradients(dstates).data(),
+                                at<float>(dparams), at<float>(dop), at<float>(dinput));
 }
 
 // Pointers and sizes of a preprocessing, in the order of autometa/ops/_preprocess_cpp.py.
@@ -212,11 +220,9 @@ void preprocess(const PreprocessOf& of, Address y, Address saved, Address statis
 }
 
 void preprocess_backward(const PreprocessOf& of, Address saved, Address y, Address gy,
-                         const std::vector<Address>& dstates, Address dparams) {
-    std::vector<float*> dstate;
-    for (const Address address : dstates) dstate.push_back(at<float>(address));
-    autometa::preprocess_backward(of.args, at<float>(saved), at<float>(y), at<float>(gy), dstate.data(),
-                                  at<float>(dparams));
+                         const Gradients& dstates, Address dparams) {
+    autometa::preprocess_backward(of.args, at<float>(saved), at<float>(y), at<float>(gy),
+                                  state_gradients(dstates).data(), at<float>(dparams));
 }
 
 // Arguments in the order of autometa/ops/_conv_block_cpp.py: three addresses, then sizes and flags.

@@ -23,7 +23,7 @@ class Op:
         self.overload = getattr(torch.ops.autometa, op).default
 
     def __call__(self, *args):
-        return self.overload(*args) if _watched() else self.direct(*args)
+        return self.overload(*args) if watched() else self.direct(*args)
 
 
 class InPlace(Op):
@@ -35,7 +35,7 @@ class InPlace(Op):
         self.written = [names.index(name) for name in mutates]
 
     def __call__(self, *args):
-        if _watched() or any(isinstance(a, torch.Tensor) and a.requires_grad for a in args):
+        if watched() or any(isinstance(a, torch.Tensor) and a.requires_grad for a in args):
             return self.overload(*args)
         self.direct(*args)
         for i in self.written:
@@ -43,7 +43,8 @@ class InPlace(Op):
                 torch.autograd.graph.increment_version(args[i])
 
 
-def _watched() -> bool:
+def watched() -> bool:
+    """Whether a compiler or a mode wants to see every op."""
     return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
 
 

@@ -96,6 +96,12 @@ void cross_entropy(const float* logits, const int64_t* labels, const LogitShape&
 void cross_entropy_backward(const float* grad, const float* logits, const int64_t* labels, const LogitShape& shape,
                             float* grad_logits, int threads);
 
+// Where an op leaves the gradient of an input state, an activation; data null: nobody reads it.
+struct StateGradient {
+    float* data;
+    bool add;  // to what stands there
+};
+
 // The mixed node op, float32. Activations are [slots, batch, height, width, lanes] with the channels padded to 8 or to
 // a multiple of 16; tables as the package's mixed_op describes them. Optional pointers may be null.
 struct Node {
@@ -116,9 +122,9 @@ struct Node {
 int64_t mixed_op_saved(const Node& node);
 // saved may be null: nothing is kept. statistics [slots, instances, 2, 2, channels] or null.
 void mixed_op(const Node& node, float* y, float* saved, float* statistics);
-// dstate like the states, null for those that no instance reads; dparams [slots, params_width], dop, dinput like the weights; all are overwritten.
-void mixed_op_backward(const Node& node, const float* saved, const float* gy, float* const* dstate, float* dparams,
-                       float* dop, float* dinput);
+// dstate [states]; dparams [slots, params_width], dop, dinput like the weights are overwritten.
+void mixed_op_backward(const Node& node, const float* saved, const float* gy, const StateGradient* dstate,
+                       float* dparams, float* dop, float* dinput);
 
 // Cell preprocessing, float32: ReLU, 1x1 convolution or factorised reduction, BN. All states have `depth` channels.
 struct Preprocess {
@@ -137,7 +143,7 @@ struct Preprocess {
 int64_t preprocess_saved(const Preprocess& args);
 void preprocess(const Preprocess& args, float* y, float* saved, float* statistics);
 void preprocess_backward(const Preprocess& args, const float* saved, const float* y, const float* gy,
-                         float* const* dstate, float* dparams);
+                         const StateGradient* dstate, float* dparams);
 
 // A convolution with its surroundings, float32: conv (+ bias) -> normalisation -> max pool 2x2 -> ReLU.
 struct ConvBlock {

@@ -19,7 +19,7 @@ struct Slope {
 
 class Backward {
 public:
-    Backward(const Node& node, const Plans& plans, const float* saved, const float* gy, float* const* dstate,
+    Backward(const Node& node, const Plans& plans, const float* saved, const float* gy, const StateGradient* dstate,
              float* dparams, float* dop, float* dinput, const Team& team)
         : node_(node),
           plans_(plans),
@@ -218,12 +218,12 @@ private:
         const Room room(memory, plans_.largest, sizes_.lanes);
         for (int64_t n = images(c).first; n < images(c).last; ++n)
             for (int64_t j = 0; j < node_.states; ++j) {
-                if (dstate_[j] == nullptr) continue;
+                if (dstate_[j].data == nullptr) continue;
                 const float* x = image(node_, sizes_, j, slot, n);
                 const Plane in = relu_plane(node_, sizes_, plan(slot), j, room.relu);
                 const int64_t floats = in.pixels() * in.lanes;
-                float* dx = dstate_[j] + (slot * node_.batch + n) * floats;
-                std::memset(dx, 0, static_cast<size_t>(floats) * sizeof(float));
+                float* dx = dstate_[j].data + (slot * node_.batch + n) * floats;
+                if (!dstate_[j].add) std::memset(dx, 0, static_cast<size_t>(floats) * sizeof(float));
                 const bool convs = reads_relu(plan(slot), j);
                 const Plane dr = Plane{nullptr, in.height, in.width, 0, 0, in.lanes}.over(room.dr);
                 bool fresh = true;  // dr has no value yet
@@ -320,7 +320,7 @@ private:
         const Plan& own = plan(slot);
         for (int64_t n = images(c).first; n < images(c).last; ++n)
             for (int64_t j = 0; j < node_.states; ++j) {
-                if (dstate_[j] == nullptr) continue;
+                if (dstate_[j].data == nullptr) continue;
                 const float* x = image(node_, sizes_, j, slot, n);
                 const Plane in = relu_plane(node_, sizes_, own, j, room.relu);
                 const Plane dr = Plane{nullptr, in.height, in.width, 0, 0, in.lanes}.over(room.dr);
@@ -340,7 +340,7 @@ private:
                     convs_backward(slot, c, n, stage, in, dz, room, dr, !any);
                     any = true;
                 }
-                float* dx = dstate_[j] + (slot * node_.batch + n) * floats;
+                float* dx = dstate_[j].data + (slot * node_.batch + n) * floats;
                 if (any) kernels().conv.add_gated(room.dr, nullptr, x, dx, in.pixels(), in.lanes);
             }
     }
@@ -364,7 +364,7 @@ private:
     const Sizes sizes_;
     float* saved_;
     const float* gy_;
-    float* const* dstate_;
+    const StateGradient* dstate_;
     float *dparams_, *dop_, *dinput_;
     int64_t first_ = 0;
     std::vector<std::vector<Slope>> slopes_, carried_slopes_;
@@ -378,8 +378,8 @@ private:
 
 }  // namespace mixed
 
-void mixed_op_backward(const Node& node, const float* saved, const float* gy, float* const* dstate, float* dparams,
-                       float* dop, float* dinput) {
+void mixed_op_backward(const Node& node, const float* saved, const float* gy, const StateGradient* dstate,
+                       float* dparams, float* dop, float* dinput) {
     const mixed::Plans plans(node);
     if (node.slots == 0 || node.batch == 0) {
         std::fill_n(dparams, node.slots * node.params_width, 0.0f);

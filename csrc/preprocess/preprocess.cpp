@@ -106,7 +106,7 @@ public:
         });
     }
 
-    void backward(int64_t first, int64_t count, const float* gy, float* const* dstate, float* dparams) {
+    void backward(int64_t first, int64_t count, const float* gy, const StateGradient* dstate, float* dparams) {
         first_ = first;
         again_.assign(static_cast<size_t>(count), 0);
         std::vector<std::vector<float>> slopes(static_cast<size_t>(count));
@@ -269,7 +269,7 @@ private:
         return found;
     }
 
-    void image_backward(int64_t slot, int64_t c, int64_t n, const float* slope, const float* gy, float* const* dstate,
+    void image_backward(int64_t slot, int64_t c, int64_t n, const float* slope, const float* gy, const StateGradient* dstate,
                         float* memory) {
         const auto band = [&](int64_t r, int64_t count) { band_backward(slot, c, n, r, count, slope, gy, dstate, memory); };
         if (plan_.border_h == 0)  // no row's gradient meets another band's
@@ -279,7 +279,7 @@ private:
     }
 
     void band_backward(int64_t slot, int64_t c, int64_t n, int64_t r, int64_t count, const float* slope,
-                       const float* gy, float* const* dstate, float* memory) {
+                       const float* gy, const StateGradient* dstate, float* memory) {
         const int64_t lanes = plan_.out.lanes, whole = aligned(plan_.in.floats());
         const std::vector<Plane> in = relu_planes(slot, n, r, count, memory);
         Plane dz = plan_.out;
@@ -295,9 +295,12 @@ private:
         for (int64_t j = 0; j < args_.states; ++j) {
             plan_.conv.backward_weight(in[static_cast<size_t>(j)], dz, j, dw);
             plan_.conv.backward_data(dz, nullptr, work(slot) + plan_.transposed, j, dr, true);
-            kernels().conv.gated(dr.base, state(j, slot, n) + in_skip,
-                                 dstate[j] + (slot * args_.batch + n) * plan_.in.floats() + in_skip, dr.pixels(),
-                                 plan_.in.lanes);
+            const float* gate = state(j, slot, n) + in_skip;
+            float* dx = dstate[j].data + (slot * args_.batch + n) * plan_.in.floats() + in_skip;
+            if (dstate[j].add)
+                kernels().conv.add_gated(dr.base, nullptr, gate, dx, dr.pixels(), plan_.in.lanes);
+            else
+                kernels().conv.gated(dr.base, gate, dx, dr.pixels(), plan_.in.lanes);
         }
     }
 
@@ -344,7 +347,7 @@ void preprocess(const Preprocess& args, float* y, float* saved, float* statistic
 }
 
 void preprocess_backward(const Preprocess& args, const float* saved, const float* y, const float* gy,
-                         float* const* dstate, float* dparams) {
+                         const StateGradient* dstate, float* dparams) {
     const PreprocessPlan plan(args);
     if (args.slots == 0 || args.batch == 0) {
         std::fill_n(dparams, args.slots * args.params_width, 0.0f);
