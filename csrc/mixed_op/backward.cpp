@@ -59,10 +59,10 @@ public:
 private:
     int64_t step() const {
         int64_t found = 0;
-        for (const Plan& plan : plans_.of_slot) found = std::max(found, plan.back_work);
+        for (const Plan& plan : plans_.different) found = std::max(found, plan.back_work);
         return aligned(found);
     }
-    const Plan& plan(int64_t slot) const { return plans_.of_slot[static_cast<size_t>(slot)]; }
+    const Plan& plan(int64_t slot) const { return plans_.of_slot(slot); }
     float* work(int64_t slot) const { return work_.floats() + (slot - first_) * step_; }
     float* kept(int64_t slot) const { return saved_ + plans_.kept_at[static_cast<size_t>(slot)]; }
     float* gradients(int64_t slot, int64_t c) const {
@@ -72,7 +72,6 @@ private:
     const float* gradient_of(int64_t slot, int64_t n) const {
         return gy_ + (slot * node_.batch + n) * sizes_.pixels() * sizes_.lanes;
     }
-    double scale_of(const Instance& i) const { return static_cast<double>(i.weight) * i.edge_weight; }
 
     void prepare(int64_t slot) {
         const float* params = node_.params + slot * node_.params_row;
@@ -151,11 +150,11 @@ private:
                 for (const double value : product) dscale += value;
             else
                 dscale = normalisation(node_, sizes_, i.last(), kept(slot), slot)
-                             .backward(scale_of(i), both(g, product, i.last()), found.back().a.data(),
+                             .backward(scale_of(node_, slot, i), both(g, product, i.last()), found.back().a.data(),
                                        found.back().b.data(), found.back().c.data(), dparam(slot, i.last().gamma),
                                        dparam(slot, i.last().beta));
-            dop[i.number] = static_cast<float>(dscale * i.edge_weight);
-            of_edge[static_cast<size_t>(i.edge)] += dscale * i.weight;
+            dop[i.number] = static_cast<float>(dscale * edge_weight_of(node_, slot, i.edge));
+            of_edge[static_cast<size_t>(i.edge)] += dscale * weight_of(node_, slot, i.number);
         }
         for (int64_t e = 0; e < node_.edges; ++e) dinput[e] = static_cast<float>(of_edge[static_cast<size_t>(e)]);
     }
@@ -240,7 +239,7 @@ private:
         const float drop = drop_of(node_, slot, n, i), *g = gradient_of(slot, n);
         const Slope& slope = slopes_[static_cast<size_t>(slot - first_)][k];
         if (i.identity()) {
-            const float factor = static_cast<float>(scale_of(i)) * drop;
+            const float factor = static_cast<float>(scale_of(node_, slot, i)) * drop;
             for (int64_t lane = 0; lane < sizes_.lanes; ++lane) room.factor[lane] = factor;
             kernels().conv.add_gated(g, room.factor, nullptr, dx, sizes_.pixels(), sizes_.lanes);
             return;
