@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
+#include <utility>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -50,16 +51,22 @@ bool Ranges::follows(Free::const_iterator left, Free::const_iterator right) cons
 }
 
 Ranges::Fit Ranges::find(size_t bytes) const {
-    Fit fit;
-    size_t run = 0, fresh = 0;
-    for (auto range = free_.begin(); range != free_.end(); ++range) {
-        if (run == 0 || !follows(std::prev(range), range)) fit.at = range->first, run = fresh = 0;
-        const size_t taken = std::min(range->second.bytes, bytes - run);
-        run += taken;
-        if (!range->second.resident) fresh += taken;
-        if (run == bytes) return {fit.at, fresh};
+    Fit best;
+    size_t length = 0;
+    for (auto range = free_.begin(); range != free_.end();) {
+        Fit fit{range->first, 0};
+        size_t run = 0;
+        do {  // all that lies free side by side
+            const size_t taken = std::min(range->second.bytes, bytes > run ? bytes - run : 0);
+            if (!range->second.resident) fit.fresh += taken;
+            run += range->second.bytes;
+            ++range;
+        } while (range != free_.end() && follows(std::prev(range), range));
+        if (run < bytes) continue;
+        if (best.at == nullptr || std::make_pair(fit.fresh, run) < std::make_pair(best.fresh, length))
+            best = fit, length = run;
     }
-    return {};
+    return best;
 }
 
 void Ranges::take(const Fit& fit, size_t bytes) {

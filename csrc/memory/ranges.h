@@ -11,7 +11,7 @@ public:
     // Sizes are multiples of this.
     static constexpr size_t kPage = 4096;
 
-    // A place that would be taken, in the lowest free range that holds it; `fresh` of its bytes are not resident yet.
+    // The place that would be taken: where the fewest bytes are `fresh`, not resident yet, and then where least is left.
     struct Fit {
         char* at = nullptr;
         size_t fresh = 0;
