@@ -24,7 +24,8 @@ public:
             layer.floats = block.batch * block.out_height * block.out_width * layer.plan.lanes;
             layer.kept = kept_memory.take(block.slots * layer.plan.kept);
             layer.y = kept_memory.take(block.slots * layer.floats);
-            largest = std::max(largest, aligned(layer.floats));
+            int64_t& most = largest[layers.size() % 2];
+            most = std::max(most, aligned(layer.floats));
             chunks = std::max(chunks, layer.plan.chunks);
             macs += layer.plan.macs(block);
             floats_per_slot += layer.plan.kept + layer.plan.back_work + layer.floats;
@@ -46,7 +47,8 @@ public:
     std::vector<Layer> layers;
     int64_t classes, head = 0, features = 0, columns = 0;
     bool flatten;
-    int64_t features_at = 0, kept = 0, largest = 0;
+    int64_t features_at = 0, kept = 0;
+    int64_t largest[2] = {0, 0};  // floats of a slot's largest output, of layers 0, 2, .. and 1, 3, ..
     int64_t chunks = 1, macs = 0, floats_per_slot = 0;
 
     int64_t slots() const { return last().slots; }
@@ -79,11 +81,12 @@ void check(const Input& input, int64_t columns) {
 // The pass of a team over some slots; its memory holds what the next layer alone reads.
 class StackPass {
 public:
-    StackPass(const Plan& plan, const Input& input, const Team& team)
+    // outputs: whether there is need for memory of the size of the layers' outputs.
+    StackPass(const Plan& plan, const Input& input, const Team& team, bool outputs)
         : plan_(plan),
           input_(input),
           team_(team),
-          memory_(2 * team.wave * plan.largest * static_cast<int64_t>(sizeof(float))) {}
+          memory_((outputs ? team.wave * (plan.largest[0] + plan.largest[1]) : 0) * static_cast<int64_t>(sizeof(float))) {}
 
     void forward(int64_t first, int64_t count, float* saved, float* logits) {
         const float* x = nullptr;
@@ -108,19 +111,20 @@ public:
         linear_head_backward(grad + first * plan_.batch() * plan_.classes,
                              saved + plan_.features_at + first * plan_.batch() * plan_.features,
                              params(first) + plan_.head, head(count), row + plan_.head, input_.params_width,
-                             input_.params_width - plan_.head, {plan_.output(half(i))}, team_.threads);
+                             input_.params_width - plan_.head, {plan_.output(half(i - 1))}, team_.threads);
         while (i-- > 0) {
             const auto& layer = plan_.layers[i];
             const float* x = i == 0 ? nullptr : saved + plan_.layers[i - 1].y + first * plan_.layers[i - 1].floats;
             const int64_t pixels = layer.block.batch * layer.block.height * layer.block.width;
-            float* to = i > 0 ? half(i) : dx ? dx + first * pixels * layer.plan.in_lanes : nullptr;
+            float* to = i > 0 ? half(i - 1) : dx ? dx + first * pixels * layer.plan.in_lanes : nullptr;
             block::backward(part(i, first, count, x), layer.plan, saved + layer.kept + first * layer.plan.kept,
-                            saved + layer.y + first * layer.floats, half(i + 1), to, row + layer.column, team_);
+                            saved + layer.y + first * layer.floats, half(i), to, row + layer.column, team_);
         }
     }
 
 private:
-    float* half(size_t i) const { return memory_.floats() + (i % 2 ? team_.wave * plan_.largest : 0); }
+    // Where layer i's output, or its gradient, stands until the next layer has read it.
+    float* half(size_t i) const { return memory_.floats() + (i % 2 ? team_.wave * plan_.largest[0] : 0); }
     const float* params(int64_t slot) const { return input_.params + slot * input_.params_row; }
     HeadShape head(int64_t count) const {
         return {count, plan_.batch(), plan_.classes, input_.params_row, plan_.flatten};
@@ -148,10 +152,10 @@ private:
 };
 
 template <class Run>
-void for_stack(const Plan& plan, const Input& input, int64_t passes, const Run& run) {
+void for_stack(const Plan& plan, const Input& input, int64_t passes, bool outputs, const Run& run) {
     for_all_slots(
         plan.slots(), team_of(plan.slots(), input.threads, plan.chunks, plan.floats_per_slot, passes * plan.macs),
-        [&](const Team& team) { return std::make_unique<StackPass>(plan, input, team); }, run);
+        [&](const Team& team) { return std::make_unique<StackPass>(plan, input, team, outputs); }, run);
 }
 
 }  // namespace
@@ -168,7 +172,7 @@ int64_t ConvStack::saved() const { return plan_->kept; }
 void ConvStack::forward(const Input& input, float* saved, float* logits) const {
     check(input, columns());
     if (plan_->slots() == 0 || plan_->batch() == 0) return;
-    for_stack(*plan_, input, 1, [&](StackPass& worker, int64_t first, int64_t count) {
+    for_stack(*plan_, input, 1, saved == nullptr, [&](StackPass& worker, int64_t first, int64_t count) {
         worker.forward(first, count, saved, logits);
     });
 }
@@ -179,7 +183,7 @@ void ConvStack::backward(const Input& input, const float* saved, const float* gr
         std::fill_n(dparams, plan_->slots() * input.params_width, 0.0f);
         return;
     }
-    for_stack(*plan_, input, 2, [&](StackPass& worker, int64_t first, int64_t count) {
+    for_stack(*plan_, input, 2, true, [&](StackPass& worker, int64_t first, int64_t count) {
         worker.backward(first, count, saved, grad, dx, dparams);
     });
 }
