@@ -50,6 +50,8 @@ _REGISTRY: dict[str, dict[str, Implementation]] = {}
 _FALLBACK_ANNOUNCED = False
 _SECOND_ORDER_ANNOUNCED = False
 _SECOND_ORDER: ContextVar[bool] = ContextVar("second_order", default=False)
+PRECISIONS = ("fp32", "tf32", "bf16")
+_PRECISION: ContextVar[str | None] = ContextVar("precision", default=None)
 
 
 def implements(op: str, backend: str, refuses: Callable | None = None) -> Callable:
@@ -105,6 +107,31 @@ def requested(backend: str | None) -> str:
     if name != "auto" and name not in BACKENDS:
         raise BackendError(f"unknown backend {name!r}; choose from auto, {', '.join(BACKENDS)}")
     return name
+
+
+@contextmanager
+def precision(mode: str | None) -> Iterator[None]:
+    """Within it the Triton kernels compute in `fp32` semantics, with `tf32` products, or with `bf16` products and
+    stored intermediates; sums are float32 always. None leaves it to AUTOMETA_PRECISION.
+
+    Raises `BackendError` where there is no such mode.
+    """
+    token = _PRECISION.set(_checked(mode) if mode else None)
+    try:
+        yield
+    finally:
+        _PRECISION.reset(token)
+
+
+def current_precision() -> str:
+    """The mode in force: that of `precision`, else AUTOMETA_PRECISION, else fp32."""
+    return _PRECISION.get() or _checked(os.environ.get("AUTOMETA_PRECISION") or "fp32")
+
+
+def _checked(mode: str) -> str:
+    if mode not in PRECISIONS:
+        raise BackendError(f"unknown precision {mode!r}; choose from {', '.join(PRECISIONS)}")
+    return mode
 
 
 @contextmanager
