@@ -21,6 +21,7 @@ import torch
 
 BACKENDS = ("reference", "cpp", "triton", "cuda")
 PREFERENCE = {"cpu": ("cpp", "reference"), "cuda": ("cuda", "triton", "reference")}
+PRECISIONS = ("fp32", "tf32", "bf16")
 
 
 class BackendError(RuntimeError):
@@ -50,6 +51,7 @@ _REGISTRY: dict[str, dict[str, Implementation]] = {}
 _FALLBACK_ANNOUNCED = False
 _SECOND_ORDER_ANNOUNCED = False
 _SECOND_ORDER: ContextVar[bool] = ContextVar("second_order", default=False)
+_PRECISION: str | None = None
 
 
 def implements(op: str, backend: str, refuses: Callable | None = None) -> Callable:
@@ -115,6 +117,43 @@ def second_order() -> Iterator[None]:
         yield
     finally:
         _SECOND_ORDER.reset(token)
+
+
+def current_precision() -> str:
+    """How kernels on a GPU multiply and store: `fp32`, `tf32` or `bf16`; outside `precision` what AUTOMETA_PRECISION
+    says, `fp32` where it is not set."""
+    return _PRECISION or known_precision(os.environ.get("AUTOMETA_PRECISION") or "fp32")
+
+
+def known_precision(mode: str) -> str:
+    """`mode` itself; raises `BackendError` where it is none of `PRECISIONS`."""
+    if mode not in PRECISIONS:
+        raise BackendError(f"unknown precision {mode!r}; choose from {', '.join(PRECISIONS)}")
+    return mode
+
+
+@contextmanager
+def precision(mode: str) -> Iterator[None]:
+    """Within it kernels on a GPU multiply and store in `mode`; the reference's convolutions and products follow.
+
+    For the whole process, not for a thread: autograd computes gradients on a GPU in threads of its own.
+    """
+    global _PRECISION
+    before, flags = _PRECISION, (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
+    _PRECISION = known_precision(mode)
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = mode != "fp32"
+    try:
+        yield
+    finally:
+        _PRECISION = before
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = flags
+
+
+def native(op: str, device: torch.device, dtype: torch.dtype, backend: str | None = None) -> bool:
+    """Whether `dispatch` would take something better than the reference."""
+    name = requested(backend)
+    candidates = PREFERENCE.get(device.type, ()) if name == "auto" else (name,)
+    return any(c != "reference" and not _why_not(op, c, device, dtype, False) for c in candidates)
 
 
 def dispatch(
