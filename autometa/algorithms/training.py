@@ -98,7 +98,8 @@ class Trainer:
         """
         ids = self.counter * self.meta.batch + self._places
         right: list[Tensor] = []
-        sizes = self._step_sizes.index_select(0, self.counter).to(self.device).expand(self.arena.groups, 2)
+        row = self.counter.clamp(max=len(self._step_sizes) - 1)  # warming up a graph may run past the end
+        sizes = self._step_sizes.index_select(0, row).to(self.device).expand(self.arena.groups, 2)
         done = meta_iteration_(
             self.arena,
             lambda start, stop: self._tasks(ids[start:stop], warm, right),

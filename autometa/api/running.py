@@ -108,14 +108,8 @@ def computing(device: torch.device, config: MetaNASConfig | ReptileConfig, notic
             notice(f"precision {config.precision} is for GPUs; the CPU computes in fp32")
         yield
         return
-    cudnn = torch.backends.cudnn
-    before = cudnn.deterministic, cudnn.benchmark
-    cudnn.deterministic, cudnn.benchmark = True, False
-    try:
-        with torch.cuda.device(device), backend.precision(config.precision):
-            yield
-    finally:
-        cudnn.deterministic, cudnn.benchmark = before
+    with torch.cuda.device(device), backend.precision(config.precision), backend.libraries(config.precision):
+        yield
 
 
 def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:

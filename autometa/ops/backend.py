@@ -21,7 +21,6 @@ import torch
 
 BACKENDS = ("reference", "cpp", "triton", "cuda")
 PREFERENCE = {"cpu": ("cpp", "reference"), "cuda": ("cuda", "triton", "reference")}
-PRECISIONS = ("fp32", "tf32", "bf16")
 
 
 class BackendError(RuntimeError):
@@ -51,7 +50,8 @@ _REGISTRY: dict[str, dict[str, Implementation]] = {}
 _FALLBACK_ANNOUNCED = False
 _SECOND_ORDER_ANNOUNCED = False
 _SECOND_ORDER: ContextVar[bool] = ContextVar("second_order", default=False)
-_PRECISION: str | None = None
+PRECISIONS = ("fp32", "tf32", "bf16")
+_PRECISION: ContextVar[str | None] = ContextVar("precision", default=None)
 
 
 def implements(op: str, backend: str, refuses: Callable | None = None) -> Callable:
@@ -110,6 +110,31 @@ def requested(backend: str | None) -> str:
 
 
 @contextmanager
+def precision(mode: str | None) -> Iterator[None]:
+    """Within it the Triton kernels compute in `fp32` semantics, with `tf32` products, or with `bf16` products and
+    stored intermediates; sums are float32 always. None leaves it to AUTOMETA_PRECISION.
+
+    Raises `BackendError` where there is no such mode.
+    """
+    token = _PRECISION.set(_checked(mode) if mode else None)
+    try:
+        yield
+    finally:
+        _PRECISION.reset(token)
+
+
+def current_precision() -> str:
+    """The mode in force: that of `precision`, else AUTOMETA_PRECISION, else fp32."""
+    return _PRECISION.get() or _checked(os.environ.get("AUTOMETA_PRECISION") or "fp32")
+
+
+def _checked(mode: str) -> str:
+    if mode not in PRECISIONS:
+        raise BackendError(f"unknown precision {mode!r}; choose from {', '.join(PRECISIONS)}")
+    return mode
+
+
+@contextmanager
 def second_order() -> Iterator[None]:
     """Within it ops are chosen such that their gradients can be differentiated again: the reference."""
     token = _SECOND_ORDER.set(True)
@@ -117,43 +142,6 @@ def second_order() -> Iterator[None]:
         yield
     finally:
         _SECOND_ORDER.reset(token)
-
-
-def current_precision() -> str:
-    """How kernels on a GPU multiply and store: `fp32`, `tf32` or `bf16`; outside `precision` what AUTOMETA_PRECISION
-    says, `fp32` where it is not set."""
-    return _PRECISION or known_precision(os.environ.get("AUTOMETA_PRECISION") or "fp32")
-
-
-def known_precision(mode: str) -> str:
-    """`mode` itself; raises `BackendError` where it is none of `PRECISIONS`."""
-    if mode not in PRECISIONS:
-        raise BackendError(f"unknown precision {mode!r}; choose from {', '.join(PRECISIONS)}")
-    return mode
-
-
-@contextmanager
-def precision(mode: str) -> Iterator[None]:
-    """Within it kernels on a GPU multiply and store in `mode`; the reference's convolutions and products follow.
-
-    For the whole process, not for a thread: autograd computes gradients on a GPU in threads of its own.
-    """
-    global _PRECISION
-    before, flags = _PRECISION, (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
-    _PRECISION = known_precision(mode)
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = mode != "fp32"
-    try:
-        yield
-    finally:
-        _PRECISION = before
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = flags
-
-
-def native(op: str, device: torch.device, dtype: torch.dtype, backend: str | None = None) -> bool:
-    """Whether `dispatch` would take something better than the reference."""
-    name = requested(backend)
-    candidates = PREFERENCE.get(device.type, ()) if name == "auto" else (name,)
-    return any(c != "reference" and not _why_not(op, c, device, dtype, False) for c in candidates)
 
 
 def dispatch(
@@ -217,3 +205,24 @@ def explain(device: torch.device, dtype: torch.dtype = torch.float32) -> list[Ch
                 break
             notes.append(f"not {candidate}: {reason}")
     return rows
+
+
+def native(op: str, device: torch.device, dtype: torch.dtype, backend: str | None = None) -> bool:
+    """Whether `dispatch` would take something better than the reference."""
+    name = requested(backend)
+    candidates = PREFERENCE.get(device.type, ()) if name == "auto" else (name,)
+    return any(c != "reference" and not _why_not(op, c, device, dtype, False) for c in candidates)
+
+
+@contextmanager
+def libraries(mode: str) -> Iterator[None]:
+    """Within it what torch's libraries compute on a GPU, the reference above all, is the same in every run, and
+    rounds factors to tf32 only where `mode` does."""
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, products.allow_tf32
+    cudnn.deterministic, cudnn.benchmark = True, False
+    cudnn.allow_tf32 = products.allow_tf32 = mode != "fp32"
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, products.allow_tf32 = before
