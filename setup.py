@@ -1,7 +1,9 @@
-"""Build of autometa: Python packages, and the compiled core through CMake where a compiler works.
+"""Build of autometa: Python packages, the compiled core where a compiler works, CUDA kernels where nvcc is found.
 
 AUTOMETA_REQUIRE_NATIVE=1 makes a failing compiler an error; without it the package installs without
 `autometa._C` and runs its slower reference implementations.
+AUTOMETA_CUDA=1 makes a missing or failing nvcc an error, 0 leaves `autometa._cuda` out; AUTOMETA_CUDA_ARCHS names the
+architectures, e.g. "90" for one (default: 80, 90 and 100 with PTX, see csrc/cuda.cmake).
 """
 
 import os
@@ -29,30 +31,57 @@ def long_description() -> str:
     return readme.read_text(encoding="utf-8") if readme.exists() else ""
 
 
+def nvcc() -> str | None:
+    """The CUDA compiler: $CUDACXX, on PATH, or in $CUDA_HOME or $CUDA_PATH."""
+    homes = [os.path.join(os.environ[name], "bin") for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
+    found = (shutil.which(os.environ.get("CUDACXX") or "nvcc", path=path) for path in (None, *homes))
+    return next((path for path in found if path), None)
+
+
 class CMakeBuild(build_ext):
-    """Compile the core with CMake; warn and go on without it where that fails."""
+    """Compile the core and the CUDA kernels with CMake, each for itself; warn and go on without what fails."""
 
     def build_extension(self, ext: Extension) -> None:
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
         target.unlink(missing_ok=True)
+        if ext.name == "autometa._C":
+            required, build = os.environ.get("AUTOMETA_REQUIRE_NATIVE", "0") not in ("", "0"), self._core
+            need = "the package works without it, slower. A C++17 compiler (g++, clang++) is needed"
+            setting = "AUTOMETA_REQUIRE_NATIVE"
+        else:
+            wish = os.environ.get("AUTOMETA_CUDA", "")
+            if wish == "0" or (not wish and nvcc() is None):
+                return
+            required, build, setting = wish not in ("", "0"), self._cuda, "AUTOMETA_CUDA"
+            need = "the package works without it, slower on GPUs. nvcc of CUDA 12 or later is needed"
         try:
-            self._cmake(target.parent)
+            build(target.parent)
             if not target.exists():
                 raise FileNotFoundError(f"the build left no {target.name}")
         except (OSError, ImportError, subprocess.CalledProcessError) as error:
-            if os.environ.get("AUTOMETA_REQUIRE_NATIVE", "0") not in ("", "0"):
+            if required:
                 raise
             print(
-                f"\nWARNING: autometa's compiled core was not built ({error}).\n"
-                "WARNING: the package works without it, slower. A C++17 compiler (g++, clang++) is needed;\n"
-                "WARNING: AUTOMETA_REQUIRE_NATIVE=1 turns this warning into an error.\n",
+                f"\nWARNING: {ext.name} was not built ({error}).\n"
+                f"WARNING: {need};\n"
+                f"WARNING: {setting}=1 turns this warning into an error.\n",
                 file=sys.stderr,
             )
 
-    def _cmake(self, library_dir: Path) -> None:
+    def _core(self, library_dir: Path) -> None:
+        self._cmake(library_dir, "_C")
+
+    def _cuda(self, library_dir: Path) -> None:
+        compiler = nvcc()
+        if compiler is None:
+            raise FileNotFoundError("nvcc is neither on PATH nor in CUDA_HOME; put it there or unset AUTOMETA_CUDA")
+        settings = {"AUTOMETA_CUDA": "ON", "AUTOMETA_CUDA_ARCHS": os.environ.get("AUTOMETA_CUDA_ARCHS", "")}
+        self._cmake(library_dir, "_cuda", CMAKE_CUDA_COMPILER=compiler, **settings)
+
+    def _cmake(self, library_dir: Path, name: str, **settings: str) -> None:
         import pybind11
 
-        build = Path(self.build_temp).resolve() / "cmake"
+        build = Path(self.build_temp).resolve() / f"cmake{name}"
         shutil.rmtree(build, ignore_errors=True)  # its cache names tools of an earlier build environment
         build.mkdir(parents=True)
         ninja = shutil.which("ninja")
@@ -72,12 +101,13 @@ class CMakeBuild(build_ext):
                 f"-DPython_EXECUTABLE={sys.executable}",
                 f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
                 f"-DAUTOMETA_VERSION={version()}",
+                *(f"-D{key}={value}" for key, value in settings.items()),
             ],
             check=True,
         )
         jobs = str(self.parallel or os.cpu_count() or 1)
         subprocess.run(
-            ["cmake", "--build", str(build), "--config", configuration, "--parallel", jobs, "--target", "_C"],
+            ["cmake", "--build", str(build), "--config", configuration, "--parallel", jobs, "--target", name],
             check=True,
         )
 
@@ -107,7 +137,7 @@ setup(
     package_dir={"autometa.kernels": "kernels"},
     package_data={"": ["py.typed", "*.json", "*.yaml", "*.txt"]},
     include_package_data=False,
-    ext_modules=[Extension("autometa._C", sources=[], optional=True)],
+    ext_modules=[Extension(f"autometa.{name}", sources=[], optional=True) for name in ("_C", "_cuda")],
     cmdclass={"build_ext": CMakeBuild},
     install_requires=[
         "torch>=2.6",

@@ -103,6 +103,15 @@ void batch_indices(Address task_ids, int64_t tasks, int64_t items, int64_t batch
                             at<int64_t>(index));
 }
 
+void drop_masks(bool is_double, Address task_ids, int64_t tasks, Address exempt, int64_t images, int64_t instances,
+                int64_t first_image, double limit, double kept, uint32_t seed, Address mask) {
+    by_type(is_double, [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        autometa::drop_masks<T>(at<int64_t>(task_ids), tasks, at<bool>(exempt),
+                                {images, instances, first_image, limit, kept}, seed, at<T>(mask));
+    });
+}
+
 void gather_images(Address images, int64_t count, int64_t channels, int64_t height, int64_t width, Address index,
                    Address rotation, int64_t picks, Address scale, Address shift, Address out, int threads) {
     autometa::gather_images(at<uint8_t>(images), {count, channels, height, width}, at<int64_t>(index),
@@ -292,6 +301,7 @@ PYBIND11_MODULE(_C, m) {
     m.def("philox_uint32", &philox_uint32);
     m.def("sample_tasks", &sample_tasks, release());
     m.def("batch_indices", &batch_indices, release());
+    m.def("drop_masks", &drop_masks, release());
     m.def("gather_images", &gather_images, release());
     py::class_<NodeOf>(m, "Node", "Arguments of mixed_op.")
         .def(py::init<const std::vector<Address>&, const std::vector<int64_t>&, const std::vector<int64_t>&,

@@ -1,4 +1,4 @@
-"""What `autometa doctor` finds: versions, processor, compiled module, backend of every op, data, memory."""
+"""What `autometa doctor` finds: versions, processor, compiled modules, backend of every op, data, memory."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from autometa.api.estimate import free_memory
 from autometa.data import DataError, cache_root
 from autometa.data.omniglot import PARTS, find_part
 from autometa.ops import backend
+from autometa.ops._cuda import cuda_state
 from autometa.runs import environment
 
 PACKAGES = ("torch", "numpy", "pillow", "safetensors", "jsonargparse", "tqdm")
@@ -36,6 +37,7 @@ def examine() -> dict[str, Any]:
         },
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "compiled": _compiled(),
+        "cuda_kernels": cuda_state(),
         "backends": {device: _backends(device) for device in _devices()},
         "settings": {name: os.environ.get(name) for name in SETTINGS},
         "data": _data(),

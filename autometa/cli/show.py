@@ -213,12 +213,15 @@ def checkup(found: Mapping[str, Any]) -> list[str]:
         core = f"loads; instruction set {compiled['instruction_set'] or compiled['reason']}"
     else:
         core = compiled["reason"]
+    kernels = found["cuda_kernels"]
+    built = f"built for {kernels['architectures']}, CUDA {kernels['runtime']}; " if kernels["loads"] else ""
     machine = [
         ["system", found["platform"]],
         ["processor", f"{cpu['model']}, {cpu['usable_processors']} usable, {cpu['torch_threads']} threads in use"],
         ["free memory", size(cpu["memory_free_bytes"])],
         ["GPU", found["gpu"] or "none that torch can use"],
         ["compiled core", core],
+        ["CUDA kernels", built + (kernels["refuses"] or "can run")],
     ]
     lines = ["Versions", *columns(versions), "", "Machine", *columns(machine)]
     for device, rows in found["backends"].items():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
 from autometa.nas.cell_network import CellNetwork
-from autometa.ops.philox import DROP_PATH, philox_uint32
+from autometa.ops.drop_masks import drop_masks as draw
 
 
 def drop_masks(
@@ -20,18 +21,20 @@ def drop_masks(
     """
     if keep >= 1.0:
         return None
-    instances = [(c, i, len(network.cell(c).nodes[i])) for c, i in network.tables]
-    total = sum(n for _, _, n in instances)
-    draws = step * batch * total + np.arange(batch * total)
-    uniform = philox_uint32(seed, DROP_PATH, task_ids.cpu().numpy()[:, None], draws[None, :])
-    kept = torch.from_numpy((uniform < keep * 2.0**32).reshape(len(task_ids), batch, total))
-    scaled = (kept.to(dtype) / keep).split([n for _, _, n in instances], dim=2)
-    masks = {}
-    for (c, i, _), mask in zip(instances, scaled, strict=True):
+    nodes = [(c, i) for c, i in network.tables]
+    exempt = _identities(network, task_ids.device)
+    masks = draw(task_ids, exempt, keep=keep, seed=seed, step=step, batch=batch, dtype=dtype)
+    parts = masks.split([len(network.cell(c).nodes[i]) for c, i in nodes], dim=2)
+    return {node: part.contiguous() for node, part in zip(nodes, parts, strict=True)}
+
+
+@lru_cache(maxsize=64)
+def _identities(network: CellNetwork, device: torch.device) -> Tensor:
+    """bool `[instances]` over all nodes. Kept: a copy to a GPU would wait for it, and fail in a captured graph."""
+    found = []
+    for c, i in network.tables:
         cell, reduction = network.cell(c), c in network.reductions
-        mask = mask.clone()
-        for k, instance in enumerate(cell.nodes[i]):
-            if instance.primitive == "skip_connect" and cell.stride(instance, reduction) == 1:
-                mask[:, :, k] = 1.0
-        masks[c, i] = mask
-    return masks
+        found += [
+            instance.primitive == "skip_connect" and cell.stride(instance, reduction) == 1 for instance in cell.nodes[i]
+        ]
+    return torch.tensor(found, dtype=torch.bool, device=device)

@@ -5,6 +5,7 @@ from autometa.ops.batch_indices import batch_indices
 from autometa.ops.clip_grad import clip_grad_
 from autometa.ops.conv_block import ConvBlock, conv_block
 from autometa.ops.cross_entropy import cross_entropy
+from autometa.ops.drop_masks import drop_masks
 from autometa.ops.finite_slots import finite_slots
 from autometa.ops.gather_images import gather_images
 from autometa.ops.linear_head import linear_head
@@ -23,6 +24,7 @@ __all__ = [
     "clip_grad_",
     "conv_block",
     "cross_entropy",
+    "drop_masks",
     "finite_slots",
     "gather_images",
     "linear_head",

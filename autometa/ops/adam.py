@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from autometa.ops._checks import check_layouts, check_like, check_matrix, check_ranges, check_table, segments
+from autometa.ops._cuda import cuda_kernel, launching
 from autometa.ops._native import compiled_or_raise, layout_arguments, pointer, register, threads
 from autometa.ops.backend import cpp_refuses, dispatch, implements
 
@@ -145,3 +146,32 @@ def _cpp(
         eps,
         threads(),
     )
+
+
+@cuda_kernel("adam", _cpp)
+def _kernel(
+    phi,
+    grad,
+    second,
+    first,
+    steps,
+    lr,
+    weight_decay,
+    bounds,
+    group_of_slot,
+    layout_of_slot,
+    beta1,
+    beta2,
+    eps,
+) -> None:
+    with launching(phi) as (cuda, stream):
+        constants = phi.new_empty(cuda.adam_scratch(*steps.shape))
+        cuda.adam(
+            phi.dtype == torch.float64,
+            *(pointer(tensor) for tensor in (phi, grad, second, first, steps, lr, weight_decay, constants)),
+            *layout_arguments(phi, lr.shape[0], bounds, group_of_slot, layout_of_slot),
+            beta1,
+            beta2,
+            eps,
+            stream,
+        )

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from autometa.ops._checks import check_table, require
+from autometa.ops._cuda import cuda_kernel, cuda_refuses_unless, launching
 from autometa.ops._native import compiled_or_raise, pointer, refuses_unless, register
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.philox import BATCH, bounded, check_key, philox_uint32
@@ -35,14 +36,14 @@ def batch_indices(
         seed: 0 .. 2^32 - 1; the numbers come from stream BATCH, item = task id.
 
     Returns:
-        int64 `[T, steps, batch]`, on the CPU.
+        int64 `[T, steps, batch]`, on the device of task_ids.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument out of range. Task ids on a GPU are not looked at.
         BackendError: the forced backend cannot run.
     """
-    cpu = torch.device("cpu")
-    check_table("task_ids", task_ids, (task_ids.numel(),), torch.int64, cpu)
+    device = task_ids.device
+    check_table("task_ids", task_ids, (task_ids.numel(),), torch.int64, device)
     check_key(seed, BATCH)
     require(mode in MODES, f"mode must be one of {', '.join(MODES)}, it is {mode!r}")
     require(1 <= n_items < 2**31, f"n_items must lie in 1..2^31 - 1, it is {n_items}")
@@ -52,15 +53,15 @@ def batch_indices(
     )
     last_draw = (first_step + steps) * batch + n_items
     require(last_draw < 2**34, f"{last_draw} draws per task are more than the generator's 2^34")
-    run = dispatch("batch_indices", cpu, torch.int64, backend)
-    index = torch.empty(task_ids.numel(), steps, batch, dtype=torch.int64)
+    run = dispatch("batch_indices", device, torch.int64, backend)
+    index = torch.empty(task_ids.numel(), steps, batch, dtype=torch.int64, device=device)
     run(task_ids, n_items, batch, steps, seed, mode == "passes", first_step, index)
     return index
 
 
 @implements("batch_indices", "reference")
 def _reference(task_ids, n_items, batch, steps, seed, passes, first_step, index) -> None:
-    ids = task_ids.numpy()
+    ids = task_ids.cpu().numpy()
     require(ids.size == 0 or ids.min() >= 0, "task_ids must be at least 0")
     begin, count = first_step * batch, steps * batch
     if passes:
@@ -68,7 +69,7 @@ def _reference(task_ids, n_items, batch, steps, seed, passes, first_step, index)
     else:
         draws = np.arange(begin, begin + count)
         flat = bounded(philox_uint32(seed, BATCH, ids[:, None], draws[None]), n_items)
-    index.numpy()[...] = flat.reshape(index.shape)
+    index.copy_(torch.from_numpy(flat.reshape(index.shape)))
 
 
 def _passes(ids: np.ndarray, n_items: int, begin: int, count: int, seed: int) -> np.ndarray:
@@ -103,3 +104,20 @@ def _cpp(task_ids, n_items, batch, steps, seed, passes, first_step, index) -> No
         seed,
         pointer(index),
     )
+
+
+@cuda_kernel("batch_indices", _cpp, cuda_refuses_unless(torch.int64))
+def _kernel(task_ids, n_items, batch, steps, seed, passes, first_step, index) -> None:
+    with launching(task_ids) as (cuda, stream):
+        cuda.batch_indices(
+            pointer(task_ids),
+            task_ids.numel(),
+            n_items,
+            batch,
+            steps,
+            first_step,
+            passes,
+            seed,
+            pointer(index),
+            stream,
+        )

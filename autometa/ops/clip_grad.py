@@ -3,6 +3,7 @@
 import torch
 
 from autometa.ops._checks import check_layouts, check_matrix, check_ranges, check_table
+from autometa.ops._cuda import cuda_kernel, launching
 from autometa.ops._native import compiled_or_raise, layout_arguments, pointer, register, threads
 from autometa.ops.backend import cpp_refuses, dispatch, implements
 
@@ -75,3 +76,17 @@ def _cpp(grad, norms, max_norm, bounds, group_of_slot, layout_of_slot) -> None:
         *layout_arguments(grad, max_norm.shape[0], bounds, group_of_slot, layout_of_slot),
         threads(),
     )
+
+
+@cuda_kernel("clip_grad", _cpp)
+def _kernel(grad, norms, max_norm, bounds, group_of_slot, layout_of_slot) -> None:
+    is_double, kinds = grad.dtype == torch.float64, max_norm.shape[1]
+    with launching(grad) as (cuda, stream):
+        scratch = cuda.clip_grad_scratch(is_double, *grad.shape, kinds)
+        partial = torch.empty(scratch, dtype=torch.float64, device=grad.device)
+        cuda.clip_grad(
+            is_double,
+            *(pointer(tensor) for tensor in (grad, norms, max_norm, partial)),
+            *layout_arguments(grad, max_norm.shape[0], bounds, group_of_slot, layout_of_slot),
+            stream,
+        )

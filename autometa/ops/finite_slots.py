@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from autometa.ops._checks import check_matrix
+from autometa.ops._cuda import cuda_kernel, launching
 from autometa.ops._native import compiled_or_raise, pointer, register, threads
 from autometa.ops.backend import cpp_refuses, dispatch, implements
 
@@ -35,3 +36,9 @@ def _reference(phi: torch.Tensor, finite: torch.Tensor) -> None:
 @register("finite_slots", "(Tensor phi, Tensor(a!) finite) -> ()", mutates=("finite",))
 def _cpp(phi, finite) -> None:
     compiled_or_raise().finite_slots(phi.dtype == torch.float64, pointer(phi), pointer(finite), *phi.shape, threads())
+
+
+@cuda_kernel("finite_slots", _cpp)
+def _kernel(phi, finite) -> None:
+    with launching(phi) as (cuda, stream):
+        cuda.finite_slots(phi.dtype == torch.float64, pointer(phi), pointer(finite), *phi.shape, stream)

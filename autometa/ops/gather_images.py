@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from autometa.ops._checks import check_table, require
+from autometa.ops._cuda import cuda_kernel, cuda_refuses_unless, launching
 from autometa.ops._native import compiled_or_raise, pointer, refuses_unless, register, threads
 from autometa.ops.backend import dispatch, implements
 
@@ -34,7 +35,8 @@ def gather_images(
 
     Raises:
         ValueError: an index out of range, an odd turn of an image that is not square, or a tensor of the
-            wrong shape, dtype or device.
+            wrong shape, dtype or device. The values of tensors on a GPU are not looked at: backend `cuda` takes the
+            nearest image or pixel there is.
         BackendError: the forced backend cannot run.
     """
     require(
@@ -57,6 +59,7 @@ def gather_images(
     if out is None:
         out = torch.empty(shape, dtype=torch.float32, device=device)
     check_table("out", out, shape, torch.float32, device)
+    require(images.shape[0] > 0 or index.numel() == 0, "index must lie in 0..-1: there are no images")
     dispatch("gather_images", device, torch.uint8, backend)(images, index, rotation, scale, shift, out)
     return out
 
@@ -100,3 +103,17 @@ def _cpp(images, index, rotation, scale, shift, out) -> None:
         *(pointer(tensor) for tensor in (scale, shift, out)),
         threads(),
     )
+
+
+@cuda_kernel("gather_images", _cpp, cuda_refuses_unless(torch.uint8))
+def _kernel(images, index, rotation, scale, shift, out) -> None:
+    with launching(images) as (cuda, stream):
+        cuda.gather_images(
+            pointer(images),
+            *images.shape,
+            pointer(index),
+            pointer(rotation),
+            index.numel(),
+            *(pointer(tensor) for tensor in (scale, shift, out)),
+            stream,
+        )

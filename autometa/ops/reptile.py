@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from autometa.ops._checks import check_layouts, check_matrix, check_ranges, check_table, require
+from autometa.ops._cuda import cuda_kernel, launching
 from autometa.ops._native import compiled_or_raise, layout_arguments, pointer, register, threads
 from autometa.ops.backend import cpp_refuses, dispatch, implements
 
@@ -98,3 +99,14 @@ def _cpp(theta, phi, step_size, finite, bounds, group_of_slot, layout_of_slot) -
         *layout_arguments(phi, theta.shape[0], bounds, group_of_slot, layout_of_slot),
         threads(),
     )
+
+
+@cuda_kernel("reptile", _cpp)
+def _kernel(theta, phi, step_size, finite, bounds, group_of_slot, layout_of_slot) -> None:
+    with launching(phi) as (cuda, stream):
+        cuda.reptile(
+            phi.dtype == torch.float64,
+            *(pointer(tensor) for tensor in (theta, phi, step_size, finite)),
+            *layout_arguments(phi, theta.shape[0], bounds, group_of_slot, layout_of_slot),
+            stream,
+        )

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from autometa.ops._checks import check_table, require
+from autometa.ops._cuda import cuda_kernel, cuda_refuses_unless, launching
 from autometa.ops._native import compiled_or_raise, pointer, refuses_unless, register
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.philox import TASK, bounded, check_key, philox_uint32
@@ -35,23 +36,25 @@ def sample_tasks(
     Args:
         class_start: int64 `[all_classes + 1]`; images of class c are class_start[c] .. class_start[c+1]-1.
         classes: int64 `[K]`, the classes to draw from.
-        task_ids: int64 `[T]`, at least 0.
+        task_ids: int64 `[T]`, at least 0; all three on one device.
         rotations: 1 or 4.
         seed: 0 .. 2^32 - 1.
 
     Returns:
         image numbers int64 `[T, ways, shots + queries]` (the first `shots` are support), quarter turns
-        int64 `[T, ways]`, virtual classes int64 `[T, ways]`; on the CPU.
+        int64 `[T, ways]`, virtual classes int64 `[T, ways]`; on the device of task_ids.
 
     Raises:
-        ValueError: fewer virtual classes than ways, a class with too few images, or a bad argument.
+        ValueError: fewer virtual classes than ways, a class with too few images, or a bad argument. The values of
+            tensors on a GPU are not looked at: there the caller guarantees them.
         BackendError: the forced backend cannot run.
     """
-    cpu = torch.device("cpu")
+    device = task_ids.device
     for name, table in (("class_start", class_start), ("classes", classes), ("task_ids", task_ids)):
-        check_table(name, table, (table.numel(),), torch.int64, cpu)
+        check_table(name, table, (table.numel(),), torch.int64, device)
     check_key(seed, TASK)
-    require(class_start.numel() >= 1, "class_start must have an entry per class and one more")
+    entries = 2 if classes.numel() and device.type != "cpu" else 1
+    require(class_start.numel() >= entries, "class_start must have an entry per class and one more")
     require(rotations in (1, 4), f"rotations must be 1 or 4, it is {rotations}")
     require(
         ways >= 1 and shots >= 0 and queries >= 0,
@@ -59,9 +62,9 @@ def sample_tasks(
     )
     available = classes.numel() * rotations
     require(available >= ways, f"{ways} ways need as many classes, there are {available}")
-    image = torch.empty(task_ids.numel(), ways, shots + queries, dtype=torch.int64)
-    rotation, chosen = (torch.empty(task_ids.numel(), ways, dtype=torch.int64) for _ in range(2))
-    run = dispatch("sample_tasks", cpu, torch.int64, backend)
+    image = torch.empty(task_ids.numel(), ways, shots + queries, dtype=torch.int64, device=device)
+    rotation, chosen = (torch.empty(task_ids.numel(), ways, dtype=torch.int64, device=device) for _ in range(2))
+    run = dispatch("sample_tasks", device, torch.int64, backend)
     run(class_start, classes, task_ids, rotations, ways, shots, queries, seed, image, rotation, chosen)
     return image, rotation, chosen
 
@@ -105,7 +108,7 @@ def permutation(numbers: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 @implements("sample_tasks", "reference")
 def _reference(class_start, classes, task_ids, rotations, ways, shots, queries, seed, image, rotation, chosen) -> None:
-    start, pool, ids = class_start.numpy(), classes.numpy(), task_ids.numpy()
+    start, pool, ids = (table.cpu().numpy() for table in (class_start, classes, task_ids))
     each = shots + queries
     check_classes(start, pool, each)
     require(ids.size == 0 or ids.min() >= 0, "task_ids must be at least 0")
@@ -113,9 +116,9 @@ def _reference(class_start, classes, task_ids, rotations, ways, shots, queries, 
     drawn = permutation(numbers[:, :ways], pool.size * rotations)
     real = pool[drawn % pool.size]
     within = permutation(numbers[:, ways:].reshape(ids.size, ways, each), start[real + 1] - start[real])
-    image.numpy()[...] = start[real][..., None] + within
-    rotation.numpy()[...] = drawn // pool.size
-    chosen.numpy()[...] = drawn
+    image.copy_(torch.from_numpy(start[real][..., None] + within))
+    rotation.copy_(torch.from_numpy(drawn // pool.size))
+    chosen.copy_(torch.from_numpy(drawn))
 
 
 @implements("sample_tasks", "cpp", refuses=refuses_unless(torch.int64))
@@ -126,17 +129,17 @@ def _reference(class_start, classes, task_ids, rotations, ways, shots, queries, 
     mutates=("image", "rotation", "chosen"),
 )
 def _cpp(class_start, classes, task_ids, rotations, ways, shots, queries, seed, image, rotation, chosen) -> None:
-    compiled_or_raise().sample_tasks(
-        pointer(class_start),
-        class_start.numel() - 1,
-        pointer(classes),
-        classes.numel(),
-        pointer(task_ids),
-        task_ids.numel(),
-        rotations,
-        ways,
-        shots,
-        queries,
-        seed,
-        *(pointer(tensor) for tensor in (image, rotation, chosen)),
-    )
+    shape, results = (rotations, ways, shots, queries), (image, rotation, chosen)
+    compiled_or_raise().sample_tasks(*_arguments(class_start, classes, task_ids, shape, seed, results))
+
+
+@cuda_kernel("sample_tasks", _cpp, cuda_refuses_unless(torch.int64))
+def _kernel(class_start, classes, task_ids, rotations, ways, shots, queries, seed, image, rotation, chosen) -> None:
+    shape, results = (rotations, ways, shots, queries), (image, rotation, chosen)
+    with launching(task_ids) as (cuda, stream):
+        cuda.sample_tasks(*_arguments(class_start, classes, task_ids, shape, seed, results), stream)
+
+
+def _arguments(class_start, classes, task_ids, shape, seed, results) -> tuple[int, ...]:
+    tables = (pointer(class_start), class_start.numel() - 1, pointer(classes), classes.numel())
+    return (*tables, pointer(task_ids), task_ids.numel(), *shape, seed, *(pointer(tensor) for tensor in results))

@@ -11,6 +11,7 @@ from autometa.ops._checks import (
     require,
     segments,
 )
+from autometa.ops._cuda import cuda_kernel, launching
 from autometa.ops._native import compiled_or_raise, layout_arguments, pointer, register, threads
 from autometa.ops.backend import cpp_refuses, dispatch, implements
 
@@ -94,3 +95,15 @@ def _cpp(phi, grad, velocity, lr, weight_decay, bounds, group_of_slot, layout_of
         momentum,
         threads(),
     )
+
+
+@cuda_kernel("sgd", _cpp)
+def _kernel(phi, grad, velocity, lr, weight_decay, bounds, group_of_slot, layout_of_slot, momentum) -> None:
+    with launching(phi) as (cuda, stream):
+        cuda.sgd(
+            phi.dtype == torch.float64,
+            *(pointer(tensor) for tensor in (phi, grad, velocity, lr, weight_decay)),
+            *layout_arguments(phi, lr.shape[0], bounds, group_of_slot, layout_of_slot),
+            momentum,
+            stream,
+        )

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include "autometa.h"
@@ -10,12 +9,6 @@ namespace autometa {
 
 namespace {
 
-// keep2 = 1 - beta2 is positive wherever begin_step filled the entry in.
-template <class T>
-bool frozen(const AdamStep<T>& step) {
-    return step.keep2 == T(0);
-}
-
 // Counts the step of every slot and kind that is not frozen and returns its constants.
 template <class T>
 std::vector<AdamStep<T>> begin_step(int64_t* steps, const double* lr, const double* weight_decay, const Arena& arena,
@@ -25,17 +18,8 @@ std::vector<AdamStep<T>> begin_step(int64_t* steps, const double* lr, const doub
         for (int64_t kind = 0; kind < arena.kinds; ++kind) {
             const int64_t at = slot * arena.kinds + kind;
             const int64_t of_group = arena.group_of_slot[slot] * arena.kinds + kind;
-            AdamStep<T>& step = table[static_cast<size_t>(at)];
             if (lr[of_group] == 0.0) continue;
-            const double t = static_cast<double>(++steps[at]);
-            step.rate = static_cast<T>(lr[of_group] / (1.0 - std::pow(c.beta1, t)));
-            step.decay = static_cast<T>(weight_decay[of_group]);
-            step.unbias2 = static_cast<T>(1.0 / (1.0 - std::pow(c.beta2, t)));
-            step.beta1 = static_cast<T>(c.beta1);
-            step.keep1 = static_cast<T>(1.0 - c.beta1);
-            step.beta2 = static_cast<T>(c.beta2);
-            step.keep2 = static_cast<T>(1.0 - c.beta2);
-            step.eps = static_cast<T>(c.eps);
+            table[static_cast<size_t>(at)] = adam_step<T>(++steps[at], lr[of_group], weight_decay[of_group], c);
         }
     return table;
 }

@@ -1,10 +1,11 @@
+#include "formula.h"
+
 #include <numeric>
 #include <stdexcept>
 #include <utility>
 #include <vector>
 
 #include "autometa.h"
-#include "philox.h"
 
 namespace autometa {
 
@@ -15,7 +16,7 @@ void shuffle(Draws& draws, int64_t pass, std::vector<int64_t>& order) {
     const int64_t items = static_cast<int64_t>(order.size());
     std::iota(order.begin(), order.end(), int64_t{0});
     for (int64_t j = items - 1; j > 0; --j) {
-        const int64_t other = draws.below(static_cast<uint64_t>(pass * items + j), j + 1);
+        const int64_t other = partner(draws, pass, items, j);
         std::swap(order[static_cast<size_t>(j)], order[static_cast<size_t>(other)]);
     }
 }

@@ -1,3 +1,5 @@
+#include "formula.h"
+
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -10,17 +12,14 @@ namespace autometa {
 
 namespace {
 
-// to = from turned counter-clockwise by 1, 2 or 3 quarters; both [height, width], square for 1 and 3.
-void turn(const uint8_t* from, uint8_t* to, int64_t height, int64_t width, int64_t quarters) {
-    const int64_t last = height * width - 1;
-    if (quarters == 2) {
-        for (int64_t i = 0; i <= last; ++i) to[i] = from[last - i];
-        return;
-    }
+// to = from turned counter-clockwise; both [height, width], square for odd numbers of quarters.
+template <int quarters>
+void turn(const uint8_t* from, uint8_t* to, int64_t height, int64_t width) {
     for (int64_t y = 0; y < height; ++y)
-        for (int64_t x = 0; x < width; ++x)
-            to[y * width + x] = quarters == 1 ? from[x * width + width - 1 - y] : from[(width - 1 - x) * width + y];
+        for (int64_t x = 0; x < width; ++x) to[y * width + x] = from[turned(y, x, height, width, quarters)];
 }
+
+constexpr void (*kTurns[])(const uint8_t*, uint8_t*, int64_t, int64_t) = {turn<0>, turn<1>, turn<2>, turn<3>};
 
 void check(ImageShape shape, const int64_t* index, const int64_t* rotation, int64_t picks) {
     for (int64_t i = 0; i < picks; ++i) {
@@ -40,14 +39,14 @@ void gather_images(const uint8_t* images, ImageShape shape, const int64_t* index
     const int64_t plane = shape.height * shape.width, size = shape.channels * plane;
     const auto run = kernels().scale_bytes;
     parallel_for(picks, useful_threads(picks * size, threads), [&](int64_t pick) {
-        static thread_local std::vector<uint8_t> turned;
-        const int64_t quarters = (rotation[pick] % 4 + 4) % 4;
-        if (quarters != 0 && static_cast<int64_t>(turned.size()) < plane) turned.resize(static_cast<size_t>(plane));
+        static thread_local std::vector<uint8_t> buffer;
+        const int quarters = quarters_of(rotation[pick]);
+        if (quarters != 0 && static_cast<int64_t>(buffer.size()) < plane) buffer.resize(static_cast<size_t>(plane));
         for (int64_t channel = 0; channel < shape.channels; ++channel) {
             const uint8_t* from = images + index[pick] * size + channel * plane;
             if (quarters != 0) {
-                turn(from, turned.data(), shape.height, shape.width, quarters);
-                from = turned.data();
+                kTurns[quarters](from, buffer.data(), shape.height, shape.width);
+                from = buffer.data();
             }
             run(from, out + pick * size + channel * plane, plane, scale[channel], shift[channel]);
         }

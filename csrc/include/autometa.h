@@ -6,26 +6,9 @@
 #include <vector>
 
 #include "activation.h"
+#include "arena.h"
 
 namespace autometa {
-
-// Rows of an arena [slots, row]; see the package's ops for what the tables mean.
-struct Arena {
-    const int64_t* bounds;          // [layouts, kinds + 1]
-    const int64_t* group_of_slot;   // [slots]
-    const int64_t* layout_of_slot;  // [slots]
-    int64_t slots, row, groups, layouts, kinds;
-
-    // Throws std::invalid_argument where a table's value is out of range.
-    void check() const;
-    int64_t edge(int64_t slot, int64_t kind) const {
-        return bounds[layout_of_slot[slot] * (kinds + 1) + kind];
-    }
-};
-
-struct AdamConstants {
-    double beta1, beta2, eps;
-};
 
 // T is float or double. first may be null (beta1 must then be 0).
 template <class T>
@@ -46,30 +29,22 @@ void clip_grad(T* grad, T* norms, const double* max_norm, const Arena& arena, in
 template <class T>
 void finite_slots(const T* phi, bool* finite, int64_t slots, int64_t row, int threads);
 
-struct TaskShape {
-    int64_t rotations, ways, shots, queries;
-};
-
 // image [tasks, ways, shots + queries], rotation and chosen [tasks, ways].
 void sample_tasks(const int64_t* class_start, int64_t all_classes, const int64_t* classes, int64_t selectable,
                   const int64_t* task_ids, int64_t tasks, TaskShape shape, uint32_t seed, int64_t* image,
                   int64_t* rotation, int64_t* chosen);
 
-struct BatchShape {
-    int64_t items, batch, steps, first_step;
-};
-
 // index [tasks, steps, batch].
 void batch_indices(const int64_t* task_ids, int64_t tasks, BatchShape shape, bool passes, uint32_t seed,
                    int64_t* index);
 
-struct ImageShape {
-    int64_t count, channels, height, width;
-};
-
 // out [picks, channels, height, width]; rotation in quarter turns counter-clockwise, any integer.
 void gather_images(const uint8_t* images, ImageShape shape, const int64_t* index, const int64_t* rotation,
                    int64_t picks, const float* scale, const float* shift, float* out, int threads);
+
+// mask [tasks, images, instances] of T, the draws of stream kDropPath; instances with exempt != 0 get 1.
+template <class T>
+void drop_masks(const int64_t* task_ids, int64_t tasks, const bool* exempt, MaskShape shape, uint32_t seed, T* mask);
 
 struct HeadShape {
     int64_t slots, batch, classes, row;  // row: floats from one slot's parameters to the next's

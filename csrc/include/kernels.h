@@ -3,17 +3,10 @@
 
 #include <cstdint>
 
+#include "../adam/formula.h"
 #include "conv_kernels.h"
 
 namespace autometa {
-
-template <class T>
-struct AdamStep {
-    T rate;     // lr / (1 - beta1^t)
-    T decay;    // L2 weight decay
-    T unbias2;  // 1 / (1 - beta2^t)
-    T beta1, keep1, beta2, keep2, eps;  // keep = 1 - beta
-};
 
 template <class T>
 struct ArenaKernels {

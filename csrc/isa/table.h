@@ -14,9 +14,6 @@
 namespace autometa {
 namespace AUTOMETA_ISA {
 
-inline float square_root(float x) { return ::sqrtf(x); }
-inline double square_root(double x) { return ::sqrt(x); }
-
 // Ask for a cache line that will be read soon; any address will do.
 inline void prefetch(const void* address) {
 #if defined(__GNUC__)
@@ -30,6 +27,10 @@ inline void prefetch(const void* address) {
 }  // namespace autometa
 
 #include "simd.h"
+
+#include "../gather_images/formula.h"
+#include "../reptile/formula.h"
+#include "../sgd/formula.h"
 
 #include "../adam/kernel.h"
 #include "../clip_grad/kernel.h"

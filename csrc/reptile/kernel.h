@@ -24,8 +24,8 @@ void add_rows(double* total, const T* const* phi, int64_t first, int64_t n, int6
         for (int m = 0; m < Members; ++m) total[i] += row[m][i];
 }
 
-// The mean of differences is the mean of the rows less theta. Sums run over the members in order and in
-// double, so that they depend on nothing but the numbers; several members per pass keep them in registers.
+// Sums run over the members in order and in double, so that they depend on nothing but the numbers; several members
+// per pass keep them in registers.
 template <class T>
 void reptile(T* __restrict theta, const T* const* phi, int64_t members, int64_t first, int64_t n, double step_size) {
     constexpr int64_t tile = 256;
@@ -41,10 +41,7 @@ void reptile(T* __restrict theta, const T* const* phi, int64_t members, int64_t 
         for (; s + 2 <= members; s += 2) add_rows<2>(total, phi + s, from, width, ahead);
         for (; s < members; ++s) add_rows<1>(total, phi + s, from, width, ahead);
         T* __restrict t = theta + from;
-        for (int64_t i = 0; i < width; ++i) {
-            const double start = t[i];
-            t[i] = static_cast<T>(start + step_size * (total[i] / count - start));
-        }
+        for (int64_t i = 0; i < width; ++i) t[i] = reptile_element(t[i], total[i], count, step_size);
     }
 }
 

@@ -1,27 +1,14 @@
+#include "formula.h"
+
 #include <algorithm>
 #include <stdexcept>
 #include <string>
 
 #include "autometa.h"
-#include "philox.h"
 
 namespace autometa {
 
 namespace {
-
-// `count` distinct integers below `size` in random order: Floyd's algorithm in the permutation form of
-// Bentley and Floyd (1987), with draws first .. first + count - 1.
-void permutation(Draws& draws, uint64_t first, int64_t count, int64_t size, int64_t* found) {
-    for (int64_t have = 0; have < count; ++have) {
-        const int64_t limit = size - count + have;
-        const int64_t drawn = draws.below(first + static_cast<uint64_t>(have), limit + 1);
-        int64_t* place = std::find(found, found + have, drawn);
-        const bool known = place != found + have;
-        place = known ? place + 1 : found;
-        std::copy_backward(place, found + have, found + have + 1);
-        *place = known ? limit : drawn;
-    }
-}
 
 void check(const int64_t* class_start, int64_t all_classes, const int64_t* classes, int64_t selectable,
            const int64_t* task_ids, int64_t tasks, int64_t need) {

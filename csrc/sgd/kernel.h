@@ -6,14 +6,10 @@ namespace AUTOMETA_ISA {
 template <class T>
 void sgd(T* __restrict p, const T* __restrict g, T* __restrict velocity, int64_t n, T rate, T decay, T momentum) {
     if (velocity == nullptr) {
-        for (int64_t i = 0; i < n; ++i) p[i] -= rate * (g[i] + decay * p[i]);
+        for (int64_t i = 0; i < n; ++i) sgd_element(p[i], g[i], rate, decay);
         return;
     }
-    for (int64_t i = 0; i < n; ++i) {
-        const T step = momentum * velocity[i] + (g[i] + decay * p[i]);
-        velocity[i] = step;
-        p[i] -= rate * step;
-    }
+    for (int64_t i = 0; i < n; ++i) sgd_element(p[i], g[i], velocity[i], rate, decay, momentum);
 }
 
 }  // namespace AUTOMETA_ISA

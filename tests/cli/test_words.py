@@ -98,6 +98,8 @@ def test_doctor():
     answer = call("doctor")
     assert answer.code == 0 and "compiled core" in answer.out
     found = call("doctor", "--json").json
+    kernels = found["cuda_kernels"]
+    assert kernels["loads"] == bool(kernels["architectures"]) and (kernels["refuses"] or "can run") in answer.out
     rows = {row["op"]: row for row in found["backends"]["cpu"]}
     assert {"adam", "mixed_op", "gather_images"} <= set(rows) and all(row["reason"] for row in rows.values())
     assert all(f"\n  {op} " in answer.out for op in rows)

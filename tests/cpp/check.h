@@ -125,5 +125,7 @@ void test_head();
 void test_mixed_op();
 void test_preprocess();
 void test_conv_block();
+void test_cuda_arena();
+void test_cuda_episodes();
 
 }  // namespace autometa_test

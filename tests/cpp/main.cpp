@@ -29,6 +29,8 @@ int main(int count, char** arguments) {
     test_threads();
     test_memory();
     test_episodes();
+    test_cuda_arena();
+    test_cuda_episodes();
     std::vector<std::string> names(arguments + 1, arguments + count);
     for (int i = 0; autometa::kernels_name(i) && count == 1; ++i) names.push_back(autometa::kernels_name(i));
     for (const std::string& name : names) {

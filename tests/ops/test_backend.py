@@ -36,6 +36,8 @@ def test_the_environment_forces_a_backend(monkeypatch):
 
 def test_a_forced_backend_that_cannot_run_says_why():
     with pytest.raises(backend.BackendError, match="cannot run adam: it is provided by"):
+        backend.dispatch("adam", CPU, torch.float32, "triton")
+    with pytest.raises(backend.BackendError, match="cannot run adam: cuda works on CUDA tensors, these are on cpu"):
         backend.dispatch("adam", CPU, torch.float32, "cuda")
     with pytest.raises(backend.BackendError, match="not in torch.float16"):
         backend.dispatch("adam", CPU, torch.float16, "cpp")

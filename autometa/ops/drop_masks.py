@@ -1,0 +1,105 @@
+"""Drop path's masks: which op instances survive, image by image."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from autometa.ops._checks import FLOATS, check_table, require
+from autometa.ops._cuda import cuda_kernel, launching
+from autometa.ops._native import compiled_or_raise, pointer, register
+from autometa.ops.backend import cpp_refuses, dispatch, implements
+from autometa.ops.philox import DROP_PATH, check_key, philox_uint32
+
+
+def drop_masks(
+    task_ids: torch.Tensor,
+    exempt: torch.Tensor,
+    *,
+    keep: float,
+    seed: int,
+    step: int,
+    batch: int,
+    dtype: torch.dtype = torch.float32,
+    backend: str | None = None,
+) -> torch.Tensor:
+    """Masks of 0 and 1/keep for every slot, image and op instance (Larsson et al. 2017, as MetaNAS uses it).
+
+    Slot s draws from item task_ids[s] of stream DROP_PATH: instance i of image n in inner step t is draw
+    ``(t * batch + n) * instances + i``, kept where the 32-bit number is below ``keep * 2^32``.
+
+    Args:
+        task_ids: int64 `[S]`, at least 0.
+        exempt: bool `[instances]`, those that are never dropped and get 1 (identities).
+        keep: probability to survive, 0 < keep <= 1.
+        seed: 0 .. 2^32 - 1.
+        step: inner step t, at least 0; batch: images N of a step.
+        dtype: float32 or float64, of the masks.
+
+    Returns:
+        `[S, N, instances]` on the device of task_ids.
+
+    Raises:
+        ValueError: an argument out of range. Task ids on a GPU are not looked at.
+        BackendError: the forced backend cannot run.
+    """
+    check_table("task_ids", task_ids, (task_ids.numel(),), torch.int64, task_ids.device)
+    check_table("exempt", exempt, (exempt.numel(),), torch.bool, task_ids.device)
+    check_key(seed, DROP_PATH)
+    require(dtype in FLOATS, f"masks are float32 or float64, not {dtype}")
+    require(0.0 < keep <= 1.0, f"keep must lie above 0 and not above 1, it is {keep}")
+    require(batch >= 1 and step >= 0, f"need batch >= 1, step >= 0; got {batch}, {step}")
+    last_draw = (step + 1) * batch * exempt.numel()
+    require(last_draw < 2**34, f"{last_draw} draws per task are more than the generator's 2^34")
+    run = dispatch("drop_masks", task_ids.device, dtype, backend)
+    mask = torch.empty(task_ids.numel(), batch, exempt.numel(), dtype=dtype, device=task_ids.device)
+    run(task_ids, exempt, float(keep), seed, step * batch, mask)
+    return mask
+
+
+def _kept(keep: float, dtype: torch.dtype) -> float:
+    """1/keep as a number of this dtype."""
+    return float(torch.ones((), dtype=dtype) / keep)
+
+
+@implements("drop_masks", "reference")
+def _reference(task_ids, exempt, keep, seed, first_image, mask) -> None:
+    ids = task_ids.cpu().numpy()
+    require(ids.size == 0 or ids.min() >= 0, "task_ids must be at least 0")
+    per_image = exempt.numel()
+    draws = first_image * per_image + np.arange(mask.shape[1] * per_image)
+    uniform = philox_uint32(seed, DROP_PATH, ids[:, None], draws[None, :])
+    kept = torch.from_numpy((uniform < keep * 2.0**32).reshape(mask.shape))
+    mask.copy_(torch.where(exempt.cpu(), 1.0, kept * _kept(keep, mask.dtype)))
+
+
+@implements("drop_masks", "cpp", refuses=cpp_refuses)
+@register(
+    "drop_masks",
+    "(Tensor task_ids, Tensor exempt, float keep, int seed, int first_image, Tensor(a!) mask) -> ()",
+    mutates=("mask",),
+)
+def _cpp(task_ids, exempt, keep, seed, first_image, mask) -> None:
+    compiled_or_raise().drop_masks(*_arguments(task_ids, exempt, keep, seed, first_image, mask))
+
+
+@cuda_kernel("drop_masks", _cpp)
+def _kernel(task_ids, exempt, keep, seed, first_image, mask) -> None:
+    with launching(mask) as (cuda, stream):
+        cuda.drop_masks(*_arguments(task_ids, exempt, keep, seed, first_image, mask), stream)
+
+
+def _arguments(task_ids, exempt, keep, seed, first_image, mask) -> tuple:
+    return (
+        mask.dtype == torch.float64,
+        pointer(task_ids),
+        task_ids.numel(),
+        pointer(exempt),
+        mask.shape[1],
+        exempt.numel(),
+        first_image,
+        keep * 2.0**32,
+        _kept(keep, mask.dtype),
+        seed,
+        pointer(mask),
+    )

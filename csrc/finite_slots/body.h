@@ -1,0 +1,41 @@
+// The CUDA kernel that looks for NaN and infinity; see device_block.h for how it is written.
+#pragma once
+
+#include "arena_columns.h"
+
+namespace autometa {
+namespace cuda {
+
+// `finite` starts as true; whoever finds a number that is not finite writes false.
+template <class T>
+struct FiniteBody {
+    using Shared = Nothing;
+    using V = Vector<T>;
+    const T* phi;
+    bool* finite;
+    int64_t slots, row;
+    bool aligned;
+
+    int64_t blocks() const { return slots * Tiles<T>(row).per_row; }
+
+    template <class Block>
+    AUTOMETA_BOTH void operator()(Block& block, Shared&) const {
+        block.finally([&](int thread) {
+            constexpr int n = Tiles<T>::kVectors;
+            const Tiles<T> tiles(row);
+            const int64_t slot = tiles.row_of(block.index), tile = tiles.tile_of(block.index);
+            V x[n];
+            AUTOMETA_UNROLL
+            for (int k = 0; k < n; ++k) x[k] = load(phi + slot * row, tiles.column(tile, k, thread), row, aligned);
+            bool good = true;
+            AUTOMETA_UNROLL
+            for (int k = 0; k < n; ++k)
+                AUTOMETA_UNROLL
+                for (int i = 0; i < V::kLanes; ++i) good = good && is_finite(x[k].lane[i]);
+            if (!good) finite[slot] = false;
+        });
+    }
+};
+
+}  // namespace cuda
+}  // namespace autometa

@@ -1,0 +1,23 @@
+// How a task's classes and images are drawn, shared by the C++ core and the CUDA kernel.
+#pragma once
+
+#include "philox.h"
+
+namespace autometa {
+
+// `count` distinct integers below `size` in random order: Floyd's algorithm in the permutation form of
+// Bentley and Floyd (1987), with draws first .. first + count - 1.
+AUTOMETA_FORMULA void permutation(Draws& draws, uint64_t first, int64_t count, int64_t size, int64_t* found) {
+    for (int64_t have = 0; have < count; ++have) {
+        const int64_t limit = size - count + have;
+        const int64_t drawn = draws.below(first + static_cast<uint64_t>(have), limit + 1);
+        int64_t place = 0;
+        while (place < have && found[place] != drawn) ++place;
+        const bool known = place < have;
+        place = known ? place + 1 : 0;
+        for (int64_t i = have; i > place; --i) found[i] = found[i - 1];
+        found[place] = known ? limit : drawn;
+    }
+}
+
+}  // namespace autometa
