@@ -1,16 +1,19 @@
 """A meta-iteration asks the device for no value and copies nothing to it, so that a graph can hold all of it."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from autometa.algorithms.sources import Source
 from autometa.meta import reptile as meta_reptile
 from autometa.meta.reptile import heal_without_looking_
+from autometa.ops import backend
 from autometa.slots.arena import Arena
 from tests.algorithms.test_loop import FOUR, LONG, trainer
 from tests.algorithms.test_metanas import one_thread, source  # noqa: F401  fixtures
-from tests.algorithms.waiting import Waits, nothing_waits
+from tests.algorithms.waiting import Waits, Watching, nothing_waits
 from tests.tolerances import assert_agree
 
 
@@ -57,6 +60,32 @@ def test_a_meta_iteration_waits_for_nothing_and_has_the_same_bits(config, warm, 
     assert run.counter.item() == first + 3
     for name, value in plain.capture()[0].items():
         assert torch.equal(run.capture()[0][name], value), name
+
+
+@pytest.fixture
+def without_values(monkeypatch):
+    """The ops run on tensors of the device `meta`, which has no values: by their fakes alone."""
+    for found in backend._REGISTRY.values():
+        if "cpp" in found:
+            monkeypatch.setitem(found, "cpp", replace(found["cpp"], refuses=lambda device, dtype: None))
+    monkeypatch.setitem(backend.PREFERENCE, "meta", ("cpp",))
+    monkeypatch.setattr(torch.library, "get_ctx", lambda: SimpleNamespace(new_dynamic_size=lambda: 7))
+    return torch.device("meta")
+
+
+@pytest.mark.parametrize("config", [LONG, CHUNKED, RESET, FOUR], ids=["metanas", "in chunks", "reset", "reptile"])
+def test_all_of_it_lies_on_the_device(config, source, without_values):  # noqa: F811
+    """A tensor left on the host would meet one without values, or be copied."""
+    there = Source(source.store, source.split, without_values)
+    there.__dict__["images"] = torch.empty(source.store.images.shape, dtype=torch.uint8, device=without_values)
+    run = trainer(config, there)
+    with Watching():
+        run.next_step(True), run.next_step(False)  # tables are made once
+    with nothing_waits():
+        for warm in (True, False):
+            done = run.next_step(warm)
+            assert {done.losses.device, done.accuracy.device, done.finite.device} == {without_values}
+            assert done.losses.shape == (config.inner.steps, config.meta.batch)
 
 
 @pytest.mark.parametrize("lost", [(), (1,), (0, 3), (0, 1), (0, 1, 2, 3, 4, 5)])

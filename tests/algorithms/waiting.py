@@ -35,6 +35,13 @@ class Waits(Exception):
     """A call that would make the host wait."""
 
 
+class Watching(TorchDispatchMode):
+    """Within, the package's ops go through torch's dispatcher."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
+
+
 class _Guard(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         packet = func.overloadpacket
@@ -43,6 +50,10 @@ class _Guard(TorchDispatchMode):
         if packet in (torch.ops.aten.index, torch.ops.aten.index_put, torch.ops.aten.index_put_):
             if any(index is not None and index.dtype == torch.bool for index in args[1]):
                 raise Waits("an index of flags")
+        if packet is torch.ops.aten._to_copy:
+            device = (kwargs or {}).get("device")
+            if device is not None and torch.device(device).type != args[0].device.type:
+                raise Waits("a copy from device to device")
         return func(*args, **(kwargs or {}))
 
 
