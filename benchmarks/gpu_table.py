@@ -1,8 +1,14 @@
-"""The short table at the end of a run of `benchmarks.gpu`, from what its parts found; parts may be missing."""
+"""The short table at the end of a run of `benchmarks.gpu`, from what its parts found; parts may be missing.
+
+python -m benchmarks.gpu_table results/gpu.json
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from autometa.runs.budget import format_duration
@@ -111,3 +117,7 @@ def training(part: Mapping[str, Any]) -> str:
 
 def _spread(found: Mapping[str, float]) -> str:
     return f"{found['p20_ms']:.2f} / {found['p50_ms']:.2f} / {found['p80_ms']:.2f}"
+
+
+if __name__ == "__main__":
+    print("\n".join(lines(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))))

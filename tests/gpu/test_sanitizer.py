@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path="/usr/local/cuda/bin")
-LIMIT = 120  # seconds; its tools make a program tens of times slower
+LIMIT = 100  # seconds; its tools make a program tens of times slower
 
 
 @pytest.mark.skipif(TOOL is None, reason="compute-sanitizer is not on the path")
