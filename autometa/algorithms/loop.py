@@ -48,12 +48,13 @@ class Loop:
             return [(i, trainer.step(i))]
         if i != self._next:
             trainer.counter.fill_(i)
-        warm = i < trainer.warmup
+        known, warm = [], i < trainer.warmup
         if warm != self._phase:
+            known = self.drain()  # before the graph goes whose results these are
             self._enter(warm)
         values = self._run()
         self._next = i + 1
-        return self._known(self._lagged.send(i, values))
+        return known + self._known(self._lagged.send(i, values))
 
     def drain(self) -> Results:
         """What is not known yet of the iterations launched so far."""
@@ -77,6 +78,8 @@ class Loop:
                     raise
                 trainer.max_slots = -(-trainer.max_slots // 2)
                 self._notice(f"the device's memory is full: {trainer.max_slots} slots at once from now on")
+            if self._run is None:
+                self._graphs.free_bytes()
 
     def _prepared(self, warm: bool) -> Callable[[], Tensor]:
         trainer = self.trainer

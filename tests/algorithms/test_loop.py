@@ -42,7 +42,7 @@ def test_a_replayed_run_equals_one_step_by_step(config, source):  # noqa: F811
     loop, found = Loop(run, pytest.fail, graphs), []
     for i in range(14):
         found += loop.launch(i)
-        assert len(found) == max(0, i + 1 - LAG)
+        assert i + 1 - LAG <= len(found) <= i + 1
     same(found + loop.drain(), expected)
     assert all(torch.equal(a, b) for a, b in zip(run.capture()[0].values(), plain.capture()[0].values(), strict=True))
     phases = 1 + (0 < getattr(config, "warmup", 0) < 14)
