@@ -26,16 +26,16 @@ class Arena:
         return self.phi.numel()
 
 
-def make(size: str) -> Arena:
-    """Random numbers of positive variance."""
+def make(size: str, device: str = "cpu") -> Arena:
+    """Random numbers of positive variance; the same on every device."""
     slots, weights, architecture = SIZES[size]
     row = weights + architecture
     made = torch.Generator().manual_seed(0)
-    phi, grad, second = (torch.randn(slots, row, generator=made) for _ in range(3))
-    group = torch.zeros(slots, dtype=torch.int64)
-    return Arena(phi, grad, second.abs(), (torch.tensor([[0, weights, row]]), group, group.clone()))
+    phi, grad, second = (torch.randn(slots, row, generator=made).to(device) for _ in range(3))
+    group = torch.zeros(slots, dtype=torch.int64, device=device)
+    return Arena(phi, grad, second.abs(), (torch.tensor([[0, weights, row]], device=device), group, group.clone()))
 
 
-def table(value: float) -> torch.Tensor:
+def table(value: float, device: str = "cpu") -> torch.Tensor:
     """float64 [1 group, 2 kinds]."""
-    return torch.full((1, 2), value, dtype=torch.float64)
+    return torch.full((1, 2), value, dtype=torch.float64, device=device)

@@ -4,14 +4,16 @@ import pytest
 
 from autometa.ops.clip_grad import clip_grad_
 from benchmarks.arenas import SIZES, make, table
+from benchmarks.device import DEVICES, NATIVE
 from benchmarks.measure import side_by_side
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("binds", (False, True))
-def test_clip_grad(benchmark, size, binds):
-    arena = make(size)
-    limit = table(1.0 if binds else float("inf"))
+def test_clip_grad(benchmark, size, binds, device):
+    arena = make(size, device)
+    limit = table(1.0 if binds else float("inf"), device)
 
     def run(backend):
         if binds:
@@ -19,5 +21,6 @@ def test_clip_grad(benchmark, size, binds):
         clip_grad_(arena.grad, limit, *arena.tables, backend=backend)
 
     moved = arena.elements * 4 * (3 if binds else 1)
-    ratios = side_by_side(benchmark, lambda: run("cpp"), {"reference": lambda: run("reference")}, moved)
+    rivals = {"reference": lambda: run("reference")}
+    ratios = side_by_side(benchmark, lambda: run(NATIVE[device]), rivals, moved, device=device)
     assert ratios["reference"] > 1

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import torch
 
+from benchmarks.device import device_side_by_side
+
 ROUNDS = 30
 REST = 0.03  # seconds; OpenMP's threads spin for up to 10 ms after their work
 
@@ -59,13 +61,15 @@ def ceilings() -> dict[str, tuple[Callable, float]]:
 
 
 def side_by_side(
-    benchmark, call: Callable, rivals: dict[str, Callable], moved: int = 0, rounds: int = ROUNDS
+    benchmark, call: Callable, rivals: dict[str, Callable], moved: int = 0, rounds: int = ROUNDS, device: str = "cpu"
 ) -> dict[str, float]:
     """Time `call` with pytest-benchmark, each rival once before every round; return call-over-rival speed.
 
-    `moved` is the number of bytes that `call` reads and writes; with it a rival "copy" is added, which
-    moves as many. Percentiles and ratios go to the report's extra_info.
+    On `cuda` see `benchmarks.device`. `moved` is the number of bytes that `call` reads and writes; with it a rival
+    "copy" is added, which moves as many. Percentiles and ratios go to the report's extra_info.
     """
+    if device == "cuda":
+        return device_side_by_side(benchmark, call, rivals, moved, rounds)
     rivals = dict(rivals)
     if moved:
         source = torch.randn(moved // 8)
