@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-OPTIONAL = ("hypothesis",)  # a machine with a GPU and no network may lack it; no GPU test needs it
-_MISSING = [name for name in OPTIONAL if importlib.util.find_spec(name) is None]
+ROOT = Path(__file__).resolve().parents[1]
+OPTIONAL = ("hypothesis",)  # a machine with a GPU and no network may lack it
+_MISSING = {name for name in OPTIONAL if importlib.util.find_spec(name) is None}
+
+
+@cache
+def _imports(path: Path) -> frozenset[str]:
+    """First words of what a test file imports, through other modules of the tests too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or "", *(f"{node.module}.{name}" for name in names)]
+        for name in names:
+            found.add(name.partition(".")[0])
+            inside = ROOT / f"{name.replace('.', '/')}.py"
+            if name.startswith("tests.") and inside.is_file() and inside != path:
+                found |= _imports(inside)
+    return frozenset(found)
 
 
 def pytest_ignore_collect(collection_path: Path):
     """True for a test file that cannot be imported, None for all others."""
-    if collection_path.suffix == ".py" and _MISSING:
-        lines = collection_path.read_text(encoding="utf-8").splitlines()
-        if any(line.startswith((f"import {name}", f"from {name}")) for line in lines for name in _MISSING):
-            return True
-    return None
+    return True if _MISSING and collection_path.suffix == ".py" and _imports(collection_path) & _MISSING else None
 
 
 def pytest_report_header() -> list[str]:

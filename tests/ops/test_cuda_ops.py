@@ -34,7 +34,7 @@ gpu = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 DEVICE, BACKEND = "cuda", "cuda"
 
 
-@pytest.fixture(params=("host", pytest.param("gpu", marks=gpu)), autouse=True)
+@pytest.fixture(params=("host", pytest.param("gpu", marks=(gpu, pytest.mark.gpu))), autouse=True)
 def place(request, monkeypatch) -> str:
     """Every test runs twice."""
     if request.param == "host":
