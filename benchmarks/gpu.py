@@ -48,8 +48,8 @@ def ceilings_part(tops: dict, clock, options) -> dict:
 
 def iteration_part(size: str, tops: dict, clock, options) -> dict:
     """A meta-iteration in every mode, side by side, then each baseline beside the fp32 one."""
-    from benchmarks.gpu_cases import GPU, MODES, SIZES, MetaIteration, random_source
-    from benchmarks.gpu_measure import interleaved, points, release
+    from benchmarks.gpu_cases import MODES, SIZES, MetaIteration, random_source
+    from benchmarks.gpu_measure import GPU, interleaved, points, release
 
     about = SIZES[size]
     source = random_source(about.image_shape, GPU)
@@ -119,7 +119,7 @@ def kernels_part(tops: dict, clock, options) -> dict:
 def slots_part(tops: dict, clock, options) -> dict:
     """Milliseconds of an inner step of 1 to 500 slots, replayed."""
     from autometa.ops.backend import libraries, precision
-    from benchmarks.gpu_measure import graphed, interleaved, points, release
+    from benchmarks.gpu_measure import GPU, graphed, interleaved, points, release
     from benchmarks.networks import CASES, InnerStep
 
     found: dict[str, dict[str, float]] = {}
@@ -129,7 +129,7 @@ def slots_part(tops: dict, clock, options) -> dict:
                 return found
             try:
                 with precision("fp32"), libraries("fp32"):
-                    call = graphed(InnerStep(CASES[case], slots, device="cuda"))
+                    call = graphed(InnerStep(CASES[case], slots, device=GPU))
                 times = interleaved({"step": call}, 5, clock)["step"]
                 found.setdefault(CASES[case].title, {})[str(slots)] = points(times)["p50_ms"]
             except torch.OutOfMemoryError:
@@ -141,7 +141,7 @@ def slots_part(tops: dict, clock, options) -> dict:
 
 
 def training_part(tops: dict, clock, options) -> dict:
-    from benchmarks.gpu_cases import GPU
+    from benchmarks.gpu_measure import GPU
     from benchmarks.gpu_training import train
 
     return train(options.preset, options.train_mode, options.train_seconds, options.run, GPU)
@@ -163,11 +163,11 @@ def compile_part(tops: dict, clock, options) -> dict:
 def child(size: str) -> None:
     """In a process of its own: a meta-iteration's inner steps by torch.compile, as JSON."""
     from benchmarks.gpu_cases import SIZES, unpruned
-    from benchmarks.gpu_measure import Clock, graphed, interleaved, points
+    from benchmarks.gpu_measure import GPU, Clock, graphed, interleaved, points
     from benchmarks.networks import CASES, InnerStep
 
     about = SIZES[size]
-    step = InnerStep(CASES[about.case], about.config.meta.batch, "reference", "cuda")
+    step = InnerStep(CASES[about.case], about.config.meta.batch, "reference", GPU)
     step.compile()
     with unpruned():
         step()

@@ -20,9 +20,9 @@ from autometa.data import ImageStore, Recipe, Split
 from autometa.ops import mixed_op as mixed_op_call  # noqa: F401  registers the op
 from autometa.ops.backend import libraries, precision
 from autometa.ops.primitives import BY_CODE
+from benchmarks.gpu_measure import GPU
 from benchmarks.networks import CASES, InnerStep
 
-GPU = torch.device("cuda", 0)
 MODES = ("fp32", "tf32", "bf16")
 
 
@@ -133,7 +133,7 @@ def unpruned() -> Iterator[None]:
 
 def reference_steps(case: str, slots: int) -> Callable[[], None]:
     """An inner step of the reference for `slots` slots; Adam is the package's, as in all that it is compared with."""
-    step = InnerStep(CASES[case], slots, "reference", "cuda")
+    step = InnerStep(CASES[case], slots, "reference", GPU)
 
     def call() -> None:
         with unpruned(), libraries("fp32"):

@@ -13,7 +13,7 @@ from autometa.ops import ConvBlock, conv_block, mixed_op, preprocess
 from autometa.ops.backend import libraries, precision
 from autometa.ops.preprocess import preprocess_parameters
 from autometa.ops.primitives import PRIMITIVES, aligned
-from benchmarks.gpu_measure import Clock, graphed, interleaved, points, release, rotated
+from benchmarks.gpu_measure import GPU, Clock, graphed, interleaved, points, release, rotated
 
 SLOTS, BATCH, CHANNELS, INPUTS = 10, 20, 28, 3
 
@@ -29,7 +29,7 @@ class Kernel:
 
 
 def _normal(*shape: int) -> Tensor:
-    return torch.randn(*shape, device="cuda")
+    return torch.randn(*shape, device=GPU)
 
 
 def _map(channels: int, size: int) -> Tensor:
@@ -45,7 +45,7 @@ def node(primitives: tuple[str, ...], size: int, reduction: bool = False) -> Ker
     states = [_map(CHANNELS, n) for n in sizes]
     params = (0.1 * _normal(SLOTS, max(width, 16))).requires_grad_(True)
     weights = torch.softmax(_normal(SLOTS, len(primitives) * INPUTS), dim=1).requires_grad_(True)
-    inputs = torch.rand(SLOTS, INPUTS, device="cuda").requires_grad_(True)
+    inputs = torch.rand(SLOTS, INPUTS, device=GPU).requires_grad_(True)
     leaves = [*states, params, weights, inputs]
     out = -(-size // 2) if reduction else size
     macs = stored = 0.0
@@ -117,7 +117,8 @@ def measure(name: str, mode: str, clock: Clock, sets: int = 2) -> dict[str, floa
         }
     times = {name: points(found) for name, found in interleaved(calls, 9, clock).items()}
     kernel = made[0]
-    forward, backward = times["forward"]["p50_ms"], times["both"]["p50_ms"] - times["forward"]["p50_ms"]
+    forward = times["forward"]["p50_ms"]
+    backward = max(times["both"]["p50_ms"] - forward, 1e-6)
     found = {"mode": mode, "forward_ms": forward, "backward_ms": backward, **times["both"]}
     for pass_, ms, work, floats in zip(
         ("forward", "backward"), (forward, backward), (2, 4), kernel.floats, strict=True

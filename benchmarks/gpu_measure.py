@@ -12,6 +12,7 @@ import torch
 from autometa.meta.replay import CudaGraphs
 from autometa.ops.backend import libraries
 
+GPU = torch.device("cuda", 0)
 LEAST_MS = 20.0  # of a turn: shorter calls are repeated
 COPY = 2**31  # bytes
 SIDE = 8192
@@ -76,7 +77,7 @@ def points(times: list[float]) -> dict[str, float]:
 
 def graphed(call: Callable[[], object]) -> Callable[[], None]:
     """`call` as a captured graph. Raises `RuntimeError` where it cannot be captured."""
-    graphs = CudaGraphs(torch.device("cuda", torch.cuda.current_device()))
+    graphs = CudaGraphs(GPU)
     graphs.warm_up(call, 3)
     return graphs.capture(call)[0]
 
@@ -94,7 +95,7 @@ def rotated(calls: list[Callable[[], object]]) -> Callable[[], None]:
 
 
 def _product(dtype: torch.dtype, mode: str) -> tuple[Callable[[], object], float]:
-    a, b = (torch.randn(SIDE, SIDE, device="cuda").to(dtype) for _ in range(2))
+    a, b = (torch.randn(SIDE, SIDE, device=GPU).to(dtype) for _ in range(2))
     out = torch.empty_like(a)
 
     def call() -> None:
@@ -105,7 +106,7 @@ def _product(dtype: torch.dtype, mode: str) -> tuple[Callable[[], object], float
 
 
 def _ceilings(clock: Clock) -> dict[str, float]:
-    source = torch.randint(0, 256, (COPY,), dtype=torch.uint8, device="cuda")
+    source = torch.randint(0, 256, (COPY,), dtype=torch.uint8, device=GPU)
     target = torch.empty_like(source)
     calls = {
         "copy GB/s": (lambda: target.copy_(source), 2.0 * COPY / 1e9),

@@ -83,7 +83,7 @@ class InnerStep:
     backend: of forward and backward.  Adam is the compiled one where there is one, for baselines too.
     """
 
-    def __init__(self, case: Case, slots: int = 1, backend: str | None = None, device: str = "cpu") -> None:
+    def __init__(self, case: Case, slots: int = 1, backend: str | None = None, device="cpu") -> None:
         made = torch.Generator().manual_seed(0)
         self.network, self.backend = case.make(), backend
         self.arena = Arena.single(self.network.layout, self.network.initial(0).to(device), slots)

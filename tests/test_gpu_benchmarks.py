@@ -1,17 +1,24 @@
 """The benchmarks for GPUs, as far as they can be wrong without one: counts, estimates, the table, the baselines."""
 
+import contextlib
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 
 from autometa.algorithms import metanas
+from autometa.algorithms.loop import Loop
+from autometa.algorithms.presets import METANAS
+from autometa.nas.conv_network import four_layer
 from autometa.ops import backend
-from benchmarks import gpu, gpu_table
+from benchmarks import gpu, gpu_cases, gpu_kernels, gpu_measure, gpu_table, gpu_training
 from benchmarks.gpu_cases import SIZES, random_source, unpruned
 from benchmarks.gpu_measure import points
 from benchmarks.gpu_training import remaining
-from benchmarks.networks import Case, InnerStep
+from benchmarks.networks import CASES, Case, InnerStep
+from tests.algorithms.test_loop import LONG
+from tests.meta.graphs import FakeGraphs
 from tests.nas.networks import one_shot
 from tests.tolerances import assert_agree
 
@@ -91,6 +98,66 @@ def test_a_table_of_what_there_is():
         assert told in text, told
     parts["ceilings"] = {"failed": "broken"}
     assert "of a ceiling" not in "\n".join(gpu_table.lines({"device": device, "parts": parts}))
+
+
+@pytest.fixture
+def pretended(monkeypatch):
+    """The CPU in the place of a GPU, with small cases: nothing is captured, times are made up."""
+    cpu, tiny = torch.device("cpu"), Case("tiny", lambda: four_layer("reptile-omniglot", 2, (1, 8, 8), 2), 2, "")
+    config = replace(LONG, warmup=0, meta=replace(LONG.meta, iterations=5))
+    sizes = {name: replace(size, config=config, image_shape=(1, 8, 8), case="tiny") for name, size in SIZES.items()}
+    for module in (gpu_measure, gpu_cases, gpu_kernels):
+        monkeypatch.setattr(module, "GPU", cpu)
+    for name in ("reset_peak_memory_stats", "synchronize", "empty_cache"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_: None)
+    for name in ("memory_allocated", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_: 2**30)
+    monkeypatch.setattr(torch.cuda, "device", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(gpu_measure, "milliseconds", lambda call, repeats=1: (call(), 30.0)[1])
+    for module in (gpu_measure, gpu_kernels):
+        monkeypatch.setattr(module, "graphed", lambda call: call)
+    monkeypatch.setattr(gpu_measure, "_product", lambda dtype, mode: (lambda: None, 1.0))
+    monkeypatch.setattr(gpu_measure, "COPY", 2**10)
+    monkeypatch.setattr(gpu_cases, "SIZES", sizes)
+    monkeypatch.setattr(gpu_cases, "Loop", lambda run, told: Loop(run, told, FakeGraphs()))
+    monkeypatch.setattr(gpu_kernels, "SLOTS", 1), monkeypatch.setattr(gpu_kernels, "BATCH", 1)
+    some = "node, 28x28 to 14x14", "max_pool_3x3, 28x28", "preprocess, 28x28 to 14x14", "stem 1 to 84, 28x28"
+    kernels = {name: gpu_kernels.KERNELS[name] for name in some}
+    monkeypatch.setattr(gpu_kernels, "KERNELS", kernels)
+    monkeypatch.setitem(CASES, "tiny", tiny), monkeypatch.setitem(CASES, "four-layer-28", tiny)
+    monkeypatch.setitem(CASES, "discrete-28", replace(tiny, title="discrete"))
+    monkeypatch.setattr(gpu, "SLOTS", (1, 10))
+    monkeypatch.setitem(METANAS, "tiny", replace(config, test=replace(config.test, tasks=2)))
+    monkeypatch.setattr(gpu_training, "TASKS", 2)
+    about = {"name": "a pretended GPU", "torch": "2", "triton": "3", "commit": None}
+    monkeypatch.setattr(gpu, "describe", lambda: about), monkeypatch.setattr(gpu, "gpu_refuses", lambda number: None)
+
+
+def test_all_parts_run_and_fill_the_table(pretended, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AUTOMETA_CACHE", str(tmp_path / "cache"))
+    parts = [name for name in gpu.PARTS if name != "compile"]
+    words = ["--preset", "tiny", "--train-seconds", "0.2", "--seconds", "60", "--run", str(tmp_path / "run")]
+    assert gpu.main(["--out", str(tmp_path), "--parts", ",".join(parts), *words]) == 0, capsys.readouterr()
+    made = json.loads((tmp_path / "gpu.json").read_text())["parts"]
+    assert list(made) == parts and set(made["kernels"]) == set(gpu_kernels.KERNELS)
+    assert made["meta-iteration 28"]["baselines"].keys() == {
+        "one task at a time, eager",
+        "all tasks, eager in a graph",
+    }
+    assert made["training"]["iterations"] == 5 and made["training"]["remaining_seconds"] > 0
+    printed = capsys.readouterr().out
+    assert "failed" not in printed and printed.count("ms, ") > 5 and "us per slot" in printed
+    assert gpu.main(["--out", str(tmp_path), "--parts", "training", *words]) == 0, "goes on with the run"
+
+
+def test_a_part_that_fails_is_told_and_the_next_runs(pretended, tmp_path, monkeypatch, capsys):
+    def broken(*_):
+        raise RuntimeError("no luck\ntoday")
+
+    monkeypatch.setitem(gpu.RUN, "ceilings", broken)
+    assert gpu.main(["--out", str(tmp_path), "--parts", "ceilings,slots", "--seconds", "60"]) == 1
+    printed = capsys.readouterr().out
+    assert "ceilings: no luck today" in printed and "us per slot" in printed
 
 
 def test_without_a_gpu_one_sentence(capsys, monkeypatch):
