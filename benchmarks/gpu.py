@@ -47,56 +47,54 @@ def ceilings_part(tops: dict, clock, options) -> dict:
 
 
 def iteration_part(size: str, tops: dict, clock, options) -> dict:
-    """A meta-iteration in every mode, side by side, then each baseline beside the fp32 one."""
+    """A meta-iteration in every mode, taking turns, then each baseline beside the fp32 one."""
     from benchmarks.gpu_cases import MODES, SIZES, MetaIteration, random_source
-    from benchmarks.gpu_measure import GPU, interleaved, points, release
+    from benchmarks.gpu_measure import GPU, points, release, taking_turns
 
     about = SIZES[size]
-    source = random_source(about.image_shape, GPU)
-    made = {mode: MetaIteration(about, mode, source) for mode in MODES}
-    times = interleaved(made, 20, clock.part(clock.left / 2))
-    modes = {}
-    for mode, found in times.items():
-        own = made[mode]
-        extra = {"peak_bytes": own.peak_bytes, "slots": own.slots_at_once, "told": "; ".join(own.told)}
-        modes[mode] = {**points(found), **extra}
+    source, made = random_source(about.image_shape, GPU), {}
+
+    def make(mode: str) -> MetaIteration:
+        run = MetaIteration(about, mode, source)
+        made[mode] = {"peak_bytes": run.peak_bytes, "slots": run.slots_at_once, "told": "; ".join(run.told)}
+        return run
+
+    makers = {mode: lambda mode=mode: make(mode) for mode in MODES}
+    times = taking_turns(makers, 20, clock.part(clock.left / 2), about.together)
+    release()
+    modes = {mode: {**points(times[mode]), **made[mode]} for mode in MODES}
     result = {"size": about.title, "target_ms": about.target_ms, "flops": about.flops, "modes": modes}
     if tops:
         result["floors"] = about.floors(tops)
-    del made["tf32"], made["bf16"]
-    own = made.pop("fp32")
-    release()
-    result["baselines"] = baselines(about, own, clock)
-    del own
-    release()
+    result["baselines"] = baselines(about, makers["fp32"], clock)
     return result
 
 
-def baselines(about, own: Callable[[], None], clock) -> dict:
+def baselines(about, ours: Callable[[], Callable], clock) -> dict:
     """The reference task by task, and with all tasks at once in a graph; a meta-iteration is so many inner steps."""
     from benchmarks.gpu_cases import reference_steps
-    from benchmarks.gpu_measure import graphed, interleaved, points, release
+    from benchmarks.gpu_measure import graphed, points, release, taking_turns
 
     tasks, steps, found = about.config.meta.batch, about.config.inner.steps, {}
     for name, least, capture in (("one task at a time, eager", 1, False), ("all tasks, eager in a graph", tasks, True)):
         slots = least
-        while slots:
-            try:
+        while slots and name not in found:
+
+            def rival(slots: int = slots, capture: bool = capture) -> Callable:
                 step = reference_steps(about.case, slots)
-                call = graphed(step) if capture else step
-                times = interleaved({"ours": own, name: call}, 7, clock.part(clock.left / 2))[name]
+                return graphed(step) if capture else step
+
+            try:
+                makers = {"ours": ours, name: rival}
+                times = taking_turns(makers, 7, clock.part(clock.left / 2), about.together)[name]
                 factor = steps * tasks / slots
                 note = "" if slots in (1, tasks) else f" ({slots} slots at once, as many as fit)"
                 found[name] = {**points([ms * factor for ms in times]), "slots": slots, "note": note}
-                break
             except torch.OutOfMemoryError:
                 slots //= 2
             except RuntimeError as error:
                 found[name] = {"failed": f"cannot be measured: {_first(error)}"}
-                break
-            finally:
-                step = call = None
-                release()
+            release()
         found.setdefault(name, {"failed": "not even one slot fits"})
     return found
 

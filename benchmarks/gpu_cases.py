@@ -29,7 +29,8 @@ MODES = ("fp32", "tf32", "bf16")
 @dataclass(frozen=True)
 class Size:
     """A meta-iteration of the paper. normalised, outputs: floats per slot and step that enter a BN, and that any
-    convolution or pool puts out (counted); target_ms: of `fp32`, and of the fastest mode; case: of `networks.CASES`."""
+    convolution or pool puts out (counted); target_ms: of `fp32`, and of the fastest mode; case: of `networks.CASES`;
+    together: variants fit into the memory side by side."""
 
     title: str
     config: MetaNASConfig
@@ -38,6 +39,7 @@ class Size:
     outputs: float
     target_ms: tuple[float, float]
     case: str
+    together: bool
 
     @property
     def flops(self) -> float:
@@ -60,9 +62,25 @@ def _running(config: MetaNASConfig) -> MetaNASConfig:
 
 
 SIZES = {
-    "28": Size("28x28x1, 20-way", _running(METANAS["omniglot"]), (1, 28, 28), 48e6, 78e6, (60.0, 25.0), "one-shot-28"),
+    "28": Size(
+        title="28x28x1, 20-way",
+        config=_running(METANAS["omniglot"]),
+        image_shape=(1, 28, 28),
+        normalised=48e6,
+        outputs=78e6,
+        target_ms=(60.0, 25.0),
+        case="one-shot-28",
+        together=True,
+    ),
     "84": Size(
-        "84x84x3, 5-way", _running(METANAS["miniimagenet"]), (3, 84, 84), 428e6, 706e6, (600.0, 250.0), "one-shot-84"
+        title="84x84x3, 5-way",
+        config=_running(METANAS["miniimagenet"]),
+        image_shape=(3, 84, 84),
+        normalised=428e6,
+        outputs=706e6,
+        target_ms=(600.0, 250.0),
+        case="one-shot-84",
+        together=False,
     ),
 }
 

@@ -106,10 +106,11 @@ def measure(name: str, mode: str, clock: Clock, sets: int = 2) -> dict[str, floa
     """Percentiles in ms of the forward and of both passes, and the rates of each; backward is the difference."""
     with precision(mode), libraries(mode):
         made = [KERNELS[name]() for _ in range(sets)]
+        incoming = torch.randn_like(made[0].forward()[0].detach())
 
         def both(kernel: Kernel) -> None:
             y, leaves = kernel.forward()
-            torch.autograd.grad(y, leaves, torch.ones_like(y).mul_(0.5), allow_unused=True)
+            torch.autograd.grad(y, leaves, incoming, allow_unused=True)
 
         calls = {
             "forward": rotated([graphed(lambda k=k: k.forward()) for k in made]),

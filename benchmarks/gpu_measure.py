@@ -69,6 +69,23 @@ def interleaved(calls: dict[str, Callable[[], object]], rounds: int, clock: Cloc
     return found
 
 
+def taking_turns(
+    makers: dict[str, Callable[[], Callable[[], object]]], rounds: int, clock: Clock, together: bool
+) -> dict[str, list[float]]:
+    """`interleaved` of what the makers make; where they do not fit into the memory together, each is made anew for two
+    turns of its own."""
+    if together:
+        return interleaved({name: make() for name, make in makers.items()}, rounds, clock)
+    found: dict[str, list[float]] = {name: [] for name in makers}
+    for number in range(2):
+        for name in sorted(makers, reverse=number % 2 == 1):
+            call = makers[name]()
+            found[name] += interleaved({name: call}, -(-rounds // 2), clock)[name]
+            del call
+            release()
+    return found
+
+
 def points(times: list[float]) -> dict[str, float]:
     """20, 50 and 80 percent points, and how many times there are."""
     cuts = statistics.quantiles(times, n=10) if len(times) > 1 else times * 9
