@@ -46,6 +46,7 @@ class Loop:
         trainer = self.trainer
         if self._lagged is None:
             return [(i, trainer.step(i))]
+        trainer.reach(i)
         if i != self._next:
             trainer.counter.fill_(i)
         known, warm = [], i < trainer.warmup

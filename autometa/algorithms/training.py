@@ -19,6 +19,9 @@ from autometa.slots.arena import Arena
 from autometa.slots.layout import Layout
 from autometa.slots.statistics import BatchStatistics
 
+WINDOW = 4096
+"""Meta-iterations whose step sizes lie on the device."""
+
 
 class Network(Protocol):
     """What meta-training needs of a network."""
@@ -70,23 +73,30 @@ class Trainer:
         self.max_slots = self.meta.max_slots
         self.counter = torch.zeros(1, dtype=torch.int64, device=home)
         self._places = torch.arange(self.meta.batch, device=home)
-        self._step_sizes = self._schedule().to(home)
+        self._window, self._step_sizes = 0, self._schedule(0).to(home)
 
     @property
     def device(self) -> torch.device:
         return self.arena.theta.device
 
-    def _schedule(self) -> Tensor:
-        """Meta step sizes of weights and architecture at every meta-iteration, float64 `[iterations + 1, 2]`."""
-        total = self.meta.iterations
-        numbers, weights = range(max(total, 1) + 1), self.meta.steps()
-        architecture = [0.0 if i < self.warmup else self.architecture_step.at(i, total) for i in numbers]
-        return (
-            torch.tensor([[weights.at(i, total) for i in numbers], architecture], dtype=torch.float64).t().contiguous()
-        )
+    def _schedule(self, window: int) -> Tensor:
+        """Meta step sizes of weights and architecture at the meta-iterations of a window, float64 `[WINDOW, 2]`."""
+        total, rows = self.meta.iterations, []
+        for i in range(window * WINDOW, (window + 1) * WINDOW):
+            i = min(i, max(total, 1))
+            architecture = 0.0 if i < self.warmup else self.architecture_step.at(i, total)
+            rows.append([self.meta.steps().at(i, total), architecture])
+        return torch.tensor(rows, dtype=torch.float64)
+
+    def reach(self, i: int) -> None:
+        """Have the step sizes of meta-iteration i at hand, before it is done: the host's part of it."""
+        if i // WINDOW != self._window:
+            self._window = i // WINDOW
+            self._step_sizes.copy_(self._schedule(self._window))
 
     def step(self, i: int) -> Step:
         """Meta-iteration i, on tasks i * batch .. (i + 1) * batch - 1."""
+        self.reach(i)
         self.counter.fill_(i)
         return self.next_step(i < self.warmup)
 
@@ -98,8 +108,7 @@ class Trainer:
         """
         ids = self.counter * self.meta.batch + self._places
         right: list[Tensor] = []
-        row = self.counter.clamp(max=len(self._step_sizes) - 1)  # warming up a graph may run past the end
-        sizes = self._step_sizes.index_select(0, row).to(self.device).expand(self.arena.groups, 2)
+        sizes = self._step_sizes.index_select(0, self.counter % WINDOW).to(self.device).expand(self.arena.groups, 2)
         done = meta_iteration_(
             self.arena,
             lambda start, stop: self._tasks(ids[start:stop], warm, right),
@@ -115,7 +124,7 @@ class Trainer:
     def _tasks(self, ids: Tensor, warm: bool, right: list[Tensor]) -> tuple[Objective, Batches]:
         """Objective and batches of some tasks; `right` receives their shares of right answers."""
         inner, drawn = self.inner, self.episodes.tasks(ids)
-        logits = self.logits(drawn.ids, warm)
+        logits = self.logits(drawn.ids.to(self.device), warm)
 
         def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
             out = logits(phi, images, t)

@@ -49,6 +49,19 @@ def test_a_replayed_run_equals_one_step_by_step(config, source):  # noqa: F811
     assert graphs.captured == phases and graphs.replays == 14
 
 
+def test_step_sizes_come_window_by_window(source, monkeypatch):  # noqa: F811
+    config = replace(LONG, meta=replace(LONG.meta, schedule="cosine"), arch_schedule="linear")
+    plain, found = trainer(config, source), []
+    expected = [(i, plain.step(i)) for i in range(14)]
+    monkeypatch.setattr("autometa.algorithms.training.WINDOW", 3)
+    run = trainer(config, source)
+    loop = Loop(run, pytest.fail, FakeGraphs())
+    for i in range(14):
+        found += loop.launch(i)
+    same(found + loop.drain(), expected)
+    assert torch.equal(run.arena.theta, plain.arena.theta)
+
+
 @pytest.mark.parametrize("how", ["switched off", "refused"])
 def test_without_a_graph_the_same_ops_run_one_by_one(how, source, monkeypatch):  # noqa: F811
     plain, run, told = trainer(LONG, source), trainer(LONG, source), []
