@@ -124,6 +124,7 @@ PYBIND11_MODULE(_cuda, m) {
     m.attr("__version__") = AUTOMETA_VERSION;
     m.attr("architectures") = AUTOMETA_CUDA_ARCHITECTURES;
     m.def("runtime_version", &cuda::runtime_version, "The CUDA runtime inside, e.g. 13000.");
+    m.def("driver_version", &cuda::driver_version, "The newest CUDA that the driver knows, 0 without one.");
     m.def("adam_scratch", &cuda::adam_scratch, "Elements that adam needs as `constants`.");
     m.def("adam", &adam, release());
     m.def("sgd", &sgd, release());

@@ -24,7 +24,8 @@ pybind11_add_module(_cuda MODULE NO_EXTRAS
   csrc/gather_images/gather_images.cu
   csrc/reptile/reptile.cu
   csrc/sample_tasks/sample_tasks.cu
-  csrc/sgd/sgd.cu)
+  csrc/sgd/sgd.cu
+  csrc/versions/versions.cu)
 target_include_directories(_cuda PRIVATE csrc/include)
 target_compile_features(_cuda PRIVATE cxx_std_17 cuda_std_17)
 # Contraction off, as in the C++ core: the same formulas round alike. Square roots and quotients are IEEE's by default.

@@ -48,11 +48,10 @@ def cuda_state() -> dict[str, str | bool | None]:
     module = cuda_module()
     if module is None:
         return {"loads": False, "architectures": None, "runtime": None, "refuses": cuda_error()}
-    major, minor = divmod(module.runtime_version() // 10, 100)
     return {
         "loads": True,
         "architectures": module.architectures,
-        "runtime": f"{major}.{minor}",
+        "runtime": _named(module.runtime_version()),
         "refuses": cuda_refuses(torch.device("cuda"), torch.float32),
     }
 
@@ -82,7 +81,23 @@ def _device_refuses(device: torch.device) -> str | None:
         return error
     if not torch.cuda.is_available():
         return "torch finds no CUDA device"
-    return _too_old(torch.cuda.get_device_capability(device), cuda_module().architectures)
+    capability, module = torch.cuda.get_device_capability(device), cuda_module()
+    return _too_old(capability, module.architectures) or _behind(module.driver_version(), module.runtime_version())
+
+
+def _named(version: int) -> str:
+    """13020 -> "13.2"."""
+    return "{}.{}".format(*divmod(version // 10, 100))
+
+
+def _behind(driver: int, runtime: int) -> str | None:
+    """Why a driver cannot serve the runtime that was linked, or None: their major versions count."""
+    if driver // 1000 >= runtime // 1000:
+        return None
+    return (
+        f"{_MODULE} was built with CUDA {_named(runtime)}, the driver knows {_named(driver)}; update the driver, or "
+        "reinstall with an older nvcc"
+    )
 
 
 def _too_old(capability: tuple[int, int], architectures: str) -> str | None:

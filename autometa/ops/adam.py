@@ -48,7 +48,7 @@ def adam_(
 
     Raises:
         ValueError: a tensor of the wrong shape, dtype or device, one that is not contiguous, an index
-            out of range, or beta1 > 0 without `first`.
+            out of range, or beta1 > 0 without `first`. The values of tables on a GPU are not looked at (ops/_cuda.py).
         BackendError: the forced backend cannot run.
     """
     check_matrix("phi", phi)

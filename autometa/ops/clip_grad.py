@@ -33,7 +33,7 @@ def clip_grad_(
 
     Raises:
         ValueError: a tensor of the wrong shape, dtype or device, one that is not contiguous, or an index
-            out of range.
+            out of range. The values of tables on a GPU are not looked at (ops/_cuda.py).
         BackendError: the forced backend cannot run.
     """
     check_matrix("grad", grad)

@@ -38,7 +38,8 @@ def reptile_(
 
     Raises:
         ValueError: a tensor of the wrong shape, dtype or device, one that is not contiguous, an index
-            out of range, or a group with slots of two layouts.
+            out of range, or a group with slots of two layouts. The values of tables on a GPU are not looked at
+            (ops/_cuda.py).
         BackendError: the forced backend cannot run.
     """
     check_matrix("theta", theta)

@@ -48,7 +48,7 @@ def sgd_(
 
     Raises:
         ValueError: a tensor of the wrong shape, dtype or device, one that is not contiguous, an index
-            out of range, or momentum without velocity.
+            out of range, or momentum without velocity. The values of tables on a GPU are not looked at (ops/_cuda.py).
         BackendError: the forced backend cannot run.
     """
     check_matrix("phi", phi)

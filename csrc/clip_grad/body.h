@@ -6,6 +6,10 @@
 namespace autometa {
 namespace cuda {
 
+// The same for both kernels: the second adds up what the first left for each tile.
+template <class T>
+using ClipTiles = Tiles<T, 4>;
+
 struct Doubles {
     double value[kThreads];
 };
@@ -16,16 +20,17 @@ template <class T>
 struct SquaresBody {
     using Shared = Doubles;
     using V = Vector<T>;
+    using Tile = ClipTiles<T>;
     const T* grad;
     double* partial;
     Arena arena;
     bool aligned;
 
-    int64_t blocks() const { return arena.slots * Tiles<T>(arena.row).per_row; }
+    int64_t blocks() const { return arena.slots * Tile(arena.row).per_row; }
 
     template <class Block>
     AUTOMETA_BOTH void operator()(Block& block, Shared& shared) const {
-        const Tiles<T> tiles(arena.row);
+        const Tile tiles(arena.row);
         const int64_t slot = tiles.row_of(block.index), tile = tiles.tile_of(block.index);
         for (int64_t kind = 0; kind < arena.kinds; ++kind) {
             const Columns columns = columns_of(arena, arena.layout_of_slot[slot], kind);
@@ -45,15 +50,15 @@ struct SquaresBody {
     }
 
     AUTOMETA_BOTH double squares(const Columns& columns, int64_t slot, int64_t tile, int thread) const {
-        constexpr int n = Tiles<T>::kVectors;
+        constexpr int n = Tile::kVectors;
         V g[n];
         AUTOMETA_UNROLL
         for (int k = 0; k < n; ++k)
-            g[k] = load(grad + slot * arena.row, Tiles<T>::column(tile, k, thread), arena.row, aligned);
+            g[k] = load(grad + slot * arena.row, Tile::column(tile, k, thread), arena.row, aligned);
         double sum = 0.0;
         AUTOMETA_UNROLL
         for (int k = 0; k < n; ++k) {
-            const unsigned here = columns.lanes<T>(Tiles<T>::column(tile, k, thread));
+            const unsigned here = columns.lanes<T>(Tile::column(tile, k, thread));
             AUTOMETA_UNROLL
             for (int i = 0; i < V::kLanes; ++i) {
                 const double value = static_cast<double>(g[k].lane[i]);
@@ -69,16 +74,17 @@ template <class T>
 struct ClipBody {
     using Shared = Doubles;
     using V = Vector<T>;
+    using Tile = ClipTiles<T>;
     T *grad, *norms;
     const double *max_norm, *partial;
     Arena arena;
     bool aligned;
 
-    int64_t blocks() const { return arena.slots * Tiles<T>(arena.row).per_row; }
+    int64_t blocks() const { return arena.slots * Tile(arena.row).per_row; }
 
     template <class Block>
     AUTOMETA_BOTH void operator()(Block& block, Shared& shared) const {
-        const Tiles<T> tiles(arena.row);
+        const Tile tiles(arena.row);
         const int64_t slot = tiles.row_of(block.index), tile = tiles.tile_of(block.index);
         for (int64_t kind = 0; kind < arena.kinds; ++kind) {
             const Columns columns = columns_of(arena, arena.layout_of_slot[slot], kind);
@@ -102,16 +108,16 @@ struct ClipBody {
     }
 
     AUTOMETA_BOTH void scale(const Columns& columns, T factor, int64_t slot, int64_t tile, int thread) const {
-        constexpr int n = Tiles<T>::kVectors;
+        constexpr int n = Tile::kVectors;
         T* begin = grad + slot * arena.row;
         V g[n];
         AUTOMETA_UNROLL
-        for (int k = 0; k < n; ++k) g[k] = load(begin, Tiles<T>::column(tile, k, thread), arena.row, aligned);
+        for (int k = 0; k < n; ++k) g[k] = load(begin, Tile::column(tile, k, thread), arena.row, aligned);
         AUTOMETA_UNROLL
         for (int k = 0; k < n; ++k) {
             AUTOMETA_UNROLL
             for (int i = 0; i < V::kLanes; ++i) g[k].lane[i] *= factor;
-            const int64_t column = Tiles<T>::column(tile, k, thread);
+            const int64_t column = Tile::column(tile, k, thread);
             store(begin, column, g[k], columns.lanes<T>(column), aligned);
         }
     }

@@ -8,7 +8,7 @@ namespace cuda {
 
 template <class T>
 int64_t clip_grad_scratch(int64_t slots, int64_t row, int64_t kinds) {
-    return slots * kinds * Tiles<T>(row).per_row;
+    return slots * kinds * ClipTiles<T>(row).per_row;
 }
 
 template <class T>

@@ -15,10 +15,5 @@ void drop_masks(const int64_t* task_ids, int64_t tasks, const bool* exempt, Mask
 template void drop_masks<float>(const int64_t*, int64_t, const bool*, MaskShape, uint32_t, float*, Stream);
 template void drop_masks<double>(const int64_t*, int64_t, const bool*, MaskShape, uint32_t, double*, Stream);
 
-int runtime_version() {
-    int version = 0;
-    return cudaRuntimeGetVersion(&version) == cudaSuccess ? version : 0;
-}
-
 }  // namespace cuda
 }  // namespace autometa

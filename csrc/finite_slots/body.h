@@ -11,18 +11,19 @@ template <class T>
 struct FiniteBody {
     using Shared = Nothing;
     using V = Vector<T>;
+    using Tile = Tiles<T, 4>;
     const T* phi;
     bool* finite;
     int64_t slots, row;
     bool aligned;
 
-    int64_t blocks() const { return slots * Tiles<T>(row).per_row; }
+    int64_t blocks() const { return slots * Tile(row).per_row; }
 
     template <class Block>
     AUTOMETA_BOTH void operator()(Block& block, Shared&) const {
         block.finally([&](int thread) {
-            constexpr int n = Tiles<T>::kVectors;
-            const Tiles<T> tiles(row);
+            constexpr int n = Tile::kVectors;
+            const Tile tiles(row);
             const int64_t slot = tiles.row_of(block.index), tile = tiles.tile_of(block.index);
             V x[n];
             AUTOMETA_UNROLL

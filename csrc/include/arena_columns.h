@@ -92,10 +92,10 @@ AUTOMETA_FORMULA int64_t group_of(const Arena& arena, int64_t slot) {
     return clamped(arena.group_of_slot[slot], arena.groups);
 }
 
-// A row of an arena cut into tiles, one for each block of threads; every thread has kVectors vectors of a tile.
-template <class T>
+// A row of an arena cut into tiles, one for each block of threads; every thread has n vectors of a tile.
+template <class T, int n>
 struct Tiles {
-    static constexpr int kVectors = 2;
+    static constexpr int kVectors = n;
     static constexpr int64_t kColumns = int64_t{kThreads} * kVectors * Vector<T>::kLanes;
 
     int64_t per_row;

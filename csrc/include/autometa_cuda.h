@@ -54,5 +54,8 @@ void gather_images(const uint8_t* images, ImageShape shape, const int64_t* index
 // The CUDA runtime that was linked, e.g. 13000.
 int runtime_version();
 
+// The newest CUDA that the installed driver knows, 0 without one.
+int driver_version();
+
 }  // namespace cuda
 }  // namespace autometa

@@ -12,31 +12,32 @@ template <class T, int kRows, class Rule>
 struct RowUpdate {
     using Shared = Nothing;
     using V = Vector<T>;
+    using Tile = Tiles<T, 2>;
     T* rows[kRows];  // [slots, row] each
     const T* grad;
     Rule rule;
     Arena arena;
     bool aligned;
 
-    int64_t blocks() const { return arena.slots * Tiles<T>(arena.row).per_row; }
+    int64_t blocks() const { return arena.slots * Tile(arena.row).per_row; }
 
     template <class Block>
     AUTOMETA_BOTH void operator()(Block& block, Shared&) const {
         block.finally([&](int thread) {
-            const Tiles<T> tiles(arena.row);
+            const Tile tiles(arena.row);
             update(tiles.row_of(block.index), tiles.tile_of(block.index), thread);
         });
     }
 
     // Everything is read before anything is written, so that many reads are on their way at once.
     AUTOMETA_BOTH void update(int64_t slot, int64_t tile, int thread) const {
-        constexpr int n = Tiles<T>::kVectors;
+        constexpr int n = Tile::kVectors;
         const int64_t begin = slot * arena.row;
         V x[n][kRows], g[n];
         unsigned live[n] = {};
         AUTOMETA_UNROLL
         for (int k = 0; k < n; ++k) {
-            const int64_t column = Tiles<T>::column(tile, k, thread);
+            const int64_t column = Tile::column(tile, k, thread);
             AUTOMETA_UNROLL
             for (int r = 0; r < kRows; ++r) x[k][r] = load(rows[r] + begin, column, arena.row, aligned);
             g[k] = load(grad + begin, column, arena.row, aligned);
@@ -45,11 +46,11 @@ struct RowUpdate {
         for (int64_t kind = 0; kind < arena.kinds; ++kind) {
             const Columns columns = columns_of(arena, layout, kind);
             typename Rule::Step step;
-            if (!columns.meets(tile * Tiles<T>::kColumns, (tile + 1) * Tiles<T>::kColumns)) continue;
+            if (!columns.meets(tile * Tile::kColumns, (tile + 1) * Tile::kColumns)) continue;
             if (!rule.begin(arena, slot, kind, step)) continue;
             AUTOMETA_UNROLL
             for (int k = 0; k < n; ++k) {
-                const unsigned here = columns.lanes<T>(Tiles<T>::column(tile, k, thread));
+                const unsigned here = columns.lanes<T>(Tile::column(tile, k, thread));
                 change(x[k], g[k], here, step);
                 live[k] |= here;
             }
@@ -58,7 +59,7 @@ struct RowUpdate {
         for (int k = 0; k < n; ++k)
             AUTOMETA_UNROLL
             for (int r = 0; r < kRows; ++r)
-                store(rows[r] + begin, Tiles<T>::column(tile, k, thread), x[k][r], live[k], aligned);
+                store(rows[r] + begin, Tile::column(tile, k, thread), x[k][r], live[k], aligned);
     }
 
     AUTOMETA_BOTH void change(V (&x)[kRows], const V& g, unsigned lanes, const typename Rule::Step& step) const {

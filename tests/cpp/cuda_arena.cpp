@@ -152,7 +152,7 @@ void test_sgd(const Case& of, Random& random) {
 template <class T>
 void clip(const Case& of, std::vector<T>& grad, std::vector<T>& norms, const std::vector<double>& limit,
           bool backwards) {
-    std::vector<double> partial(size(of.slots() * of.kinds * Tiles<T>(of.row).per_row), static_cast<double>(kNan));
+    std::vector<double> partial(size(of.slots() * of.kinds * ClipTiles<T>(of.row).per_row), static_cast<double>(kNan));
     const bool aligned = rows_aligned<T>(of.row, grad.data());
     run_on_host(SquaresBody<T>{grad.data(), partial.data(), of.arena(), aligned}, backwards);
     run_on_host(ClipBody<T>{grad.data(), norms.data(), limit.data(), partial.data(), of.arena(), aligned}, backwards);

@@ -59,7 +59,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "autometa._cuda", module)
     monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=0))
-    for op in (source.parent.name for source in SOURCES):
+    for op in (source.parent.name for source in SOURCES if source.stem != "versions"):
         kernel = importlib.import_module(f"autometa.ops.{op}")._kernel
         made = backend.Implementation(op, "cuda", torch.no_grad()(kernel), lambda device, dtype: None)
         monkeypatch.setitem(backend._REGISTRY[op], "cuda", made)

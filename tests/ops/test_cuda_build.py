@@ -24,6 +24,7 @@ ENTRY_POINTS = {
     "batch_indices",
     "clip_grad",
     "clip_grad_scratch",
+    "driver_version",
     "drop_masks",
     "finite_slots",
     "gather_images",
@@ -32,7 +33,7 @@ ENTRY_POINTS = {
     "sample_tasks",
     "sgd",
 }
-OPS = {path.parent.name for path in SOURCES}
+OPS = {path.parent.name for path in SOURCES} - {"versions"}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def cuobjdump(module, *options: str) -> str:
 def test_it_has_these_entry_points_and_the_packages_version(module):
     assert {name for name in dir(module) if not name.startswith("_")} == ENTRY_POINTS | {"architectures"}
     assert module.__version__ == __version__ and module.runtime_version() >= 12000
-    assert OPS | {"adam_scratch", "clip_grad_scratch", "runtime_version"} == ENTRY_POINTS
+    assert OPS | {name for name in ENTRY_POINTS if name.endswith(("_scratch", "_version"))} == ENTRY_POINTS
 
 
 def test_it_needs_neither_torch_nor_a_driver(module):
@@ -80,10 +81,25 @@ def test_it_has_code_for_each_architecture_and_ptx_of_the_newest(module):
 
 def test_no_kernel_spills(module):
     usage = re.findall(r"Function (\S+?):?\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", _usage(module))
-    assert len(usage) >= len(SOURCES) * len(module.architectures.split())
+    assert len(usage) >= len(OPS) * len(module.architectures.split())
     for name, registers, stack, shared, local in usage:
         assert int(stack) == int(local) == 0, f"{name} keeps {stack} + {local} bytes in local memory"
         assert int(registers) <= 96 and int(shared) <= 48 * 1024, name
+
+
+WIDE_STORES = ("RowUpdate", "ClipBody", "ReptileBody", "GatherBody")
+WIDE_LOADS = ("RowUpdate", "SquaresBody", "ClipBody", "FiniteBody", "ReptileBody")
+
+
+def test_memory_is_read_and_written_16_bytes_at_a_time(module):
+    newest = f"sm_{re.match('[0-9]+', module.architectures.split()[-1]).group()}"
+    code = cuobjdump(module, "-sass", "-arch", newest)
+    functions = {found.split("\n", 1)[0]: found for found in code.split("Function : ")[1:]}
+    assert len(functions) >= len(OPS)
+    for name, text in functions.items():
+        assert not re.search(r"\b(LDL|STL)\b", text), f"{name} uses local memory"
+        assert "STG.E.128" in text or not any(body in name for body in WIDE_STORES), name
+        assert "LDG.E.128" in text or not any(body in name for body in WIDE_LOADS), name
 
 
 def _usage(module) -> str:
@@ -101,7 +117,7 @@ def test_nothing_to_do_needs_no_device(module):
     empty = (0, 0, 0, 0, 16, 1, 1, 2)  # no tables, then no slots of 16 columns
     assert module.adam(False, *(0,) * 8, *empty, 0.0, 0.999, 1e-8, 0) is None
     assert module.gather_images(0, 1, 1, 28, 28, 0, 0, 0, 0, 0, 0, 0) is None
-    assert module.adam_scratch(10, 2) == 160 and module.clip_grad_scratch(False, 10, 2049, 3) == 60
+    assert module.adam_scratch(10, 2) == 160 and module.clip_grad_scratch(False, 10, 4097, 3) == 60
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
@@ -162,3 +178,8 @@ def test_without_a_device_the_reference_is_chosen_and_the_reason_told(module, mo
 def test_devices_that_the_build_does_not_know(capability, architectures, reason):
     found = _cuda._too_old(capability, architectures)
     assert (found is None) if reason is None else re.search(reason, found)
+
+
+def test_a_driver_older_than_the_runtime():
+    assert _cuda._behind(13000, 13020) is None and _cuda._behind(14000, 13000) is None
+    assert "built with CUDA 13.2, the driver knows 12.8; update the driver" in _cuda._behind(12080, 13020)

@@ -32,6 +32,8 @@ __all__ = ["shape"]
 REASON = cuda_refuses(torch.device("cuda"), torch.float32)
 gpu = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 DEVICE, BACKEND = "cuda", "cuda"
+# The device's pow may be two roundings off; 1 - 0.999^2 magnifies that five hundred times. All else is IEEE's.
+ADAM_BOUND = {**test_adam.UPDATE_BOUND, torch.float64: 1e-13}
 
 
 @pytest.fixture(params=("host", pytest.param("gpu", marks=(gpu, pytest.mark.gpu))), autouse=True)
@@ -78,7 +80,7 @@ def test_adam_agrees_with_the_reference(shape, dtype, beta1):
     live = shape.live()
     for name in {"phi", "second", "first"} & before.keys():
         values = (found[name], before[name], expected[name], exact(before)[name])
-        assert_moved(*(value[live] for value in values), test_adam.UPDATE_BOUND[dtype])
+        assert_moved(*(value[live] for value in values), ADAM_BOUND[dtype])
         assert bool((found[name][~live] == PADDING).all())
 
 
