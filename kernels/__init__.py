@@ -1,1 +1,1 @@
-"""Triton kernels, one file per op; installed as `autometa.kernels` and used by `autometa.ops` only."""
+"""Triton kernels, one file per op; installed as autometa.kernels. Only autometa.ops imports them."""

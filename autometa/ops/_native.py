@@ -29,8 +29,14 @@ def _watched() -> bool:
     return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
 
 
-def register(op: str, schema: str, mutates: tuple[str, ...] = (), fake: Callable | None = None) -> Callable:
-    """Decorator: make a function the torch op `autometa::<op>`.
+def register(
+    op: str,
+    schema: str,
+    mutates: tuple[str, ...] = (),
+    fake: Callable | None = None,
+    devices: str | None = "cpu",
+) -> Callable:
+    """Decorator: make a function the torch op `autometa::<op>` on tensors of `devices`, of any where None.
 
     fake: computes shapes and strides of the results, and makes it an `Op`; without it the op only writes into its
     arguments, which only torch's dispatcher can tell autograd.
@@ -38,7 +44,7 @@ def register(op: str, schema: str, mutates: tuple[str, ...] = (), fake: Callable
 
     def wrap(body: Callable) -> Callable:
         custom = torch.library.custom_op(
-            f"autometa::{op}", body, mutates_args=mutates, device_types="cpu", schema=schema
+            f"autometa::{op}", body, mutates_args=mutates, device_types=devices, schema=schema
         )
         custom.register_fake(fake or (lambda *args: None))
         return Op(op, body, custom) if fake else custom

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from autometa.ops._mixed_op_cpp import mixed_op_cpp
+from autometa.ops._mixed_op_triton import mixed_op_triton
 from autometa.ops._native import refuses_unless
+from autometa.ops._triton import triton_refuses
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.batch_norm import batch_norm, batch_statistics
 from autometa.ops.folding import fold, per_channel, unfold
@@ -213,3 +215,4 @@ def _empty_node(states, rows) -> Tensor:
 
 
 implements("mixed_op", "cpp", refuses=refuses_unless(torch.float32))(mixed_op_cpp)
+implements("mixed_op", "triton", refuses=triton_refuses)(mixed_op_triton)

@@ -164,6 +164,13 @@ def assert_cpp_agrees(node: Node, **options) -> None:
             assert_same(node, node.gradients(backend="cpp", **options), expected)
 
 
+def assert_triton_agrees(node: Node, **options) -> None:
+    """The Triton kernels against the reference in float64; the node is rounded to float32 first."""
+    node = node.to(torch.float32)
+    expected = node.to(torch.float64).gradients(backend="reference", **options)
+    assert_same(node, node.gradients(backend="triton", **options), expected)
+
+
 def damping(node: Node) -> float:
     """An eps that keeps gradients well conditioned: those of normalisations over a handful of values, or of the one
     weight before a normalisation, vanish with eps."""

@@ -1,0 +1,101 @@
+"""The seam to the Triton kernels: when they run, the memory format of activations on a GPU, tables on the device."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import weakref
+from collections.abc import Callable, Hashable
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+PITCH = 4  # channels of a pixel stand in a multiple of these: 16 bytes of float32
+
+
+@functools.cache
+def kernels(name: str) -> ModuleType:
+    """The module `autometa.kernels.<name>`; raises `ImportError` where Triton is missing."""
+    return importlib.import_module(f"autometa.kernels.{name}")
+
+
+@functools.cache
+def _missing() -> str | None:
+    try:
+        importlib.import_module("triton")
+    except ImportError as error:
+        return f"triton is not installed ({error}); pip install triton"
+    return None
+
+
+def interpreted() -> bool:
+    """Whether kernels run on the CPU, in Triton's interpreter (TRITON_INTERPRET=1)."""
+    return os.environ.get("TRITON_INTERPRET", "0") == "1"
+
+
+def triton_refuses(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why a Triton kernel cannot run on tensors of this device and dtype, or None."""
+    if device.type != "cuda" and not (interpreted() and device.type == "cpu"):
+        return f"triton works on CUDA tensors, these are on {device} (TRITON_INTERPRET=1 interprets, slowly)"
+    if dtype != torch.float32:
+        return f"triton works in float32 here, not in {dtype}"
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+        return f"{torch.cuda.get_device_name(device)} is older than compute capability 8.0"
+    return _missing()
+
+
+def pitch(channels: int) -> int:
+    """Elements between neighbouring pixels."""
+    return -(-channels // PITCH) * PITCH
+
+
+def map_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides of an activation `[S, N, C, H, W]` whose memory is `[S, N, H, W, pitch(C)]`."""
+    _, batch, channels, height, width = shape
+    pixel = pitch(channels)
+    return (batch * height * width * pixel, height * width * pixel, 1, width * pixel, pixel)
+
+
+def empty_map(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """An uninitialised float32 activation `[S, N, C, H, W]` in the memory format; NaN where AUTOMETA_DEBUG is set.
+
+    Raises `ValueError` where one slot's activation has more elements than 32 bits count.
+    """
+    strides = map_strides(shape)
+    if strides[0] >= 2**31:
+        raise ValueError(f"a slot's activation {list(shape[1:])} is too large for the GPU kernels; use a smaller batch")
+    return poisoned(torch.empty_strided(shape, strides, dtype=torch.float32, device=like.device))
+
+
+def poisoned(x: Tensor) -> Tensor:
+    """x, filled with NaN where AUTOMETA_DEBUG is set."""
+    return x.fill_(torch.nan if x.is_floating_point() else 77) if os.environ.get("AUTOMETA_DEBUG") else x
+
+
+def as_map(x: Tensor) -> Tensor:
+    """x `[S, N, C, H, W]` itself where it has the memory format, else a copy that has."""
+    due = map_strides(tuple(x.shape))
+    same = x.stride() == due or all(n == 1 or a == b for n, a, b in zip(x.shape, x.stride(), due, strict=True))
+    if same and x.data_ptr() % 16 == 0 and x.dtype == torch.float32:
+        return x
+    return empty_map(tuple(x.shape), x).copy_(x)
+
+
+def rows(x: Tensor) -> Tensor:
+    """A block of arena rows whose columns stand side by side."""
+    return x if x.stride(1) == 1 or x.shape[1] <= 1 else x.contiguous()
+
+
+_ON_DEVICE: dict[tuple, tuple[weakref.ref, object]] = {}
+
+
+def derived(table: Tensor, purpose: Hashable, device: torch.device, make: Callable):
+    """`make(table)`, computed once per table that lives, purpose and device: what a table says does not change."""
+    key = (id(table), purpose, device)
+    found = _ON_DEVICE.get(key)
+    if found is None or found[0]() is not table:
+        found = (weakref.ref(table, lambda _: _ON_DEVICE.pop(key, None)), make(table))
+        _ON_DEVICE[key] = found
+    return found[1]

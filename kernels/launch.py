@@ -1,0 +1,63 @@
+"""Launching: the one door through which every Triton kernel goes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import contextmanager
+
+import triton
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
+_observers: list[Callable] = []
+
+
+def launch(kernel, grid: tuple[int, ...], *args, **options) -> None:
+    """Run `kernel` on the current stream; an empty grid is no launch.
+
+    Fusing multiplications with additions is asked for: its default changes between Triton versions.
+    """
+    if not all(grid):
+        return
+    options = {"num_warps": 4, "enable_fp_fusion": True, **options}
+    if _observers:
+        _observers[-1](kernel, grid, args, options)
+        return
+    kernel[grid](*args, **options)
+
+
+@contextmanager
+def observed(observer: Callable):
+    """Within it kernels are handed to `observer(kernel, grid, args, options)` and do not run."""
+    _observers.append(observer)
+    try:
+        yield
+    finally:
+        _observers.pop()
+
+
+def channel_block(channels: int) -> int:
+    """Channels of a tile: the next power of 2, at least what the matrix units take."""
+    return max(16, triton.next_power_of_2(channels))
+
+
+def pixel_block(channels: int) -> int:
+    """Pixels of a tile: what one warpgroup of the matrix units takes."""
+    return 128 if channel_block(channels) == 16 else 64
+
+
+def warps(channels: int) -> int:
+    """Warps of a program, such that a thread has 16 elements of a tile."""
+    return pixel_block(channels) * channel_block(channels) // 512
+
+
+def product_block(channels: int) -> int:
+    """Channels that one product on the matrix units sums over: more would not fit the shared memory in fp32."""
+    return min(32, channel_block(channels))
+
+
+def dot_precision(mode: str) -> str:
+    """How `product` multiplies in mode `fp32`, `tf32` or `bf16`."""
+    if mode == "bf16" and INTERPRETED:
+        return "rounded"  # the interpreter multiplies bf16 operands wrongly
+    return {"fp32": "tf32x3", "tf32": "tf32", "bf16": "bf16"}[mode]

@@ -1,0 +1,72 @@
+"""How kernels read the op instances of a node: a row of 32-bit integers each, and its weight.
+
+The columns are filled in by autometa/ops/_node_plan.py; places of maps count within the buffers of one call.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+# input state, edge, sort of op, stride, height and width of the input
+STATE, EDGE, KIND, STRIDE, HEIGHT, WIDTH = (tl.constexpr(k) for k in range(6))
+# places of maps: input of the last normalisation, map between two stages, arguments of maxima, gradients of those
+LAST, MIDDLE, ARGUMENT, GRAD, MIDDLE_GRAD = (tl.constexpr(k) for k in range(6, 11))
+# first column of up to four weights, their sizes (0: absent), gamma of both stages (beta follows after BETA columns)
+WEIGHT, SIZE, GAMMA, BETA = (tl.constexpr(k) for k in (11, 15, 19, 21))
+# kernel size, dilation, number of stages
+KERNEL, DILATION, STAGES = (tl.constexpr(k) for k in (22, 23, 24))
+COLUMNS = tl.constexpr(25)
+
+NONE, IDENTITY, MAXIMUM, AVERAGE, SEPARABLE, PAIR, FULL, REDUCTION = (tl.constexpr(k) for k in range(8))
+
+
+@triton.jit
+def table_row(table, table_of_slot, s, i, instances, TABLES: tl.constexpr):
+    """The row of instance i in slot s."""
+    if TABLES:
+        return table + (tl.load(table_of_slot + s) * instances + i) * COLUMNS
+    else:
+        return table + i * COLUMNS
+
+
+@triton.jit
+def weight_of(row, op_weight, input_weight, s, i, instances, edges):
+    """Product of op and input weight, and whether the instance is evaluated."""
+    op = tl.load(op_weight + s * instances + i)
+    edge = tl.load(input_weight + s * edges + tl.load(row + EDGE))
+    return op * edge, (tl.load(row + KIND) != NONE) & (op != 0) & (edge != 0)
+
+
+@triton.jit
+def drop_of(drop, s, image, i, batch, instances, live, DROP: tl.constexpr):
+    """The factor of drop path for every pixel of a tile."""
+    if DROP:
+        return tl.load(drop + (s * batch + image) * instances + i, mask=live, other=0.0)
+    else:
+        return live.to(tl.float32)
+
+
+@triton.jit
+def pick(tensors, which, COUNT: tl.constexpr):
+    """The pointer number `which` of a tuple."""
+    found = tensors[0]
+    for k in tl.static_range(1, COUNT):
+        found = tl.where(which == k, tensors[k], found)
+    return found
+
+
+@triton.jit
+def normaliser(moments, phi, row, s, i, stage, instances, channels, eps, c, AFFINE: tl.constexpr):
+    """Mean, `1 / sqrt(var + eps)`, gamma and beta of one stage; 0 beyond the channels."""
+    at = moments + (((s * instances + i) * 2 + stage) * 2) * channels + c
+    real = c < channels
+    mean = tl.load(at, mask=real, other=0.0)
+    rstd = 1.0 / tl.sqrt_rn(tl.load(at + channels, mask=real, other=1.0) + eps)
+    gamma = tl.where(real, 1.0, 0.0)
+    beta = tl.zeros_like(gamma)
+    if AFFINE:
+        g = phi + tl.load(row + GAMMA + stage)
+        gamma = tl.load(g + c, mask=real, other=0.0)
+        beta = tl.load(g + tl.load(row + BETA) + c, mask=real, other=0.0)
+    return mean, rstd, gamma, beta
