@@ -1,13 +1,19 @@
-"""Tests that need a GPU are skipped without one; what imports a package that is missing is not collected."""
+"""Where no GPU is, Triton kernels are interpreted (Triton decides when it is imported, so this comes first) and tests
+that need one are skipped; what imports a package that is missing is not collected."""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONAL = ("hypothesis",)  # a machine with a GPU and no network may lack it
