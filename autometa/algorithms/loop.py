@@ -88,7 +88,7 @@ class Loop:
         def step() -> Tensor:
             return _packed(trainer.next_step(warm))
 
-        if os.environ.get("AUTOMETA_GRAPH", "1") in ("", "0"):
+        if os.environ.get("AUTOMETA_GRAPH") == "0":
             return step
         if trainer.counter.device != trainer.device:
             self._notice("iterations run op by op, slower than as a CUDA graph: tasks are drawn on the CPU")

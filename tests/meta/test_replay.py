@@ -1,9 +1,12 @@
 """Replaying gives what the step gives; results come late, once, in order, and with the values they were sent with."""
 
+import contextlib
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from autometa.meta.replay import WARM_UP, Lagged, replayed
+from autometa.meta.replay import WARM_UP, CudaGraphs, Lagged, replayed
 from tests.meta.graphs import FakeGraphs
 
 
@@ -69,3 +72,36 @@ def test_results_come_in_order_and_never_more_than_the_depth_late(depth, count):
     assert [v.tolist() for _, v in seen] == [[n, n] for n in range(count)]
     assert graphs.buffers == min(depth, count)
     assert [n for n, _ in [*lagged.send(count, static), *lagged.drain()]] == [count], "usable after a drain"
+
+
+@pytest.mark.parametrize("error", [RuntimeError, ValueError, torch.OutOfMemoryError])
+@pytest.mark.parametrize("ends_well", [True, False])
+def test_a_broken_capture_tells_what_broke_it_and_gives_the_stream_back(error, ends_well, monkeypatch):
+    current = ["main"]
+
+    @contextlib.contextmanager
+    def graph(made, pool, stream):
+        current[0] = stream
+        try:
+            yield
+        finally:
+            if not ends_well:
+                raise RuntimeError("the capture was invalidated")
+            current[0] = "main"
+
+    names = {"graph": graph, "graph_pool_handle": lambda: 0, "current_stream": lambda device: current[0]}
+    names |= {"Stream": lambda device: "side", "CUDAGraph": lambda: SimpleNamespace(replay=None)}
+    names["set_stream"] = lambda stream: current.__setitem__(0, stream)
+    for name, stand_in in names.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+
+    def step():
+        assert current == ["side"]
+        raise error("this op waits")
+
+    with pytest.raises(error, match="this op waits"):
+        CudaGraphs(torch.device("cuda", 0)).capture(step)
+    assert current == ["main"]
+    if ends_well:
+        _, result = CudaGraphs(torch.device("cuda", 0)).capture(lambda: torch.ones(1))
+        assert result.item() == 1
