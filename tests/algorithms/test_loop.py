@@ -11,10 +11,13 @@ from autometa.algorithms.config import MetaConfig
 from autometa.algorithms.jobs import Terms
 from autometa.algorithms.loop import LAG, Loop
 from autometa.algorithms.sources import Source
+from autometa.data.episodes import DRAWING
 from autometa.errors import DivergedError
+from autometa.ops import backend
 from autometa.runs import RunFolder, load_latest, read_metrics
 from tests.algorithms.test_metanas import TINY, network, one_thread, source  # noqa: F401  fixtures
 from tests.meta.graphs import FakeGraphs
+from tests.ops import cuda_on_host
 
 LONG = replace(TINY, meta=replace(TINY.meta, iterations=14), warmup=6, drop_path=0.2)
 FOUR = reptile.ReptileConfig(
@@ -60,6 +63,21 @@ def test_step_sizes_come_window_by_window(source, monkeypatch):  # noqa: F811
         found += loop.launch(i)
     same(found + loop.drain(), expected)
     assert torch.equal(run.arena.theta, plain.arena.theta)
+
+
+@pytest.mark.parametrize("config", [LONG, FOUR], ids=["metanas", "reptile"])
+def test_the_cuda_kernels_compiled_for_the_host_train_with_the_cores_bits(config, source, monkeypatch):  # noqa: F811
+    plain = trainer(config, source)
+    expected = [(i, plain.step(i)) for i in range(7)]
+    cuda_on_host.use(monkeypatch)
+    monkeypatch.setitem(backend.PREFERENCE, "cpu", ("cuda", "cpp", "reference"))
+    run, found = trainer(config, source), []
+    assert all(backend.native(op, run.device, dtype, "cuda") for op, dtype in DRAWING)
+    loop = Loop(run, pytest.fail, FakeGraphs())
+    for i in range(7):
+        found += loop.launch(i)
+    same(found + loop.drain(), expected)
+    assert all(torch.equal(a, b) for a, b in zip(run.capture()[0].values(), plain.capture()[0].values(), strict=True))
 
 
 @pytest.mark.parametrize("how", ["switched off", "refused"])
