@@ -5,13 +5,14 @@ Autograd alone would add the gradients two by two, each time into fresh memory a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from autometa.ops._memory import activation, activation_strides, as_activation
 from autometa.ops._native import compiled_or_raise, pointer, refuses_unless, register, threads
+from autometa.ops._triton import as_map, empty_map, kernels, map_strides, triton_refuses
 from autometa.ops.backend import dispatch, implements
 
 
@@ -41,23 +42,43 @@ def _like(x: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(x.shape), activation_strides(tuple(x.shape))
 
 
+@register(
+    "sum_activations_triton",
+    "(Tensor[] x) -> Tensor",
+    fake=lambda x: x[0].new_empty_strided(x[0].shape, map_strides(tuple(x[0].shape))),
+    devices=None,
+)
+def _sum_triton(x: Sequence[Tensor]) -> Tensor:
+    x = [as_map(part) for part in x]
+    out = empty_map(tuple(x[0].shape), x[0])
+    kernels("share").total(x, out)
+    return out
+
+
 class _Share(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, readers: int) -> tuple[Tensor, ...]:
+    def forward(ctx, x: Tensor, readers: int, total) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
+        ctx.total = total
         return tuple(x.view_as(x) for _ in range(readers))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, *grads: Tensor | None) -> tuple[Tensor | None, None]:
+    def backward(ctx, *grads: Tensor | None) -> tuple[Tensor | None, None, None]:
         found = [g for g in grads if g is not None]
         if len(found) < 2:
-            return (found[0] if found else None), None
-        return _sum(found), None
+            return (found[0] if found else None), None, None
+        return ctx.total(found), None, None
 
 
-@implements("share", "cpp", refuses=refuses_unless(torch.float32))
-def _cpp(x: Tensor, readers: int) -> tuple[Tensor, ...]:
-    if not (torch.is_grad_enabled() and x.requires_grad):
-        return (x,) * readers
-    return _Share.apply(x, readers)
+def _shared(total: Callable) -> Callable:
+    def call(x: Tensor, readers: int) -> tuple[Tensor, ...]:
+        if not (torch.is_grad_enabled() and x.requires_grad):
+            return (x,) * readers
+        return _Share.apply(x, readers, total)
+
+    return call
+
+
+implements("share", "cpp", refuses=refuses_unless(torch.float32))(_shared(_sum))
+implements("share", "triton", refuses=triton_refuses)(_shared(_sum_triton))
