@@ -17,9 +17,10 @@ from autometa.ops import backend
 from tests.algorithms.test_loop import FOUR, LONG, trainer
 from tests.algorithms.waiting import LOOKING
 
+PRIMITIVES = ("max_pool_3x3", "skip_connect", "conv_1x5_5x1", "conv_3x3")
 INNER = replace(LONG.inner, batch=2, steps=1, ways=2)
 CONFIGS = {
-    "metanas": replace(LONG, inner=INNER, cells=1, reductions=(0,), nodes=1),
+    "metanas": replace(LONG, inner=INNER, cells=1, reductions=(0,), nodes=1, primitives=PRIMITIVES),
     "reptile": replace(FOUR, inner=INNER),
 }
 ITERATION = 7
