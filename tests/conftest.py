@@ -46,8 +46,10 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of tests/gpu is marked `gpu`, and where there is a GPU the tests of Triton kernels, which then run on it; what
-    is so marked needs a GPU that works."""
+    """All of tests/gpu is marked `gpu`, and where there is a GPU the tests of Triton kernels, which then run on it.
+
+    What is so marked needs a GPU that works.
+    """
     for item in items:
         on_it = torch.cuda.is_available() and item.path.stem.endswith("_triton")
         if on_it or "gpu" in item.path.parent.parts[-2:]:
