@@ -240,8 +240,11 @@ def _weights(node: Node, buffers: dict[str, Any], sums: Tensor) -> None:
     squares = node.chunks * node.cuts**2
 
     def separable(name: str, second: bool, of_middle: bool) -> None:
-        which = {"SECOND": second, "OF_MIDDLE": of_middle, **buffers}
-        node.run(stages.pointwise_gradient, name, squares, **which)
+        # In fp32 the two together need more registers than there are.
+        merged = node.cuts == 1 and node.mode != "fp32"
+        which = {"SECOND": second, "OF_MIDDLE": of_middle, "MERGED": merged, **buffers}
+        if not merged:
+            node.run(stages.pointwise_gradient, name, squares, **which)
         node.run(stages.depthwise_gradient, name, node.chunks * node.cuts, **which)
 
     def taps(name: str, count: int, tall: bool) -> None:

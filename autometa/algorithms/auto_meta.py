@@ -109,6 +109,7 @@ class AutoMetaConfig:
         final_meta: its outer loop.
         test: evaluation of the winner on unseen classes.
         seed: of initialisations, tasks, batches and surrogates.
+        precision: of the arithmetic on a GPU: `fp32`, `tf32` or `bf16`.
     """
 
     blocks: int = 5
@@ -128,11 +129,12 @@ class AutoMetaConfig:
     final_meta: MetaConfig = field(default_factory=lambda: MetaConfig(iterations=100_000, batch=5))
     test: EvalConfig = field(default_factory=lambda: EvalConfig(tasks=10_000))
     seed: int = 0
+    precision: str = "fp32"
 
     def check(self) -> None:
         """Raise `InputError` where fields do not fit together."""
-        check_common(self.data, self.inner, self.meta, self.test, self.seed)
-        check_common(self.data, self.final_inner, self.final_meta, self.test, self.seed)
+        check_common(self.data, self.inner, self.meta, self.test, self.seed, self.precision)
+        check_common(self.data, self.final_inner, self.final_meta, self.test, self.seed, self.precision)
         at_least(1, {"blocks": self.blocks, "beam": self.beam, "batch": self.batch})
         for name, macro in (("macro", self.macro), ("final", self.final)):
             at_least(2, {f"{name}.filters": macro.filters})
@@ -197,6 +199,7 @@ class AutoMetaConfig:
             meta=self.final_meta,
             test=self.test,
             seed=self.seed,
+            precision=self.precision,
         )
 
 

@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
+import torch
+
 from autometa.algorithms import jobs, reptile, scores
 from autometa.algorithms.auto_meta import AutoMetaConfig, Progression, measured, report, winner
 from autometa.algorithms.candidates import CandidateConfig, Outcome, train_candidates
 from autometa.algorithms.config import DataConfig
 from autometa.algorithms.jobs import Terms
-from autometa.algorithms.sources import Source
+from autometa.algorithms.sources import Source, silent
 from autometa.algorithms.workers import Unit, Work, workforce
-from autometa.errors import InputError
 from autometa.nas.block_space import BlockCell
 from autometa.nas.genotype import Genotype
 from autometa.runs.files import plain, read_json, write_json
@@ -35,9 +36,7 @@ class CandidateUnit:
     data: DataConfig
 
     def __call__(self, device: str) -> Work:
-        if device != "cpu":
-            raise InputError(f"candidates are trained on the CPU only, not on {device}")
-        source = Source.open(self.data)
+        source = Source.open(self.data, torch.device(device), silent)
         return work_of(lambda cells: train_candidates(cells, self.config, source), self.config.seed)
 
 
@@ -53,7 +52,7 @@ def work_of(train: Train, seed: int) -> Work:
 
 def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) -> dict:
     """Search, train, test; returns (and keeps as result.json) what was found."""
-    source = Source.open(config.data)
+    source = terms.source(config.data)
     jobs.record_data(folder, source)
     kept = Kept(folder)
     seconds = progress(config, folder, terms, kept, CandidateUnit(config.candidate(), config.data))
@@ -75,6 +74,7 @@ def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) ->
         "candidates": {"trained": len(measured(rows)), "failed": sum(row.state == "failed" for row in rows)},
         "validation": plain(config.validation),
         "data_hash": source.store.data_hash,
+        **jobs.computed(final, terms),
         "seconds": {"search": seconds, "final": trained.seconds, "test": test_seconds},
     }
     folder.write_result(result)
@@ -138,7 +138,7 @@ def progress(config: AutoMetaConfig, folder: RunFolder, terms: Terms, kept: Kept
         terms.session(folder, lambda: ({}, {}), lambda *_: None, SEARCH, budget=True) as session,
     ):
         search, going = Progression(config, ledger, kept.record), True
-        with workforce(ledger, unit, workers=terms.workers, ray=terms.ray) as force:
+        with workforce(ledger, unit, workers=terms.workers, ray=terms.ray, devices=(str(terms.device),)) as force:
             for n in session.steps(config.batches):
                 done = finished(ledger)
                 while going and len(done) <= n:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from autometa.ops._native import refuses_unless
 from autometa.ops._preprocess_cpp import preprocess_cpp
+from autometa.ops._preprocess_triton import preprocess_triton
+from autometa.ops._triton import triton_refuses
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.batch_norm import batch_norm, batch_statistics
 from autometa.ops.folding import cat_channels, fold, unfold
@@ -80,3 +82,4 @@ def _reference(states, params, channels, reduce, affine, given, want_statistics,
 
 
 implements("preprocess", "cpp", refuses=refuses_unless(torch.float32))(preprocess_cpp)
+implements("preprocess", "triton", refuses=triton_refuses)(preprocess_triton)
