@@ -181,7 +181,14 @@ class AutoMetaConfig:
 
     def candidate(self) -> CandidateConfig:
         """How one candidate is trained and scored."""
-        raise NotImplementedError
+        return CandidateConfig(
+            macro=self.macro,
+            data=self.data,
+            inner=self.inner,
+            meta=self.meta,
+            validation=self.validation,
+            seed=self.seed,
+        )
 
     def build(self, image_shape: tuple[int, int, int]) -> Network:
         """The network of the published cell in the search's macro-structure; every candidate's is much like it."""

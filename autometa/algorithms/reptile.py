@@ -23,7 +23,7 @@ from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES, accuracies
 from autometa.meta.inner_loop import Batches, adapt_
 from autometa.nas.block_cell import BlockCellNetwork
-from autometa.nas.block_space import PUBLISHED, BlockCell
+from autometa.nas.block_space import PUBLISHED, PUBLISHED_CONCAT, BlockCell
 from autometa.nas.conv_network import FOUR_LAYER, four_layer
 from autometa.nas.discrete import DiscreteNetwork
 from autometa.nas.genotype import Genotype
@@ -98,6 +98,7 @@ class ReptileConfig:
         if self.network.startswith(CELL) and genotype is None:
             return BlockCellNetwork(
                 cell=read_cell(self.network),
+                concat=PUBLISHED_CONCAT if self.network == f"{CELL}published" else None,
                 filters=self.filters or 10,
                 repeats=self.repeats,
                 scale_rate=self.scale_rate,

@@ -33,7 +33,7 @@ PLACEHOLDERS = {config.network for config in TRAIN.values()} - set(FOUR_LAYER)
 @dataclass(frozen=True)
 class Job:
     """One sort of run. word: of the command line; presets: their kind; phase: the loop of meta-iterations whose outcome
-    the run hands out, as many as the config's group `meta` says; trainer: of that loop, where it can be timed alone."""
+    the run hands out, as many as the config's group `meta` says; trainer: of that loop."""
 
     word: str
     kind: type
@@ -41,7 +41,7 @@ class Job:
     phase: str
     meta: str
     run: Callable[[Any, RunFolder, jobs.Terms], dict]
-    trainer: Callable[[Network, Source, Any], Trainer] | None
+    trainer: Callable[[Network, Source, Any], Trainer]
 
     def iterations(self, config: AnyConfig) -> int:
         """Meta-iterations planned."""
@@ -56,7 +56,7 @@ AUTO_META = Job(
     auto_meta_job.FINAL,
     "final_meta",
     auto_meta_job.search_auto_meta,
-    None,
+    reptile.trainer,
 )
 TRAIN_JOB = Job("train", ReptileConfig, "train", "train", "meta", jobs.train, reptile.trainer)
 JOBS = (SEARCH, AUTO_META, TRAIN_JOB)

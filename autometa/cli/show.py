@@ -188,7 +188,9 @@ def estimate(found: Mapping[str, Any]) -> list[str]:
     """A dry run."""
     seconds, threads = found["seconds"], found["threads"]
     detail = {
-        found["kind"]: f"{found['iterations']} meta-iterations x {found['seconds_per_iteration']:.3g} s",
+        found.get(
+            "loop", found["kind"]
+        ): f"{found['iterations']} meta-iterations x {found['seconds_per_iteration']:.3g} s",
         "evaluation": f"{found['tasks']} tasks x {found['seconds_per_task']:.3g} s",
     }
     rows = [[name, format_duration(value), detail.get(name, "")] for name, value in seconds.items() if name != "all"]

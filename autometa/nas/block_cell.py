@@ -16,7 +16,10 @@ from autometa.slots.statistics import BatchStatistics
 
 @dataclass(frozen=True)
 class BlockCellNetwork:
-    """The macro-structure of the search (`BlockMacro`) around one cell, normal and reduction cells alike."""
+    """The macro-structure of the search (`BlockMacro`) around one cell, normal and reduction cells alike.
+
+    concat: the states that a cell puts out, those nobody reads where None.
+    """
 
     cell: BlockCell
     filters: int
@@ -24,11 +27,12 @@ class BlockCellNetwork:
     scale_rate: int
     ways: int
     image_shape: tuple[int, int, int]
+    concat: tuple[int, ...] | None = None
 
     @cached_property
     def network(self) -> BlockNetwork:
         macro = BlockMacro(self.filters, self.repeats, self.scale_rate, self.ways, self.image_shape)
-        return BlockNetwork(macro, [self.cell])
+        return BlockNetwork(macro, [self.cell if self.concat is None else self.cell.cell(self.concat)])
 
     @property
     def layout(self) -> Layout:
@@ -40,7 +44,7 @@ class BlockCellNetwork:
 
     def logits(self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None) -> Tensor:
         """phi `[S, row]`, images `[S, N, C, H, W]` -> logits `[S, N, ways]`."""
-        cell_of_slot = torch.zeros(phi.shape[0], dtype=torch.int64, device=phi.device)
+        cell_of_slot = torch.zeros(phi.shape[0], dtype=torch.int64)
         return self.network.logits(phi, images, cell_of_slot, statistics)
 
     def macs(self) -> int:
