@@ -147,7 +147,13 @@ setup(
         "safetensors>=0.4.5",
         "jsonargparse[signatures]",
     ],
-    extras_require={"hdf5": ["h5py>=3.8"], "test": TEST, "bench": ["pytest>=7.4", "pytest-benchmark>=4.0"]},
+    extras_require={
+        "hdf5": ["h5py>=3.8"],
+        "ray": ["ray>=2.9"],
+        "plot": ["matplotlib>=3.6"],
+        "test": TEST,
+        "bench": ["pytest>=7.4", "pytest-benchmark>=4.0"],
+    },
     entry_points={"console_scripts": ["autometa = autometa.cli:main"]},
     zip_safe=False,
 )
