@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from autometa.algorithms.auto_meta import AutoMetaConfig, MacroConfig, SurrogateConfig
 from autometa.algorithms.config import DataConfig, EvalConfig, InnerConfig, MetaConfig
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.reptile import ReptileConfig
@@ -94,10 +95,55 @@ TRAIN = {
     ),
 }
 
+_MINI_DATA = DataConfig("miniimagenet", 84, "colour")
+_MINI_INNER = InnerConfig(ways=5, shots=15, batch=10, steps=8, lr=1e-3)
+_MINI_SMALL = AutoMetaConfig(
+    macro=MacroConfig(filters=10, repeats=1, scale_rate=1),
+    data=_MINI_DATA,
+    inner=_MINI_INNER,
+    final=MacroConfig(filters=10, repeats=1, scale_rate=1),
+    final_inner=_MINI_INNER,
+    test=EvalConfig(tasks=10_000, shots=1, queries=1, batch=5),
+)
 
-def preset(kind: str, name: str) -> MetaNASConfig | ReptileConfig:
-    """The config of a preset: kind `metanas` or `train`. Raises `InputError` naming those that exist."""
-    known = {"metanas": METANAS, "train": TRAIN}[kind]
+AUTO_META = {
+    "quick": AutoMetaConfig(
+        blocks=2,
+        beam=20,
+        macro=MacroConfig(filters=8, repeats=0),
+        surrogate=SurrogateConfig(epochs=40),
+        data=DataConfig("strokes", 14),
+        inner=InnerConfig(ways=5, shots=10, batch=10, steps=5, lr=1e-2),
+        meta=MetaConfig(iterations=20, batch=5),
+        validation=EvalConfig(tasks=40, shots=1, queries=5, batch=5, steps=10, part="val"),
+        final=MacroConfig(filters=8, repeats=0),
+        final_inner=InnerConfig(ways=5, shots=10, batch=10, steps=5, lr=5e-3),
+        final_meta=MetaConfig(iterations=400, batch=5),
+        test=EvalConfig(tasks=200, shots=1, queries=5, batch=5, steps=20),
+    ),
+    "omniglot-small": AutoMetaConfig(
+        blocks=3,
+        beam=40,
+        macro=MacroConfig(filters=10, repeats=0),
+        meta=MetaConfig(iterations=100, batch=5),
+        inner=InnerConfig(ways=5, shots=10, batch=10, steps=5, lr=5e-3),
+        validation=EvalConfig(tasks=100, shots=1, queries=5, batch=5, steps=20, part="val"),
+        final=MacroConfig(filters=10, repeats=0),
+        final_inner=InnerConfig(ways=5, shots=10, batch=10, steps=5, lr=1e-3),
+        final_meta=MetaConfig(iterations=5000, batch=5),
+        test=EvalConfig(tasks=1000, shots=1, queries=1, batch=5, steps=50),
+    ),
+    "omniglot": AutoMetaConfig(),
+    "miniimagenet-small": _MINI_SMALL,
+    "miniimagenet-large": replace(_MINI_SMALL, final=MacroConfig(filters=12, repeats=1, scale_rate=2)),
+}
+
+PRESETS = {"metanas": METANAS, "auto-meta": AUTO_META, "train": TRAIN}
+
+
+def preset(kind: str, name: str) -> MetaNASConfig | AutoMetaConfig | ReptileConfig:
+    """The config of a preset: kind `metanas`, `auto-meta` or `train`. Raises `InputError` naming those that exist."""
+    known = PRESETS[kind]
     if name not in known:
         raise InputError(f"unknown preset {name!r}; choose from {', '.join(known)}")
     return known[name]

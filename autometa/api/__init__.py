@@ -46,7 +46,7 @@ PathLike = str | os.PathLike
 
 
 def search(
-    algorithm: str = "metanas",
+    algorithm: str | None = None,
     *,
     preset: str | None = None,
     config: PathLike | None = None,
@@ -58,6 +58,7 @@ def search(
     """Search for a network and its initialisation; returns the result (result.json, plus `run` and `iterations`).
 
     Args:
+        algorithm: `metanas` or `auto-meta`; where it is None, that of the run to go on with, or metanas.
         preset: named settings, `quick` where neither preset nor config is given.
         config: YAML file over the preset.
         settings: single settings over both, such as `{"meta.iterations": 10, "data.name": "strokes"}`.
@@ -84,7 +85,8 @@ def train(
 ) -> dict[str, Any]:
     """Meta-train a fixed network with Reptile; arguments as of `search`.
 
-    network: a four-layer net by name, a genotype file, or the folder of a search (its most frequent cell).
+    network: a four-layer net by name, a genotype file, `cell:KEY` (a cell of Auto-Meta's space), or the folder of a
+    search (MetaNAS: its most frequent cell; Auto-Meta: its best one, again in full).
     """
     plan = plan_train(network, preset_name=preset, config=config, settings=settings, out=out, resume=resume)
     return carry_out(plan, Manner(**manner))

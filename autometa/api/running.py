@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
+from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.jobs import OWN_GENOTYPE, Terms
-from autometa.algorithms.reptile import ReptileConfig
+from autometa.algorithms.reptile import CELL, ReptileConfig
 from autometa.algorithms.trained import config_of, settled_config
 from autometa.api.planning import Plan, job_of
 from autometa.errors import InputError, Interrupted
@@ -100,17 +101,20 @@ def _enter(plan: Plan, manner: Manner) -> RunFolder:
         return RunFolder.resume(plan.resume, manner.typed, notice=manner.notice)
     config = plan.config
     folder = RunFolder.create(plan.out, plan.name, config, manner.typed, seed=config.seed, notice=manner.notice)
-    if isinstance(config, ReptileConfig) and config.network not in FOUR_LAYER:
+    if isinstance(config, ReptileConfig) and not (config.network in FOUR_LAYER or config.network.startswith(CELL)):
         folder.write_genotype(OWN_GENOTYPE, Genotype.load(config.network).to_json())
     return folder
 
 
 def _announcement(plan: Plan, folder: RunFolder) -> str:
     config, preset = plan.config, f", preset {plan.preset}" if plan.preset else ""
+    before = ""
+    if isinstance(config, AutoMetaConfig):
+        before = f"up to {config.candidates} cells of {config.blocks} blocks or less, then the best one in full: "
     doing = "going on with" if plan.resume else f"{plan.job.word}{preset} in"
     return (
-        f"{doing} {shown(folder.path)}: {config.meta.iterations} meta-iterations on {config.data.name}, then "
-        f"{config.test.tasks} test tasks; Ctrl-C saves and stops"
+        f"{doing} {shown(folder.path)}: {before}{plan.job.iterations(config)} meta-iterations on {config.data.name}, "
+        f"then {config.test.tasks} test tasks; Ctrl-C saves and stops"
     )
 
 
@@ -153,7 +157,7 @@ def outcome(folder: RunFolder) -> dict[str, Any]:
 def iterations(folder: RunFolder, phase: str) -> Mapping[str, int]:
     """Meta-iterations done (as of the newest checkpoint) and planned."""
     found = checkpoint.entries(folder.checkpoints / phase)
-    return {"done": found[0].step if found else 0, "planned": config_of(folder).meta.iterations}
+    return {"done": found[0].step if found else 0, "planned": job_of(config_of(folder)).iterations(config_of(folder))}
 
 
 def tell_unfinished(folder: RunFolder, notice: Callable[[str], None]) -> Mapping[str, int]:

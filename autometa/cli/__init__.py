@@ -29,6 +29,7 @@ WORDS = {
 }
 EXAMPLES = """examples:
   autometa search metanas --preset quick --out runs/first     search on drawn strokes, a few minutes, no download
+  autometa search auto-meta --preset quick --out runs/cells   the same by progressive search over many small cells
   autometa adapt --support photos --run runs/first            photos/cat/1.png, photos/dog/1.png, ...
   autometa predict new.png --run runs/first"""
 REPORT = "this is a defect of autometa; please report it with the lines above and the output of: autometa doctor"
