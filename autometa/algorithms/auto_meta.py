@@ -8,7 +8,7 @@ stands in the ledger alone, so a search that is cut off anywhere goes on to the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -23,9 +23,12 @@ from autometa.algorithms.config import (
     one_of,
     require,
 )
+from autometa.algorithms.level_report import measured, report
 from autometa.algorithms.reptile import CELL, ReptileConfig
+from autometa.algorithms.rivals import Evolution, RandomSearch, SurrogateSearch
 from autometa.algorithms.training import Network
-from autometa.errors import DivergedError, InputError
+from autometa.errors import DivergedError
+from autometa.meta.bn_modes import MODES
 from autometa.nas import block_space
 from autometa.nas.block_space import BlockCell
 from autometa.nas.surrogate import (
@@ -35,12 +38,11 @@ from autometa.nas.surrogate import (
     Surrogate,
     Training,
     best,
-    kendall,
     predictions,
-    spearman,
 )
-from autometa.runs.ledger import Candidate, Ledger
+from autometa.runs.ledger import Ledger
 
+STRATEGIES = ("progressive", "random", "evolution", "surrogate")
 SURROGATES = {"lstm": LSTMSurrogate, "mlp": MLPSurrogate}
 
 
@@ -94,16 +96,23 @@ class AutoMetaConfig:
     """One Auto-Meta run; the defaults are the paper's for Omniglot (section 4; where it is silent, Reptile's).
 
     Args:
+        strategy: `progressive` (the paper's), or a rival in the same space that trains as many cells, all of `blocks`
+            blocks: `random`, `evolution` (regularised), `surrogate` (without progression).
         blocks: B, blocks of the largest cells.
-        beam: K, cells trained at each level beyond the first, which has 55.
+        beam: K, cells trained at each level beyond the first, which has 55; per round, for `surrogate`.
         batch: candidates trained side by side; decided once, so that results do not depend on workers.
         macro: the network in which candidates are judged.
         surrogate: what predicts their accuracy.
         uncertainty_weight: of the ensemble's standard deviation in the choice of cells (0: by mean alone).
+        population: cells alive, for `evolution` (Real et al. 2019: 100).
+        sample: of the population that a child's parent is the best of (Real et al. 2019: 25).
+        pool: random cells among which `surrogate` chooses a round.
         data: images and split.
         inner: the inner loop of a candidate's meta-training.
         meta: the outer loop of a candidate.
         validation: how a candidate is scored, on validation classes (the paper: on test classes).
+        validation_mode: whose statistics normalise the queries then: `transductive`, `support_plus_one` or
+            `support_statistics`.
         final: the network in which the winner is trained in full.
         final_inner: its inner loop.
         final_meta: its outer loop.
@@ -112,18 +121,23 @@ class AutoMetaConfig:
         precision: of the arithmetic on a GPU: `fp32`, `tf32` or `bf16`.
     """
 
+    strategy: str = "progressive"
     blocks: int = 5
     beam: int = 100
     batch: int = 20
     macro: MacroConfig = field(default_factory=MacroConfig)
     surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
     uncertainty_weight: float = 0.0
+    population: int = 100
+    sample: int = 25
+    pool: int = 10_000
     data: DataConfig = field(default_factory=lambda: DataConfig("omniglot:vinyals", 28))
     inner: InnerConfig = field(default_factory=lambda: InnerConfig(ways=5, shots=10, batch=10, steps=8, lr=1e-3))
     meta: MetaConfig = field(default_factory=lambda: MetaConfig(iterations=1000, batch=5, step_size=1.0))
     validation: EvalConfig = field(
         default_factory=lambda: EvalConfig(tasks=100, shots=1, queries=5, batch=5, steps=50, part="val")
     )
+    validation_mode: str = "support_statistics"
     final: MacroConfig = field(default_factory=MacroConfig)
     final_inner: InnerConfig = field(default_factory=lambda: InnerConfig(ways=5, shots=10, batch=10, steps=8, lr=1e-3))
     final_meta: MetaConfig = field(default_factory=lambda: MetaConfig(iterations=100_000, batch=5))
@@ -135,7 +149,12 @@ class AutoMetaConfig:
         """Raise `InputError` where fields do not fit together."""
         check_common(self.data, self.inner, self.meta, self.test, self.seed, self.precision)
         check_common(self.data, self.final_inner, self.final_meta, self.test, self.seed, self.precision)
-        at_least(1, {"blocks": self.blocks, "beam": self.beam, "batch": self.batch})
+        one_of(STRATEGIES, {"strategy": self.strategy})
+        at_least(1, {"blocks": self.blocks, "beam": self.beam, "batch": self.batch, "pool": self.pool})
+        at_least(1, {"population": self.population, "sample": self.sample})
+        require(self.beam <= self.pool, f"pool ({self.pool}) must not be smaller than beam ({self.beam})")
+        alive = self.strategy != "evolution" or self.population < self.candidates
+        require(alive, f"population ({self.population}) must be below the {self.candidates} candidates of the search")
         for name, macro in (("macro", self.macro), ("final", self.final)):
             at_least(2, {f"{name}.filters": macro.filters})
             at_least(0, {f"{name}.repeats": macro.repeats})
@@ -152,6 +171,7 @@ class AutoMetaConfig:
         positive = {"tasks": check.tasks, "shots": check.shots, "queries": check.queries, "batch": check.batch}
         at_least(1, {f"validation.{name}": value for name, value in positive.items()})
         at_least(0, {"validation.steps": check.steps, "validation.seed": check.seed})
+        one_of(MODES, {"validation_mode": self.validation_mode})
         require(check.part == "val", f"validation.part must be val, not {check.part}: test classes stay unseen")
 
     def _check_surrogate(self) -> None:
@@ -175,18 +195,33 @@ class AutoMetaConfig:
         return sum(self.levels)
 
     @property
+    def rounds(self) -> tuple[int, ...]:
+        """Candidates of what is proposed at once: levels, or a rival's rounds."""
+        if self.strategy == "progressive":
+            return self.levels
+        each = {"random": self.candidates, "evolution": self.batch, "surrogate": self.beam}[self.strategy]
+        first = self.population if self.strategy == "evolution" else each
+        found = [min(first, self.candidates)]
+        while (left := self.candidates - sum(found)) > 0:
+            found.append(min(each, left))
+        return tuple(found)
+
+    @property
     def batches(self) -> int:
         """Batches that these make."""
-        return sum(-(-cells // self.batch) for cells in self.levels)
+        return sum(-(-cells // self.batch) for cells in self.rounds)
 
     def candidate(self) -> CandidateConfig:
         """How one candidate is trained and scored."""
         return CandidateConfig(
-            macro=self.macro,
+            filters=self.macro.filters,
+            repeats=self.macro.repeats,
+            scale_rate=self.macro.scale_rate,
             data=self.data,
             inner=self.inner,
             meta=self.meta,
             validation=self.validation,
+            mode=self.validation_mode,
             seed=self.seed,
         )
 
@@ -265,66 +300,21 @@ class Progression:
         return surrogate
 
 
-def measured(rows: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates that were trained and scored, in the ledger's order; those that failed are passed over."""
-    return [row for row in rows if row.state == "done" and row.accuracy is not None]
+class Strategy(Protocol):
+    """What decides which cells are trained."""
+
+    def advance(self) -> bool:
+        """Propose what is to be trained next where nothing waits; whether anything waits then."""
 
 
-def winner(rows: Sequence[Candidate]) -> Candidate:
-    """The highest validation accuracy of all levels; ties go to fewer parameters, then to the smaller key.
-
-    Raises `InputError` where no time was left for any, `DivergedError` where all that were trained failed.
-    """
-    found = measured(rows)
-    if not found and any(row.state == "failed" for row in rows):
-        raise DivergedError("every candidate trained so far has failed; try a smaller --inner.lr")
-    if not found:
-        raise InputError("no candidate was trained in the time given; go on with --resume and a longer --time-budget")
-    return min(found, key=lambda row: (-row.accuracy, row.parameters or 0, row.key))
-
-
-def report(level: int, rows: Sequence[Candidate], surrogate: Surrogate) -> dict:
-    """What a level shows: accuracies, depths (the paper's figure 2), and how well cells were ranked.
-
-    `before` correlates what was predicted before these cells were trained with what was measured (None at the first
-    level); `own` what the surrogate says of them after it has learned from them too.
-    """
-    done = measured(rows)
-    cells = [BlockCell.parse(row.key) for row in done]
-    accuracies = [row.accuracy for row in done]
-    mean, std = surrogate.predict(cells)
-    ahead = [(row.predicted_mean, row.accuracy) for row in done if row.predicted_mean is not None]
-    return {
-        "level": level,
-        "candidates": len(rows),
-        "failed": sum(row.state == "failed" for row in rows),
-        "accuracy": {"best": max(accuracies), "mean": sum(accuracies) / len(done), "worst": min(accuracies)},
-        "depths": depths(cells),
-        "before": correlations([p for p, _ in ahead], [a for _, a in ahead]) if ahead else None,
-        "own": correlations(mean, accuracies),
-        "cells": [
-            {
-                "key": row.key,
-                "depth": cell.depth,
-                "accuracy": row.accuracy,
-                "interval": row.interval,
-                "parameters": row.parameters,
-                "macs": row.macs,
-                "predicted": row.predicted_mean,
-                "predicted_std": row.predicted_std,
-                "fitted": float(m),
-                "fitted_std": float(s),
-            }
-            for row, cell, m, s in zip(done, cells, mean, std, strict=True)
-        ],
-    }
-
-
-def correlations(predicted: Sequence[float], found: Sequence[float]) -> dict:
-    """Rank correlations of what was predicted with what was measured."""
-    return {"spearman": spearman(predicted, found), "kendall": kendall(predicted, found), "cells": len(found)}
-
-
-def depths(cells: Sequence[BlockCell]) -> dict[str, int]:
-    """How many cells have which depth."""
-    return {str(depth): count for depth, count in sorted(Counter(cell.depth for cell in cells).items())}
+def strategy_of(config: AutoMetaConfig, ledger: Ledger, record: Recorder) -> Strategy:
+    """The search that the config asks for."""
+    if config.strategy == "progressive":
+        return Progression(config, ledger, record)
+    common = (ledger, config.blocks, config.candidates, config.batch, config.seed)
+    if config.strategy == "random":
+        return RandomSearch(*common)
+    if config.strategy == "evolution":
+        return Evolution(*common, config.population, config.sample)
+    weight = config.uncertainty_weight
+    return SurrogateSearch(*common, lambda: config.surrogate.build(config.blocks), config.beam, config.pool, weight)

@@ -9,10 +9,11 @@ from itertools import groupby
 import torch
 
 from autometa.algorithms import jobs, reptile, scores
-from autometa.algorithms.auto_meta import AutoMetaConfig, Progression, measured, report, winner
+from autometa.algorithms.auto_meta import AutoMetaConfig, Progression, Strategy, strategy_of
 from autometa.algorithms.candidates import CandidateConfig, Outcome, train_candidates
 from autometa.algorithms.config import DataConfig
 from autometa.algorithms.jobs import Terms
+from autometa.algorithms.level_report import measured, report, winner
 from autometa.algorithms.sources import Source, silent
 from autometa.algorithms.workers import Unit, Work, workforce
 from autometa.nas.block_space import BlockCell
@@ -63,6 +64,7 @@ def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) ->
     found, test_seconds = jobs.evaluate_reptile(network, trained.learned, source, final, folder, terms, "test")
     result = {
         "kind": "search auto-meta",
+        "strategy": config.strategy,
         "protocol": jobs.protocol(final, source),
         "scores": scores.as_json(scores.scores(found)),
         "accuracy": scores.Score.of(found["support_statistics"]).mean,
@@ -137,7 +139,7 @@ def progress(config: AutoMetaConfig, folder: RunFolder, terms: Terms, kept: Kept
         Ledger.open(folder.path / LEDGER) as ledger,
         terms.session(folder, lambda: ({}, {}), lambda *_: None, SEARCH, budget=True) as session,
     ):
-        search, going = Progression(config, ledger, kept.record), True
+        search, going = strategy_of(config, ledger, kept.record), True
         with workforce(ledger, unit, workers=terms.workers, ray=terms.ray, devices=(str(terms.device),)) as force:
             for n in session.steps(config.batches):
                 done = finished(ledger)
@@ -148,11 +150,12 @@ def progress(config: AutoMetaConfig, folder: RunFolder, terms: Terms, kept: Kept
                     done = finished(ledger)
                 if n < len(done):
                     session.log(n, **told(done, n))
+            while going and not session.stopped_early:
+                going = search.advance()
+                if going:
+                    force.turn()
         rows = ledger.outcomes()
-        if going and not session.stopped_early:
-            search.advance()
-        elif session.stopped_early:
-            _report_unfinished(search, rows, kept)
+        _report_rest(search, rows, kept)
         kept.decide(winner(rows))
         return session.elapsed
 
@@ -163,12 +166,15 @@ def _elapsed(folder: RunFolder, terms: Terms) -> float:
         return session.elapsed
 
 
-def _report_unfinished(search: Progression, rows: Sequence[Candidate], kept: Kept) -> None:
-    """Where time was up within a level: what its measured cells show."""
-    last = rows[-1].level if rows else 0
-    own = [row for row in rows if row.level == last]
-    if len(measured(own)) > 1:
-        kept.record(last, {**report(last, own, search.learned(last)), "finished": False})
+def _report_rest(search: Strategy, rows: Sequence[Candidate], kept: Kept) -> None:
+    """A rival's rounds, and the level within which time was up: what their measured cells show."""
+    for level, found in groupby(rows, key=lambda row: row.level):
+        own = list(found)
+        if any(known["level"] == level for known in kept.levels) or not measured(own):
+            continue
+        over = all(row.state in ("done", "failed") for row in own)
+        surrogate = search.learned(level) if isinstance(search, Progression) else None
+        kept.record(level, {**report(level, own, surrogate), "finished": over})
 
 
 def finished(ledger: Ledger) -> list[list[Candidate]]:

@@ -18,7 +18,9 @@ SHORT, LONG = 1, 3
 def search_seconds(config: AutoMetaConfig, source: Source) -> float:
     """Of all candidates, trained and scored in this process; surrogates, seconds each, are left out."""
     total = 0.0
-    for level, count in enumerate(config.levels, 1):
+    progressive = config.strategy == "progressive"
+    sizes = enumerate(config.levels, 1) if progressive else [(config.blocks, config.candidates)]
+    for level, count in sizes:
         cells = list(islice(some(level), min(config.batch, count)))
         total += _image_seconds(config, source, cells) * _images(config) * count
     return total

@@ -42,7 +42,7 @@ def result(found: Mapping[str, Any]) -> list[str]:
     if "genotype" in found:
         lines += [*_cells(found), ""]
     if "cell" in found:
-        lines += [*_cell(found), "", *_levels(found["levels"]), ""]
+        lines += [*_cell(found), "", *_levels(found), ""]
     lines += [*_accuracy(found), "", *_sizes(found), "", *_precision(found), f"Time   {_times(found['seconds'])}"]
     kept = "result.json, config.json, checkpoints/, genotypes/" if "genotype" in found else "result.json, checkpoints/"
     kept = f"{kept}, search.json, ledger.sqlite" if "cell" in found else kept
@@ -74,7 +74,8 @@ def _cell(found: Mapping[str, Any]) -> list[str]:
     """What Auto-Meta found."""
     cell, validation, many = found["cell"], found["validation"], found["candidates"]
     lost = f", {many['failed']} failed" if many["failed"] else ""
-    lines = [f"Found: the best of {many['trained']} cells trained{lost}; each block adds up two operations."]
+    how = "" if found["strategy"] == "progressive" else f" by the strategy {found['strategy']}"
+    lines = [f"Found: the best of {many['trained']} cells trained{how}{lost}; each block adds up two operations."]
     rows = [["cell" if n == 0 else "", f"block {n + 2} =", block] for n, block in enumerate(cell["blocks"].split("; "))]
     score = {"mean": cell["validation_accuracy"], "ci95": cell["validation_interval"]}
     return [
@@ -85,9 +86,21 @@ def _cell(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _levels(levels: Sequence[Mapping[str, Any]]) -> list[str]:
-    rows = [["blocks", "cells", "failed", "best", "mean", "depth: cells", "predicted before", "fitted"]]
-    for level in levels:
+def _levels(found: Mapping[str, Any]) -> list[str]:
+    progressive = found["strategy"] == "progressive"
+    rows = [
+        [
+            "blocks" if progressive else "round",
+            "cells",
+            "failed",
+            "best",
+            "mean",
+            "depth: cells",
+            "predicted before",
+            "fitted",
+        ]
+    ]
+    for level in found["levels"]:
         counts = ", ".join(f"{depth}: {count}" for depth, count in level["depths"].items())
         accuracy = level["accuracy"]
         rows.append(
@@ -102,7 +115,8 @@ def _levels(levels: Sequence[Mapping[str, Any]]) -> list[str]:
                 _ranking(level["own"]),
             ]
         )
-    title = "Levels (validation accuracy in %; Spearman / Kendall of predicted and measured accuracy)"
+    title = "Levels" if progressive else "Rounds"
+    title += " (validation accuracy in %; Spearman / Kendall of predicted and measured accuracy)"
     return [title, *columns(rows, right=(1, 2, 3, 4))]
 
 

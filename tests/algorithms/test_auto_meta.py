@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from autometa.algorithms import auto_meta, auto_meta_job
+from autometa.algorithms import auto_meta, auto_meta_job, level_report
 from autometa.algorithms.auto_meta import AutoMetaConfig, SurrogateConfig
 from autometa.algorithms.candidates import Outcome
 from autometa.algorithms.jobs import Terms
@@ -118,7 +118,7 @@ def test_reports_of_the_levels(whole):
     assert levels[0]["depths"] == {"1": 55}
     second = levels[1]["cells"]
     assert levels[1]["before"]["spearman"] == pytest.approx(
-        auto_meta.spearman([c["predicted"] for c in second], [c["accuracy"] for c in second])
+        level_report.spearman([c["predicted"] for c in second], [c["accuracy"] for c in second])
     )
     assert all(cell["depth"] == BlockCell.parse(cell["key"]).depth for cell in second)
 
@@ -263,12 +263,50 @@ def candidate(key: str, accuracy: float | None, parameters: int, state: str = "d
 def test_the_winner_by_accuracy_then_size_then_key():
     best = candidate("0c0m", 80.0, 100)
     others = [candidate("0c1m", 80.0, 100), candidate("0c0c", 80.0, 200), candidate("0a0a", 79.0, 1)]
-    assert auto_meta.winner([*others, best, candidate("1i1i", None, 0, "failed")]) == best
+    assert level_report.winner([*others, best, candidate("1i1i", None, 0, "failed")]) == best
     with pytest.raises(DivergedError, match="every candidate"):
-        auto_meta.winner([candidate("1i1i", None, 0, "failed")])
+        level_report.winner([candidate("1i1i", None, 0, "failed")])
+
+
+RIVALS = {
+    "random": replace(SMALL, strategy="random"),
+    "evolution": replace(SMALL, strategy="evolution", population=20, sample=5),
+    "surrogate": replace(SMALL, strategy="surrogate", pool=200),
+}
+
+
+@pytest.mark.parametrize("strategy", RIVALS)
+def test_rivals_train_as_many_cells_of_full_size(tmp_path, strategy):
+    config = RIVALS[strategy]
+    config.check()
+    with begin(tmp_path / "run", config) as folder:
+        kept = search(folder, Trainer(), config)
+        found = rows(folder)
+    assert len(found) == SMALL.candidates == sum(config.rounds)
+    assert {BlockCell.parse(row["key"]).level for row in found} == {SMALL.blocks}
+    assert [level["candidates"] for level in kept.levels] == list(config.rounds)
+    assert len(folder.phase_metrics("search").read_text().splitlines()) == config.batches
+    ahead = [level["before"] is not None for level in kept.levels]
+    assert ahead == [False] + [strategy == "surrogate"] * (len(ahead) - 1)
+    assert kept.winner["validation_accuracy"] == max(row["accuracy"] for row in found)
+
+
+def test_a_rival_cut_off_and_resumed_is_as_uninterrupted(tmp_path):
+    config, outcomes = RIVALS["evolution"], []
+    for name, accident in (("whole", None), ("broken", KeyboardInterrupt())):
+        with begin(tmp_path / name, config) as folder:
+            if accident:
+                with pytest.raises(KeyboardInterrupt):
+                    search(folder, Trainer(accident, 4), config)
+            search(folder, Trainer(), config)
+            outcomes.append(outcome_of(folder))
+    assert outcomes[0] == outcomes[1]
 
 
 WRONG = {
+    "strategy must be progressive or random": {"strategy": "luck"},
+    "population .100. must be below the 79 candidates": {"strategy": "evolution"},
+    "pool .5. must not be smaller than beam": {"pool": 5},
     "blocks must be at least 1": {"blocks": 0},
     "beam must be at least 1": {"beam": 0},
     "batch must be at least 1": {"batch": 0},
