@@ -18,7 +18,7 @@ from autometa.ops import cross_entropy
 from autometa.slots.arena import Arena
 from tests.golden.genotypes import GENOTYPES
 
-OPS = ("conv_block", "preprocess", "mixed_op", "linear_head", "cross_entropy", "adam")
+OPS = ("conv_block", "conv_stack", "preprocess", "mixed_op", "linear_head", "cross_entropy", "adam")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,10 @@
 #include <array>
 #include <cstdint>
 #include <cstdlib>
+#include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "autometa.h"
@@ -138,7 +140,7 @@ void linear_head_backward(Address grad, Address features, Address params, int64_
                           int64_t classes, int64_t row, bool flatten, Address grad_params, int64_t grad_row,
                           const States& grads, int threads) {
     autometa::linear_head_backward(at<float>(grad), at<float>(features), at<float>(params),
-                                   {slots, batch, classes, row, flatten}, at<float>(grad_params), grad_row,
+                                   {slots, batch, classes, row, flatten}, at<float>(grad_params), grad_row, grad_row,
                                    activations(grads), threads);
 }
 
@@ -169,6 +171,15 @@ void join_columns(const std::vector<std::array<int64_t, 3>>& parts, Address out,
     autometa::join_columns(columns, at<float>(out), rows, row, threads);
 }
 
+// By state the address of its gradient, 0 for none, and whether to add to what stands there.
+using Gradients = std::vector<std::pair<Address, bool>>;
+
+std::vector<autometa::StateGradient> state_gradients(const Gradients& gradients) {
+    std::vector<autometa::StateGradient> found;
+    for (const auto& [address, add] : gradients) found.push_back({at<float>(address), add});
+    return found;
+}
+
 // Pointers and sizes of a node, in the order of autometa/ops/_mixed_op_cpp.py.
 struct NodeOf {
     std::vector<const float*> states;
@@ -192,12 +203,10 @@ void mixed_op(const NodeOf& of, Address y, Address saved, Address statistics) {
     autometa::mixed_op(of.node, at<float>(y), at<float>(saved), at<float>(statistics));
 }
 
-void mixed_op_backward(const NodeOf& of, Address saved, Address gy, const std::vector<Address>& dstates,
-                       Address dparams, Address dop, Address dinput) {
-    std::vector<float*> dstate;
-    for (const Address address : dstates) dstate.push_back(at<float>(address));
-    autometa::mixed_op_backward(of.node, at<float>(saved), at<float>(gy), dstate.data(), at<float>(dparams),
-                                at<float>(dop), at<float>(dinput));
+void mixed_op_backward(const NodeOf& of, Address saved, Address gy, const Gradients& dstates, Address dparams,
+                       Address dop, Address dinput) {
+    autometa::mixed_op_backward(of.node, at<float>(saved), at<float>(gy), state_gradients(dstates).data(),
+                                at<float>(dparams), at<float>(dop), at<float>(dinput));
 }
 
 // Pointers and sizes of a preprocessing, in the order of autometa/ops/_preprocess_cpp.py.
@@ -219,11 +228,10 @@ void preprocess(const PreprocessOf& of, Address y, Address saved, Address statis
     autometa::preprocess(of.args, at<float>(y), at<float>(saved), at<float>(statistics));
 }
 
-void preprocess_backward(const PreprocessOf& of, Address saved, Address gy, const std::vector<Address>& dstates,
-                         Address dparams) {
-    std::vector<float*> dstate;
-    for (const Address address : dstates) dstate.push_back(at<float>(address));
-    autometa::preprocess_backward(of.args, at<float>(saved), at<float>(gy), dstate.data(), at<float>(dparams));
+void preprocess_backward(const PreprocessOf& of, Address saved, Address y, Address gy,
+                         const Gradients& dstates, Address dparams) {
+    autometa::preprocess_backward(of.args, at<float>(saved), at<float>(y), at<float>(gy),
+                                  state_gradients(dstates).data(), at<float>(dparams));
 }
 
 // Arguments in the order of autometa/ops/_conv_block_cpp.py: three addresses, then sizes and flags.
@@ -234,7 +242,7 @@ autometa::ConvBlock conv_block_of(const std::array<Address, 3>& tensors, const s
                  out_height, out_width, params_row, params_width] = sizes;
     autometa::ConvBlock block{slots, batch, c_in, c_out, height, width, kernel, stride, top, left, conv_height,
                               conv_width, out_height, out_width, at<float>(tensors[0]), {}, at<float>(tensors[1]),
-                              params_row, params_width, at<float>(tensors[2]), flags[0], flags[1], flags[2], flags[3],
+                              params_row, params_width, params_width, at<float>(tensors[2]), flags[0], flags[1], flags[2], flags[3],
                               eps, threads};
     std::copy(x_step.begin(), x_step.end(), block.x_step);
     return block;
@@ -244,8 +252,51 @@ void conv_block(const autometa::ConvBlock& block, Address y, Address saved, Addr
     autometa::conv_block(block, at<float>(y), at<float>(saved), at<float>(statistics));
 }
 
-void conv_block_backward(const autometa::ConvBlock& block, Address saved, Address gy, Address dx, Address dparams) {
-    autometa::conv_block_backward(block, at<float>(saved), at<float>(gy), at<float>(dx), at<float>(dparams));
+void conv_block_backward(const autometa::ConvBlock& block, Address saved, Address y, Address gy, Address dx,
+                         Address dparams) {
+    autometa::conv_block_backward(block, at<float>(saved), at<float>(y), at<float>(gy), at<float>(dx),
+                                  at<float>(dparams));
+}
+
+// Sizes and flags of block after block, in the order of autometa/ops/_conv_block_cpp.py; image: slots, batch, channels,
+// height, width.
+std::unique_ptr<autometa::ConvStack> conv_stack_of(const std::array<int64_t, 5>& image, const std::vector<int64_t>& sizes,
+                                                   const std::vector<bool>& flags, const std::vector<double>& eps,
+                                                   int64_t classes, bool flatten) {
+    if (sizes.size() != 9 * eps.size() || flags.size() != 4 * eps.size())
+        throw std::invalid_argument("conv_stack: 9 sizes and 4 flags describe a block");
+    const auto [slots, batch, channels, image_height, image_width] = image;
+    std::vector<autometa::ConvBlock> blocks;
+    int64_t c_in = channels, height = image_height, width = image_width;
+    for (size_t i = 0; i < eps.size(); ++i) {
+        const int64_t* size = sizes.data() + 9 * i;
+        const auto flag = [&](size_t k) -> bool { return flags[4 * i + k]; };
+        const auto columns = [](int64_t count) { return (count + 15) / 16 * 16; };
+        const int64_t width_of_row = columns(size[0] * size[1] * size[1] * c_in) + (flag(0) + 2 * flag(1)) * columns(size[0]);
+        blocks.push_back({slots, batch, c_in, size[0], height, width, size[1], size[2], size[3], size[4], size[5], size[6],
+                          size[7], size[8], nullptr, {}, nullptr, 0, width_of_row, 0, nullptr, flag(0), flag(1), flag(2),
+                          flag(3), eps[i], 1});
+        c_in = size[0], height = size[7], width = size[8];
+    }
+    return std::make_unique<autometa::ConvStack>(blocks, classes, flatten);
+}
+
+// Addresses of images and parameters, their distances, columns of the parameters, threads.
+autometa::ConvStack::Input stack_input(Address x, const std::array<int64_t, 5>& x_step, Address params,
+                                       int64_t params_row, int64_t params_width, int threads) {
+    autometa::ConvStack::Input input{at<float>(x), {}, at<float>(params), params_row, params_width, threads};
+    std::copy(x_step.begin(), x_step.end(), input.x_step);
+    return input;
+}
+
+void conv_stack(const autometa::ConvStack& stack, const autometa::ConvStack::Input& input, Address saved,
+                Address logits) {
+    stack.forward(input, at<float>(saved), at<float>(logits));
+}
+
+void conv_stack_backward(const autometa::ConvStack& stack, const autometa::ConvStack::Input& input, Address saved,
+                         Address grad, Address dx, Address dparams) {
+    stack.backward(input, at<float>(saved), at<float>(grad), at<float>(dx), at<float>(dparams));
 }
 
 uint32_t philox_uint32(uint32_t seed, uint32_t stream, uint64_t item, uint64_t draw) {
@@ -319,6 +370,14 @@ PYBIND11_MODULE(_C, m) {
     m.def("conv_block_saved", &autometa::conv_block_saved);
     m.def("conv_block", &conv_block, release());
     m.def("conv_block_backward", &conv_block_backward, release());
+    py::class_<autometa::ConvStack::Input>(m, "StackInput", "Images and parameters of conv_stack.")
+        .def(py::init(&stack_input));
+    py::class_<autometa::ConvStack>(m, "ConvStack", "Shapes of conv_stack.")
+        .def(py::init(&conv_stack_of))
+        .def_property_readonly("columns", &autometa::ConvStack::columns)
+        .def_property_readonly("saved", &autometa::ConvStack::saved);
+    m.def("conv_stack", &conv_stack, release());
+    m.def("conv_stack_backward", &conv_stack_backward, release());
     m.def("sum_activations", &sum_activations, release());
     m.def("join_columns", &join_columns, release());
     m.def("linear_head", &linear_head, release());

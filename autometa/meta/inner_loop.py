@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -35,8 +36,14 @@ class PerKind:
 
     def table(self, arena: Arena, frozen: tuple[bool, bool] = (False, False)) -> Tensor:
         """float64 `[groups, 2]`; a frozen kind gets 0."""
-        values = [0.0 if f else v for v, f in zip((self.weights, self.architecture), frozen, strict=True)]
-        return torch.tensor(values, dtype=torch.float64, device=arena.phi.device).expand(arena.groups, 2).contiguous()
+        values = tuple(0.0 if f else v for v, f in zip((self.weights, self.architecture), frozen, strict=True))
+        return _table(values, arena.groups, arena.phi.device)
+
+
+@lru_cache(maxsize=64)
+def _table(values: tuple[float, float], groups: int, device: torch.device) -> Tensor:
+    """Made once for all steps that use it; nobody writes into it."""
+    return torch.tensor(values, dtype=torch.float64, device=device).expand(groups, 2).contiguous()
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ def slot_gradients(objective: Objective, phi: Tensor, images: Tensor, labels: Te
     """Losses `[S]` and the gradient of each slot's loss for its own row, `[S, row]`."""
     leaf = phi.detach().requires_grad_(True)
     losses = objective(leaf, images, labels, step)
-    (grad,) = torch.autograd.grad(losses.sum(), leaf)
+    (grad,) = torch.autograd.grad(losses, leaf, torch.ones_like(losses))
     return losses.detach(), grad.contiguous()
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from torch import Tensor
 
 from autometa.ops.conv_block import ConvBlock, conv_block
+from autometa.ops.conv_stack import conv_stack
 from autometa.ops.linear_head import head_parameters, linear_head
 from autometa.slots.init import ONES, ZEROS, convolution_init, initial_row
 from autometa.slots.layout import Layout, LayoutBuilder
@@ -60,7 +61,8 @@ class ConvNetwork:
 
     def logits(self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None) -> Tensor:
         """phi `[S, row]`, images `[S, N, C, H, W]` -> logits `[S, N, ways]`."""
-        statistics = statistics or BatchStatistics()
+        if statistics is None or type(statistics) is BatchStatistics:
+            return conv_stack(images, phi, self.blocks, self.ways, flatten=self.flatten)
         blocks = self.layout.split(phi)
         x = images
         for i, block in enumerate(self.blocks):

@@ -4,6 +4,7 @@ from autometa.ops.adam import adam_
 from autometa.ops.batch_indices import batch_indices
 from autometa.ops.clip_grad import clip_grad_
 from autometa.ops.conv_block import ConvBlock, conv_block
+from autometa.ops.conv_stack import conv_stack
 from autometa.ops.cross_entropy import cross_entropy
 from autometa.ops.drop_masks import drop_masks
 from autometa.ops.finite_slots import finite_slots
@@ -23,6 +24,7 @@ __all__ = [
     "batch_indices",
     "clip_grad_",
     "conv_block",
+    "conv_stack",
     "cross_entropy",
     "drop_masks",
     "finite_slots",

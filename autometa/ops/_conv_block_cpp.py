@@ -1,7 +1,8 @@
 """The compiled backend of `conv_block`.
 
-For its backward it keeps the convolution's output, before bias and normalisation: `N * H * W * padded_channels(C_out)`
-floats per slot, and the statistics.
+For its backward it keeps the statistics and the convolution's output, before bias and normalisation:
+`N * H * W * padded_channels(C_out)` floats per slot.  A block with normalisation but neither ReLU nor pool reads its
+output instead, which tells the same.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from autometa.ops._native import compiled_or_raise, once_differentiable, pointer
 _ARGUMENTS = "Tensor x, Tensor params, Tensor? given, SymInt[] sizes, bool[] flags, float eps"
 
 
-def _sizes(block, height: int, width: int) -> list[int]:
+def block_sizes(block, height: int, width: int) -> list[int]:
     pads = [block.pads(n) for n in (height, width)]
     plain = [(n + sum(p) - block.kernel) // block.stride + 1 for n, p in zip((height, width), pads, strict=True)]
     top, left = (before for before, _ in pads)
@@ -71,23 +72,23 @@ def _forward(x, params, given, sizes, flags, eps, statistics, keep):
     return y, found, saved
 
 
-def _fake_backward(gy, saved, x, params, given, sizes, flags, eps, want_dx):
+def _fake_backward(gy, saved, y, x, params, given, sizes, flags, eps, want_dx):
     dx = x.new_empty_strided(x.shape, activation_strides(x.shape)) if want_dx else x.new_empty(0)
     return dx, params.new_empty(params.shape)
 
 
 @register(
     "conv_block_backward",
-    f"(Tensor gy, Tensor saved, {_ARGUMENTS}, bool want_dx) -> (Tensor, Tensor)",
+    f"(Tensor gy, Tensor saved, Tensor? y, {_ARGUMENTS}, bool want_dx) -> (Tensor, Tensor)",
     fake=_fake_backward,
 )
-def _backward(gy, saved, x, params, given, sizes, flags, eps, want_dx):
+def _backward(gy, saved, y, x, params, given, sizes, flags, eps, want_dx):
     """Gradients of x (empty if not wanted) and params."""
     block, gy = _Block(x, params, given, sizes, flags, eps), as_activation(gy)
     dx = activation(*x.shape) if want_dx else torch.empty(0)
     dparams = floats(params.numel()).view(params.shape)
     compiled_or_raise().conv_block_backward(
-        block.compiled, pointer(saved), pointer(gy), pointer(dx) if want_dx else 0, pointer(dparams)
+        block.compiled, pointer(saved), pointer(y), pointer(gy), pointer(dx) if want_dx else 0, pointer(dparams)
     )
     return dx, dparams
 
@@ -96,7 +97,8 @@ def _save(ctx, inputs, output) -> None:
     x, params, given, ctx.sizes, ctx.flags, ctx.eps = inputs[:6]
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(output[1], output[2])
-    ctx.save_for_backward(output[2], x, params, given)
+    _, norm, relu, pool = ctx.flags
+    ctx.save_for_backward(output[2], output[0] if norm and not relu and not pool else None, x, params, given)
 
 
 def _formula(ctx, gy, *_):
@@ -117,5 +119,5 @@ def conv_block_cpp(x, params, block, given, want_statistics):
     given = given.to(torch.float32) if block.norm and given is not None else None
     flags = [block.bias, block.norm, block.relu, block.pool]
     want = want_statistics and block.norm
-    y, found, _ = _forward(x, params, given, _sizes(block, *x.shape[3:]), flags, block.eps, want, keep)
+    y, found, _ = _forward(x, params, given, block_sizes(block, *x.shape[3:]), flags, block.eps, want, keep)
     return y, found if want else None

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from autometa.ops._memory import activation, activation_strides, as_activation, floats
-from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, register, threads
+from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, register, threads, watched
+from autometa.ops.share import GradientSum, targets
 
 _ARGUMENTS = (
     "Tensor[] states, Tensor params, Tensor op_weight, Tensor input_weight, Tensor table, Tensor? table_of_slot, "
@@ -84,27 +85,33 @@ def _fake_backward(gy, saved, reads, states, params, op_weight, input_weight, *_
 @register("mixed_op_backward", f"(Tensor gy, Tensor saved, int[] reads, {_ARGUMENTS}) -> Tensor[]", fake=_fake_backward)
 def _backward(gy, saved, reads, states, params, op_weight, input_weight, *rest):
     """Gradients of params, op_weight, input_weight and of the states that are read."""
+    found, dstates = targets(states, (None,) * len(states), reads)
+    return [*_run_backward(gy, saved, found, states, params, op_weight, input_weight, *rest), *dstates.values()]
+
+
+def _run_backward(gy, saved, targets, states, params, op_weight, input_weight, *rest):
+    """Gradients of params, op_weight and input_weight; those of the states go to `targets`."""
     node = _Node(states, params, op_weight, input_weight, *rest)
     gy = as_activation(gy)
     dparams = floats(params.numel()).view(params.shape)
     dop, dinput = torch.empty(op_weight.shape), torch.empty(input_weight.shape)
-    dstates = {j: activation(*states[j].shape) for j in reads}
     compiled_or_raise().mixed_op_backward(
         node.compiled,
         pointer(saved),
         pointer(gy),
-        [pointer(dstates.get(j)) for j in range(len(states))],
+        [(pointer(x), add) for x, add in (targets.get(j, (None, False)) for j in range(len(states)))],
         pointer(dparams),
         pointer(dop),
         pointer(dinput),
     )
-    return [dparams, dop, dinput, *dstates.values()]
+    return dparams, dop, dinput
 
 
 def _save(ctx, inputs, output) -> None:
     states, *small = inputs[:7]
     ctx.affine, given, ctx.eps = inputs[7:10]
     ctx.keep, ctx.reads = inputs[11], inputs[13]
+    ctx.sums = [GradientSum.of(x) for x in states]
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(output[1], output[2])
     ctx.save_for_backward(output[2], given, *small, *states)
@@ -117,9 +124,14 @@ def _formula(ctx, gy, *_):
         raise ValueError("mixed_op was called with keep=False, so that its gradient cannot be computed")
     saved, given, *rest = ctx.saved_tensors
     small, states = rest[:6], rest[6:]
-    found = _backward(gy, saved, ctx.reads, states, *small, ctx.affine, given, ctx.eps)
-    dstates = dict(zip(ctx.reads, found[3:], strict=True))
-    return [dstates.get(j) for j in range(len(states))], *found[:3], *(None,) * 10
+    arguments = states, *small, ctx.affine, given, ctx.eps
+    if watched() or torch.is_grad_enabled():
+        found = _backward(gy, saved, ctx.reads, *arguments)
+        found, dstates = found[:3], dict(zip(ctx.reads, found[3:], strict=True))
+    else:
+        into, dstates = targets(states, ctx.sums, ctx.reads)
+        found = _run_backward(gy, saved, into, *arguments)
+    return [dstates.get(j) for j in range(len(states))], *found, *(None,) * 10
 
 
 once_differentiable(_forward, _backward, _save, _formula)

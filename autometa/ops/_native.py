@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from types import ModuleType
 
@@ -22,10 +23,28 @@ class Op:
         self.overload = getattr(torch.ops.autometa, op).default
 
     def __call__(self, *args):
-        return self.overload(*args) if _watched() else self.direct(*args)
+        return self.overload(*args) if watched() else self.direct(*args)
 
 
-def _watched() -> bool:
+class InPlace(Op):
+    """The same for an op that writes into arguments: autograd is told, and asked where one of them has a gradient."""
+
+    def __init__(self, op: str, body: Callable, custom, mutates: tuple[str, ...]) -> None:
+        super().__init__(op, body, custom)
+        names = list(inspect.signature(body).parameters)
+        self.written = [names.index(name) for name in mutates]
+
+    def __call__(self, *args):
+        if watched() or any(isinstance(a, torch.Tensor) and a.requires_grad for a in args):
+            return self.overload(*args)
+        self.direct(*args)
+        for i in self.written:
+            if args[i] is not None:
+                torch.autograd.graph.increment_version(args[i])
+
+
+def watched() -> bool:
+    """Whether a compiler or a mode wants to see every op."""
     return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
 
 
@@ -38,8 +57,7 @@ def register(
 ) -> Callable:
     """Decorator: make a function the torch op `autometa::<op>` on tensors of `devices`, of any where None.
 
-    fake: computes shapes and strides of the results, and makes it an `Op`; without it the op only writes into its
-    arguments, which only torch's dispatcher can tell autograd.
+    fake: computes shapes and strides of the results; without it the op only writes into the arguments `mutates`.
     """
 
     def wrap(body: Callable) -> Callable:
@@ -47,7 +65,7 @@ def register(
             f"autometa::{op}", body, mutates_args=mutates, device_types=devices, schema=schema
         )
         custom.register_fake(fake or (lambda *args: None))
-        return Op(op, body, custom) if fake else custom
+        return Op(op, body, custom) if fake else InPlace(op, body, custom, mutates)
 
     return wrap
 

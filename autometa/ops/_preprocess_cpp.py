@@ -1,4 +1,7 @@
-"""The compiled backend of `preprocess`."""
+"""The compiled backend of `preprocess`.
+
+For its backward it keeps statistics only: the output tells what the convolution was.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ import torch
 from torch import Tensor
 
 from autometa.ops._memory import activation, activation_strides, as_activation, floats
-from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, register, threads
+from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, register, threads, watched
 from autometa.ops.folding import cat_channels
+from autometa.ops.share import GradientSum, targets
 
 _ARGUMENTS = "Tensor[] states, Tensor params, SymInt channels, bool reduce, bool affine, Tensor? given, float eps"
 
@@ -61,31 +65,43 @@ def _forward(states, params, channels, reduce, affine, given, eps, statistics, k
     return y, found, saved
 
 
-def _fake_backward(gy, saved, states, params, *_):
+def _fake_backward(gy, saved, y, states, params, *_):
     made = [x.new_empty_strided(x.shape, activation_strides(x.shape)) for x in states]
     return [params.new_empty(params.shape), *made]
 
 
-@register("preprocess_backward", f"(Tensor gy, Tensor saved, {_ARGUMENTS}) -> Tensor[]", fake=_fake_backward)
-def _backward(gy, saved, states, params, channels, reduce, affine, given, eps):
+@register("preprocess_backward", f"(Tensor gy, Tensor saved, Tensor y, {_ARGUMENTS}) -> Tensor[]", fake=_fake_backward)
+def _backward(gy, saved, y, states, params, channels, reduce, affine, given, eps):
     """Gradients of params and of every state."""
+    found, dstates = targets(states, (None,) * len(states), range(len(states)))
+    dparams = _run_backward(gy, saved, y, found, states, params, channels, reduce, affine, given, eps)
+    return [dparams, *dstates.values()]
+
+
+def _run_backward(gy, saved, y, targets, states, params, channels, reduce, affine, given, eps):
+    """The gradient of params; those of the states go to `targets`."""
     own = _Preprocess(states, params, channels, reduce, affine, given, eps)
     gy = as_activation(gy)
     dparams = floats(params.numel()).view(params.shape)
-    dstates = [activation(*x.shape) for x in states]
     compiled_or_raise().preprocess_backward(
-        own.compiled, pointer(saved), pointer(gy), [pointer(x) for x in dstates], pointer(dparams)
+        own.compiled,
+        pointer(saved),
+        pointer(y),
+        pointer(gy),
+        [(pointer(x), add) for x, add in targets.values()],
+        pointer(dparams),
     )
-    return [dparams, *dstates]
+    return dparams
 
 
 def _save(ctx, inputs, output) -> None:
     states, params, *ctx.settings = inputs[:5]
     given, ctx.eps = inputs[5:7]
     ctx.keep = inputs[8]
+    ctx.sums = [GradientSum.of(x) for x in states]
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(output[1], output[2])
-    ctx.save_for_backward(output[2], given, params, *states)
+    ctx.save_for_backward(output[2], output[0] if ctx.keep else None, given, params, *states)
 
 
 def _formula(ctx, gy, *_):
@@ -93,9 +109,14 @@ def _formula(ctx, gy, *_):
         return (None,) * 9
     if not ctx.keep:
         raise ValueError("preprocess was called with keep=False, so that its gradient cannot be computed")
-    saved, given, params, *states = ctx.saved_tensors
-    dparams, *dstates = _backward(gy, saved, states, params, *ctx.settings, given, ctx.eps)
-    return dstates, dparams, *(None,) * 7
+    saved, y, given, params, *states = ctx.saved_tensors
+    arguments = states, params, *ctx.settings, given, ctx.eps
+    if watched() or torch.is_grad_enabled():
+        dparams, *dstates = _backward(gy, saved, y, *arguments)
+        return dstates, dparams, *(None,) * 7
+    into, dstates = targets(states, ctx.sums, range(len(states)))
+    dparams = _run_backward(gy, saved, y, into, *arguments)
+    return [dstates.get(j) for j in range(len(states))], dparams, *(None,) * 7
 
 
 once_differentiable(_forward, _backward, _save, _formula)

@@ -1,17 +1,18 @@
-"""One activation for several readers, its gradient the sum of theirs in one pass.
+"""One activation for several readers, its gradient the sum of theirs.
 
-Autograd alone would add the gradients two by two, each time into fresh memory and in a format of its own.
+Autograd alone would hold the gradients of all readers and add them two by two, each time into fresh memory and in a
+format of its own.  Here a reader's backward that knows `GradientSum` adds its part to those before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from autometa.ops._memory import activation, activation_strides, as_activation
-from autometa.ops._native import compiled_or_raise, pointer, refuses_unless, register, threads
+from autometa.ops._native import compiled_or_raise, pointer, refuses_unless, register, threads, watched
 from autometa.ops.backend import dispatch, implements
 
 
@@ -41,23 +42,70 @@ def _like(x: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(x.shape), activation_strides(tuple(x.shape))
 
 
+_SUM = "_autometa_gradient_sum"
+
+
+class GradientSum:
+    """The gradient of a shared activation while its readers' backwards run, one after another."""
+
+    def __init__(self) -> None:
+        self._value: Tensor | None = None
+        self._task = -1
+
+    @staticmethod
+    def of(x: Tensor) -> GradientSum | None:
+        """That of a tensor from `share`, None for others."""
+        return getattr(x, _SUM, None)
+
+    def target(self, shape: Sequence[int]) -> tuple[Tensor, bool]:
+        """Where a backward leaves its part, and whether to add it to what stands there."""
+        # A backward that stopped half-way left its sum behind.
+        task = torch._C._current_graph_task_id()
+        add = self._value is not None and self._task == task
+        if not add:
+            self._value, self._task = activation(*shape), task
+        return self._value, add
+
+    def finish(self) -> Tensor | None:
+        """The sum; forgets it."""
+        value = self._value if self._task == torch._C._current_graph_task_id() else None
+        self._value = None
+        return value
+
+
+def targets(states: Sequence[Tensor], sums: Sequence[GradientSum | None], reads: Iterable[int]):
+    """State number -> where its gradient goes and whether to add, for those that a backward reads; and state number ->
+    gradient for those that autograd is to be handed."""
+    found = {j: sums[j].target(states[j].shape) if sums[j] else (activation(*states[j].shape), False) for j in reads}
+    return found, {j: found[j][0] for j in found if sums[j] is None}
+
+
 class _Share(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, readers: int) -> tuple[Tensor, ...]:
+    def forward(ctx, x: Tensor, readers: int, total: GradientSum) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
+        ctx.total = total
         return tuple(x.view_as(x) for _ in range(readers))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, *grads: Tensor | None) -> tuple[Tensor | None, None]:
+    def backward(ctx, *grads: Tensor | None) -> tuple[Tensor | None, None, None]:
         found = [g for g in grads if g is not None]
+        value = ctx.total.finish()
+        if value is not None:
+            found.append(value)
         if len(found) < 2:
-            return (found[0] if found else None), None
-        return _sum(found), None
+            return (found[0] if found else None), None, None
+        return _sum(found), None, None
 
 
 @implements("share", "cpp", refuses=refuses_unless(torch.float32))
 def _cpp(x: Tensor, readers: int) -> tuple[Tensor, ...]:
     if not (torch.is_grad_enabled() and x.requires_grad):
         return (x,) * readers
-    return _Share.apply(x, readers)
+    total = GradientSum()
+    found = _Share.apply(x, readers, total)
+    if not watched():
+        for reader in found:
+            setattr(reader, _SUM, total)
+    return found

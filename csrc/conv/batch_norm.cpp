@@ -51,6 +51,17 @@ void Normalisation::forward(double scale, float* a, float* b) const {
     }
 }
 
+bool Normalisation::invertible() const {
+    constexpr double kLargest = 16, kSmallest = 1e-30;  // of |beta / gamma|: digits of y that beta takes; of a
+    for (int64_t c = 0; c < channels; ++c) {
+        const double own = std::fabs(gamma ? gamma[c] : 1.0);
+        const bool tells = std::fabs(beta ? beta[c] : 0.0) <= kLargest * own &&
+                           own / std::sqrt(static_cast<double>(variance[c]) + eps) >= kSmallest;
+        if (!tells) return false;  // neither does what is not a number
+    }
+    return true;
+}
+
 double Normalisation::backward(double scale, const Sums& sums, float* a, float* b, float* c, float* dgamma,
                                float* dbeta) const {
     double dscale = 0;

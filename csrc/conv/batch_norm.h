@@ -25,6 +25,9 @@ struct Normalisation {
     // y = a * (x - mean) + b with y = scale * (gamma * normalised(x) + beta); lanes beyond the channels get 0.
     void forward(double scale, float* a, float* b) const;
 
+    // Whether y tells x: x - mean = (y - b) / a keeps its digits in every channel.
+    bool invertible() const;
+
     // The sums of g and of g * (x - mean) over the batch.
     struct Sums {
         const double *g, *product;

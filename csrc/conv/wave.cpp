@@ -8,8 +8,12 @@ int64_t chunks_of(int64_t batch, int64_t pixels) {
     return std::max<int64_t>(1, std::min({batch, int64_t{8}, batch * pixels / 256}));
 }
 
+int64_t chunks_by_work(int64_t batch, int64_t macs) {
+    return std::max<int64_t>(1, std::min({batch, int64_t{8}, macs >> 23}));
+}
+
 Team team_of(int64_t slots, int threads, int64_t chunks, int64_t floats_per_slot, int64_t macs) {
-    constexpr int64_t kWorth = int64_t{8} << 20;
+    constexpr int64_t kWorth = int64_t{2} << 20;
     threads = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(threads, macs / kWorth)));
     constexpr int64_t kNear = int64_t{1} << 20;  // floats
     const int64_t busy = threads <= 1 ? 1 : (2 * threads + chunks - 1) / chunks;

@@ -14,6 +14,9 @@ namespace autometa {
 // Chunks of a slot's images: a matter of the slot's size alone, so that sums over chunks do not depend on threads.
 int64_t chunks_of(int64_t batch, int64_t pixels);
 
+// As many again for small maps of many channels, from a slot's multiplications.
+int64_t chunks_by_work(int64_t batch, int64_t macs);
+
 struct Range {
     int64_t first, last;
 };

@@ -12,11 +12,12 @@ namespace {
 
 class Backward {
 public:
-    Backward(const ConvBlock& block, const Plan& plan, const float* saved, const float* gy, float* dx, float* dparams,
-             const Team& team)
+    Backward(const ConvBlock& block, const Plan& plan, const float* saved, const float* y, const float* gy, float* dx,
+             float* dparams, const Team& team)
         : block_(block),
           plan_(plan),
           saved_(saved),
+          y_(y),
           gy_(gy),
           dx_(dx),
           dparams_(dparams),
@@ -26,6 +27,7 @@ public:
 
     void run(int64_t first, int64_t count) {
         first_ = first;
+        source_.assign(static_cast<size_t>(count), kKept);
         const auto slots = [&](auto body) {
             parallel_for(count, threads_, [&](int64_t i) { body(first + i); });
         };
@@ -44,7 +46,7 @@ private:
     float* work(int64_t slot) const { return work_.floats() + (slot - first_) * plan_.back_work; }
     const float* kept(int64_t slot) const { return saved_ + slot * plan_.kept; }
     const float* params(int64_t slot) const { return block_.params + slot * block_.params_row; }
-    float* dparams(int64_t slot) const { return dparams_ + slot * block_.params_width; }
+    float* dparams(int64_t slot) const { return dparams_ + slot * block_.grad_row; }
     const float* gradient_of(int64_t slot, int64_t n) const {
         return gy_ + (slot * block_.batch + n) * block_.out_height * block_.out_width * plan_.lanes;
     }
@@ -52,14 +54,45 @@ private:
         return dx_ + (slot * block_.batch + n) * block_.height * block_.width * plan_.in_lanes;
     }
     Range images(int64_t c) const { return chunk(block_.batch, plan_.chunks, c); }
-    NormPool pass(int64_t slot, int64_t n) const {
-        const float* z = kept(slot) + plan_.z + n * plan_.pixels * plan_.lanes;
-        return norm_pool_of(block_, plan_, z, kept(slot), work(slot) + plan_.back_a, work(slot) + plan_.back_b);
+    // Where the convolution's result comes from: what was kept, y, or, where y does not tell it, the convolution.
+    enum Source : char { kKept, kOutput, kAgain };
+    Source source(int64_t slot) const { return source_[static_cast<size_t>(slot - first_)]; }
+
+    // The pass over image n; `again`: the images' results from image `from` on, where they are computed again.
+    NormPool pass(int64_t slot, int64_t n, const float* again, int64_t from) const {
+        const float *a = work(slot) + plan_.back_a, *b = work(slot) + plan_.back_b;
+        const int64_t image = plan_.pixels * plan_.lanes;
+        const float* z = source(slot) == kKept     ? kept(slot) + plan_.z + n * image
+                         : source(slot) == kOutput ? y_ + (slot * block_.batch + n) * image
+                                                   : again + (n - from) * image;
+        NormPool found = norm_pool_of(block_, plan_, z, kept(slot), a, b);
+        if (source(slot) == kOutput) found.centre = b;
+        return found;
+    }
+
+    // Compute the convolution of some images again where that is needed; `memory` is a body's scratch.
+    const float* again(int64_t slot, Range images, float* memory) const {
+        if (source(slot) == kAgain)
+            convolve(block_, plan_, slot, images, work(slot) + plan_.packed, memory, memory + plan_.z_again);
+        return memory + plan_.z_again;
+    }
+
+    // Calls body(images) for the chunk's images, as many at a time as a product takes.
+    template <class Body>
+    void each_group(int64_t c, const Body& body) const {
+        const int64_t group = std::max<int64_t>(plan_.group, 1);
+        for (int64_t n = images(c).first; n < images(c).last; n += group)
+            body(Range{n, std::min(n + group, images(c).last)});
     }
 
     void prepare(int64_t slot) {
         if (dx_) plan_.pack_transposed(block_, params(slot), work(slot) + plan_.transposed);
         coefficients(block_, plan_, params(slot), kept(slot), work(slot) + plan_.back_a, work(slot) + plan_.back_b);
+        if (plan_.in_y) {
+            const bool tells = normalisation(block_, plan_, params(slot), kept(slot)).invertible();
+            source_[static_cast<size_t>(slot - first_)] = tells ? kOutput : kAgain;
+            if (!tells) plan_.pack(params(slot), work(slot) + plan_.packed);
+        }
         const int64_t weights = block_.c_out * plan_.depth;
         std::memset(dparams(slot) + weights, 0,
                     static_cast<size_t>(block_.params_width - weights) * sizeof(float));
@@ -67,12 +100,16 @@ private:
 
     // Of every image: the gradient of the normalised output, and that times z - mean, summed over pixels.
     void sums(int64_t slot, int64_t c) {
+        const Scratch::Share share(scratch_);
         const int64_t lanes = plan_.lanes;
-        for (int64_t n = images(c).first; n < images(c).last; ++n) {
-            float* sum = work(slot) + plan_.sums + n * 2 * lanes;
-            std::memset(sum, 0, static_cast<size_t>(2 * lanes) * sizeof(float));
-            kernels().conv.norm_pool_sums(pass(slot, n), gradient_of(slot, n), sum, sum + lanes);
-        }
+        each_group(c, [&](Range some) {
+            const float* z = again(slot, some, share.floats());
+            for (int64_t n = some.first; n < some.last; ++n) {
+                float* sum = work(slot) + plan_.sums + n * 2 * lanes;
+                std::memset(sum, 0, static_cast<size_t>(2 * lanes) * sizeof(float));
+                kernels().conv.norm_pool_sums(pass(slot, n, z, some.first), gradient_of(slot, n), sum, sum + lanes);
+            }
+        });
     }
 
     // How z's gradient follows from that of the normalised output; gradients of bias, gamma and beta.
@@ -87,10 +124,14 @@ private:
             }
         }
         float *of_g = work(slot) + plan_.slopes, *of_z = of_g + lanes, *mean = of_z + lanes;
+        const float* a = work(slot) + plan_.back_a;
+        const int64_t scaled = source(slot) == kOutput ? block_.c_out : 0;  // y - b is a times as large as z - mean
+        for (int64_t c = 0; c < scaled; ++c) product[static_cast<size_t>(c)] /= a[c];
         if (block_.norm) {
             const Normalisation norm = normalisation(block_, plan_, params(slot), kept(slot));
             norm.backward(1.0, {g.data(), product.data(), block_.batch * plan_.pixels, block_.given != nullptr}, of_g,
                           of_z, mean, dparams(slot) + plan_.gamma, dparams(slot) + plan_.beta);
+            for (int64_t c = 0; c < scaled; ++c) of_z[c] /= a[c];
         } else {
             for (int64_t c = 0; c < lanes; ++c) of_g[c] = c < block_.c_out ? 1.0f : 0.0f, of_z[c] = mean[c] = 0;
         }
@@ -104,25 +145,25 @@ private:
         const Scratch::Share share(scratch_);
         float* gradient = work(slot) + plan_.gradients + c * plan_.gradient;
         std::memset(gradient, 0, static_cast<size_t>(plan_.gradient) * sizeof(float));
-        const int64_t group = std::max<int64_t>(plan_.group, 1);
-        for (int64_t n = images(c).first; n < images(c).last; n += group) {
+        each_group(c, [&](Range some) {
             if (plan_.patched())
-                patches(slot, {n, std::min(n + group, images(c).last)}, share.floats(), gradient);
+                patches(slot, some, share.floats(), gradient);
             else
-                plane(slot, n, share.floats(), gradient);
-        }
+                plane(slot, some.first, share.floats(), gradient);
+        });
     }
 
-    void gradient_of_z(int64_t slot, int64_t n, const Plane& dz) const {
+    void gradient_of_z(int64_t slot, int64_t n, const float* again, int64_t from, const Plane& dz) const {
         const float* of_g = work(slot) + plan_.slopes;
-        kernels().conv.norm_pool_backward(pass(slot, n), gradient_of(slot, n),
+        kernels().conv.norm_pool_backward(pass(slot, n, again, from), gradient_of(slot, n),
                                           {of_g, of_g + plan_.lanes, of_g + 2 * plan_.lanes}, dz.base, dz.row());
     }
 
     void plane(int64_t slot, int64_t n, float* memory, float* gradient) const {
+        const float* z = again(slot, {n, n + 1}, memory);
         const Plane in = read_plane(block_, plan_, slot, n, memory), dz = plan_.dz.over(memory + plan_.dz_at);
         dz.clear_border();
-        gradient_of_z(slot, n, dz);
+        gradient_of_z(slot, n, z, n, dz);
         for (int64_t i = 0; i < block_.kernel; ++i)
             kernels().conv.tap_outer({in.at(i - block_.top, -block_.left), plan_.row_depth, block_.stride * in.lanes,
                                       block_.stride * in.row(), dz.base, dz.lanes, dz.row(), dz.height, dz.width,
@@ -134,10 +175,11 @@ private:
 
     void patches(int64_t slot, Range images, float* memory, float* gradient) const {
         float *read = memory + plan_.patches, *dz = memory + plan_.dz_at, *dread = memory + plan_.dpatches;
+        const float* z = again(slot, images, memory);
         for (int64_t n = images.first; n < images.last; ++n) {
             const int64_t i = n - images.first;
             read_patches(block_, plan_, read_plane(block_, plan_, slot, n, memory), read + i * plan_.pixels * plan_.depth);
-            gradient_of_z(slot, n, plan_.dz.over(dz + i * plan_.dz.floats()));
+            gradient_of_z(slot, n, z, images.first, plan_.dz.over(dz + i * plan_.dz.floats()));
         }
         const int64_t count = (images.last - images.first) * plan_.pixels, lanes = plan_.lanes;
         kernels().conv.tap_outer({read, plan_.depth, plan_.depth, 0, dz, lanes, 0, 1, count, lanes, gradient});
@@ -175,7 +217,8 @@ private:
 
     const ConvBlock& block_;
     const Plan& plan_;
-    const float *saved_, *gy_;
+    const float *saved_, *y_, *gy_;
+    std::vector<Source> source_;
     float *dx_, *dparams_;
     int64_t first_ = 0;
     Block work_;
@@ -185,19 +228,26 @@ private:
 
 }  // namespace
 
+void backward(const ConvBlock& block, const Plan& plan, const float* saved, const float* y, const float* gy, float* dx,
+              float* dparams, const Team& team) {
+    Backward(block, plan, saved, y, gy, dx, dparams, team).run(0, block.slots);
+}
+
 }  // namespace block
 
-void conv_block_backward(const ConvBlock& given, const float* saved, const float* gy, float* dx, float* dparams) {
+void conv_block_backward(const ConvBlock& given, const float* saved, const float* y, const float* gy, float* dx,
+                         float* dparams) {
     const block::Plan plan(given);
     if (given.slots == 0) return;
     if (given.batch == 0) {
-        std::memset(dparams, 0, static_cast<size_t>(given.slots * given.params_width) * sizeof(float));
+        for (int64_t slot = 0; slot < given.slots; ++slot)
+            std::memset(dparams + slot * given.grad_row, 0, static_cast<size_t>(given.params_width) * sizeof(float));
         return;
     }
     for_all_slots(
         given.slots, team_of(given.slots, given.threads, plan.chunks, plan.kept + plan.back_work, 2 * plan.macs(given)),
         [&](const Team& team) {
-            return std::make_unique<block::Backward>(given, plan, saved, gy, dx, dparams, team);
+            return std::make_unique<block::Backward>(given, plan, saved, y, gy, dx, dparams, team);
         },
         [](block::Backward& worker, int64_t first, int64_t count) { worker.run(first, count); });
 }

@@ -47,7 +47,10 @@ private:
     float* kept(int64_t slot) const { return saved_ ? saved_ + slot * plan_.kept : work(slot) + plan_.work; }
     const float* params(int64_t slot) const { return block_.params + slot * block_.params_row; }
     float bias(int64_t slot, int64_t c) const { return block_.bias ? params(slot)[plan_.bias + c] : 0.0f; }
-    float* z(int64_t slot, int64_t n) const { return kept(slot) + plan_.z + n * plan_.pixels * plan_.lanes; }
+    float* z(int64_t slot, int64_t n) const {
+        if (plan_.in_y) return y_ + (slot * block_.batch + n) * plan_.pixels * plan_.lanes;
+        return kept(slot) + plan_.z + n * plan_.pixels * plan_.lanes;
+    }
 
     // Weights in order, and given statistics as those of the convolution without its bias.
     void prepare(int64_t slot) {
@@ -71,36 +74,12 @@ private:
         const int64_t group = std::max<int64_t>(plan_.group, 1);
         for (int64_t n = images.first; n < images.last; n += group) {
             const Range some{n, std::min(n + group, images.last)};
-            plan_.patched() ? multiply_patches(slot, some, share.floats()) : multiply_plane(slot, n, share.floats());
+            block::convolve(block_, plan_, slot, some, work(slot) + plan_.packed, share.floats(), z(slot, n));
             for (int64_t i = some.first; i < some.last && measures(); ++i)
                 image_moments(z(slot, i), plan_.pixels, plan_.lanes,
                               work(slot) + plan_.moments + i * kMoments * plan_.lanes);
             if (known()) finish(slot, some);
         }
-    }
-
-    void multiply_plane(int64_t slot, int64_t n, float* memory) {
-        const Plane in = read_plane(block_, plan_, slot, n, memory);
-        const float* packed = work(slot) + plan_.packed;
-        std::vector<const float*> from, weight;
-        for (int64_t i = 0; i < block_.kernel; ++i) {
-            from.push_back(in.at(i - block_.top, -block_.left));
-            weight.push_back(packed + i * plan_.row_depth * plan_.lanes);
-        }
-        kernels().conv.tap_gemm({from.data(), weight.data(), block_.kernel, plan_.row_depth, block_.stride * in.lanes,
-                                 block_.stride * in.row(), z(slot, n), plan_.lanes, block_.conv_width * plan_.lanes,
-                                 block_.conv_height, block_.conv_width, plan_.lanes, false});
-    }
-
-    void multiply_patches(int64_t slot, Range images, float* memory) {
-        float* patches = memory + plan_.patches;
-        for (int64_t n = images.first; n < images.last; ++n)
-            read_patches(block_, plan_, read_plane(block_, plan_, slot, n, memory),
-                         patches + (n - images.first) * plan_.pixels * plan_.depth);
-        const float *from[1] = {patches}, *weight[1] = {work(slot) + plan_.packed};
-        const int64_t count = (images.last - images.first) * plan_.pixels;
-        kernels().conv.tap_gemm({from, weight, 1, plan_.depth, plan_.depth, 0, z(slot, images.first), plan_.lanes, 0, 1,
-                                 count, plan_.lanes, false});
     }
 
     void measure(int64_t slot) {
@@ -139,6 +118,10 @@ private:
 };
 
 }  // namespace
+
+void forward(const ConvBlock& block, const Plan& plan, float* y, float* saved, float* statistics, const Team& team) {
+    Forward(block, plan, y, saved, statistics, team).run(0, block.slots);
+}
 
 }  // namespace block
 

@@ -47,7 +47,8 @@ Plan::Plan(const ConvBlock& c) {
     lanes = padded_channels(c.c_out), in_lanes = padded_channels(c.c_in);
     row_depth = c.kernel * c.c_in, depth = taps * c.c_in;
     pixels = c.conv_height * c.conv_width;
-    chunks = chunks_of(c.batch, pixels);
+    chunks = std::max(chunks_of(c.batch, pixels), chunks_by_work(c.batch, c.batch * pixels * depth * lanes));
+    in_y = c.norm && !c.relu && !c.pool;
     if (c.conv_width < kShortRow && pixels <= 2 * kPatchPixels && c.c_in >= 8)
         group = std::max<int64_t>(1, kPatchPixels / pixels);
 
@@ -74,7 +75,7 @@ Plan::Plan(const ConvBlock& c) {
 
 void Plan::place(const ConvBlock& c) {
     Layout kept_memory, memory, back, body;
-    z = kept_memory.take(c.batch * pixels * lanes);
+    z = in_y ? -1 : kept_memory.take(c.batch * pixels * lanes);
     mean = kept_memory.take(2 * lanes);
     kept = kept_memory.floats();
 
@@ -83,6 +84,7 @@ void Plan::place(const ConvBlock& c) {
     a = memory.take(lanes), b = memory.take(lanes);
     work = memory.floats();
 
+    if (in_y) back.take(packed + aligned(depth * lanes));  // where the forward has it
     transposed = back.take(c.kernel * c.kernel * in_lanes * c.c_out);
     sums = back.take(c.batch * 2 * lanes);
     back_a = back.take(lanes), back_b = back.take(lanes);
@@ -95,6 +97,7 @@ void Plan::place(const ConvBlock& c) {
     patches = body.take(group * pixels * depth);
     dz_at = body.take(std::max<int64_t>(group, 1) * dz.floats());
     dpatches = body.take(group * pixels * c.kernel * c.kernel * in_lanes);
+    z_again = body.take(in_y ? std::max<int64_t>(group, 1) * pixels * lanes : 0);
     scratch = body.floats();
 }
 
@@ -177,6 +180,29 @@ void read_patches(const ConvBlock& c, const Plan& plan, const Plane& in, float* 
         for (int64_t w = 0; w < c.conv_width; ++w)
             for (int64_t i = 0; i < c.kernel; ++i, patches += plan.row_depth)
                 std::memcpy(patches, in.at(r * c.stride + i - c.top, w * c.stride - c.left), bytes);
+}
+
+void convolve(const ConvBlock& c, const Plan& plan, int64_t slot, Range images, const float* packed, float* memory,
+              float* z) {
+    if (plan.patched()) {
+        float* patches = memory + plan.patches;
+        for (int64_t n = images.first; n < images.last; ++n)
+            read_patches(c, plan, read_plane(c, plan, slot, n, memory),
+                         patches + (n - images.first) * plan.pixels * plan.depth);
+        const float *from[1] = {patches}, *weight[1] = {packed};
+        kernels().conv.tap_gemm({from, weight, 1, plan.depth, plan.depth, 0, z, plan.lanes, 0, 1,
+                                 (images.last - images.first) * plan.pixels, plan.lanes, false});
+        return;
+    }
+    const Plane in = read_plane(c, plan, slot, images.first, memory);
+    std::vector<const float*> from, weight;
+    for (int64_t i = 0; i < c.kernel; ++i) {
+        from.push_back(in.at(i - c.top, -c.left));
+        weight.push_back(packed + i * plan.row_depth * plan.lanes);
+    }
+    kernels().conv.tap_gemm({from.data(), weight.data(), c.kernel, plan.row_depth, c.stride * in.lanes,
+                             c.stride * in.row(), z, plan.lanes, c.conv_width * plan.lanes, c.conv_height,
+                             c.conv_width, plan.lanes, false});
 }
 
 }  // namespace block

@@ -27,11 +27,13 @@ struct Plan {
     int64_t weight = 0, bias = -1, gamma = -1, beta = -1;  // columns of the parameters
     std::vector<int64_t> of_outputs, of_inputs;            // rows of the weights: parameters, packed
 
+    bool in_y = false;  // the convolution stands in y until it is normalised; the backward takes it from there
+
     // Offsets: kept for the backward, per slot; work memory per slot, forward and backward; scratch per running body.
     int64_t z, mean, kept;
     int64_t packed, moments, a, b, work;
     int64_t transposed, sums, back_a, back_b, slopes, gradients, gradient, back_work;
-    int64_t plane, patches, dz_at, dpatches, scratch;
+    int64_t plane, patches, dz_at, dpatches, z_again, scratch;
 
     bool patched() const { return group > 0; }
     void pack(const float* params, float* to) const;
@@ -41,6 +43,11 @@ struct Plan {
 private:
     void place(const ConvBlock& block);
 };
+
+// All slots of a block, `team.wave` at most, by one team.
+void forward(const ConvBlock& block, const Plan& plan, float* y, float* saved, float* statistics, const Team& team);
+void backward(const ConvBlock& block, const Plan& plan, const float* saved, const float* y, const float* gy, float* dx,
+              float* dparams, const Team& team);
 
 // The pass over an image's z; `floor` is that of the ReLU.
 NormPool norm_pool_of(const ConvBlock& block, const Plan& plan, const float* z, const float* kept,
@@ -53,6 +60,10 @@ void coefficients(const ConvBlock& block, const Plan& plan, const float* params,
 // Image n of a slot as the products read it: a bordered plane, or patches.
 Plane read_plane(const ConvBlock& block, const Plan& plan, int64_t slot, int64_t n, float* memory);
 void read_patches(const ConvBlock& block, const Plan& plan, const Plane& in, float* patches);
+
+// The convolution of images first .. last - 1 of a slot, at most a product's group, to z.
+void convolve(const ConvBlock& block, const Plan& plan, int64_t slot, Range images, const float* packed, float* memory,
+              float* z);
 
 }  // namespace block
 }  // namespace autometa

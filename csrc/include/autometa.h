@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "activation.h"
@@ -55,9 +56,10 @@ struct HeadShape {
 void linear_head(const std::vector<Activation>& states, const float* params, const HeadShape& shape, float* features,
                  float* logits, int threads);
 
-// All of grad_params [slots, grad_row] is written, and all of grads, the states' gradients.
+// grad_params [slots, grad_width], its rows grad_row apart, and grads, the states' gradients, are overwritten.
 void linear_head_backward(const float* grad, const float* features, const float* params, const HeadShape& shape,
-                          float* grad_params, int64_t grad_row, const std::vector<Activation>& grads, int threads);
+                          float* grad_params, int64_t grad_row, int64_t grad_width,
+                          const std::vector<Activation>& grads, int threads);
 
 struct LogitShape {
     int64_t slots, batch, classes;
@@ -68,6 +70,12 @@ void cross_entropy(const float* logits, const int64_t* labels, const LogitShape&
 
 void cross_entropy_backward(const float* grad, const float* logits, const int64_t* labels, const LogitShape& shape,
                             float* grad_logits, int threads);
+
+// Where an op leaves the gradient of an input state, an activation; data null: nobody reads it.
+struct StateGradient {
+    float* data;
+    bool add;  // to what stands there
+};
 
 // The mixed node op, float32. Activations are [slots, batch, height, width, lanes] with the channels padded to 8 or to
 // a multiple of 16; tables as the package's mixed_op describes them. Optional pointers may be null.
@@ -89,9 +97,9 @@ struct Node {
 int64_t mixed_op_saved(const Node& node);
 // saved may be null: nothing is kept. statistics [slots, instances, 2, 2, channels] or null.
 void mixed_op(const Node& node, float* y, float* saved, float* statistics);
-// dstate like the states, null for those that no instance reads; dparams [slots, params_width], dop, dinput like the weights; all are overwritten.
-void mixed_op_backward(const Node& node, const float* saved, const float* gy, float* const* dstate, float* dparams,
-                       float* dop, float* dinput);
+// dstate [states]; dparams [slots, params_width], dop, dinput like the weights are overwritten.
+void mixed_op_backward(const Node& node, const float* saved, const float* gy, const StateGradient* dstate,
+                       float* dparams, float* dop, float* dinput);
 
 // Cell preprocessing, float32: ReLU, 1x1 convolution or factorised reduction, BN. All states have `depth` channels.
 struct Preprocess {
@@ -105,11 +113,12 @@ struct Preprocess {
     int threads;
 };
 
-// As for mixed_op; statistics [slots, 2, channels] or null.
+// As for mixed_op; statistics [slots, 2, channels] or null. The backward reads y, which tells the convolution's result
+// unless gamma is tiny beside beta: then that is computed again.
 int64_t preprocess_saved(const Preprocess& args);
 void preprocess(const Preprocess& args, float* y, float* saved, float* statistics);
-void preprocess_backward(const Preprocess& args, const float* saved, const float* gy, float* const* dstate,
-                         float* dparams);
+void preprocess_backward(const Preprocess& args, const float* saved, const float* y, const float* gy,
+                         const StateGradient* dstate, float* dparams);
 
 // A convolution with its surroundings, float32: conv (+ bias) -> normalisation -> max pool 2x2 -> ReLU.
 struct ConvBlock {
@@ -120,6 +129,7 @@ struct ConvBlock {
     int64_t x_step[5];    // its strides
     const float* params;  // [slots], rows `params_row` apart: weight, bias, gamma, beta, each at a multiple of 16
     int64_t params_row, params_width;
+    int64_t grad_row;    // distance of the rows of their gradients
     const float* given;  // [slots, 2, c_out] or null
     bool bias, norm, relu, pool;
     double eps;
@@ -130,8 +140,39 @@ struct ConvBlock {
 int64_t conv_block_saved(const ConvBlock& block);
 // y is an activation; saved may be null: nothing is kept. statistics [slots, 2, c_out] or null.
 void conv_block(const ConvBlock& block, float* y, float* saved, float* statistics);
-// dx is an activation or null; dparams [slots, params_width]; both are overwritten.
-void conv_block_backward(const ConvBlock& block, const float* saved, const float* gy, float* dx, float* dparams);
+// dx is an activation or null; dparams [slots, params_width], its rows grad_row apart; both are overwritten.
+// y: as for preprocess, of a block with normalisation but neither ReLU nor pool; else not read.
+void conv_block_backward(const ConvBlock& block, const float* saved, const float* y, const float* gy, float* dx,
+                         float* dparams);
+
+// Conv blocks, each on the output of the one before, and the linear head on that of the last. A slot's parameters stand
+// in one row: those of the blocks in their order, then weight and bias of the head, each at a multiple of 16.
+class ConvStack {
+public:
+    // Of the blocks only sizes and flags count. Throws std::invalid_argument for what does not fit.
+    ConvStack(const std::vector<ConvBlock>& blocks, int64_t classes, bool flatten);
+    ~ConvStack();
+    ConvStack(const ConvStack&) = delete;
+    ConvStack& operator=(const ConvStack&) = delete;
+
+    class Plan;
+    struct Input {
+        const float* x;  // [slots, batch, c_in, height, width]
+        int64_t x_step[5];
+        const float* params;  // [slots, params_width], rows `params_row` apart
+        int64_t params_row, params_width;
+        int threads;
+    };
+    int64_t columns() const;  // that params_width must have at least
+    int64_t saved() const;    // floats that forward keeps for backward
+    // logits [slots, batch, classes]; saved may be null: nothing is kept.
+    void forward(const Input& input, float* saved, float* logits) const;
+    // dx is an activation or null; dparams [slots, params_width]; both are overwritten.
+    void backward(const Input& input, const float* saved, const float* grad, float* dx, float* dparams) const;
+
+private:
+    std::unique_ptr<const Plan> plan_;
+};
 
 // out = the sum of x, added in order; all [images, height, width, lanes] of the shape's sizes.
 void sum_activations(const std::vector<const float*>& x, float* out, int64_t images, const Activation& shape,

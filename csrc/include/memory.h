@@ -6,8 +6,8 @@
 
 namespace autometa {
 
-// Uninitialised memory, returned to a pool shared by all threads when the block dies. Addresses are multiples of 64,
-// those of blocks of 2 MiB and more multiples of 2 MiB, on huge pages where the system has them.
+// Uninitialised memory, returned to a pool shared by all threads when the block dies. Addresses are multiples of 64; big
+// blocks lie on huge pages where the system has them.
 class Block {
 public:
     // Throws std::bad_alloc where the system has no more, std::invalid_argument for a negative size.

@@ -96,14 +96,15 @@ void linear_head(const std::vector<Activation>& states, const float* params, con
 }
 
 void linear_head_backward(const float* grad, const float* features, const float* params, const HeadShape& shape,
-                          float* grad_params, int64_t grad_row, const std::vector<Activation>& grads, int threads) {
+                          float* grad_params, int64_t grad_row, int64_t grad_width,
+                          const std::vector<Activation>& grads, int threads) {
     const HeadKernels& run = kernels().head;
     const int64_t width = features_of(grads, shape.flatten), images = shape.slots * shape.batch;
     const int64_t classes = shape.classes, bias = aligned(classes * width);
     for (int64_t slot = 0; slot < shape.slots; ++slot) {
         float* row = grad_params + slot * grad_row;
         std::fill(row + classes * width, row + bias, 0.0f);
-        std::fill(row + bias + classes, row + grad_row, 0.0f);
+        std::fill(row + bias + classes, row + grad_width, 0.0f);
     }
     const int64_t products = images * classes * width;
     parallel_for(shape.slots * classes, useful_threads(products, threads), [&](int64_t item) {

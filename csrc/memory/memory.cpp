@@ -8,9 +8,6 @@
 #include <stdexcept>
 #include <vector>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
 #endif
@@ -18,19 +15,27 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
+#include "ranges.h"
+
 namespace autometa {
 
 namespace {
 
 constexpr size_t kAlignment = 64;
 constexpr size_t kSmallest = 1024;
-constexpr size_t kHuge = size_t{2} << 20;
+// Blocks from here on are ranges of mappings of our own: on the heap they would leave holes.
+#if defined(__linux__)
+constexpr size_t kMapped = size_t{1} << 17;
+#else
+constexpr size_t kMapped = size_t{1} << 62;
+#endif
 constexpr size_t kLargest = size_t{1} << 46;
 // Blocks handed out before the peak of in-use memory is forgotten: some tens of training steps.
 constexpr uint64_t kWindow = 4096;
 
-// Sizes are 8 to 15 eighths of a power of two, so rounding up adds less than an eighth.
+// Small sizes are 8 to 15 eighths of a power of two, so rounding up adds less than an eighth.
 size_t size_class(size_t bytes) {
+    if (bytes >= kMapped) return (bytes + Ranges::kPage - 1) / Ranges::kPage * Ranges::kPage;
     size_t power = kSmallest;
     if (bytes <= power) return power;
     while (power * 2 <= bytes) power *= 2;
@@ -38,41 +43,16 @@ size_t size_class(size_t bytes) {
     return (bytes + step - 1) / step * step;
 }
 
-#if defined(__linux__)
-void* map_huge(size_t capacity) {
-    void* raw = mmap(nullptr, capacity + kHuge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (raw == MAP_FAILED) return nullptr;
-    const uintptr_t begin = reinterpret_cast<uintptr_t>(raw);
-    const uintptr_t start = (begin + kHuge - 1) / kHuge * kHuge;
-    if (start != begin) munmap(raw, start - begin);
-    if (start != begin + kHuge) munmap(reinterpret_cast<void*>(start + capacity), begin + kHuge - start);
-    void* found = reinterpret_cast<void*>(start);
-    madvise(found, capacity, MADV_HUGEPAGE);  // refused by some kernels: then small pages serve
-    return found;
-}
-#endif
-
 void* from_system(size_t capacity) {
-#if defined(__linux__)
-    if (capacity >= kHuge) return map_huge(capacity);
-#endif
-    const size_t alignment = capacity >= kHuge ? kHuge : kAlignment;
 #if defined(_WIN32)
-    return _aligned_malloc(capacity, alignment);
+    return _aligned_malloc(capacity, kAlignment);
 #else
     void* found = nullptr;
-    return posix_memalign(&found, alignment, capacity) == 0 ? found : nullptr;
+    return posix_memalign(&found, kAlignment, capacity) == 0 ? found : nullptr;
 #endif
 }
 
-void to_system(void* address, size_t capacity) {
-#if defined(__linux__)
-    if (capacity >= kHuge) {
-        munmap(address, capacity);
-        return;
-    }
-#endif
-    (void)capacity;
+void to_system(void* address) {
 #if defined(_WIN32)
     _aligned_free(address);
 #else
@@ -99,22 +79,11 @@ void allow(void* address, size_t bytes) {
 
 class Pool {
 public:
-    // A block of this class, or where the cache has none, of a larger one: `capacity` then says which.
-    void* take(size_t& capacity) {
+    void* take(size_t capacity) {
         std::lock_guard<std::mutex> lock(mutex_);
         if (++taken_ % kWindow == 0) forget_peak();
-        void* found = from_cache(capacity);
-        if (found == nullptr) {
-            const size_t peak = std::max(recent_peak(), in_use_ + capacity);
-            const size_t room = peak + peak / 4 - in_use_ - capacity;
-            shrink(room);
-            found = from_system(capacity);
-            if (found == nullptr) {
-                shrink(0);
-                found = from_system(capacity);
-            }
-            if (found == nullptr) throw std::bad_alloc();
-        }
+        void* found = capacity >= kMapped ? from_ranges(capacity) : from_cache(capacity);
+        if (found == nullptr) throw std::bad_alloc();
         in_use_ += capacity;
         peak_ = std::max(peak_, in_use_);
         window_peak_ = std::max(window_peak_, in_use_);
@@ -125,16 +94,20 @@ public:
         std::lock_guard<std::mutex> lock(mutex_);
         in_use_ -= capacity;
         try {
-            cache_[capacity].push_back({address, taken_});
-            cached_ += capacity;
+            if (capacity >= kMapped) {
+                ranges_.give(address, capacity);
+            } else {
+                cache_[capacity].push_back({address, taken_});
+                cached_ += capacity;
+            }
         } catch (const std::bad_alloc&) {
-            drop(address, capacity);
+            if (capacity < kMapped) drop(address, capacity);
         }
     }
 
     MemoryReport report(bool reset_peak) {
         std::lock_guard<std::mutex> lock(mutex_);
-        const MemoryReport found = {static_cast<int64_t>(in_use_), static_cast<int64_t>(cached_),
+        const MemoryReport found = {static_cast<int64_t>(in_use_), static_cast<int64_t>(kept()),
                                     static_cast<int64_t>(peak_)};
         if (reset_peak) peak_ = in_use_;
         return found;
@@ -143,6 +116,7 @@ public:
     void release() {
         std::lock_guard<std::mutex> lock(mutex_);
         shrink(0);
+        ranges_.unmap();
         earlier_peak_ = window_peak_ = in_use_;
     }
 
@@ -163,16 +137,39 @@ private:
         shrink(peak + peak / 4 - in_use_);
     }
 
-    // Big blocks come and go in turns, those of a backward after those of a forward: one too large is better than a
-    // fresh one.
-    static constexpr size_t kTooLarge = 4;
+    size_t kept() const { return cached_ + ranges_.resident(); }
 
-    void* from_cache(size_t& capacity) {
-        const auto found = cache_.lower_bound(capacity);
-        if (found == cache_.end()) return nullptr;
-        const size_t most = capacity < kHuge ? capacity : kTooLarge * capacity;
-        if (found->first > most) return nullptr;
-        capacity = found->first;
+    // Before a block of this size comes fresh from the system: all that is held stays within 1.25 times the peak.
+    void make_room(size_t capacity) {
+        const size_t peak = std::max(recent_peak(), in_use_ + capacity);
+        shrink(peak + peak / 4 - in_use_ - capacity);
+    }
+
+    void* from_ranges(size_t capacity) {
+        Ranges::Fit fit = ranges_.find(capacity);
+        if (fit.at == nullptr) {
+            if (!ranges_.grow(capacity)) {
+                shrink(0);
+                ranges_.unmap();
+                if (!ranges_.grow(capacity)) return nullptr;
+            }
+            fit = ranges_.find(capacity);
+        }
+        ranges_.take(fit, capacity);
+        if (fit.fresh > 0) make_room(capacity);
+        allow(fit.at, capacity);
+        return fit.at;
+    }
+
+    void* from_cache(size_t capacity) {
+        const auto found = cache_.find(capacity);
+        if (found == cache_.end()) {
+            make_room(capacity);
+            void* fresh = from_system(capacity);
+            if (fresh != nullptr) return fresh;
+            shrink(0);
+            return from_system(capacity);
+        }
         void* address = found->second.back().address;
         found->second.pop_back();
         if (found->second.empty()) cache_.erase(found);
@@ -181,9 +178,10 @@ private:
         return address;
     }
 
-    // Drop the blocks that lay unused longest until at most `most` bytes are kept.
+    // Drop ranges, and then small blocks, those that lay unused longest, until at most `most` bytes are kept.
     void shrink(size_t most) {
-        while (cached_ > most) {
+        if (kept() > most) ranges_.drop(most > cached_ ? most - cached_ : 0);
+        while (kept() > most) {
             auto oldest = cache_.begin();
             for (auto found = cache_.begin(); found != cache_.end(); ++found)
                 if (found->second.front().since < oldest->second.front().since) oldest = found;
@@ -196,12 +194,13 @@ private:
 
     static void drop(void* address, size_t capacity) {
         allow(address, capacity);
-        to_system(address, capacity);
+        to_system(address);
     }
 
     std::mutex mutex_;
     // By size, each in the order of return; no entry is empty.
     std::map<size_t, std::vector<Kept>> cache_;
+    Ranges ranges_;
     size_t in_use_ = 0, cached_ = 0, peak_ = 0, window_peak_ = 0, earlier_peak_ = 0;
     uint64_t taken_ = 0;
 };

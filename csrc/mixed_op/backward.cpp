@@ -19,7 +19,7 @@ struct Slope {
 
 class Backward {
 public:
-    Backward(const Node& node, const Plans& plans, const float* saved, const float* gy, float* const* dstate,
+    Backward(const Node& node, const Plans& plans, const float* saved, const float* gy, const StateGradient* dstate,
              float* dparams, float* dop, float* dinput, const Team& team)
         : node_(node),
           plans_(plans),
@@ -59,10 +59,10 @@ public:
 private:
     int64_t step() const {
         int64_t found = 0;
-        for (const Plan& plan : plans_.of_slot) found = std::max(found, plan.back_work);
+        for (const Plan& plan : plans_.different) found = std::max(found, plan.back_work);
         return aligned(found);
     }
-    const Plan& plan(int64_t slot) const { return plans_.of_slot[static_cast<size_t>(slot)]; }
+    const Plan& plan(int64_t slot) const { return plans_.of_slot(slot); }
     float* work(int64_t slot) const { return work_.floats() + (slot - first_) * step_; }
     float* kept(int64_t slot) const { return saved_ + plans_.kept_at[static_cast<size_t>(slot)]; }
     float* gradients(int64_t slot, int64_t c) const {
@@ -72,7 +72,6 @@ private:
     const float* gradient_of(int64_t slot, int64_t n) const {
         return gy_ + (slot * node_.batch + n) * sizes_.pixels() * sizes_.lanes;
     }
-    double scale_of(const Instance& i) const { return static_cast<double>(i.weight) * i.edge_weight; }
 
     void prepare(int64_t slot) {
         const float* params = node_.params + slot * node_.params_row;
@@ -151,11 +150,11 @@ private:
                 for (const double value : product) dscale += value;
             else
                 dscale = normalisation(node_, sizes_, i.last(), kept(slot), slot)
-                             .backward(scale_of(i), both(g, product, i.last()), found.back().a.data(),
+                             .backward(scale_of(node_, slot, i), both(g, product, i.last()), found.back().a.data(),
                                        found.back().b.data(), found.back().c.data(), dparam(slot, i.last().gamma),
                                        dparam(slot, i.last().beta));
-            dop[i.number] = static_cast<float>(dscale * i.edge_weight);
-            of_edge[static_cast<size_t>(i.edge)] += dscale * i.weight;
+            dop[i.number] = static_cast<float>(dscale * edge_weight_of(node_, slot, i.edge));
+            of_edge[static_cast<size_t>(i.edge)] += dscale * weight_of(node_, slot, i.number);
         }
         for (int64_t e = 0; e < node_.edges; ++e) dinput[e] = static_cast<float>(of_edge[static_cast<size_t>(e)]);
     }
@@ -218,12 +217,12 @@ private:
         const Room room(memory, plans_.largest, sizes_.lanes);
         for (int64_t n = images(c).first; n < images(c).last; ++n)
             for (int64_t j = 0; j < node_.states; ++j) {
-                if (dstate_[j] == nullptr) continue;
+                if (dstate_[j].data == nullptr) continue;
                 const float* x = image(node_, sizes_, j, slot, n);
                 const Plane in = relu_plane(node_, sizes_, plan(slot), j, room.relu);
                 const int64_t floats = in.pixels() * in.lanes;
-                float* dx = dstate_[j] + (slot * node_.batch + n) * floats;
-                std::memset(dx, 0, static_cast<size_t>(floats) * sizeof(float));
+                float* dx = dstate_[j].data + (slot * node_.batch + n) * floats;
+                if (!dstate_[j].add) std::memset(dx, 0, static_cast<size_t>(floats) * sizeof(float));
                 const bool convs = reads_relu(plan(slot), j);
                 const Plane dr = Plane{nullptr, in.height, in.width, 0, 0, in.lanes}.over(room.dr);
                 bool fresh = true;  // dr has no value yet
@@ -240,7 +239,7 @@ private:
         const float drop = drop_of(node_, slot, n, i), *g = gradient_of(slot, n);
         const Slope& slope = slopes_[static_cast<size_t>(slot - first_)][k];
         if (i.identity()) {
-            const float factor = static_cast<float>(scale_of(i)) * drop;
+            const float factor = static_cast<float>(scale_of(node_, slot, i)) * drop;
             for (int64_t lane = 0; lane < sizes_.lanes; ++lane) room.factor[lane] = factor;
             kernels().conv.add_gated(g, room.factor, nullptr, dx, sizes_.pixels(), sizes_.lanes);
             return;
@@ -320,7 +319,7 @@ private:
         const Plan& own = plan(slot);
         for (int64_t n = images(c).first; n < images(c).last; ++n)
             for (int64_t j = 0; j < node_.states; ++j) {
-                if (dstate_[j] == nullptr) continue;
+                if (dstate_[j].data == nullptr) continue;
                 const float* x = image(node_, sizes_, j, slot, n);
                 const Plane in = relu_plane(node_, sizes_, own, j, room.relu);
                 const Plane dr = Plane{nullptr, in.height, in.width, 0, 0, in.lanes}.over(room.dr);
@@ -340,7 +339,7 @@ private:
                     convs_backward(slot, c, n, stage, in, dz, room, dr, !any);
                     any = true;
                 }
-                float* dx = dstate_[j] + (slot * node_.batch + n) * floats;
+                float* dx = dstate_[j].data + (slot * node_.batch + n) * floats;
                 if (any) kernels().conv.add_gated(room.dr, nullptr, x, dx, in.pixels(), in.lanes);
             }
     }
@@ -364,7 +363,7 @@ private:
     const Sizes sizes_;
     float* saved_;
     const float* gy_;
-    float* const* dstate_;
+    const StateGradient* dstate_;
     float *dparams_, *dop_, *dinput_;
     int64_t first_ = 0;
     std::vector<std::vector<Slope>> slopes_, carried_slopes_;
@@ -378,8 +377,8 @@ private:
 
 }  // namespace mixed
 
-void mixed_op_backward(const Node& node, const float* saved, const float* gy, float* const* dstate, float* dparams,
-                       float* dop, float* dinput) {
+void mixed_op_backward(const Node& node, const float* saved, const float* gy, const StateGradient* dstate,
+                       float* dparams, float* dop, float* dinput) {
     const mixed::Plans plans(node);
     if (node.slots == 0 || node.batch == 0) {
         std::fill_n(dparams, node.slots * node.params_width, 0.0f);

@@ -46,7 +46,7 @@ public:
     }
 
     static bool has_second_stages(const Plans& plans) {
-        for (const Plan& plan : plans.of_slot)
+        for (const Plan& plan : plans.different)
             for (const Instance& i : plan.live)
                 if (i.stages.size() > 1) return true;
         return false;
@@ -55,10 +55,10 @@ public:
 private:
     int64_t largest(int64_t Plan::* size) const {
         int64_t found = 0;
-        for (const Plan& plan : plans_.of_slot) found = std::max(found, plan.*size);
+        for (const Plan& plan : plans_.different) found = std::max(found, plan.*size);
         return aligned(found);
     }
-    const Plan& plan(int64_t slot) const { return plans_.of_slot[static_cast<size_t>(slot)]; }
+    const Plan& plan(int64_t slot) const { return plans_.of_slot(slot); }
     float* work(int64_t slot) const { return work_.floats() + (slot - first_) * (work_step_ + kept_step_); }
     float* kept(int64_t slot) const {
         return saved_ ? saved_ + plans_.kept_at[static_cast<size_t>(slot)] : work(slot) + work_step_;
@@ -164,7 +164,7 @@ private:
     // y = a * (x - mean) + b of every instance's last stage; identities have neither mean nor b.
     void coefficients(int64_t slot, float* a, float* b) {
         for (const Instance& i : plan(slot).live) {
-            const double scale = static_cast<double>(i.weight) * i.edge_weight;
+            const double scale = scale_of(node_, slot, i);
             if (i.identity())
                 for (int64_t c = 0; c < sizes_.lanes; ++c) a[c] = static_cast<float>(scale), b[c] = 0;
             else

@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include <algorithm>
+#include <map>
 #include <stdexcept>
 #include <string>
 
@@ -208,20 +209,29 @@ Sizes sizes_of(const Node& node) {
     return sizes;
 }
 
-Plan plan_slot(const Node& node, const Sizes& sizes, int64_t slot) {
+namespace {
+
+// The table that a slot follows, then the numbers of its instances alive: what its plan depends on.
+std::vector<int64_t> key_of(const Node& node, int64_t slot) {
     const int64_t which = node.table_of_slot ? node.table_of_slot[slot] : 0;
     if (which < 0 || which >= node.tables) refuse("table_of_slot names a table that does not exist");
-    Plan plan;
-    Layout kept, work;
+    std::vector<int64_t> key{which};
     for (int64_t i = 0; i < node.instances; ++i) {
         const int64_t* row = node.table + (which * node.instances + i) * kColumns;
-        if (row[2] < 0 || row[2] == kNone) continue;
+        const bool op = row[2] >= 0 && row[2] != kNone;
+        if (op && weight_of(node, slot, i) != 0.0f && edge_weight_of(node, slot, row[1]) != 0.0f) key.push_back(i);
+    }
+    return key;
+}
+
+Plan plan_of(const Node& node, const Sizes& sizes, const std::vector<int64_t>& key) {
+    Plan plan;
+    Layout kept, work;
+    for (size_t k = 1; k < key.size(); ++k) {
+        const int64_t i = key[k], *row = node.table + (key[0] * node.instances + i) * kColumns;
         Instance instance{};
         instance.number = i, instance.state = row[0], instance.edge = row[1], instance.code = row[2];
         instance.stride = row[3];
-        instance.weight = node.op_weight[slot * node.instances + i];
-        instance.edge_weight = node.input_weight[slot * node.edges + row[1]];
-        if (instance.weight == 0.0f || instance.edge_weight == 0.0f) continue;
         instance.sums = instance.carried = -1;
         int64_t height = node.sizes[2 * row[0]], width = node.sizes[2 * row[0] + 1], stride = row[3];
         instance.stages = stages_of(node, row[2], stride, row[4], height, width);
@@ -238,11 +248,16 @@ Plan plan_slot(const Node& node, const Sizes& sizes, int64_t slot) {
     return plan;
 }
 
+}  // namespace
+
 Plans::Plans(const Node& node) : sizes(sizes_of(node)), batch(node.batch) {
     kept_at.push_back(0);
+    std::map<std::vector<int64_t>, size_t> known;
     for (int64_t s = 0; s < node.slots; ++s) {
-        of_slot.push_back(plan_slot(node, sizes, s));
-        kept_at.push_back(kept_at.back() + of_slot.back().kept);
+        const auto [own, fresh] = known.emplace(key_of(node, s), different.size());
+        if (fresh) different.push_back(plan_of(node, sizes, own->first));
+        number_of_slot.push_back(own->second);
+        kept_at.push_back(kept_at.back() + of_slot(s).kept);
     }
     for (int64_t j = 0; j < node.states; ++j)
         largest = std::max(largest, (node.sizes[2 * j] + 8) * (node.sizes[2 * j + 1] + 8) * sizes.lanes);
@@ -255,19 +270,23 @@ Plans::Plans(const Node& node) : sizes(sizes_of(node)), batch(node.batch) {
 
 int64_t Plans::floats_per_slot() const {
     int64_t found = 0;
-    for (const Plan& plan : of_slot) found = std::max(found, plan.kept + plan.back_work);
+    for (const Plan& plan : different) found = std::max(found, plan.kept + plan.back_work);
     return found;
 }
 
 int64_t Plans::macs() const {
-    int64_t per_pixel = 0;
-    for (const Plan& plan : of_slot)
+    std::vector<int64_t> per_pixel;
+    for (const Plan& plan : different) {
+        per_pixel.push_back(0);
         for (const Instance& i : plan.live) {
-            per_pixel += sizes.lanes;
+            per_pixel.back() += sizes.lanes;
             for (const Stage& stage : i.stages)
-                for (const Conv& conv : stage.convs) per_pixel += conv.packed(sizes.lanes);
+                for (const Conv& conv : stage.convs) per_pixel.back() += conv.packed(sizes.lanes);
         }
-    return per_pixel * batch * sizes.pixels();
+    }
+    int64_t all = 0;
+    for (const size_t number : number_of_slot) all += per_pixel[number];
+    return all * batch * sizes.pixels();
 }
 
 }  // namespace mixed

@@ -30,7 +30,6 @@ struct Stage {
 
 struct Instance {
     int64_t number, state, edge, code, stride;
-    float weight, edge_weight;
     std::vector<Stage> stages;  // none for the identity
     int64_t sums = -1;          // backward: per image, sum of g * (z - mean)
     int64_t carried = -1;       // backward: gradient of the first stage's output, where there are two
@@ -39,6 +38,7 @@ struct Instance {
     const Stage& last() const { return stages.back(); }
 };
 
+// Of all slots that follow the same table with the same instances alive.
 struct Plan {
     std::vector<Instance> live;
     int64_t kept = 0;            // floats for the backward
@@ -56,12 +56,24 @@ struct Sizes {
 };
 
 Sizes sizes_of(const Node& node);
-Plan plan_slot(const Node& node, const Sizes& sizes, int64_t slot);
 
-// All slots: plans and the beginning of each slot's kept memory.
+inline float weight_of(const Node& node, int64_t slot, int64_t instance) {
+    return node.op_weight[slot * node.instances + instance];
+}
+
+inline float edge_weight_of(const Node& node, int64_t slot, int64_t edge) {
+    return node.input_weight[slot * node.edges + edge];
+}
+
+inline double scale_of(const Node& node, int64_t slot, const Instance& i) {
+    return static_cast<double>(weight_of(node, slot, i.number)) * edge_weight_of(node, slot, i.edge);
+}
+
+// All slots: their plans and the beginning of each slot's kept memory.
 struct Plans {
     Sizes sizes;
-    std::vector<Plan> of_slot;
+    std::vector<Plan> different;
+    std::vector<size_t> number_of_slot;
     std::vector<int64_t> kept_at;  // [slots + 1]
     int64_t largest = 0;  // floats of the largest plane with its border
     int64_t forward_scratch = 0, backward_scratch = 0;  // floats per running body
@@ -69,6 +81,7 @@ struct Plans {
     int64_t batch;
 
     explicit Plans(const Node& node);
+    const Plan& of_slot(int64_t slot) const { return different[number_of_slot[static_cast<size_t>(slot)]]; }
     // Of the slot that needs most: kept, and while the op runs.
     int64_t floats_per_slot() const;
     // Multiplications of a forward, as many for what is no convolution as for a pointwise one.

@@ -18,8 +18,8 @@ struct PreprocessPlan {
     Conv conv;
     Plane in, out;
     int64_t chunks = 1, gamma = -1, beta = -1;
-    int64_t z = 0, mean = 0, kept = 0;
-    int64_t packed = 0, moments = 0, work = 0;
+    int64_t mean = 0, kept = 0;
+    int64_t packed = 0, moments = 0, a = 0, b = 0, work = 0;
     int64_t transposed = 0, gradient = 0, back_work = 0;  // gradient: [chunks] of conv.packed()
     int64_t border_h = 0, border_w = 0;                   // of the output's gradient
 
@@ -39,11 +39,11 @@ struct PreprocessPlan {
         border_h = conv.taps.back_h(in.height, out.height);
         border_w = conv.taps.back_w(in.width, out.width);
         Layout kept_memory, memory;
-        z = kept_memory.take(p.batch * out.floats());
         mean = kept_memory.take(2 * out.lanes);
         kept = kept_memory.floats();
         packed = memory.take(conv.packed(out.lanes));
         moments = memory.take(p.batch * kMoments * out.lanes);
+        a = memory.take(out.lanes), b = memory.take(out.lanes);
         work = memory.floats();
         transposed = memory.take(conv.transposed(in.lanes));
         gradient = memory.take(chunks * conv.packed(out.lanes));
@@ -78,43 +78,43 @@ private:
 
 class Preprocessing {
 public:
-    Preprocessing(const Preprocess& args, const PreprocessPlan& plan, float* saved, const Team& team, bool backward)
+    // y: written forward, where the convolution stands until it is normalised; read backward.
+    Preprocessing(const Preprocess& args, const PreprocessPlan& plan, float* y, float* saved, const Team& team,
+                  bool backward)
         : args_(args),
           plan_(plan),
+          y_(y),
           saved_(saved),
           work_step_(aligned(backward ? plan.back_work : plan.work)),
           kept_step_(saved ? 0 : aligned(plan.kept)),
           work_((work_step_ + kept_step_) * team.wave * static_cast<int64_t>(sizeof(float))),
-          scratch_(args.states * aligned(plan.in.floats()) + 4 * plan.out.lanes +
-                       (backward ? aligned(plan.border_floats()) + aligned(plan.in.floats()) : 0),
+          scratch_(args.states * aligned(plan.in.floats()) +
+                       (backward ? aligned(plan.border_floats()) + aligned(plan.in.floats()) + plan.out.floats() : 0),
                    team.threads),
           threads_(team.threads) {}
 
-    void forward(int64_t first, int64_t count, float* y, float* statistics) {
+    void forward(int64_t first, int64_t count, float* statistics) {
         first_ = first;
         for_slots(count, [&](int64_t slot) {
             plan_.conv.pack(params(slot), plan_.out.lanes, work(slot) + plan_.packed);
         });
         for_images(count, [&](int64_t slot, int64_t, int64_t n, float* memory) { convolve(slot, n, memory, statistics); });
         for_slots(count, [&](int64_t slot) { finish(slot, statistics); });
-        for_images(count, [&](int64_t slot, int64_t, int64_t n, float* memory) {
-            float *a = memory, *b = memory + plan_.out.lanes;
-            normalisation(slot).forward(1.0, a, b);
-            const Map z{z_of(slot, n), kept(slot) + plan_.mean, a};
-            kernels().conv.combine(&z, 1, b, y + (slot * args_.batch + n) * plan_.out.floats(),
-                                   plan_.out.pixels(), plan_.out.lanes);
+        for_images(count, [&](int64_t slot, int64_t, int64_t n, float*) {
+            const Map z{y_of(slot, n), kept(slot) + plan_.mean, work(slot) + plan_.a};
+            kernels().conv.combine(&z, 1, work(slot) + plan_.b, y_of(slot, n), plan_.out.pixels(), plan_.out.lanes);
         });
     }
 
-    void backward(int64_t first, int64_t count, const float* gy, float* const* dstate, float* dparams) {
+    void backward(int64_t first, int64_t count, const float* gy, const StateGradient* dstate, float* dparams) {
         first_ = first;
+        again_.assign(static_cast<size_t>(count), 0);
         std::vector<std::vector<float>> slopes(static_cast<size_t>(count));
         for_slots(count, [&](int64_t slot) { prepare(slot, dparams); });
-        for_images(count, [&](int64_t slot, int64_t, int64_t n, float*) {
+        for_images(count, [&](int64_t slot, int64_t, int64_t n, float* memory) {
             float* partial = work(slot) + plan_.moments + n * kMoments * plan_.out.lanes;
             std::memset(partial, 0, static_cast<size_t>(2 * plan_.out.lanes) * sizeof(float));
-            kernels().conv.products(gradient_of(gy, slot, n), z_of(slot, n), kept(slot) + plan_.mean, partial,
-                                    partial + plan_.out.lanes, plan_.out.pixels(), plan_.out.lanes);
+            each_band(plan_.out, [&](int64_t r, int64_t rows) { image_sums(slot, n, r, rows, gy, memory, partial); });
         });
         for_slots(count, [&](int64_t slot) { slopes[static_cast<size_t>(slot - first)] = slope(slot, dparams); });
         for_images(count, [&](int64_t slot, int64_t c, int64_t n, float* memory) {
@@ -140,7 +140,9 @@ private:
     const float* params(int64_t slot) const { return args_.params + slot * args_.params_row; }
     float* work(int64_t slot) const { return work_.floats() + (slot - first_) * (work_step_ + kept_step_); }
     float* kept(int64_t slot) const { return saved_ ? saved_ + slot * plan_.kept : work(slot) + work_step_; }
-    float* z_of(int64_t slot, int64_t n) const { return kept(slot) + plan_.z + n * plan_.out.floats(); }
+    float* y_of(int64_t slot, int64_t n) const { return y_ + (slot * args_.batch + n) * plan_.out.floats(); }
+    // Whether the backward computes the convolution again, since y does not tell it.
+    bool again(int64_t slot) const { return again_[static_cast<size_t>(slot - first_)] != 0; }
     const float* state(int64_t j, int64_t slot, int64_t n) const {
         return args_.state[j] + (slot * args_.batch + n) * plan_.in.floats();
     }
@@ -178,7 +180,7 @@ private:
     }
 
     void convolve(int64_t slot, int64_t n, float* memory, const float* statistics) {
-        const Plane out = plan_.out.over(z_of(slot, n));
+        const Plane out = plan_.out.over(y_of(slot, n));
         const bool measure = args_.given == nullptr || statistics != nullptr;
         float* moments = work(slot) + plan_.moments + n * kMoments * out.lanes;
         each_band(out, [&](int64_t r, int64_t count) {
@@ -206,16 +208,44 @@ private:
             std::memcpy(mean, args_.given + slot * 2 * c, bytes);
             std::memcpy(variance, args_.given + slot * 2 * c + c, bytes);
         }
+        normalisation(slot).forward(1.0, work(slot) + plan_.a, work(slot) + plan_.b);
     }
 
     void prepare(int64_t slot, float* dparams) {
+        normalisation(slot).forward(1.0, work(slot) + plan_.a, work(slot) + plan_.b);
+        if (!normalisation(slot).invertible()) {
+            again_[static_cast<size_t>(slot - first_)] = 1;
+            plan_.conv.pack(params(slot), plan_.out.lanes, work(slot) + plan_.packed);
+        }
         plan_.conv.pack_transposed(params(slot), plan_.in.lanes, work(slot) + plan_.transposed);
         std::memset(work(slot) + plan_.gradient, 0,
                     static_cast<size_t>(plan_.chunks * plan_.conv.packed(plan_.out.lanes)) * sizeof(float));
         std::memset(dparams + slot * args_.params_width, 0, static_cast<size_t>(args_.params_width) * sizeof(float));
     }
 
-    // Coefficients a, b, c of dz = a * (g - c) + b * (z - mean), and zeros, one after another.
+    // Rows of what the normalisation's gradient is reckoned from: z, or y, which stands for it. `in`: their inputs.
+    const float* source(int64_t slot, int64_t n, int64_t r, int64_t count, const std::vector<Plane>& in,
+                        float* memory) const {
+        if (!again(slot)) return y_of(slot, n) + r * plan_.out.row();
+        Plane z = plan_.out;
+        z.height = count;
+        z = z.over(memory + args_.states * aligned(plan_.in.floats()) + aligned(plan_.border_floats()) +
+                   aligned(plan_.in.floats()));
+        plan_.conv.forward(in.data(), work(slot) + plan_.packed, z);
+        return z.base;
+    }
+    const float* centre(int64_t slot) const { return again(slot) ? kept(slot) + plan_.mean : work(slot) + plan_.b; }
+
+    void image_sums(int64_t slot, int64_t n, int64_t r, int64_t count, const float* gy, float* memory,
+                    float* partial) const {
+        std::vector<Plane> in;
+        if (again(slot)) in = relu_planes(slot, n, r, count, memory);
+        kernels().conv.products(gradient_of(gy, slot, n) + r * plan_.out.row(), source(slot, n, r, count, in, memory),
+                                centre(slot), partial, partial + plan_.out.lanes, count * plan_.out.width,
+                                plan_.out.lanes);
+    }
+
+    // Coefficients a, b, c of dz = a * (g - c) + b * (source - centre), and zeros, one after another.
     std::vector<float> slope(int64_t slot, float* dparams) {
         const int64_t lanes = plan_.out.lanes;
         const size_t size = static_cast<size_t>(lanes);
@@ -227,16 +257,19 @@ private:
                 product[c] += partial[static_cast<size_t>(lanes) + c];
             }
         }
+        const float* a = work(slot) + plan_.a;
+        for (size_t c = 0; c < static_cast<size_t>(args_.channels) && !again(slot); ++c) product[c] /= a[c];
         float* own = dparams + slot * args_.params_width;
         std::vector<float> found(4 * size);
         normalisation(slot).backward(
             1.0, {g.data(), product.data(), args_.batch * plan_.out.pixels(), args_.given != nullptr}, found.data(),
             found.data() + lanes, found.data() + 2 * lanes, plan_.gamma < 0 ? nullptr : own + plan_.gamma,
             plan_.beta < 0 ? nullptr : own + plan_.beta);
+        for (size_t c = 0; c < static_cast<size_t>(args_.channels) && !again(slot); ++c) found[size + c] /= a[c];
         return found;
     }
 
-    void image_backward(int64_t slot, int64_t c, int64_t n, const float* slope, const float* gy, float* const* dstate,
+    void image_backward(int64_t slot, int64_t c, int64_t n, const float* slope, const float* gy, const StateGradient* dstate,
                         float* memory) {
         const auto band = [&](int64_t r, int64_t count) { band_backward(slot, c, n, r, count, slope, gy, dstate, memory); };
         if (plan_.border_h == 0)  // no row's gradient meets another band's
@@ -246,7 +279,7 @@ private:
     }
 
     void band_backward(int64_t slot, int64_t c, int64_t n, int64_t r, int64_t count, const float* slope,
-                       const float* gy, float* const* dstate, float* memory) {
+                       const float* gy, const StateGradient* dstate, float* memory) {
         const int64_t lanes = plan_.out.lanes, whole = aligned(plan_.in.floats());
         const std::vector<Plane> in = relu_planes(slot, n, r, count, memory);
         Plane dz = plan_.out;
@@ -257,14 +290,17 @@ private:
         const Plane dr = rows_in(r, count).over(memory + args_.states * whole + aligned(plan_.border_floats()));
         const int64_t skip = r * plan_.out.row(), in_skip = r * stride() * plan_.in.row();
         fill_gradient({gradient_of(gy, slot, n) + skip, slope + 2 * lanes, slope},
-                      {z_of(slot, n) + skip, kept(slot) + plan_.mean, slope + lanes}, slope + 3 * lanes, dz);
+                      {source(slot, n, r, count, in, memory), centre(slot), slope + lanes}, slope + 3 * lanes, dz);
         float* dw = work(slot) + plan_.gradient + c * plan_.conv.packed(lanes);
         for (int64_t j = 0; j < args_.states; ++j) {
             plan_.conv.backward_weight(in[static_cast<size_t>(j)], dz, j, dw);
             plan_.conv.backward_data(dz, nullptr, work(slot) + plan_.transposed, j, dr, true);
-            kernels().conv.gated(dr.base, state(j, slot, n) + in_skip,
-                                 dstate[j] + (slot * args_.batch + n) * plan_.in.floats() + in_skip, dr.pixels(),
-                                 plan_.in.lanes);
+            const float* gate = state(j, slot, n) + in_skip;
+            float* dx = dstate[j].data + (slot * args_.batch + n) * plan_.in.floats() + in_skip;
+            if (dstate[j].add)
+                kernels().conv.add_gated(dr.base, nullptr, gate, dx, dr.pixels(), plan_.in.lanes);
+            else
+                kernels().conv.gated(dr.base, gate, dx, dr.pixels(), plan_.in.lanes);
         }
     }
 
@@ -278,7 +314,8 @@ private:
 
     const Preprocess& args_;
     const PreprocessPlan& plan_;
-    float* saved_;
+    float *y_, *saved_;
+    std::vector<char> again_;
     int64_t work_step_, kept_step_, first_ = 0;
     Block work_;
     Scratch scratch_;
@@ -286,12 +323,12 @@ private:
 };
 
 template <class Run>
-void preprocess_slots(const Preprocess& args, const PreprocessPlan& plan, float* saved, bool backward,
+void preprocess_slots(const Preprocess& args, const PreprocessPlan& plan, float* y, float* saved, bool backward,
                       const Run& run) {
     const int64_t macs = (backward ? 2 : 1) * args.slots * args.batch * plan.out.pixels() * plan.conv.packed(plan.out.lanes);
     for_all_slots(
         args.slots, team_of(args.slots, args.threads, plan.chunks, plan.kept + plan.back_work, macs),
-        [&](const Team& team) { return std::make_unique<Preprocessing>(args, plan, saved, team, backward); }, run);
+        [&](const Team& team) { return std::make_unique<Preprocessing>(args, plan, y, saved, team, backward); }, run);
 }
 
 }  // namespace
@@ -304,19 +341,19 @@ void preprocess(const Preprocess& args, float* y, float* saved, float* statistic
         if (statistics) std::fill_n(statistics, args.slots * 2 * args.channels, 0.0f);
         return;
     }
-    preprocess_slots(args, plan, saved, false, [&](Preprocessing& worker, int64_t first, int64_t count) {
-        worker.forward(first, count, y, statistics);
+    preprocess_slots(args, plan, y, saved, false, [&](Preprocessing& worker, int64_t first, int64_t count) {
+        worker.forward(first, count, statistics);
     });
 }
 
-void preprocess_backward(const Preprocess& args, const float* saved, const float* gy, float* const* dstate,
-                         float* dparams) {
+void preprocess_backward(const Preprocess& args, const float* saved, const float* y, const float* gy,
+                         const StateGradient* dstate, float* dparams) {
     const PreprocessPlan plan(args);
     if (args.slots == 0 || args.batch == 0) {
         std::fill_n(dparams, args.slots * args.params_width, 0.0f);
         return;
     }
-    preprocess_slots(args, plan, const_cast<float*>(saved), true,
+    preprocess_slots(args, plan, const_cast<float*>(y), const_cast<float*>(saved), true,
                      [&](Preprocessing& worker, int64_t first, int64_t count) {
                          worker.backward(first, count, gy, dstate, dparams);
                      });

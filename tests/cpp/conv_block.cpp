@@ -43,7 +43,7 @@ struct Case {
         const int64_t pixels = height * width, top = (kernel - 1) / 2;
         return {slots, batch, c_in, c_out, height, width, kernel, stride, top, top, conv(height), conv(width),
                 out(height), out(width), x.data(), {batch * c_in * pixels, c_in * pixels, pixels, width, 1},
-                params.data(), row, row, with_given ? given.data() : nullptr, bias, norm, relu, pool, 1e-3, threads};
+                params.data(), row, row, row, with_given ? given.data() : nullptr, bias, norm, relu, pool, 1e-3, threads};
     }
 
     struct Result {
@@ -60,8 +60,9 @@ struct Case {
                      Floats(size(images() * height * width * lanes), kNan), Floats(params.size(), kNan), 0};
         autometa::conv_block(args, unkept.data(), nullptr, nullptr);
         autometa::conv_block(args, found.y.data(), saved.data(), norm ? found.statistics.data() : nullptr);
-        autometa::conv_block_backward(args, saved.data(), gy.data(), nullptr, again.data());
-        autometa::conv_block_backward(args, saved.data(), gy.data(), found.dx.data(), found.dparams.data());
+        autometa::conv_block_backward(args, saved.data(), found.y.data(), gy.data(), nullptr, again.data());
+        autometa::conv_block_backward(args, saved.data(), found.y.data(), gy.data(), found.dx.data(),
+                                      found.dparams.data());
         found.y = channels_of(found.y, c_out);
         found.dx = channels_of(found.dx, c_in);
         expect(same_bits(found.y, channels_of(unkept, c_out)), "kept or not, y is the same");

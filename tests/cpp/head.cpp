@@ -47,7 +47,7 @@ struct Head {
         const autometa::HeadShape shape{slots, batch, kClasses, row, flatten};
         autometa::linear_head(in, params.data(), shape, found.features.data(), found.logits.data(), threads);
         autometa::linear_head_backward(grad.data(), found.features.data(), params.data(), shape, found.dparams.data(),
-                                       row, out, threads);
+                                       row, row, out, threads);
         return found;
     }
     Head slot(int64_t s) const {

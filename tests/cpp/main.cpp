@@ -41,6 +41,7 @@ int main(int count, char** arguments) {
         test_mixed_op();
         test_preprocess();
         test_conv_block();
+        test_conv_stack();
         std::printf("%s: done\n", name.c_str());
     }
     expect(!autometa::use_kernels("abacus"), "an unknown instruction set is refused");

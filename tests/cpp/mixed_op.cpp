@@ -124,7 +124,7 @@ struct Case {
             found.dop.assign(op_weight.size(), kNan);
             found.dinput.assign(input_weight.size(), kNan);
             for (const Floats& x : states) found.dstates.emplace_back(x.size(), kNan);
-            float* to[] = {found.dstates[0].data(), found.dstates[1].data()};
+            const autometa::StateGradient to[] = {{found.dstates[0].data(), false}, {found.dstates[1].data(), false}};
             autometa::mixed_op(node, unkept.data(), nullptr, nullptr);
             autometa::mixed_op(node, found.y.data(), saved.data(), found.statistics.data());
             autometa::mixed_op_backward(node, saved.data(), gy.data(), to, found.dparams.data(), found.dop.data(),

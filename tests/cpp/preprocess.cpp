@@ -57,12 +57,12 @@ struct Case {
         Floats saved(size(autometa::preprocess_saved(args)), kNan), unkept(gy.size(), kNan);
         Result found{Floats(gy.size(), kNan), Floats(size(slots * 2 * channels), kNan), Floats(params.size(), kNan),
                      {}, 0};
-        std::vector<float*> to;
+        std::vector<autometa::StateGradient> to;
         for (const Floats& x : states) found.dstates.emplace_back(x.size(), kNan);
-        for (Floats& x : found.dstates) to.push_back(x.data());
+        for (Floats& x : found.dstates) to.push_back({x.data(), false});
         autometa::preprocess(args, unkept.data(), nullptr, nullptr);
         autometa::preprocess(args, found.y.data(), saved.data(), found.statistics.data());
-        autometa::preprocess_backward(args, saved.data(), gy.data(), to.data(), found.dparams.data());
+        autometa::preprocess_backward(args, saved.data(), found.y.data(), gy.data(), to.data(), found.dparams.data());
         found.y = channels_of(found.y, channels);
         for (Floats& x : found.dstates) x = channels_of(x, depth);
         expect(same_bits(found.y, channels_of(unkept, channels)), "kept or not, y is the same");

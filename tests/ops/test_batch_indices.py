@@ -101,4 +101,4 @@ def test_bad_arguments(backend, options, message):
 @native
 def test_opcheck():
     index = torch.zeros(3, 2, 4, dtype=torch.int64)
-    assert torch.library.opcheck(_cpp, (torch.arange(3), 9, 4, 2, 5, True, 1, index))
+    assert torch.library.opcheck(_cpp.custom, (torch.arange(3), 9, 4, 2, 5, True, 1, index))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from autometa.nas.conv_network import FOUR_LAYER, four_layer
 from autometa.ops import ConvBlock, backend, conv_block
-from autometa.ops._conv_block_cpp import _backward, _forward, _sizes
+from autometa.ops._conv_block_cpp import _backward, _forward, block_sizes
 from autometa.ops._memory import activation
 from autometa.ops.primitives import aligned
 from tests.ops.arenas import instruction_set, native, threads
@@ -239,6 +239,22 @@ def test_cpp_keeps_slots_apart_from_bad_neighbours():
 
 
 @native
+@pytest.mark.parametrize("gamma", [0.0, 1e-3, -0.07])
+@pytest.mark.parametrize("block", [ConvBlock(2, 9, bias=True), ConvBlock(12, 5, stride=2)], ids=["rows", "patches"])
+def test_cpp_output_need_not_tell_the_convolution(block, gamma):
+    """Where gamma is nothing beside beta in one channel of the second slot; where it is just enough."""
+    x, params = case(block, batch=7, size=(7, 8), dtype=torch.float32)
+    params[:, -32:-16] = 1.0
+    params[1, -30], params[1, -14] = gamma, 1.0
+    gy = torch.randn(3, 7, block.c_out, *(block.output(n) for n in (7, 8)), generator=torch.Generator().manual_seed(2))
+    expected = outcome(block, x, params, None, gy, "reference", torch.float64)
+    for isa in backend.compiled().isa_names():
+        with instruction_set(isa):
+            for own, due in zip(outcome(block, x, params, None, gy, "cpp"), expected, strict=True):
+                assert_agree(own, due, "formula", torch.float32)
+
+
+@native
 @pytest.mark.parametrize("ceil", [False, True])
 def test_cpp_ties_go_to_the_first(ceil):
     """Small integers: every value and gradient is exact, and half of all windows have ties."""
@@ -283,7 +299,7 @@ def test_cpp_without_some_gradients(name):
     with torch.no_grad():
         assert torch.equal(conv_block(leaf, params, block, backend="cpp")[0], y)
     flags = [block.bias, block.norm, block.relu, block.pool]
-    assert _forward(x, params, None, _sizes(block, 7, 8), flags, block.eps, False, False)[2].numel() == 0
+    assert _forward(x, params, None, block_sizes(block, 7, 8), flags, block.eps, False, False)[2].numel() == 0
 
 
 @native
@@ -305,13 +321,13 @@ def test_cpp_opcheck(name):
     x, params, given, gy = ugly(f"{name}, 7x8", True)
     leaves = [value.detach().clone().requires_grad_(True) for value in (x, params)]
     flags = [block.bias, block.norm, block.relu, block.pool]
-    shared = (given, _sizes(block, 7, 8), flags, block.eps)
+    shared = (given, block_sizes(block, 7, 8), flags, block.eps)
     assert torch.library.opcheck(_forward.custom, (*leaves, *shared, block.norm, True))
-    saved = _forward(x, params, *shared, False, True)[2]
+    y, _, saved = _forward(x, params, *shared, False, True)
     # its own gradient is meant to raise
     checks = ("test_schema", "test_faketensor")
     for want_dx in (False, True):
-        assert torch.library.opcheck(_backward.custom, (gy, saved, x, params, *shared, want_dx), test_utils=checks)
+        assert torch.library.opcheck(_backward.custom, (gy, saved, y, x, params, *shared, want_dx), test_utils=checks)
 
 
 @native

@@ -108,4 +108,4 @@ def test_bad_arguments(backend):
 def test_opcheck():
     index, turn = torch.tensor([[0, 1]]), torch.tensor([[1, 2]])
     out = torch.zeros(1, 2, 3, 9, 9)
-    assert torch.library.opcheck(_cpp, (store(4, 3, 9, 9), index, turn, *scaling(3), out))
+    assert torch.library.opcheck(_cpp.custom, (store(4, 3, 9, 9), index, turn, *scaling(3), out))

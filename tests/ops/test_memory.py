@@ -64,18 +64,29 @@ def test_alignment_and_waste(count):
         assert granted == 0
     else:
         assert 4 * count <= granted <= 4.5 * count
-        assert granted < 2 * MIB or made.data_ptr() % (2 * MIB) == 0
 
 
 @native
-def test_a_larger_block_serves_where_none_fits():
-    """A backward's big buffers go where a forward's have been: no fresh pages."""
+def test_what_lies_free_serves_other_sizes():
+    """A backward's buffers go where a forward's have been, two in one's place or one in two's: no fresh pages."""
     address = floats(4 * MIB).data_ptr()
     held = memory_held().cached
-    smaller = floats(2 * MIB)
-    assert smaller.data_ptr() == address and memory_held().in_use >= held
-    del smaller
-    assert floats(MIB // 2).data_ptr() != address, "a small buffer does not take a big one's place"
+    halves = [floats(2 * MIB) for _ in range(2)]
+    assert [x.data_ptr() - address for x in halves] == [0, 8 * MIB]
+    assert memory_held() == (held, 0, held)
+    del halves[:]
+    assert floats(3 * MIB).data_ptr() == address and memory_held().in_use + memory_held().cached == held
+
+
+@native
+def test_a_hole_is_filled_and_a_larger_buffer_goes_behind():
+    a, b, c = (floats(MIB).fill_(k) for k in range(3))
+    hole = b.data_ptr()
+    del b
+    larger, smaller = floats(MIB + 5000), floats(MIB // 2)
+    assert larger.data_ptr() > c.data_ptr() and smaller.data_ptr() == hole
+    larger.fill_(4.0), smaller.fill_(5.0)
+    assert bool((a == 0).all()) and bool((c == 2).all()) and bool((larger == 4).all())
 
 
 @native

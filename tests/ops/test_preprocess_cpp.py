@@ -237,6 +237,16 @@ def test_strided_inputs_give_the_same_bits(reduce, widths):
 
 
 @REDUCE
+@pytest.mark.parametrize("gamma", [0.0, 1e-3, -0.07])
+def test_the_output_need_not_tell_the_convolution(reduce, gamma):
+    """Where gamma is nothing beside beta in one channel of the second slot; where it is just enough."""
+    own = case(reduce, True)
+    own.params[:, -32:-16] = 1.0
+    own.params[1, -30], own.params[1, -14] = gamma, 1.0
+    assert_cpp_agrees(own)
+
+
+@REDUCE
 def test_without_gradients_nothing_is_kept(reduce):
     own = case(reduce, batch=8, widths=(16, 16), channels=16, size=(28, 28))
     before = memory_held(reset_peak=True).in_use
@@ -245,6 +255,8 @@ def test_without_gradients_nothing_is_kept(reduce):
     again, _ = replace(own, params=own.params.clone().requires_grad_(True)).run(backend="cpp")
     assert torch.equal(y, again) and again.requires_grad and not y.requires_grad
     assert held <= 2 * 4 * y.numel()
+    kept = torch.ops.autometa.preprocess(*arguments(own))[2]
+    assert kept.numel() == own.params.shape[0] * 2 * 16  # statistics alone
     assert torch.ops.autometa.preprocess(*arguments(own, keep=False))[2].numel() == 0
 
 
@@ -260,10 +272,10 @@ def test_opcheck(reduce):
     for x in (own.params, *own.states):
         x.requires_grad_(True)
     assert torch.library.opcheck(torch.ops.autometa.preprocess, arguments(own, statistics=True))
-    saved = torch.ops.autometa.preprocess(*arguments(own))[2]
+    y, _, saved = torch.ops.autometa.preprocess(*arguments(own))
     # its own gradient is meant to raise
     checks = ("test_schema", "test_faketensor")
-    backward = (own.gy, saved, *arguments(own)[:7])
+    backward = (own.gy, saved, y, *arguments(own)[:7])
     assert torch.library.opcheck(torch.ops.autometa.preprocess_backward, backward, test_utils=checks)
     dropped, _, _ = torch.ops.autometa.preprocess(*arguments(own, keep=False))
     with pytest.raises(ValueError, match="keep=False"):

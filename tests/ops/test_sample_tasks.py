@@ -133,4 +133,4 @@ def test_bad_arguments(backend, options, message):
 def test_opcheck():
     class_start, classes, ids = starts(*(20,) * 6), torch.arange(6), torch.arange(3)
     image, rotation, chosen = (torch.zeros(3, 2, *more, dtype=torch.int64) for more in ((4,), (), ()))
-    assert torch.library.opcheck(_cpp, (class_start, classes, ids, 4, 2, 1, 3, 5, image, rotation, chosen))
+    assert torch.library.opcheck(_cpp.custom, (class_start, classes, ids, 4, 2, 1, 3, 5, image, rotation, chosen))

@@ -1,0 +1,111 @@
+"""The compiled backend of `conv_stack`.
+
+For its backward it keeps of every block what `conv_block` keeps, and its output; of the head its features.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from autometa.ops._conv_block_cpp import block_sizes
+from autometa.ops._memory import activation, activation_strides, floats
+from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, register, threads
+
+# sizes and flags: those of `conv_block`, block after block.
+_ARGUMENTS = "Tensor x, Tensor params, SymInt[] sizes, bool[] flags, float[] eps, SymInt classes, bool flatten"
+
+
+@lru_cache(maxsize=64)
+def _described(blocks, height: int, width: int):
+    """sizes, flags and eps of blocks on images of this size."""
+    sizes, flags = [], []
+    for block in blocks:
+        sizes += block_sizes(block, height, width)
+        flags += [block.bias, block.norm, block.relu, block.pool]
+        height, width = block.output(height), block.output(width)
+    return tuple(sizes), tuple(flags), tuple(block.eps for block in blocks)
+
+
+@lru_cache(maxsize=64)
+def _shapes(image, sizes, flags, eps, classes: int, flatten: bool):
+    """The stack as the compiled module sees it: shapes alone, so that it serves every call that has them."""
+    return compiled_or_raise().ConvStack(image, sizes, flags, eps, classes, flatten)
+
+
+class _Stack:
+    """Arguments in the form that the compiled module reads; holds alive what it points to."""
+
+    def __init__(self, x, params, sizes, flags, eps, classes, flatten) -> None:
+        if x.dtype != params.dtype or params.dim() != 2 or params.shape[0] != x.shape[0]:
+            raise ValueError(f"x must be {params.dtype}, and params [{x.shape[0]}, ...], not {list(params.shape)}")
+        self.params = params = params if params.stride(1) == 1 or params.shape[1] <= 1 else params.contiguous()
+        self.shapes = _shapes(tuple(x.shape), tuple(sizes), tuple(flags), tuple(eps), classes, flatten)
+        self.input = compiled_or_raise().StackInput(
+            pointer(x), x.stride(), pointer(params), params.stride(0), params.shape[1], threads()
+        )
+
+
+def _fake(x, params, sizes, flags, eps, classes, flatten, keep):
+    saved = params.new_empty(torch.library.get_ctx().new_dynamic_size()) if keep else params.new_empty(0)
+    return params.new_empty(*x.shape[:2], classes), saved
+
+
+@register("conv_stack", f"({_ARGUMENTS}, bool keep) -> (Tensor, Tensor)", fake=_fake)
+def _forward(x, params, sizes, flags, eps, classes, flatten, keep):
+    """Logits, and what the backward needs (empty if not kept)."""
+    stack = _Stack(x, params, sizes, flags, eps, classes, flatten)
+    saved = floats(stack.shapes.saved if keep else 0)
+    logits = torch.empty(*x.shape[:2], classes)
+    compiled_or_raise().conv_stack(stack.shapes, stack.input, pointer(saved) if keep else 0, pointer(logits))
+    return logits, saved
+
+
+def _fake_backward(grad, saved, x, params, sizes, flags, eps, classes, flatten, want_dx):
+    dx = x.new_empty_strided(x.shape, activation_strides(x.shape)) if want_dx else x.new_empty(0)
+    return dx, params.new_empty(params.shape)
+
+
+@register(
+    "conv_stack_backward",
+    f"(Tensor grad, Tensor saved, {_ARGUMENTS}, bool want_dx) -> (Tensor, Tensor)",
+    fake=_fake_backward,
+)
+def _backward(grad, saved, x, params, sizes, flags, eps, classes, flatten, want_dx):
+    """Gradients of x (empty if not wanted) and params."""
+    stack, grad = _Stack(x, params, sizes, flags, eps, classes, flatten), grad.contiguous()
+    dx = activation(*x.shape) if want_dx else torch.empty(0)
+    dparams = floats(params.numel()).view(params.shape)
+    compiled_or_raise().conv_stack_backward(
+        stack.shapes, stack.input, pointer(saved), pointer(grad), pointer(dx) if want_dx else 0, pointer(dparams)
+    )
+    return dx, dparams
+
+
+def _save(ctx, inputs, output) -> None:
+    x, params, *ctx.settings = inputs[:7]
+    ctx.keep = inputs[7]
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(output[1], x, params)
+
+
+def _formula(ctx, grad, _):
+    if grad is None:
+        return (None,) * 8
+    if not ctx.keep:
+        raise ValueError("conv_stack was called with keep=False, so that its gradient cannot be computed")
+    want_dx = ctx.needs_input_grad[0]
+    dx, dparams = _backward(grad, *ctx.saved_tensors, *ctx.settings, want_dx)
+    return dx if want_dx else None, dparams, *(None,) * 6
+
+
+once_differentiable(_forward, _backward, _save, _formula)
+
+
+def conv_stack_cpp(x: Tensor, params: Tensor, blocks, classes: int, flatten: bool) -> Tensor:
+    """The call of the `cpp` backend, see `conv_stack`."""
+    keep = torch.is_grad_enabled() and (x.requires_grad or params.requires_grad)
+    return _forward(x, params, *_described(tuple(blocks), *x.shape[3:]), classes, flatten, keep)[0]
