@@ -122,8 +122,6 @@ def _node(used, c: int, i: int, device: torch.device) -> Step | None:
         tables = tables[:1]
     states = sorted({row[0] for table in tables for row in table})
     widest = max(len(table) for table in tables)
-    rows = [
-        [[states.index(j), *rest] for j, *rest in table] + [UNUSED] * (widest - len(table)) for table in tables
-    ]
+    rows = [[[states.index(j), *rest] for j, *rest in table] + [UNUSED] * (widest - len(table)) for table in tables]
     made = torch.tensor(rows, dtype=torch.int64, device=device)
     return Step(f"cell{c}.node{i}", tuple((c, j) for j in states), made, (c, i + 2), node=True)
