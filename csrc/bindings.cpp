@@ -9,6 +9,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -130,18 +131,28 @@ std::vector<autometa::Activation> activations(const States& states) {
     return found;
 }
 
+// Number of rows of a table of states, its address, that of the rows of the slots.
+using TableOf = std::tuple<int64_t, Address, Address>;
+
+autometa::HeadShape head_shape(int64_t slots, int64_t batch, int64_t classes, int64_t row, bool flatten,
+                               const TableOf& table) {
+    const auto& [tables, rows, row_of_slot] = table;
+    return {slots, batch, classes, row, flatten, tables, at<int64_t>(rows), at<int64_t>(row_of_slot)};
+}
+
 void linear_head(const States& states, Address params, int64_t slots, int64_t batch, int64_t classes, int64_t row,
-                 bool flatten, Address features, Address logits, int threads) {
-    autometa::linear_head(activations(states), at<float>(params), {slots, batch, classes, row, flatten},
-                          at<float>(features), at<float>(logits), threads);
+                 bool flatten, const TableOf& table, Address features, Address logits, int threads) {
+    autometa::linear_head(activations(states), at<float>(params),
+                          head_shape(slots, batch, classes, row, flatten, table), at<float>(features),
+                          at<float>(logits), threads);
 }
 
 void linear_head_backward(Address grad, Address features, Address params, int64_t slots, int64_t batch,
-                          int64_t classes, int64_t row, bool flatten, Address grad_params, int64_t grad_row,
-                          const States& grads, int threads) {
+                          int64_t classes, int64_t row, bool flatten, const TableOf& table, Address grad_params,
+                          int64_t grad_row, const States& grads, int threads) {
     autometa::linear_head_backward(at<float>(grad), at<float>(features), at<float>(params),
-                                   {slots, batch, classes, row, flatten}, at<float>(grad_params), grad_row, grad_row,
-                                   activations(grads), threads);
+                                   head_shape(slots, batch, classes, row, flatten, table), at<float>(grad_params),
+                                   grad_row, grad_row, activations(grads), threads);
 }
 
 void cross_entropy(Address logits, Address labels, int64_t slots, int64_t batch, int64_t classes, Address losses,
@@ -215,10 +226,12 @@ struct PreprocessOf {
     autometa::Preprocess args;
 
     PreprocessOf(const std::vector<Address>& addresses, const std::vector<int64_t>& shape, Address params,
-                 Address given, bool reduce, bool affine, double eps, int threads) {
+                 Address given, const TableOf& table, bool reduce, bool affine, double eps, int threads) {
+        const auto& [tables, rows, row_of_slot] = table;
         for (const Address address : addresses) states.push_back(at<float>(address));
         args = {shape[0], shape[1], static_cast<int64_t>(states.size()), shape[2], shape[3], shape[4], shape[5],
-                states.data(), at<float>(params), shape[6], shape[7], at<float>(given), reduce, affine, eps, threads};
+                states.data(), at<float>(params), shape[6], shape[7], at<float>(given), reduce, affine, eps, threads,
+                tables, at<int64_t>(rows), at<int64_t>(row_of_slot)};
     }
     PreprocessOf(const PreprocessOf&) = delete;
     PreprocessOf& operator=(const PreprocessOf&) = delete;
@@ -361,8 +374,8 @@ PYBIND11_MODULE(_C, m) {
     m.def("mixed_op", &mixed_op, release());
     m.def("mixed_op_backward", &mixed_op_backward, release());
     py::class_<PreprocessOf>(m, "Preprocess", "Arguments of preprocess.")
-        .def(py::init<const std::vector<Address>&, const std::vector<int64_t>&, Address, Address, bool, bool, double,
-                      int>());
+        .def(py::init<const std::vector<Address>&, const std::vector<int64_t>&, Address, Address, const TableOf&,
+                      bool, bool, double, int>());
     m.def("preprocess_saved", [](const PreprocessOf& of) { return autometa::preprocess_saved(of.args); });
     m.def("preprocess", &preprocess, release());
     m.def("preprocess_backward", &preprocess_backward, release());

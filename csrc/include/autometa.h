@@ -50,9 +50,12 @@ void drop_masks(const int64_t* task_ids, int64_t tasks, const bool* exempt, Mask
 struct HeadShape {
     int64_t slots, batch, classes, row;  // row: floats from one slot's parameters to the next's
     bool flatten;
+    // As for Preprocess, in features.
+    int64_t tables = 0;
+    const int64_t *table = nullptr, *table_of_slot = nullptr;
 };
 
-// features [slots, batch, features] and logits [slots, batch, classes] are written; the first serve the backward.
+// features [slots, batch, features of all states] and logits [slots, batch, classes] are written; the first serve the backward.
 void linear_head(const std::vector<Activation>& states, const float* params, const HeadShape& shape, float* features,
                  float* logits, int threads);
 
@@ -111,6 +114,11 @@ struct Preprocess {
     bool reduce, affine;
     double eps;
     int threads;
+    // Where slots differ, else null: [tables, states] first of the slot's input channels that a state provides, -1 for
+    // a state that is not read; [slots]. The slot's input channels are those of the states it reads, and no others; a
+    // slot that reads none has no parameters, y 0 and gradients 0.
+    int64_t tables = 0;
+    const int64_t *table = nullptr, *table_of_slot = nullptr;
 };
 
 // As for mixed_op; statistics [slots, 2, channels] or null. The backward reads y, which tells the convolution's result
