@@ -18,6 +18,7 @@ from autometa.algorithms.sources import Source, silent
 from autometa.algorithms.workers import Unit, Work, workforce
 from autometa.nas.block_space import BlockCell
 from autometa.nas.genotype import Genotype
+from autometa.ops import backend
 from autometa.runs.files import plain, read_json, write_json
 from autometa.runs.folder import RunFolder
 from autometa.runs.ledger import LEDGER, Candidate, Ledger
@@ -31,14 +32,27 @@ Train = Callable[[Sequence[BlockCell]], Sequence[Outcome]]
 
 @dataclass(frozen=True)
 class CandidateUnit:
-    """The unit of work of every search in this space: batches of cells, trained and scored side by side."""
+    """The unit of work of every search in this space: batches of cells, trained and scored side by side.
+
+    precision: on a GPU, the same in every process that works.
+    """
 
     config: CandidateConfig
     data: DataConfig
+    precision: str = "fp32"
 
     def __call__(self, device: str) -> Work:
-        source = Source.open(self.data, torch.device(device), silent)
-        return work_of(lambda cells: train_candidates(cells, self.config, source), self.config.seed)
+        where = torch.device(device)
+        source = Source.open(self.data, where, silent)
+        work = work_of(lambda cells: train_candidates(cells, self.config, source), self.config.seed)
+        if where.type == "cpu":
+            return work
+
+        def on_device(keys: Sequence[str]) -> list[dict]:
+            with torch.cuda.device(where), backend.precision(self.precision), backend.libraries(self.precision):
+                return work(keys)
+
+        return on_device
 
 
 def work_of(train: Train, seed: int) -> Work:
@@ -56,7 +70,7 @@ def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) ->
     source = terms.source(config.data)
     jobs.record_data(folder, source)
     kept = Kept(folder)
-    seconds = progress(config, folder, terms, kept, CandidateUnit(config.candidate(), config.data))
+    seconds = progress(config, folder, terms, kept, CandidateUnit(config.candidate(), config.data, config.precision))
     best, rows = kept.winner, kept.rows()
     final = config.final_config(best["key"])
     network = final.build(source.image_shape)
@@ -140,7 +154,7 @@ def progress(config: AutoMetaConfig, folder: RunFolder, terms: Terms, kept: Kept
         terms.session(folder, lambda: ({}, {}), lambda *_: None, SEARCH, budget=True) as session,
     ):
         search, going = strategy_of(config, ledger, kept.record), True
-        with workforce(ledger, unit, workers=terms.workers, ray=terms.ray, devices=(str(terms.device),)) as force:
+        with workforce(ledger, unit, terms.workers, terms.ray, _devices(terms), terms.notice) as force:
             for n in session.steps(config.batches):
                 done = finished(ledger)
                 while going and len(done) <= n:
@@ -158,6 +172,14 @@ def progress(config: AutoMetaConfig, folder: RunFolder, terms: Terms, kept: Kept
         _report_rest(search, rows, kept)
         kept.decide(winner(rows))
         return session.elapsed
+
+
+def _devices(terms: Terms) -> list[str]:
+    """Several workers share out the GPUs that this process sees (CUDA_VISIBLE_DEVICES), the run's own first."""
+    if terms.device.type == "cpu" or terms.workers is None:
+        return [str(terms.device)]
+    first, count = terms.device.index or 0, torch.cuda.device_count()
+    return [f"cuda:{(first + n) % count}" for n in range(count)]
 
 
 def _elapsed(folder: RunFolder, terms: Terms) -> float:

@@ -270,7 +270,6 @@ def _lives(process: int) -> bool:
 def workforce(
     ledger: Ledger,
     unit: Unit,
-    *,
     workers: int | None = None,
     ray: str | None = None,
     devices: Sequence[str] = ("cpu",),

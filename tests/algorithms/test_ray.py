@@ -1,15 +1,22 @@
 """Workers on Ray: one killed in the middle, the ranking that of one process."""
 
 import sys
+from dataclasses import replace
+from itertools import islice
 
 import pytest
 
+from autometa.algorithms.auto_meta_job import CandidateUnit
+from autometa.algorithms.candidates import CandidateConfig
+from autometa.algorithms.config import DataConfig, EvalConfig, InnerConfig, MetaConfig
+from autometa.algorithms.sources import Source
 from autometa.algorithms.workers import Alone, train_all, workforce
 from autometa.errors import InputError
+from autometa.nas.block_space import level_one
 from autometa.runs.ledger import Ledger
 
 from .test_workers import KEYS, proposed, results
-from .units import Toy, value_of
+from .units import Killed, Toy, Within, value_of
 
 
 def test_without_ray_it_says_how_to_get_it(tmp_path, monkeypatch):
@@ -71,3 +78,33 @@ def test_as_many_actors_as_the_cluster_holds(tmp_path, cluster):
     assert [row.accuracy for row in rows] == [value_of(key) for key in KEYS] and not told
     with pytest.raises(InputError, match="has no GPU"):
         trained(tmp_path / "none", KEYS, cluster, devices=("cuda",))
+
+
+def test_real_candidates_rank_alike_on_ray_and_alone(tmp_path, cluster, monkeypatch):
+    """Cells trained by Reptile: by one process, and by two actors of which one is killed."""
+    monkeypatch.setenv("AUTOMETA_CACHE", str(tmp_path / "cache"))
+    data = DataConfig("strokes:8x8x8", 8)
+    config = CandidateConfig(
+        filters=3,
+        repeats=0,
+        data=data,
+        inner=InnerConfig(ways=3, shots=3, batch=6, steps=2, lr=5e-3),
+        meta=MetaConfig(iterations=2, batch=2),
+        validation=EvalConfig(tasks=8, shots=1, queries=4, batch=3, steps=3, part="val"),
+    )
+    Source.open(data)  # drawn once, into the cache that actors share
+    keys = [cell.key for cell in islice(level_one(), 0, 48, 8)]
+    unit, rows = CandidateUnit(config, data), {}
+    for name, workers in (("alone", None), ("ray", 2)):
+        (tmp_path / name).mkdir()
+        cache = {"AUTOMETA_CACHE": str(tmp_path / "cache")}
+        with Ledger.open(proposed(tmp_path / name, keys)) as ledger:
+            made = Alone(ledger, unit)
+            if workers:
+                made = workforce(ledger, Within(Killed(unit, tmp_path, keys[2]), cache), workers, cluster, notice=list)
+            with made as force:
+                train_all(ledger, force)
+        rows[name] = [replace(row, seconds=None) for row in results(tmp_path / name / "ledger.sqlite")]
+    assert (tmp_path / "killed").exists() and {row.state for row in rows["alone"]} == {"done"}
+    assert rows["ray"] == rows["alone"], "to the last bit"
+    assert ranking(rows["ray"]) == ranking(rows["alone"])

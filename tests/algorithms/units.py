@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from autometa.algorithms.workers import Unit
 from autometa.errors import InputError
 
 
@@ -46,3 +47,36 @@ class Toy:
         except FileExistsError:
             return False
         return True
+
+
+@dataclass(frozen=True)
+class Killed:
+    """Another unit, in whose hands the first worker that has trained `key` dies before it can tell."""
+
+    unit: Unit
+    folder: Path
+    key: str
+
+    def __call__(self, device: str):
+        work = self.unit(device)
+
+        def killed(keys):
+            outcomes = work(keys)
+            if self.key in keys and not (self.folder / "killed").exists():
+                (self.folder / "killed").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return outcomes
+
+        return killed
+
+
+@dataclass(frozen=True)
+class Within:
+    """Another unit, in an environment with these variables: a cluster begun earlier does not know ours."""
+
+    unit: Unit
+    variables: dict[str, str]
+
+    def __call__(self, device: str):
+        os.environ.update(self.variables)
+        return self.unit(device)
