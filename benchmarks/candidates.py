@@ -165,10 +165,8 @@ def main() -> None:
     chosen = parser.parse_args()
     about, results = machine(), []
     print(", ".join(f"{key} {value}" for key, value in about.items() if key != "auto") + "\n")
-    head = (
-        "| F | N | blocks | threads | together, ms per cell | alone: times as long (processor time) | alone, slotwise"
-    )
-    print(f"{head} | eager |\n|---|---|---|---|---|---|---|---|")
+    print("| F | N | blocks | threads | together, ms per cell | alone (processor time) | alone, slotwise | eager |")
+    print("|---|---|---|---|---|---|---|---|")
     settings = (getattr(chosen, name).split(",") for name in ("filters", "repeats", "levels", "threads"))
     for filters, repeats, level, threads in itertools.product(*([int(v) for v in values] for values in settings)):
         macro = BlockMacro(filters, repeats, chosen.scale_rate, WAYS, (1, chosen.size, chosen.size))
