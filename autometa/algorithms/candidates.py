@@ -38,7 +38,7 @@ from autometa.runs.watch import NonFiniteWatch
 from autometa.slots.arena import Arena
 from autometa.slots.statistics import BatchStatistics
 
-SLOTS = 40
+SLOTS = 200
 """Slots worked on at once where the config does not say."""
 LOST = 0.1
 """Share of validation tasks that may leave the finite numbers."""
