@@ -312,6 +312,36 @@ void conv_stack_backward(const autometa::ConvStack& stack, const autometa::ConvS
     stack.backward(input, at<float>(saved), at<float>(grad), at<float>(dx), at<float>(dparams));
 }
 
+// Steps in the order of autometa/ops/_cell_stack_cpp.py.
+using StepOf = std::tuple<bool, int64_t, int64_t, int64_t, bool, std::vector<int64_t>, std::vector<int64_t>>;
+
+autometa::CellStack::Step cell_step(const StepOf& step) {
+    const auto& [node, column, width, channels, reduce, reads, table] = step;
+    return {node, column, width, channels, reduce, reads, table};
+}
+
+// image: batch, channels, height, width. stem: column, columns, filters, then as conv_block's sizes.
+std::unique_ptr<autometa::CellStack> cell_stack_of(const std::array<int64_t, 4>& image,
+                                                   const std::array<int64_t, 11>& stem, double eps,
+                                                   const std::vector<StepOf>& steps, const StepOf& head,
+                                                   int64_t classes) {
+    const auto [batch, channels, height, width] = image;
+    autometa::ConvBlock block{1, batch, channels, stem[2], height, width, stem[3], stem[4], stem[5], stem[6], stem[7],
+                              stem[8], stem[9], stem[10], nullptr, {}, nullptr, 0, stem[1], 0, nullptr, false, true,
+                              false, false, eps, 1};
+    std::vector<autometa::CellStack::Step> made;
+    for (const StepOf& step : steps) made.push_back(cell_step(step));
+    return std::make_unique<autometa::CellStack>(block, stem[0], made, cell_step(head), classes);
+}
+
+void cell_stack(const std::vector<const autometa::CellStack*>& stacks, Address x, const std::array<int64_t, 5>& x_step,
+                Address labels, Address params, int64_t params_row, Address losses, Address logits, Address dparams,
+                int64_t dparams_row, int threads) {
+    autometa::CellStack::Input input{at<float>(x), {}, at<int64_t>(labels), at<float>(params), params_row};
+    std::copy(x_step.begin(), x_step.end(), input.x_step);
+    autometa::cell_stack(stacks, input, at<float>(losses), at<float>(logits), at<float>(dparams), dparams_row, threads);
+}
+
 uint32_t philox_uint32(uint32_t seed, uint32_t stream, uint64_t item, uint64_t draw) {
     return autometa::Draws(seed, static_cast<autometa::Stream>(stream), item)(draw);
 }
@@ -391,6 +421,9 @@ PYBIND11_MODULE(_C, m) {
         .def_property_readonly("saved", &autometa::ConvStack::saved);
     m.def("conv_stack", &conv_stack, release());
     m.def("conv_stack_backward", &conv_stack_backward, release());
+    py::class_<autometa::CellStack>(m, "CellStack", "The steps of a network of cells, for batches of one size.")
+        .def(py::init(&cell_stack_of));
+    m.def("cell_stack", &cell_stack, release());
     m.def("sum_activations", &sum_activations, release());
     m.def("join_columns", &join_columns, release());
     m.def("linear_head", &linear_head, release());

@@ -33,13 +33,12 @@ from autometa.meta.inner_loop import Adam, Batches, adapt_
 from autometa.meta.reptile import Iteration, meta_iteration_
 from autometa.nas.block_network import BlockMacro, BlockNetwork
 from autometa.nas.block_space import BlockCell
-from autometa.ops.cross_entropy import cross_entropy
 from autometa.ops.finite_slots import finite_slots
 from autometa.runs.watch import NonFiniteWatch
 from autometa.slots.arena import Arena
 from autometa.slots.statistics import BatchStatistics
 
-SLOTS = 40
+SLOTS = 200
 """Slots worked on at once where the config does not say."""
 LOST = 0.1
 """Share of validation tasks that may leave the finite numbers."""
@@ -115,7 +114,7 @@ class Cells:
 
     def loss(self, phi: Tensor, images: Tensor, labels: Tensor, step: int) -> Tensor:
         """The inner loop's objective."""
-        return cross_entropy(self.logits(phi, images), labels)
+        return self.network.losses(phi, images, labels, self.cell_of_slot)
 
 
 class SameBatches:

@@ -163,8 +163,9 @@ def reproduce(
 ) -> dict[str, Any]:
     """Run a recipe and compare with what it must show; `passed` tells whether all did."""
     asked = recipe(name)
-    make = plan_search if asked["word"] == "search" else plan_train
-    plan = make(preset_name=asked["preset"], out=out, resume=resume)
+    word, *algorithm = asked["word"].split()
+    make = plan_search if word == "search" else plan_train
+    plan = make(*algorithm, preset_name=asked["preset"], out=out, resume=resume)
     result = carry_out(plan, Manner(words=f"reproduce {name}", **manner))
     made = verdicts(asked, result)
     passed = all(verdict.passed for verdict in made)

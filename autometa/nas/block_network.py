@@ -13,22 +13,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autometa.nas.block_plan import STEM, BatchPlan, plan_of
+from autometa.nas.block_plan import program_of
 from autometa.nas.block_space import BlockCell
 from autometa.nas.cell_network import CellNetwork
 from autometa.nas.cells import Cell
 from autometa.nas.counting import network_macs
-from autometa.ops.conv_block import conv_block
-from autometa.ops.linear_head import linear_head
-from autometa.ops.mixed_op import mixed_op
-from autometa.ops.preprocess import preprocess
-from autometa.ops.share import share
+from autometa.ops.cell_stack import Program, cell_stack, evaluate, slotwise
+from autometa.ops.cross_entropy import cross_entropy
 from autometa.slots.init import initial_row
 from autometa.slots.layout import Layout, LayoutBuilder
 from autometa.slots.statistics import BatchStatistics
 
 STAGES = 3
-KEPT_PLANS = 64
+KEPT_PROGRAMS = 64
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ class BlockNetwork:
         self.networks = tuple(macro.network(cell) for cell in self.cells)
         self.parts = tuple(parts_used(network) for network in self.networks)
         self.layouts = _side_by_side([list(_blocks(n, p)) for n, p in zip(self.networks, self.parts, strict=True)])
-        self._plans: dict[tuple[int, ...], BatchPlan] = {}
+        self._programs: dict[tuple, Program] = {}
 
     @property
     def ways(self) -> int:
@@ -104,48 +101,43 @@ class BlockNetwork:
     def logits(
         self, phi: Tensor, images: Tensor, cell_of_slot: Tensor, statistics: BatchStatistics | None = None
     ) -> Tensor:
-        """phi `[S, row]`, images `[S, N, C, H, W]`, cell_of_slot int64 `[S]` on the CPU -> logits `[S, N, ways]`.
+        """phi `[S, row]`, images `[S, N, C, H, W]`, cell_of_slot int64 `[S]` -> logits `[S, N, ways]`.
 
         Raises `ValueError` where cell_of_slot names a cell that does not exist.
         """
-        plan, statistics = self._plan(cell_of_slot, phi), statistics or BatchStatistics()
-        blocks = self.layouts[0].split(phi)
-        x, kept = conv_block(
-            images, blocks["stem"], plan.stem, given=statistics.take(), want_statistics=statistics.record
-        )
-        statistics.keep(kept)
-        ready = {STEM: list(share(x, plan.readers[STEM]))}
-        for step in plan.steps:
-            states = [ready[state].pop() for state in step.states]
-            options = dict(
-                table_of_slot=plan.slots_of(step.table),
-                affine=True,
-                given=statistics.take(),
-                want_statistics=statistics.record,
-            )
-            if step.node:
-                ones = plan.ones[step.table.shape[1]]
-                x, kept = mixed_op(states, blocks[step.block], ones, ones, step.table, **options)
-            else:
-                x, kept = preprocess(
-                    states, blocks[step.block], step.channels, reduce=step.reduce, table=step.table, **options
-                )
-            statistics.keep(kept)
-            ready[step.result] = list(share(x, plan.readers[step.result]))
-        states = [ready[state].pop() for state in plan.head.states]
-        table = plan.head.table
-        return linear_head(states, blocks["head"], self.ways, table=table, table_of_slot=plan.slots_of(table))
+        present = sorted(set(self._cells(phi, cell_of_slot)))
+        of_cell = torch.zeros(len(self.cells), dtype=torch.int64)
+        of_cell[present] = torch.arange(len(present))
+        of_slot = of_cell.to(phi.device).index_select(0, cell_of_slot.to(phi.device))
+        program = self._program(tuple(present), phi.device)
+        return evaluate(program, self.layouts[0].split(phi), images, of_slot, statistics or BatchStatistics())
 
-    def _plan(self, cell_of_slot: Tensor, phi: Tensor) -> BatchPlan:
-        """What a batch of these slots computes; the last few are kept."""
-        key = (phi.device, phi.dtype, *cell_of_slot.tolist())
-        if len(cell_of_slot) != len(phi) or not all(0 <= g < len(self.cells) for g in key[2:]):
+    def losses(self, phi: Tensor, images: Tensor, labels: Tensor, cell_of_slot: Tensor) -> Tensor:
+        """Cross-entropies `[S]` of the same; labels int64 `[S, N]`.  Slot by slot where the compiled op can run."""
+        if not slotwise(phi.device, phi.dtype):
+            return cross_entropy(self.logits(phi, images, cell_of_slot), labels)
+        cells = self._cells(phi, cell_of_slot)
+        present = sorted(set(cells))
+        programs = [self._program((g,), phi.device) for g in present]
+        place = {g: k for k, g in enumerate(present)}
+        return cell_stack(phi, images, labels, programs, [place[g] for g in cells])[0]
+
+    def _cells(self, phi: Tensor, cell_of_slot: Tensor) -> list[int]:
+        found = cell_of_slot.tolist()
+        if len(found) != len(phi) or not all(0 <= g < len(self.cells) for g in found):
             raise ValueError(f"cell_of_slot must name one of {len(self.cells)} cells for each of {len(phi)} slots")
-        if key not in self._plans:
-            if len(self._plans) >= KEPT_PLANS:
-                self._plans.clear()
-            self._plans[key] = plan_of(self.networks, self.parts, cell_of_slot.cpu(), phi.device, phi.dtype)
-        return self._plans[key]
+        return found
+
+    def _program(self, cells: tuple[int, ...], device: torch.device) -> Program:
+        """Of the networks of these cells; those of single cells are kept, and the last few of others."""
+        key = (device, *cells)
+        if key not in self._programs:
+            several = [known for known in self._programs if len(known) > 2]
+            if len(several) >= KEPT_PROGRAMS:
+                del self._programs[several[0]]
+            networks, parts = [self.networks[g] for g in cells], [self.parts[g] for g in cells]
+            self._programs[key] = program_of(networks, parts, self.layouts[0], device)
+        return self._programs[key]
 
 
 def parts_used(network: CellNetwork) -> dict[int, tuple[int, ...]]:

@@ -18,6 +18,7 @@ from autometa.algorithms import auto_meta, auto_meta_job, level_report
 from autometa.algorithms.auto_meta import AutoMetaConfig, SurrogateConfig
 from autometa.algorithms.candidates import Outcome
 from autometa.algorithms.jobs import Terms
+from autometa.algorithms.presets import AUTO_META
 from autometa.errors import DivergedError, InputError
 from autometa.nas import block_space
 from autometa.nas.block_space import BlockCell
@@ -324,6 +325,25 @@ WRONG = {
 def test_wrong_settings(message):
     with pytest.raises(InputError, match=message):
         replace(SMALL, **WRONG[message]).check()
+
+
+@pytest.mark.parametrize("name", AUTO_META)
+def test_presets(name):
+    config = AUTO_META[name]
+    for strategy in auto_meta.STRATEGIES:
+        replace(config, strategy=strategy).check()
+    config.candidate().check()
+    assert config.final_inner.ways == config.inner.ways and config.validation.part == "val"
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "parameters"),
+    [("omniglot", (1, 28, 28), 24_625), ("miniimagenet-small", (3, 84, 84), 24_805)]
+    + [("miniimagenet-large", (3, 84, 84), 106_185)],
+)
+def test_the_published_cell_has_about_the_papers_size(name, shape, parameters):
+    """25,900, 28,000 and 94,000 to 99,000 in the paper."""
+    assert AUTO_META[name].build(shape).layout.count() == parameters
 
 
 def test_counts_of_the_paper():

@@ -68,6 +68,17 @@ def test_two_workers_find_the_same(found, tmp_path):
     assert read_json(tmp_path / "run" / "search.json") == read_json(found[0] / "search.json")
 
 
+def test_rivals_on_the_command_line(found, tmp_path):
+    run = tmp_path / "random"
+    answer = call("search", "auto-meta", *TINY, "--strategy", "random", "--out", run)
+    assert answer.code == 0, answer.err
+    assert "by the strategy random" in answer.out and "up to 58 cells of 2 blocks, then" in answer.err
+    result = read_json(run / "result.json")
+    assert result["strategy"] == "random" and result["candidates"]["trained"] == 58
+    told = call("compare", found[0], run)
+    assert told.code == 0 and "random" in told.out
+
+
 def test_adapt_and_predict(found, tmp_path):
     support = driving.class_folders(tmp_path / "photos")
     taught = call("adapt", "--support", support, "--run", found[0], "--out", tmp_path / "taught")
