@@ -82,7 +82,17 @@ class BlockCell:
 
     def canonical(self) -> BlockCell:
         """The equal cell that stands for all: of every order of blocks that dependencies allow, the smallest."""
-        return BlockCell(_smallest(self.blocks, {}))
+        if "_stands_for_all" in self.__dict__:
+            return self
+        made = BlockCell(_smallest(self.blocks, {}))
+        made.__dict__["_stands_for_all"] = True  # expansions ask thousands of canonical cells again
+        return made
+
+    @cached_property
+    def numbers(self) -> tuple[int, ...]:
+        """State and op of each operand of the canonical cell, block by block."""
+        blocks = self.canonical().blocks
+        return tuple(n for b in blocks for o in (b.first, b.second) for n in (o.state, o.op))
 
     @cached_property
     def key(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Protocol
 
 import numpy as np
@@ -58,14 +58,14 @@ def tokens(cells: Sequence[BlockCell]) -> tuple[Tensor, Tensor]:
 
     Cells are taken in canonical form, so equal cells read the same. Ops come before states, shifted by one.
     """
-    levels = torch.tensor([cell.level for cell in cells], dtype=torch.int64)
-    made = torch.full((len(cells), int(levels.max()), TOKENS), PADDING, dtype=torch.int64)
-    for n, cell in enumerate(cells):
-        for b, block in enumerate(cell.canonical().blocks):
-            for o, operand in enumerate((block.first, block.second)):
-                made[n, b, 2 * o] = 1 + len(OPS) + operand.state
-                made[n, b, 2 * o + 1] = 1 + operand.op
-    return made, levels
+    levels = np.array([cell.level for cell in cells], dtype=np.int64)
+    made = np.zeros((len(cells), int(levels.max()) * TOKENS), dtype=np.int64)
+    there = np.arange(made.shape[1]) < TOKENS * levels[:, None]
+    made[there] = np.fromiter(chain.from_iterable(cell.numbers for cell in cells), np.int64, int(there.sum()))
+    made[:, 0::2] += 1 + len(OPS)
+    made[:, 1::2] += 1
+    made[~there] = PADDING
+    return torch.from_numpy(made).view(len(cells), -1, TOKENS), torch.from_numpy(levels)
 
 
 class LSTM(nn.Module):
