@@ -112,7 +112,9 @@ class CMakeBuild(build_ext):
         )
 
 
+GPU = 'triton>=3.3; platform_system == "Linux"'
 TEST = [
+    'triton; platform_system == "Linux"',
     "pytest>=7.4",
     "pytest-benchmark>=4.0",
     "hypothesis>=6.80",
@@ -147,7 +149,12 @@ setup(
         "safetensors>=0.4.5",
         "jsonargparse[signatures]",
     ],
-    extras_require={"hdf5": ["h5py>=3.8"], "test": TEST, "bench": ["pytest>=7.4", "pytest-benchmark>=4.0"]},
+    extras_require={
+        "hdf5": ["h5py>=3.8"],
+        "test": TEST,
+        "gpu": [GPU],
+        "bench": ["pytest>=7.4", "pytest-benchmark>=4.0"],
+    },
     entry_points={"console_scripts": ["autometa = autometa.cli:main"]},
     zip_safe=False,
 )

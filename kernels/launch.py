@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
+import torch
 import triton
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
 _observers: list[Callable] = []
+if INTERPRETED:
+    from autometa.kernels.interpreter import repair
+
+    repair()
 
 
 def launch(kernel, grid: tuple[int, ...], *args, **options) -> None:
-    """Run `kernel` on the current stream; an empty grid is no launch.
+    """Run `kernel` on the current stream of its tensors' device; an empty grid is no launch.
 
     Fusing multiplications with additions is asked for: its default changes between Triton versions.
     """
@@ -23,7 +28,16 @@ def launch(kernel, grid: tuple[int, ...], *args, **options) -> None:
     if _observers:
         _observers[-1](kernel, grid, args, options)
         return
-    kernel[grid](*args, **options)
+    with _on_device_of((*args, *options.values())):
+        kernel[grid](*args, **options)
+
+
+def _on_device_of(values):
+    """Makes the device of the first CUDA tensor current, where it is not."""
+    for value in values:
+        if isinstance(value, torch.Tensor) and value.is_cuda:
+            return torch.cuda.device(value.device)
+    return nullcontext()
 
 
 @contextmanager

@@ -112,9 +112,10 @@ class Node:
             return
         count = len(chosen) if name else 1
         values = {**self._values, "chosen": chosen, "count": count, **options}
+        roomy = kernel in ROOMY or values.get("MERGED", False)
         arguments = {n: values[n] for n in kernel.arg_names}
         whole = "BLOCK" not in kernel.arg_names  # all channels in one program
-        how = {"maxnreg": 255} if kernel in ROOMY else {}
+        how = {"maxnreg": 255} if roomy else {}
         launch(
             kernel,
             (count * programs * self.slots,),
@@ -240,8 +241,11 @@ def _weights(node: Node, buffers: dict[str, Any], sums: Tensor) -> None:
     squares = node.chunks * node.cuts**2
 
     def separable(name: str, second: bool, of_middle: bool) -> None:
-        which = {"SECOND": second, "OF_MIDDLE": of_middle, **buffers}
-        node.run(stages.pointwise_gradient, name, squares, **which)
+        # In fp32 the two together need more registers than there are.
+        merged = node.cuts == 1 and node.mode != "fp32"
+        which = {"SECOND": second, "OF_MIDDLE": of_middle, "MERGED": merged, **buffers}
+        if not merged:
+            node.run(stages.pointwise_gradient, name, squares, **which)
         node.run(stages.depthwise_gradient, name, node.chunks * node.cuts, **which)
 
     def taps(name: str, count: int, tall: bool) -> None:

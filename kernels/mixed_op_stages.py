@@ -62,12 +62,13 @@ def depthwise_gradient(
     channels: tl.constexpr, pitch: tl.constexpr, phi_stride, parts_stride, eps,
     SECOND: tl.constexpr, OF_MIDDLE: tl.constexpr, STATES: tl.constexpr, TABLES: tl.constexpr, DROP: tl.constexpr,
     AFFINE: tl.constexpr, PRECISION: tl.constexpr, TILE: tl.constexpr, CHANNELS: tl.constexpr, WINDOW: tl.constexpr,
-    BLOCK: tl.constexpr,
+    BLOCK: tl.constexpr, MERGED: tl.constexpr,
 ):  # fmt: skip
     """One stage of separable convolutions: the gradient of the depthwise result (a map) and weights (parts).
 
     SECOND: the stage reads the normalised middle map, else a state. OF_MIDDLE: its output is the middle map, whose
     gradient stands in `grads`, else the node's. WINDOW: at least the taps, a power of 2. A program has BLOCK channels.
+    MERGED: these are all channels, and the work of `pointwise_gradient` is done along the way.
     """
     pid = tl.program_id(0)
     i = tl.load(chosen + pid % count)
@@ -96,6 +97,7 @@ def depthwise_gradient(
     up = grads + (tl.load(row + MIDDLE_GRAD) * slots + s) * whole if OF_MIDDLE else gy + s * whole
     taps = tl.arange(0, WINDOW)
     total = tl.zeros([WINDOW, BLOCK], tl.float32)
+    square = tl.zeros([BLOCK, BLOCK], tl.float32)
     for tile in range(part * chunk, tl.minimum((part + 1) * chunk, tiles)):
         p = tile * TILE + tl.arange(0, TILE)
         live = p < pixels
@@ -108,6 +110,12 @@ def depthwise_gradient(
                 live, stage, DROP and not OF_MIDDLE, CHANNELS,
             )  # fmt: skip
             dt += product(dz, tl.trans(weight_tile(pointwise, 0, 1, c, o, channels)), PRECISION)
+            if MERGED:
+                t = depthwise(
+                    x, image, down, right, h, w, pitch, mean, scale, shift, own + first, size, dilation, stride, c,
+                    channels, live,
+                )  # fmt: skip
+                square += product(tl.trans(t), dz, PRECISION)
         store_tile(out, p, pitch, c, channels, live, dt)
         for k in range(size * size):
             v = activated(
@@ -116,8 +124,12 @@ def depthwise_gradient(
             )  # fmt: skip
             of_tap = tl.sum(v * dt, axis=0)
             total += tl.where((taps == k)[:, None], of_tap[None, :], 0.0)
-    at = parts + (s * chunks + part) * parts_stride + first + c[None, :] * size * size + taps[:, None]
+    to = parts + (s * chunks + part) * parts_stride
+    at = to + first + c[None, :] * size * size + taps[:, None]
     tl.store(at, total, mask=(taps < size * size)[:, None] & (c < channels)[None, :])
+    if MERGED:
+        at = to + tl.load(row + WEIGHT + (3 if SECOND else 1)) + c[None, :] * channels + c[:, None]
+        tl.store(at, square, mask=(c < channels)[:, None] & (c < channels)[None, :])
 
 
 @triton.jit

@@ -47,6 +47,8 @@ class ReptileConfig:
         meta: the outer loop.
         test: evaluation.
         seed: of initialisation, tasks and batches.
+        precision: of kernels on a GPU: `fp32`, `tf32` (products of rounded factors) or `bf16` (activations stored in
+            half the memory as well); faster in this order, and less exact. The CPU computes in float32.
     """
 
     network: str = "reptile-omniglot"
@@ -60,10 +62,11 @@ class ReptileConfig:
     meta: MetaConfig = field(default_factory=MetaConfig)
     test: EvalConfig = field(default_factory=lambda: EvalConfig(tasks=10_000))
     seed: int = 0
+    precision: str = "fp32"
 
     def check(self) -> None:
         """Raise `InputError` where fields do not fit together."""
-        check_common(self.data, self.inner, self.meta, self.test, self.seed)
+        check_common(self.data, self.inner, self.meta, self.test, self.seed, self.precision)
         at_least(1, {"cells": self.cells})
         if self.network not in FOUR_LAYER:
             check_reductions(self.reductions, self.cells)
@@ -104,7 +107,7 @@ def trainer(network: Network, source: Source, config: ReptileConfig) -> Trainer:
     """A meta-training run from a fresh initialisation."""
     keep = 1.0 - config.drop_path
 
-    def logits_of(ids: Tensor, iteration: int) -> Logits:
+    def logits_of(ids: Tensor, warm: bool) -> Logits:
         def logits(phi: Tensor, images: Tensor, t: int) -> Tensor:
             if keep < 1.0 and isinstance(network, DiscreteNetwork):
                 return network.training_logits(phi, images, keep, config.seed, ids, t)
@@ -113,7 +116,7 @@ def trainer(network: Network, source: Source, config: ReptileConfig) -> Trainer:
         return logits
 
     return Trainer(
-        arena=Arena.single(network.layout, network.initial(config.seed), config.meta.batch),
+        arena=Arena.single(network.layout, network.initial(config.seed).to(source.device), config.meta.batch),
         episodes=source.training(config.inner, config.test.part, config.seed),
         optimiser=config.inner.adam(),
         inner=config.inner,

@@ -71,6 +71,10 @@ class Model:
         network = config.build(tuple(about["image_shape"]))
         return cls(config, network, learned_of(folder, config), Recipe(**about["recipe"]), about["data_hash"])
 
+    def to(self, device: torch.device) -> Model:
+        """The model with what it learned on a device."""
+        return replace(self, learned=self.learned.to(device))
+
     def with_ways(self, ways: int) -> Model:
         """The model for another number of classes (ARCHITECTURE, "Ways"): fewer use the head's first rows, more get
         rows set to the mean of the trained rows."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from autometa.algorithms import jobs, metanas, reptile
 from autometa.algorithms.config import DataConfig
 from autometa.algorithms.metanas import MetaNASConfig
@@ -61,13 +63,13 @@ class Plan:
             label = Path(self.config.network).stem
         return f"{self.job.word}-{label}" if label else self.job.word
 
-    def prepare(self) -> tuple[Source, Network]:
-        """Open the data, build the network, draw a task of each sort.
+    def prepare(self, device: torch.device | str = "cpu") -> tuple[Source, Network]:
+        """Open the data for computing on `device`, build the network, look at tasks of each sort.
 
         Raises `InputError` for all that would stop the run later: missing data, too few classes or images, a
         network that does not fit.
         """
-        source = Source.open(self.config.data)
+        source = Source.open(self.config.data, device)
         try:
             network = self.config.build(source.image_shape)
         except InputError:

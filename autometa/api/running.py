@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,12 +15,14 @@ from typing import Any
 import torch
 
 from autometa.algorithms.jobs import OWN_GENOTYPE, Terms
+from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.reptile import ReptileConfig
 from autometa.algorithms.trained import config_of, settled_config
 from autometa.api.planning import Plan, job_of
 from autometa.errors import InputError, Interrupted
 from autometa.nas.conv_network import FOUR_LAYER
 from autometa.nas.genotype import Genotype
+from autometa.ops import backend
 from autometa.runs import checkpoint
 from autometa.runs.budget import parse_duration
 from autometa.runs.files import say, shown
@@ -48,7 +51,7 @@ class Manner:
 
     def check(self) -> None:
         """Raise `InputError` for a device or duration that cannot be used."""
-        check_device(self.device)
+        device_of(self.device)
         parse_duration(self.checkpoint_every)
         if self.time_budget is not None:
             parse_duration(self.time_budget)
@@ -58,19 +61,55 @@ class Manner:
         """Seconds for training, None without limit."""
         return None if self.time_budget is None else parse_duration(self.time_budget)
 
-    def terms(self, resume_command: str) -> Terms:
-        return Terms(self.quiet, self.budget, resume_command, parse_duration(self.checkpoint_every))
+    def terms(self, resume_command: str, device: torch.device) -> Terms:
+        return Terms(self.quiet, self.budget, resume_command, parse_duration(self.checkpoint_every), device)
 
 
-def check_device(device: str) -> None:
-    """Raise `InputError` unless this machine and this version can run there."""
-    if device in ("auto", "cpu"):
-        return
-    if device != "cuda" and not device.startswith("cuda:"):
-        raise InputError(f"unknown device {device!r}; choose cpu or cuda")
+def device_of(name: str) -> torch.device:
+    """`cpu`, `cuda`, `cuda:1`, or `auto`: the first GPU where one works, else the CPU.
+
+    Raises `InputError` unless this machine can compute there.
+    """
+    if name == "cpu":
+        return torch.device("cpu")
+    if name == "auto":
+        return torch.device("cpu") if gpu_refuses(0) else torch.device("cuda", 0)
+    kind, colon, number = name.partition(":")
+    if kind != "cuda" or (colon and not number.isdecimal()):
+        raise InputError(f"unknown device {name!r}; choose auto, cpu, cuda or cuda:1 (--device)")
+    reason = gpu_refuses(int(number or 0))
+    if reason:
+        raise InputError(f"{reason}; leave --device out to run on the CPU")
+    return torch.device("cuda", int(number or 0))
+
+
+def gpu_refuses(number: int) -> str | None:
+    """Why a GPU cannot be used, None where it can: it must run a kernel, which a driver or card too old does not."""
     if not torch.cuda.is_available():
-        raise InputError("no CUDA GPU is usable here; leave --device out to run on the CPU")
-    raise InputError("this version runs on the CPU only; leave --device out")
+        return "no CUDA GPU is usable here"
+    if number >= torch.cuda.device_count():
+        return f"there is no GPU {number}, the last one is {torch.cuda.device_count() - 1}"
+    try:
+        if int(torch.ones(2, device=torch.device("cuda", number)).sum()) != 2:
+            return f"GPU {number} computes wrongly"
+    except RuntimeError as error:
+        return f"GPU {number} does not work ({str(error).splitlines()[0]})"
+    return None
+
+
+@contextlib.contextmanager
+def computing(device: torch.device, config: MetaNASConfig | ReptileConfig, notice: Callable[[str], None]):
+    """Within it the config's precision holds, and what libraries compute on a GPU is the same in every run."""
+    told = os.environ.get("AUTOMETA_PRECISION", config.precision)
+    if told != config.precision:
+        notice(f"AUTOMETA_PRECISION={told} is not for runs; this one computes in {config.precision} (--precision)")
+    if device.type == "cpu":
+        if config.precision != "fp32":
+            notice(f"precision {config.precision} is for GPUs; the CPU computes in fp32")
+        yield
+        return
+    with torch.cuda.device(device), backend.precision(config.precision), backend.libraries(config.precision):
+        yield
 
 
 def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
@@ -85,31 +124,46 @@ def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
             manner.notice(f"{shown(folder.path)} is finished already; nothing was done")
             return outcome(folder)
     plan.prepare()
-    with _threads_of(plan, manner), _settled(), _enter(plan, manner) as folder:
-        again = resume_command(folder, manner.words)
+    device = _device_for(plan, manner)
+    with _threads_of(plan, manner), _settled(), _enter(plan, manner, device) as folder:
+        again, config = resume_command(folder, manner.words), settled_config(folder)
         try:
-            manner.notice(_announcement(plan, folder))
-            plan.job.run(settled_config(folder), folder, manner.terms(again))
+            manner.notice(_announcement(plan, folder, device))
+            with computing(device, config, manner.notice):
+                plan.job.run(config, folder, manner.terms(again, device))
         except KeyboardInterrupt as error:
             raise Interrupted(f"interrupted; go on with: {again}") from error
         return outcome(folder)
 
 
-def _enter(plan: Plan, manner: Manner) -> RunFolder:
+def _device_for(plan: Plan, manner: Manner) -> torch.device:
+    """A resumed run goes on where it began, if that works here and nothing else is asked for: it decides its bits."""
+    began = None if plan.resume is None else RunFolder.open(plan.resume).environment.get("device")
+    if manner.device != "auto" or began is None:
+        return device_of(manner.device)
+    try:
+        return device_of(began)
+    except InputError:
+        return device_of("auto")
+
+
+def _enter(plan: Plan, manner: Manner, device: torch.device) -> RunFolder:
     if plan.resume is not None:
-        return RunFolder.resume(plan.resume, manner.typed, notice=manner.notice)
+        return RunFolder.resume(plan.resume, manner.typed, notice=manner.notice, device=str(device))
     config = plan.config
-    folder = RunFolder.create(plan.out, plan.name, config, manner.typed, seed=config.seed, notice=manner.notice)
+    about = {"seed": config.seed, "device": str(device), "precision": config.precision}
+    folder = RunFolder.create(plan.out, plan.name, config, manner.typed, notice=manner.notice, **about)
     if isinstance(config, ReptileConfig) and config.network not in FOUR_LAYER:
         folder.write_genotype(OWN_GENOTYPE, Genotype.load(config.network).to_json())
     return folder
 
 
-def _announcement(plan: Plan, folder: RunFolder) -> str:
+def _announcement(plan: Plan, folder: RunFolder, device: torch.device) -> str:
     config, preset = plan.config, f", preset {plan.preset}" if plan.preset else ""
     doing = "going on with" if plan.resume else f"{plan.job.word}{preset} in"
+    where = "" if device.type == "cpu" else f" on {torch.cuda.get_device_name(device)}, {config.precision}"
     return (
-        f"{doing} {shown(folder.path)}: {config.meta.iterations} meta-iterations on {config.data.name}, then "
+        f"{doing} {shown(folder.path)}{where}: {config.meta.iterations} meta-iterations on {config.data.name}, then "
         f"{config.test.tasks} test tasks; Ctrl-C saves and stops"
     )
 

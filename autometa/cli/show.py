@@ -41,7 +41,7 @@ def result(found: Mapping[str, Any]) -> list[str]:
         lines += [f"The search has not chosen any cell: {why}, in which the architecture stands still.", ""]
     if "genotype" in found:
         lines += [*_cells(found), ""]
-    lines += [*_accuracy(found), "", *_sizes(found), "", f"Time   {_times(found['seconds'])}"]
+    lines += [*_accuracy(found), "", *_sizes(found), "", *_precision(found), f"Time   {_times(found['seconds'])}"]
     kept = "result.json, config.json, checkpoints/, genotypes/" if "genotype" in found else "result.json, checkpoints/"
     lines += [f"Files  {run}  ({kept})"]
     lines += [f"Next   autometa adapt --support FOLDER --run {run}"]
@@ -50,7 +50,7 @@ def result(found: Mapping[str, Any]) -> list[str]:
 
 def evaluation(found: Mapping[str, Any]) -> list[str]:
     """A run evaluated again."""
-    lines = [*_accuracy(found), "", *_sizes(found), "", f"Time   {_times(found['seconds'])}"]
+    lines = [*_accuracy(found), "", *_sizes(found), "", *_precision(found), f"Time   {_times(found['seconds'])}"]
     return [*lines, f"Files  {shown(found['file'])}"]
 
 
@@ -129,6 +129,12 @@ def _large(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def _precision(found: Mapping[str, Any]) -> list[str]:
+    """A line where results were computed in less than float32."""
+    mode = found.get("precision", "fp32")
+    return [] if mode == "fp32" else [f"Precision  {mode}: less exact than fp32, which is the default"]
+
+
 def _times(seconds: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {format_duration(value)}" for name, value in seconds.items())
 
@@ -144,6 +150,8 @@ def estimate(found: Mapping[str, Any]) -> list[str]:
     using = f"{threads} thread{'s' * (threads > 1)}"
     rows.append(["in all", format_duration(seconds["all"]), f"on this machine, as busy as it is now, with {using}"])
     rows.append(["memory", size(found["memory_bytes"]), "at most, by the steps that were tried"])
+    if found["gpu_memory_bytes"] is not None:
+        rows.append(["GPU memory", size(found["gpu_memory_bytes"]), "at most, by the steps that were tried"])
     network = found["network"]
     macs = f"{_large(network['macs'])} multiplications per image"
     rows.append(["network", f"{network['parameters']:,} parameters", macs])

@@ -10,7 +10,7 @@ from autometa.algorithms.presets import METANAS, TRAIN
 from autometa.api.estimate import estimate_plan
 from autometa.api.planning import SEARCH, TRAIN_JOB, Job, Plan, plan_search, plan_train
 from autometa.api.recipes import recipes
-from autometa.api.running import Manner, carry_out
+from autometa.api.running import Manner, carry_out, computing, device_of
 from autometa.api.settings import as_yaml, field_types, settings_help
 from autometa.cli import show
 from autometa.cli.options import Parser, print_json, running, split_settings
@@ -112,7 +112,9 @@ def _make_run(job: Job, parser: Parser, presets: str, plan: Callable, words: lis
     manner = _manner(given, typed, given.time_budget)
     if given.dry_run:
         manner.check()
-        found = estimate_plan(made, manner.budget)
+        device = device_of(manner.device)
+        with computing(device, made.config, manner.notice):
+            found = estimate_plan(made, manner.budget, device)
         print_json(found) if given.json else print("\n".join(show.estimate(found)))
         return 0
     found = carry_out(made, manner)

@@ -18,7 +18,7 @@ from autometa.ops._native import compiled_or_raise, once_differentiable, pointer
 _ARGUMENTS = "Tensor x, Tensor params, Tensor? given, SymInt[] sizes, bool[] flags, float eps"
 
 
-def block_sizes(block, height: int, width: int) -> list[int]:
+def _sizes(block, height: int, width: int) -> list[int]:
     pads = [block.pads(n) for n in (height, width)]
     plain = [(n + sum(p) - block.kernel) // block.stride + 1 for n, p in zip((height, width), pads, strict=True)]
     top, left = (before for before, _ in pads)
@@ -119,5 +119,5 @@ def conv_block_cpp(x, params, block, given, want_statistics):
     given = given.to(torch.float32) if block.norm and given is not None else None
     flags = [block.bias, block.norm, block.relu, block.pool]
     want = want_statistics and block.norm
-    y, found, _ = _forward(x, params, given, block_sizes(block, *x.shape[3:]), flags, block.eps, want, keep)
+    y, found, _ = _forward(x, params, given, _sizes(block, *x.shape[3:]), flags, block.eps, want, keep)
     return y, found if want else None

@@ -10,7 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from autometa.ops._conv_block_cpp import block_sizes
+from autometa.ops._conv_block_cpp import _sizes
 from autometa.ops._memory import activation, activation_strides, floats
 from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, register, threads
 
@@ -23,7 +23,7 @@ def _described(blocks, height: int, width: int):
     """sizes, flags and eps of blocks on images of this size."""
     sizes, flags = [], []
     for block in blocks:
-        sizes += block_sizes(block, height, width)
+        sizes += _sizes(block, height, width)
         flags += [block.bias, block.norm, block.relu, block.pool]
         height, width = block.output(height), block.output(width)
     return tuple(sizes), tuple(flags), tuple(block.eps for block in blocks)

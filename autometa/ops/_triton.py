@@ -12,6 +12,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+OLDEST = (3, 3)  # version of Triton
 PITCH = 4  # channels of a pixel stand in a multiple of these: 16 bytes of float32
 
 
@@ -24,9 +25,11 @@ def kernels(name: str) -> ModuleType:
 @functools.cache
 def _missing() -> str | None:
     try:
-        importlib.import_module("triton")
+        version = importlib.import_module("triton").__version__
     except ImportError as error:
         return f"triton is not installed ({error}); pip install triton"
+    if tuple(int(n) for n in version.split(".")[:2]) < OLDEST:
+        return f"triton {version} is older than {'.'.join(map(str, OLDEST))}: its kernels take no tuples"
     return None
 
 
@@ -66,7 +69,8 @@ def empty_map(shape: tuple[int, ...], like: Tensor) -> Tensor:
     strides = map_strides(shape)
     if strides[0] >= 2**31:
         raise ValueError(f"a slot's activation {list(shape[1:])} is too large for the GPU kernels; use a smaller batch")
-    return poisoned(torch.empty_strided(shape, strides, dtype=torch.float32, device=like.device))
+    whole = torch.empty(shape[0] * strides[0], dtype=torch.float32, device=like.device)
+    return poisoned(whole).as_strided(shape, strides)
 
 
 def poisoned(x: Tensor) -> Tensor:

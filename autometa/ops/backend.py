@@ -207,3 +207,24 @@ def explain(device: torch.device, dtype: torch.dtype = torch.float32) -> list[Ch
                 break
             notes.append(f"not {candidate}: {reason}")
     return rows
+
+
+def native(op: str, device: torch.device, dtype: torch.dtype, backend: str | None = None) -> bool:
+    """Whether `dispatch` would take something better than the reference."""
+    name = requested(backend)
+    candidates = PREFERENCE.get(device.type, ()) if name == "auto" else (name,)
+    return any(c != "reference" and not _why_not(op, c, device, dtype, False) for c in candidates)
+
+
+@contextmanager
+def libraries(mode: str) -> Iterator[None]:
+    """Within it what torch's libraries compute on a GPU, the reference above all, is the same in every run, and
+    rounds factors to tf32 only where `mode` does."""
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, products.allow_tf32
+    cudnn.deterministic, cudnn.benchmark = True, False
+    cudnn.allow_tf32 = products.allow_tf32 = mode != "fp32"
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, products.allow_tf32 = before

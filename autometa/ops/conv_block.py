@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autometa.ops._conv_block_cpp import conv_block_cpp
+from autometa.ops._conv_block_triton import conv_block_triton
 from autometa.ops._native import refuses_unless
+from autometa.ops._triton import triton_refuses
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.batch_norm import batch_norm, batch_statistics
 from autometa.ops.folding import fold, unfold
@@ -107,3 +109,4 @@ def _reference(x, params, block, given, want_statistics):
 
 
 implements("conv_block", "cpp", refuses=refuses_unless(torch.float32))(conv_block_cpp)
+implements("conv_block", "triton", refuses=triton_refuses)(conv_block_triton)

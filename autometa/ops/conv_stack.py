@@ -14,7 +14,7 @@ from torch import Tensor
 
 from autometa.ops._conv_stack_cpp import conv_stack_cpp
 from autometa.ops._native import refuses_unless
-from autometa.ops.backend import dispatch, implements
+from autometa.ops.backend import dispatch, implements, requested
 from autometa.ops.conv_block import ConvBlock, conv_block
 from autometa.ops.linear_head import linear_head
 from autometa.ops.primitives import aligned
@@ -39,7 +39,7 @@ def conv_stack(
     for before, block in pairwise(blocks):
         if before.c_out != block.c_in:
             raise ValueError(f"a block of {block.c_in} channels follows one that puts out {before.c_out}")
-    if params.device.type != "cpu":  # block by block: each finds its own backend there
+    if params.device.type != "cpu" or requested(backend) in ("triton", "cuda"):  # block by block, each on its own there
         return _blockwise(x, params, blocks, classes, flatten, backend)
     return dispatch("conv_stack", params.device, params.dtype, backend)(x, params, blocks, classes, flatten)
 

@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from autometa.ops._cross_entropy_triton import cross_entropy_triton
 from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, refuses_unless, register, threads
+from autometa.ops._triton import triton_refuses
 from autometa.ops.backend import dispatch, implements
 
 
@@ -62,3 +64,4 @@ def _formula(ctx, grad):
 
 
 once_differentiable(_cpp, _cpp_backward, _save, _formula)
+implements("cross_entropy", "triton", refuses=triton_refuses)(cross_entropy_triton)

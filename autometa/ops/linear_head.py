@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from autometa.ops._linear_head_triton import linear_head_triton
 from autometa.ops._memory import activation, activation_strides, as_activation, floats
 from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, refuses_unless, register, threads
 from autometa.ops._state_table import check_state_table, lacks, readers, table_arguments
+from autometa.ops._triton import triton_refuses
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.primitives import Shape, aligned, read_parameters
 
@@ -184,3 +186,4 @@ def _formula(ctx, grad, _):
 
 
 once_differentiable(_cpp, _cpp_backward, _save, _formula)
+implements("linear_head", "triton", refuses=triton_refuses)(linear_head_triton)

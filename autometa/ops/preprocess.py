@@ -13,7 +13,9 @@ from torch import Tensor
 
 from autometa.ops._native import refuses_unless
 from autometa.ops._preprocess_cpp import preprocess_cpp
+from autometa.ops._preprocess_triton import preprocess_triton
 from autometa.ops._state_table import check_state_table, lacks, readers
+from autometa.ops._triton import triton_refuses
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.batch_norm import batch_norm, batch_statistics
 from autometa.ops.folding import cat_channels, fold, unfold
@@ -121,3 +123,4 @@ def _alike(states, params, channels, reduce, affine, given, want_statistics, eps
 
 
 implements("preprocess", "cpp", refuses=refuses_unless(torch.float32))(preprocess_cpp)
+implements("preprocess", "triton", refuses=triton_refuses)(preprocess_triton)

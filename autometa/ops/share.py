@@ -6,13 +6,14 @@ format of its own.  Here a reader's backward that knows `GradientSum` adds its p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from autometa.ops._memory import activation, activation_strides, as_activation
 from autometa.ops._native import compiled_or_raise, pointer, refuses_unless, register, threads, watched
+from autometa.ops._triton import as_map, empty_map, kernels, map_strides, triton_refuses
 from autometa.ops.backend import dispatch, implements
 
 
@@ -80,32 +81,53 @@ def targets(states: Sequence[Tensor], sums: Sequence[GradientSum | None], reads:
     return found, {j: found[j][0] for j in found if sums[j] is None}
 
 
+@register(
+    "sum_activations_triton",
+    "(Tensor[] x) -> Tensor",
+    fake=lambda x: x[0].new_empty_strided(x[0].shape, map_strides(tuple(x[0].shape))),
+    devices=None,
+)
+def _sum_triton(x: Sequence[Tensor]) -> Tensor:
+    x = [as_map(part) for part in x]
+    out = empty_map(tuple(x[0].shape), x[0])
+    kernels("share").total(x, out)
+    return out
+
+
 class _Share(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, readers: int, total: GradientSum) -> tuple[Tensor, ...]:
+    def forward(ctx, x: Tensor, readers: int, total: Callable, gathered: GradientSum | None) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        ctx.total = total
+        ctx.total, ctx.gathered = total, gathered
         return tuple(x.view_as(x) for _ in range(readers))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, *grads: Tensor | None) -> tuple[Tensor | None, None, None]:
+    def backward(ctx, *grads: Tensor | None) -> tuple[Tensor | None, None, None, None]:
         found = [g for g in grads if g is not None]
-        value = ctx.total.finish()
+        value = None if ctx.gathered is None else ctx.gathered.finish()
         if value is not None:
             found.append(value)
         if len(found) < 2:
-            return (found[0] if found else None), None, None
-        return _sum(found), None, None
+            return (found[0] if found else None), None, None, None
+        return ctx.total(found), None, None, None
 
 
-@implements("share", "cpp", refuses=refuses_unless(torch.float32))
-def _cpp(x: Tensor, readers: int) -> tuple[Tensor, ...]:
-    if not (torch.is_grad_enabled() and x.requires_grad):
-        return (x,) * readers
-    total = GradientSum()
-    found = _Share.apply(x, readers, total)
-    if not watched():
-        for reader in found:
-            setattr(reader, _SUM, total)
-    return found
+def _shared(total: Callable, gathers: bool) -> Callable:
+    """total: how gradients add up; gathers: whether backwards of this backend know `GradientSum`."""
+
+    def call(x: Tensor, readers: int) -> tuple[Tensor, ...]:
+        if not (torch.is_grad_enabled() and x.requires_grad):
+            return (x,) * readers
+        gathered = GradientSum() if gathers and not watched() else None
+        found = _Share.apply(x, readers, total, gathered)
+        if gathered is not None:
+            for reader in found:
+                setattr(reader, _SUM, gathered)
+        return found
+
+    return call
+
+
+implements("share", "cpp", refuses=refuses_unless(torch.float32))(_shared(_sum, True))
+implements("share", "triton", refuses=triton_refuses)(_shared(_sum_triton, False))

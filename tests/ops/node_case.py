@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from autometa.ops import PRIMITIVES, backend, mixed_op
+from autometa.ops.mixed_op import EDGE, OFFSET, PRIMITIVE, STATE, STRIDE
 from autometa.ops.primitives import BY_CODE, aligned
 from tests.ops.arenas import instruction_set
+from tests.ops.triton_device import DEVICE
 from tests.tolerances import assert_agree
 
 METANAS = (
@@ -164,11 +166,25 @@ def assert_cpp_agrees(node: Node, **options) -> None:
             assert_same(node, node.gradients(backend="cpp", **options), expected)
 
 
+def on_triton_device(node: Node) -> Node:
+    """The node where Triton kernels run; tables stay."""
+    names = ("params", "op_weight", "input_weight", "gy")
+    return replace(
+        node, states=[x.to(DEVICE) for x in node.states], **{name: getattr(node, name).to(DEVICE) for name in names}
+    )
+
+
+def triton_gradients(node: Node, **options) -> tuple[Tensor, ...]:
+    """`gradients` of the Triton kernels, brought to the CPU."""
+    options = {k: v.to(DEVICE) if isinstance(v, Tensor) else v for k, v in options.items()}
+    return tuple(x.cpu() for x in on_triton_device(node).gradients(backend="triton", **options))
+
+
 def assert_triton_agrees(node: Node, **options) -> None:
     """The Triton kernels against the reference in float64; the node is rounded to float32 first."""
     node = node.to(torch.float32)
     expected = node.to(torch.float64).gradients(backend="reference", **options)
-    assert_same(node, node.gradients(backend="triton", **options), expected)
+    assert_same(node, triton_gradients(node, **options), expected)
 
 
 def damping(node: Node) -> float:
@@ -176,3 +192,32 @@ def damping(node: Node) -> float:
     weight before a normalisation, vanish with eps."""
     _, batch, channels, height, width = node.gy.shape
     return 1.0 if channels == 1 else 1e-5 if batch * height * width >= 30 else 0.1
+
+
+def strided(x: torch.Tensor) -> torch.Tensor:
+    """The same values in every second column, NaN between them."""
+    wide = torch.full((*x.shape[:-1], 2 * x.shape[-1]), torch.nan)
+    wide[..., ::2] = x
+    return wide[..., ::2]
+
+
+def changed(node: Node, row: int, column: int, value: int) -> Node:
+    table = node.table.clone()
+    table[0, row, column] = value
+    return replace(node, table=table)
+
+
+# what the message names -> the node
+BAD_TABLES = {
+    "states 0..1 only": lambda n: changed(n, 1, STATE, 2),
+    "must have an instance": lambda n: replace(n, table=torch.full_like(n.table, -1)),
+    "instance 3: edge 2 is not in 0..1": lambda n: changed(n, 3, EDGE, 2),
+    "instance 2: edge -1": lambda n: changed(n, 2, EDGE, -1),
+    "instance 0: primitive 12 is not in 0..11": lambda n: changed(n, 0, PRIMITIVE, len(PRIMITIVES)),
+    "instance 4: stride 3": lambda n: changed(n, 4, STRIDE, 3),
+    "instance 0: stride 0": lambda n: changed(n, 0, STRIDE, 0),
+    "different sizes": lambda n: changed(n, 0, STRIDE, 2),
+    "parameters -16..": lambda n: changed(n, 3, OFFSET, -16),
+    "lie outside the 127 of its block": lambda n: replace(n, params=n.params[:, :-1]),
+    "outside": lambda n: changed(n, 3, OFFSET, 2**40),
+}

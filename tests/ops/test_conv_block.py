@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from autometa.nas.conv_network import FOUR_LAYER, four_layer
 from autometa.ops import ConvBlock, backend, conv_block
-from autometa.ops._conv_block_cpp import _backward, _forward, block_sizes
+from autometa.ops._conv_block_cpp import _backward, _forward, _sizes
 from autometa.ops._memory import activation
 from autometa.ops.primitives import aligned
 from tests.ops.arenas import instruction_set, native, threads
@@ -299,7 +299,7 @@ def test_cpp_without_some_gradients(name):
     with torch.no_grad():
         assert torch.equal(conv_block(leaf, params, block, backend="cpp")[0], y)
     flags = [block.bias, block.norm, block.relu, block.pool]
-    assert _forward(x, params, None, block_sizes(block, 7, 8), flags, block.eps, False, False)[2].numel() == 0
+    assert _forward(x, params, None, _sizes(block, 7, 8), flags, block.eps, False, False)[2].numel() == 0
 
 
 @native
@@ -321,7 +321,7 @@ def test_cpp_opcheck(name):
     x, params, given, gy = ugly(f"{name}, 7x8", True)
     leaves = [value.detach().clone().requires_grad_(True) for value in (x, params)]
     flags = [block.bias, block.norm, block.relu, block.pool]
-    shared = (given, block_sizes(block, 7, 8), flags, block.eps)
+    shared = (given, _sizes(block, 7, 8), flags, block.eps)
     assert torch.library.opcheck(_forward.custom, (*leaves, *shared, block.norm, True))
     y, _, saved = _forward(x, params, *shared, False, True)
     # its own gradient is meant to raise

@@ -180,6 +180,12 @@ def test_cpp_of_nothing():
         assert not bool(torch.autograd.grad(logits.sum(), leaf)[0].any())
 
 
+def test_backends_of_other_devices_are_asked_block_by_block():
+    network, images, rows, _ = case("means as features")
+    with pytest.raises(backend.BackendError, match="conv_block"):
+        conv_stack(images, rows, network.blocks, WAYS, flatten=False, backend="cuda")
+
+
 @native
 def test_wrong_arguments_are_named():
     network, images, rows, _ = case("means as features")

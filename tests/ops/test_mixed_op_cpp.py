@@ -9,12 +9,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autometa.ops import PRIMITIVES, backend
+from autometa.ops import backend
 from autometa.ops._memory import memory_held
-from autometa.ops.mixed_op import EDGE, OFFSET, PRIMITIVE, STATE, STRIDE
+from autometa.ops.mixed_op import PRIMITIVE, STATE
 from autometa.ops.primitives import BY_CODE, aligned
 from tests.ops.arenas import instruction_set, native, threads
-from tests.ops.node_case import ALL, METANAS, Node, assert_cpp_agrees, damping, parameter_slices, random_node
+from tests.ops.node_case import (
+    ALL,
+    BAD_TABLES,
+    METANAS,
+    Node,
+    assert_cpp_agrees,
+    damping,
+    parameter_slices,
+    random_node,
+    strided,
+)
 from tests.tolerances import assert_agree
 
 pytestmark = native
@@ -203,13 +213,6 @@ def test_nothing_to_compute(empty):
     assert all(torch.equal(a, b) for a, b in zip(found, due, strict=True))
 
 
-def strided(x: torch.Tensor) -> torch.Tensor:
-    """The same values in every second column, NaN between them."""
-    wide = torch.full((*x.shape[:-1], 2 * x.shape[-1]), torch.nan)
-    wide[..., ::2] = x
-    return wide[..., ::2]
-
-
 @STRIDES
 def test_strided_inputs_give_the_same_bits(stride):
     node = random_node(METANAS, channels=9, stride=stride).to(FLOAT)
@@ -352,28 +355,6 @@ def test_a_second_derivative_is_refused():
     (grad,) = torch.autograd.grad(y.square().sum(), params, create_graph=True)
     with pytest.raises(backend.BackendError, match="first derivatives only"):
         grad.square().sum().backward()
-
-
-def changed(node: Node, row: int, column: int, value: int) -> Node:
-    table = node.table.clone()
-    table[0, row, column] = value
-    return replace(node, table=table)
-
-
-# what the message names -> the node
-BAD_TABLES = {
-    "states 0..1 only": lambda n: changed(n, 1, STATE, 2),
-    "must have an instance": lambda n: replace(n, table=torch.full_like(n.table, -1)),
-    "instance 3: edge 2 is not in 0..1": lambda n: changed(n, 3, EDGE, 2),
-    "instance 2: edge -1": lambda n: changed(n, 2, EDGE, -1),
-    "instance 0: primitive 12 is not in 0..11": lambda n: changed(n, 0, PRIMITIVE, len(PRIMITIVES)),
-    "instance 4: stride 3": lambda n: changed(n, 4, STRIDE, 3),
-    "instance 0: stride 0": lambda n: changed(n, 0, STRIDE, 0),
-    "different sizes": lambda n: changed(n, 0, STRIDE, 2),
-    "parameters -16..": lambda n: changed(n, 3, OFFSET, -16),
-    "lie outside the 127 of its block": lambda n: replace(n, params=n.params[:, :-1]),
-    "outside": lambda n: changed(n, 3, OFFSET, 2**40),
-}
 
 
 @pytest.mark.parametrize("message", BAD_TABLES)

@@ -11,17 +11,21 @@ from autometa.ops import PRIMITIVES, backend
 from autometa.ops.primitives import BY_CODE, aligned
 from tests.ops.node_case import (
     ALL,
+    BAD_TABLES,
     METANAS,
     Node,
     assert_triton_agrees,
     damping,
+    on_triton_device,
     parameter_slices,
     random_node,
+    strided,
+    triton_gradients,
 )
-from tests.ops.test_mixed_op_cpp import BAD_TABLES, strided
+from tests.ops.triton_device import DEVICE, triton_ready
 from tests.tolerances import assert_agree
 
-pytest.importorskip("triton")
+pytestmark = triton_ready
 FLOAT = torch.float32
 AFFINE = pytest.mark.parametrize("affine", [False, True])
 
@@ -64,7 +68,7 @@ def test_means_of_100_standard_deviations():
     node = random_node(("avg_pool_3x3", "conv_3x3", "skip_connect"), batch=8, channels=9, size=(10, 9), stride=2)
     node = replace(node, states=[x + 100 for x in node.states]).to(FLOAT)
     expected = node.to(torch.float64).gradients(backend="reference")
-    for a, b in zip(node.gradients(backend="triton"), expected, strict=True):
+    for a, b in zip(triton_gradients(node), expected, strict=True):
         assert_agree(a, b, "shifted", FLOAT)
 
 
@@ -83,7 +87,7 @@ def test_pruned_instances_and_edges():
     op_weight = node.op_weight.masked_fill(pruned, 0.0)
     node = replace(node, params=params, op_weight=op_weight, input_weight=edge)
     assert_triton_agrees(node)
-    y, *_, d_params, d_op, d_input = node.gradients(backend="triton")
+    y, *_, d_params, d_op, d_input = triton_gradients(node)
     assert not y[3].any() and not d_params[3].any() and not d_op[off].any() and not d_input[2, 0]
 
 
@@ -102,7 +106,9 @@ def test_statistics_and_given_ones(affine):
     wide = node.to(torch.float64)
     for options in ({}, {"given": other.run(want_statistics=True, backend="reference")[1]}):
         expected, due = wide.run(want_statistics=True, backend="reference", **options)
-        y, statistics = node.run(want_statistics=True, backend="triton", **options)
+        here = {name: value.to(DEVICE) for name, value in options.items()}
+        found = on_triton_device(node).run(want_statistics=True, backend="triton", **here)
+        y, statistics = (x.cpu() for x in found)
         assert statistics.shape == due.shape and not statistics.requires_grad
         assert_agree(y, expected, "node, y", FLOAT)
         for part in range(2):
@@ -110,7 +116,7 @@ def test_statistics_and_given_ones(affine):
             assert not statistics[due.abs().sum(dim=-1) == 0].any()
     due = due.to(FLOAT).double()
     assert_triton_agrees(node, given=due)
-    assert node.run(backend="triton", given=due)[1] is None
+    assert on_triton_device(node).run(backend="triton", given=due.to(DEVICE))[1] is None
 
 
 def test_drop_path():
@@ -142,11 +148,11 @@ def test_a_table_for_every_slot():
     node, which = several_tables()
     node = node.to(FLOAT)
     expected = node.to(torch.float64).gradients(backend="reference", table_of_slot=which, eps=0.1)
-    found = node.gradients(backend="triton", table_of_slot=which, eps=0.1)
+    found = triton_gradients(node, table_of_slot=which, eps=0.1)
     for k, (a, b) in enumerate(zip(found, expected, strict=True)):
         assert_agree(a, b, "node, gradient" if k else "node, y", FLOAT)
     for s in (1, 4):
-        alone = node.slot(s).gradients(backend="triton", table_of_slot=which[s : s + 1], eps=0.1)
+        alone = triton_gradients(node.slot(s), table_of_slot=which[s : s + 1], eps=0.1)
         assert all(torch.equal(a[s : s + 1], b) for a, b in zip(found, alone, strict=True))
 
 
@@ -156,9 +162,9 @@ def test_bits_do_not_depend_on_position_or_neighbours():
     order = [2, 1, 0]
     poisoned = node.params.clone()
     poisoned[1] = torch.nan
-    due = node.gradients(backend="triton")
-    moved = replace(node, params=poisoned).slots(order).gradients(backend="triton")
-    alone = node.slot(2).gradients(backend="triton")
+    due = triton_gradients(node)
+    moved = triton_gradients(replace(node, params=poisoned).slots(order))
+    alone = triton_gradients(node.slot(2))
     for a, b, c in zip(due, moved, alone, strict=True):
         assert torch.equal(a[2:], b[:1]) and torch.equal(a[:1], b[2:]) and torch.equal(a[2:], c)
 
@@ -169,7 +175,7 @@ def test_other_precisions(mode):
     node = random_node(("conv_3x3", "conv_1x5_5x1"), slots=2, batch=4, channels=9, size=(8, 7), stride=2).to(FLOAT)
     expected = node.to(torch.float64).gradients(backend="reference", eps=0.1)
     with backend.precision(mode):
-        found = node.gradients(backend="triton", eps=0.1)
+        found = triton_gradients(node, eps=0.1)
     for a, b in zip(found, expected, strict=True):
         error = float((a.double() - b).norm() / b.norm())
         assert error < (2e-2 if mode == "bf16" else 1e-3)
@@ -182,13 +188,13 @@ def test_what_is_not_finite_stays_visible():
     states = [x.clone() for x in node.states]
     for x in states:
         x[0, 0, :, 0, 0], x[1] = torch.inf, torch.nan
-    y = replace(node, states=states).run(backend="triton")[0]
+    y = on_triton_device(replace(node, states=states)).run(backend="triton")[0]
     assert not bool(y[0].isfinite().all()) and bool(y[1].isnan().all()) and bool(y[2].isfinite().all())
 
 
 def test_strided_inputs_give_the_same_bits():
     node = random_node(("conv_3x3", "max_pool_3x3"), slots=2, channels=9).to(FLOAT)
-    due = node.gradients(backend="triton")
+    due = triton_gradients(node)
     same = replace(
         node,
         states=[strided(x) for x in node.states],
@@ -196,13 +202,13 @@ def test_strided_inputs_give_the_same_bits():
         op_weight=node.op_weight.T.contiguous().T,
         gy=strided(node.gy),
     )
-    assert all(torch.equal(a, b) for a, b in zip(same.gradients(backend="triton"), due, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(triton_gradients(same), due, strict=True))
 
 
 @pytest.mark.parametrize("empty", ["slots", "batch"])
 def test_nothing_to_compute(empty):
     node = random_node(METANAS, **{empty: 0}).to(FLOAT)
-    found, due = node.gradients(backend="triton"), node.gradients(backend="reference")
+    found, due = triton_gradients(node), node.gradients(backend="reference")
     assert all(torch.equal(a, b) for a, b in zip(found, due, strict=True))
 
 
@@ -216,6 +222,7 @@ def arguments(node: Node, keep: bool = True, statistics: bool = False) -> tuple:
 
 def test_opcheck():
     node = random_node(("conv_3x3", "max_pool_3x3"), slots=1, batch=1, size=(3, 2), affine=True).to(FLOAT)
+    node = on_triton_device(node)
     op = torch.ops.autometa.mixed_op_triton
     assert torch.library.opcheck(op, arguments(node, keep=False), test_utils=("test_schema", "test_faketensor"))
     for x in (*node.states, node.params, node.op_weight, node.input_weight):
@@ -232,7 +239,7 @@ def test_opcheck():
 
 
 def test_a_second_derivative_is_refused():
-    node = random_node(("conv_3x3",), slots=1).to(FLOAT)
+    node = on_triton_device(random_node(("conv_3x3",), slots=1).to(FLOAT))
     params = node.params.requires_grad_(True)
     y, _ = node.run(backend="triton")
     (grad,) = torch.autograd.grad(y.square().sum(), params, create_graph=True)
@@ -242,11 +249,11 @@ def test_a_second_derivative_is_refused():
 
 @pytest.mark.parametrize("message", BAD_TABLES)
 def test_bad_tables_are_named(message):
-    node = BAD_TABLES[message](random_node(("conv_3x3", "max_pool_3x3", "skip_connect")).to(FLOAT))
+    node = on_triton_device(BAD_TABLES[message](random_node(("conv_3x3", "max_pool_3x3", "skip_connect")).to(FLOAT)))
     with pytest.raises(ValueError, match=message):
         node.run(backend="triton")
 
 
 def test_more_channels_than_registers_hold_are_refused():
     with pytest.raises(ValueError, match="at most 128 channels"):
-        random_node(("skip_connect",), channels=129).to(FLOAT).run(backend="triton")
+        on_triton_device(random_node(("skip_connect",), channels=129).to(FLOAT)).run(backend="triton")
