@@ -76,7 +76,7 @@ class CandidateConfig:
 
     def check(self) -> None:
         """Raise `InputError` where fields do not fit together."""
-        check_common(self.data, self.inner, self.meta, self.validation, self.seed)
+        check_common(self.data, self.inner, self.meta, self.validation, self.seed, "fp32")
         at_least(2, {"filters": self.filters})
         at_least(0, {"repeats": self.repeats})
         at_least(1, {"scale_rate": self.scale_rate})

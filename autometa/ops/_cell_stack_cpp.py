@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autometa.ops._conv_block_cpp import block_sizes
+from autometa.ops._conv_block_cpp import _sizes
 from autometa.ops._memory import floats
 from autometa.ops._native import compiled_or_raise, pointer, threads
 
@@ -56,7 +56,7 @@ def _compiled(program, batch: int, channels: int):
     if batch not in program.compiled:
         place = {(-1, 0): 0, **{step.result: k + 1 for k, step in enumerate(program.steps)}}
         start, stop = program.columns["stem"]
-        stem = [start, stop - start, *block_sizes(program.stem, *program.image)]
+        stem = [start, stop - start, *_sizes(program.stem, *program.image)]
         program.compiled[batch] = compiled_or_raise().CellStack(
             [batch, channels, *program.image],
             stem,
