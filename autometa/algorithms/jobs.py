@@ -31,6 +31,7 @@ class Terms:
     """How a run behaves towards the person at the keyboard, and where it computes.
 
     time_budget: seconds for the search or training loop from now on; None for no limit, or that of the run resumed.
+    workers, ray: who trains candidates, where a run has any: processes of this machine, or those of a Ray cluster.
     """
 
     quiet: bool = False
@@ -38,6 +39,8 @@ class Terms:
     resume_command: Sequence[str] | str | None = None
     checkpoint_seconds: float = 60.0
     device: torch.device = torch.device("cpu")
+    workers: int | None = None
+    ray: str | None = None
 
     @property
     def notice(self) -> Callable[[str], None]:

@@ -47,7 +47,7 @@ PathLike = str | os.PathLike
 
 
 def search(
-    algorithm: str = "metanas",
+    algorithm: str | None = None,
     *,
     preset: str | None = None,
     config: PathLike | None = None,
@@ -59,12 +59,14 @@ def search(
     """Search for a network and its initialisation; returns the result (result.json, plus `run` and `iterations`).
 
     Args:
+        algorithm: `metanas` or `auto-meta`; where it is None, that of the run to go on with, or metanas.
         preset: named settings, `quick` where neither preset nor config is given.
         config: YAML file over the preset.
         settings: single settings over both, such as `{"meta.iterations": 10, "data.name": "strokes"}`.
         out: the run's folder, runs/<date>-<name> where None.
         resume: the folder of a run to go on with, or True for that in `out` or the last one.
-        manner: quiet, device ("auto", "cpu", "cuda", "cuda:1"), time_budget ("30m"), checkpoint_every ("60s").
+        manner: quiet, device ("auto", "cpu", "cuda", "cuda:1"), time_budget ("30m"), checkpoint_every ("60s"),
+            workers and ray (of auto-meta).
 
     Raises:
         InputError: before work starts. DivergedError, Interrupted: with the run saved.
@@ -85,7 +87,8 @@ def train(
 ) -> dict[str, Any]:
     """Meta-train a fixed network with Reptile; arguments as of `search`.
 
-    network: a four-layer net by name, a genotype file, or the folder of a search (its most frequent cell).
+    network: a four-layer net by name, a genotype file, `cell:KEY` (a cell of Auto-Meta's space), or the folder of a
+    search (MetaNAS: its most frequent cell; Auto-Meta: its best one, again in full).
     """
     plan = plan_train(network, preset_name=preset, config=config, settings=settings, out=out, resume=resume)
     return carry_out(plan, Manner(**manner))
@@ -160,8 +163,9 @@ def reproduce(
 ) -> dict[str, Any]:
     """Run a recipe and compare with what it must show; `passed` tells whether all did."""
     asked = recipe(name)
-    make = plan_search if asked["word"] == "search" else plan_train
-    plan = make(preset_name=asked["preset"], out=out, resume=resume)
+    word, *algorithm = asked["word"].split()
+    make = plan_search if word == "search" else plan_train
+    plan = make(*algorithm, preset_name=asked["preset"], out=out, resume=resume)
     result = carry_out(plan, Manner(words=f"reproduce {name}", **manner))
     made = verdicts(asked, result)
     passed = all(verdict.passed for verdict in made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -12,11 +13,13 @@ from typing import Any
 import torch
 
 from autometa.algorithms import metanas, reptile
+from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.jobs import four_layer_like
 from autometa.algorithms.loop import Loop
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.sources import Source
 from autometa.algorithms.training import Learned, Network
+from autometa.api.estimate_cells import search_seconds
 from autometa.api.planning import Plan
 
 SLOTS = 4
@@ -30,10 +33,15 @@ def estimate_plan(plan: Plan, budget: float | None = None, device: torch.device 
     """
     config = plan.config
     source, network = plan.prepare(device)
-    iteration = _iteration_seconds(plan.job.trainer(network, source, config), config)
+    parts = {}
+    if isinstance(config, AutoMetaConfig):
+        parts["search"] = min(search_seconds(config, source), budget or math.inf)
+        config, budget = config.final_config("published"), None
+    trainer = plan.job.trainer(network, source, config)
+    iteration = _iteration_seconds(trainer, config)
     task, sizes, memory = _evaluation(network, source, config)
     iterations = config.meta.iterations if budget is None else min(config.meta.iterations, int(budget / iteration))
-    parts = {plan.job.phase: iteration * iterations, "evaluation": task * config.test.tasks}
+    parts |= {plan.job.phase: iteration * iterations, "evaluation": task * config.test.tasks}
     compare = config.compare if isinstance(config, MetaNASConfig) else ()
     if "untrained" in compare:
         parts["yardstick: untrained"] = parts["evaluation"]
@@ -45,6 +53,7 @@ def estimate_plan(plan: Plan, budget: float | None = None, device: torch.device 
         parts["yardstick: four-layer"] = each * rival.meta.iterations + per_task * rival.test.tasks
     return {
         "kind": plan.job.word,
+        "loop": plan.job.phase,
         "iterations": iterations,
         "seconds_per_iteration": iteration,
         "tasks": config.test.tasks,

@@ -14,7 +14,7 @@ from autometa.algorithms import jobs, scores
 from autometa.algorithms.config import EvalConfig
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.sources import Source
-from autometa.algorithms.trained import Model, settled_config
+from autometa.algorithms.trained import Model, config_of, model_config
 from autometa.api.planning import job_of
 from autometa.api.running import Manner, computing, device_of, open_run, tell_unfinished
 from autometa.api.settings import settle
@@ -34,7 +34,7 @@ def evaluate_run(
     """
     manner.check()
     folder = open_run(run)
-    config = settle(settled_config(folder), None, {f"test.{name}": value for name, value in settings.items()})
+    config = settle(model_config(folder), None, {f"test.{name}": value for name, value in settings.items()})
     model = Model.of(folder)
     if ways is not None:
         if ways < 2:
@@ -46,7 +46,7 @@ def evaluate_run(
     source = Source.open(config.data, device, manner.notice)
     source.testing(config.inner.ways, config.test)
     done = tell_unfinished(folder, manner.notice)
-    _tell_doubts(config, settled_config(folder), source, model, manner)
+    _tell_doubts(config, model_config(folder), source, model, manner)
     tag = hashlib.sha256(json.dumps([plain(config), done], sort_keys=True).encode()).hexdigest()[:12]
     phase = f"{EVAL_PHASE}{tag}"
     terms = manner.terms(shlex.join(manner.typed), device)
@@ -57,7 +57,7 @@ def evaluate_run(
         raise Interrupted(f"interrupted; go on with: {shlex.join(manner.typed)}") from error
     found = {
         "run": str(folder.path),
-        "kind": f"eval of {job_of(config).word}",
+        "kind": f"eval of {job_of(config_of(folder)).word}",
         "iterations": done,
         "protocol": {**jobs.protocol(config, source), "steps": config.test.steps},
         **found,

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
+from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.jobs import OWN_GENOTYPE, Terms
-from autometa.algorithms.metanas import MetaNASConfig
-from autometa.algorithms.reptile import ReptileConfig
-from autometa.algorithms.trained import config_of, settled_config
+from autometa.algorithms.reptile import CELL, ReptileConfig
+from autometa.algorithms.trained import AnyConfig, config_of, settled_config
 from autometa.api.planning import Plan, job_of
 from autometa.errors import InputError, Interrupted
 from autometa.nas.conv_network import FOUR_LAYER
@@ -31,13 +31,17 @@ from autometa.runs.folder import RunFolder
 
 @dataclass(frozen=True)
 class Manner:
-    """How a command behaves: quiet (no progress, no notices), the device, limits, the command line as typed."""
+    """How a command behaves: quiet (no progress, no notices), the device, limits, the command line as typed.
+
+    workers, ray: who trains an Auto-Meta search's candidates, processes here or those of a Ray cluster."""
 
     quiet: bool = False
     device: str = "auto"
     time_budget: str | float | None = None
     checkpoint_every: str | float = 60.0
     command: Sequence[str] = ()
+    workers: int | None = None
+    ray: str | None = None
     words: str | None = None
     """What `--resume` follows in the command that goes on, where that is not the run's own `search` or `train`."""
 
@@ -55,6 +59,8 @@ class Manner:
         parse_duration(self.checkpoint_every)
         if self.time_budget is not None:
             parse_duration(self.time_budget)
+        if self.workers is not None and self.workers < 1:
+            raise InputError(f"at least one worker is needed, not {self.workers}")
 
     @property
     def budget(self) -> float | None:
@@ -62,7 +68,15 @@ class Manner:
         return None if self.time_budget is None else parse_duration(self.time_budget)
 
     def terms(self, resume_command: str, device: torch.device) -> Terms:
-        return Terms(self.quiet, self.budget, resume_command, parse_duration(self.checkpoint_every), device)
+        return Terms(
+            self.quiet,
+            self.budget,
+            resume_command,
+            parse_duration(self.checkpoint_every),
+            device,
+            workers=self.workers,
+            ray=self.ray,
+        )
 
 
 def device_of(name: str) -> torch.device:
@@ -98,7 +112,7 @@ def gpu_refuses(number: int) -> str | None:
 
 
 @contextlib.contextmanager
-def computing(device: torch.device, config: MetaNASConfig | ReptileConfig, notice: Callable[[str], None]):
+def computing(device: torch.device, config: AnyConfig, notice: Callable[[str], None]):
     """Within it the config's precision holds, and what libraries compute on a GPU is the same in every run."""
     told = os.environ.get("AUTOMETA_PRECISION", config.precision)
     if told != config.precision:
@@ -153,18 +167,22 @@ def _enter(plan: Plan, manner: Manner, device: torch.device) -> RunFolder:
     config = plan.config
     about = {"seed": config.seed, "device": str(device), "precision": config.precision}
     folder = RunFolder.create(plan.out, plan.name, config, manner.typed, notice=manner.notice, **about)
-    if isinstance(config, ReptileConfig) and config.network not in FOUR_LAYER:
+    if isinstance(config, ReptileConfig) and not (config.network in FOUR_LAYER or config.network.startswith(CELL)):
         folder.write_genotype(OWN_GENOTYPE, Genotype.load(config.network).to_json())
     return folder
 
 
 def _announcement(plan: Plan, folder: RunFolder, device: torch.device) -> str:
     config, preset = plan.config, f", preset {plan.preset}" if plan.preset else ""
+    before = ""
+    small = " or less" if getattr(config, "strategy", "") == "progressive" else ""
+    if isinstance(config, AutoMetaConfig):
+        before = f"up to {config.candidates} cells of {config.blocks} blocks{small}, then the best one in full: "
     doing = "going on with" if plan.resume else f"{plan.job.word}{preset} in"
     where = "" if device.type == "cpu" else f" on {torch.cuda.get_device_name(device)}, {config.precision}"
     return (
-        f"{doing} {shown(folder.path)}{where}: {config.meta.iterations} meta-iterations on {config.data.name}, then "
-        f"{config.test.tasks} test tasks; Ctrl-C saves and stops"
+        f"{doing} {shown(folder.path)}{where}: {before}{plan.job.iterations(config)} meta-iterations "
+        f"on {config.data.name}, then {config.test.tasks} test tasks; Ctrl-C saves and stops"
     )
 
 
@@ -207,7 +225,7 @@ def outcome(folder: RunFolder) -> dict[str, Any]:
 def iterations(folder: RunFolder, phase: str) -> Mapping[str, int]:
     """Meta-iterations done (as of the newest checkpoint) and planned."""
     found = checkpoint.entries(folder.checkpoints / phase)
-    return {"done": found[0].step if found else 0, "planned": config_of(folder).meta.iterations}
+    return {"done": found[0].step if found else 0, "planned": job_of(config_of(folder)).iterations(config_of(folder))}
 
 
 def tell_unfinished(folder: RunFolder, notice: Callable[[str], None]) -> Mapping[str, int]:

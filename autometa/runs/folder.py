@@ -38,7 +38,9 @@ CHECKPOINTS, GENOTYPES, LOCK = "checkpoints", "genotypes", ".autometa.lock"
 EVAL_PHASE = "eval-"
 """What the names of phases that evaluate a run again begin with."""
 LATEST = "latest"
-_OWN = re.compile(r"(config|environment|result)\.json|metrics(-.+)?\.jsonl|checkpoints|genotypes")
+_OWN = re.compile(
+    r"(config|environment|result|search)\.json|metrics(-.+)?\.jsonl|ledger\.sqlite(-wal|-shm)?|checkpoints|genotypes"
+)
 
 
 class RunFolder:
