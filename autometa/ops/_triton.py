@@ -44,6 +44,8 @@ def triton_refuses(device: torch.device, dtype: torch.dtype) -> str | None:
         return f"triton works on CUDA tensors, these are on {device} (TRITON_INTERPRET=1 interprets, slowly)"
     if dtype != torch.float32:
         return f"triton works in float32 here, not in {dtype}"
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return "torch finds no CUDA device"
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
         return f"{torch.cuda.get_device_name(device)} is older than compute capability 8.0"
     return _missing()
