@@ -55,7 +55,7 @@ class CandidateConfig:
         data: images and split.
         inner: the inner loop.
         meta: the outer loop; max_slots: slots of all cells worked on at once.
-        validation: scoring on validation classes; max_slots as for meta.
+        validation: scoring on validation classes; max_slots: tasks of all cells adapted and classified at once.
         mode: normalisation of the queries that are scored, one of the three BN modes.
         seed: of initialisations, tasks and batches, the same for every cell.
     """
@@ -67,9 +67,7 @@ class CandidateConfig:
     inner: InnerConfig = field(default_factory=lambda: InnerConfig(ways=5, shots=10, batch=10, steps=8, lr=1e-3))
     meta: MetaConfig = field(default_factory=lambda: MetaConfig(iterations=1000, batch=5, step_size=1.0))
     validation: EvalConfig = field(
-        default_factory=lambda: EvalConfig(
-            tasks=100, shots=1, queries=5, batch=5, steps=50, part="val", max_slots=SLOTS
-        )
+        default_factory=lambda: EvalConfig(tasks=100, shots=1, queries=5, batch=5, steps=50, part="val", max_slots=40)
     )
     mode: str = "support_statistics"
     seed: int = 0

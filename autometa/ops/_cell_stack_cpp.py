@@ -69,7 +69,7 @@ def _compiled(program, batch: int, channels: int):
 
 
 def _step(program, step, place):
-    """In the order of csrc/bindings.cpp."""
+    """In the order of csrc/bindings_stacks.cpp."""
     if step.table is not None and (step.table.shape[0] != 1 or not step.node):
         raise ValueError("the compiled cell_stack runs programs of one network each")
     start, stop = program.columns[step.block]
