@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from autometa.algorithms.candidates import CandidateConfig
+from autometa.algorithms.choosing import choose
 from autometa.algorithms.config import (
     DataConfig,
     EvalConfig,
@@ -37,8 +38,6 @@ from autometa.nas.surrogate import (
     MLPSurrogate,
     Surrogate,
     Training,
-    best,
-    predictions,
 )
 from autometa.runs.ledger import Ledger
 
@@ -260,6 +259,7 @@ class Progression:
     config: AutoMetaConfig
     ledger: Ledger
     record: Recorder
+    processes: int = 1
 
     def advance(self) -> bool:
         """Where all that was proposed is trained, report on that level and propose the next one; whether anything
@@ -287,8 +287,8 @@ class Progression:
         self.record(level, report(level, rows, surrogate))
         if level == self.config.blocks:
             return False
-        cells = block_space.expand([BlockCell.parse(row.key) for row in done])
-        chosen = best(predictions(surrogate, cells, self.config.uncertainty_weight), self.config.beam)
+        beam = [BlockCell.parse(row.key) for row in done]
+        chosen = choose(surrogate, beam, self.config.beam, self.config.uncertainty_weight, self.processes)
         entries = [(p.cell.key, p.mean, p.std) for p in chosen]
         self.ledger.propose(level + 1, entries, self.config.batch)
         return True
@@ -309,10 +309,10 @@ class Strategy(Protocol):
         """Propose what is to be trained next where nothing waits; whether anything waits then."""
 
 
-def strategy_of(config: AutoMetaConfig, ledger: Ledger, record: Recorder) -> Strategy:
-    """The search that the config asks for."""
+def strategy_of(config: AutoMetaConfig, ledger: Ledger, record: Recorder, processes: int = 1) -> Strategy:
+    """The search that the config asks for; processes: that may help to choose among many cells."""
     if config.strategy == "progressive":
-        return Progression(config, ledger, record)
+        return Progression(config, ledger, record, processes)
     common = (ledger, config.blocks, config.candidates, config.batch, config.seed)
     if config.strategy == "random":
         return RandomSearch(*common)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -153,7 +154,7 @@ def progress(config: AutoMetaConfig, folder: RunFolder, terms: Terms, kept: Kept
         Ledger.open(folder.path / LEDGER) as ledger,
         terms.session(folder, lambda: ({}, {}), lambda *_: None, SEARCH, budget=True) as session,
     ):
-        search, going = strategy_of(config, ledger, kept.record), True
+        search, going = strategy_of(config, ledger, kept.record, _helpers(terms)), True
         with workforce(ledger, unit, terms.workers, terms.ray, _devices(terms), terms.notice) as force:
             for n in session.steps(config.batches):
                 done = finished(ledger)
@@ -172,6 +173,11 @@ def progress(config: AutoMetaConfig, folder: RunFolder, terms: Terms, kept: Kept
         _report_rest(search, rows, kept)
         kept.decide(winner(rows))
         return session.elapsed
+
+
+def _helpers(terms: Terms) -> int:
+    """Processes for the driver's decisions: this machine's processors where a search has workers at all."""
+    return len(os.sched_getaffinity(0)) if terms.workers is not None or terms.ray is not None else 1
 
 
 def _devices(terms: Terms) -> list[str]:

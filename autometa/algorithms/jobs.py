@@ -10,11 +10,13 @@ from torch import Tensor
 
 from autometa.algorithms import metanas, reptile, scores
 from autometa.algorithms.config import DataConfig, EvalConfig
+from autometa.algorithms.divided import Lead
 from autometa.algorithms.loop import Loop, Results
 from autometa.algorithms.sources import Source, chunks, silent
 from autometa.algorithms.training import Learned, Network, Step, Trainer
 from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES
+from autometa.meta.ranks import Ranks
 from autometa.nas.conv_network import four_layer
 from autometa.nas.genotype import most_frequent
 from autometa.runs.files import read_json, say, shown, write_json
@@ -41,6 +43,8 @@ class Terms:
     device: torch.device = torch.device("cpu")
     workers: int | None = None
     ray: str | None = None
+    ranks: Ranks | None = None
+    """Other processes to divide a search's or training's meta-batches with; the rest of a run is this one's alone."""
 
     @property
     def notice(self) -> Callable[[str], None]:
@@ -75,22 +79,28 @@ class MetaTrained:
     seconds: float
 
 
-def meta_train(run: Trainer, folder: RunFolder, terms: Terms, phase: str, budget: bool = True) -> MetaTrained:
-    """The loop of meta-iterations; on a GPU their outcomes are told a few iterations later, in order."""
+def meta_train(
+    run: Trainer, folder: RunFolder, terms: Terms, phase: str, budget: bool = True, ranks: Ranks | None = None
+) -> MetaTrained:
+    """The loop of meta-iterations; on a GPU their outcomes are told a few iterations later, in order.
+
+    ranks: processes that divide the meta-batch, this one leading; the others `follow` until the loop is over.
+    """
+    lead = Lead(run, ranks)
     loop = Loop(run, terms.notice)
 
     def tell(results: Results) -> None:
         for i, done in results:
-            names = [f"task {i * run.meta.batch + s}" for s in range(run.arena.slots)]
+            names = [f"task {i * run.meta.batch + s}" for s in range(run.meta.batch)]
             session.check_finite(done.finite, names, i)
             if i % LOG_EVERY == 0 or i == run.meta.iterations - 1:
                 session.log(i, **_told(done))
 
-    session = terms.session(folder, run.capture, run.restore, phase, budget, lambda: tell(loop.drain()))
-    with session:
+    session = terms.session(folder, lead.capture, lead.restore, phase, budget, lambda: tell(loop.drain()))
+    with lead, session:
         for i in session.steps(run.meta.iterations):
-            tell(loop.launch(i))
-        return MetaTrained(Learned.of(run.capture()[0]), session.step, session.elapsed)
+            tell(lead.launch(loop, i))
+        return MetaTrained(Learned.of(lead.capture()[0]), session.step, session.elapsed)
 
 
 def _told(done: Step) -> dict[str, float | int | None]:
@@ -136,7 +146,7 @@ def train(config: reptile.ReptileConfig, folder: RunFolder, terms: Terms) -> dic
     source = terms.source(config.data)
     network = config.build(source.image_shape)
     record_data(folder, source)
-    trained = meta_train(reptile.trainer(network, source, config), folder, terms, "train")
+    trained = meta_train(reptile.trainer(network, source, config), folder, terms, "train", ranks=terms.ranks)
     found, test_seconds = evaluate_reptile(network, trained.learned, source, config, folder, terms, "test")
     result = {
         "kind": "train",
@@ -177,7 +187,7 @@ def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Term
     source = terms.source(config.data)
     network = config.build(source.image_shape)
     record_data(folder, source)
-    trained = meta_train(metanas.trainer(network, source, config), folder, terms, "search")
+    trained = meta_train(metanas.trainer(network, source, config), folder, terms, "search", ranks=terms.ranks)
     found, test_seconds, genotypes = meta_test(network, trained.learned, source, config, folder, terms, "test")
     genotype, often, reduction_often = most_frequent(genotypes)
     folder.write_genotype("most_frequent", genotype.to_json())

@@ -83,7 +83,7 @@ class Loop:
                 self._graphs.free_bytes()
 
     def _prepared(self, warm: bool) -> Callable[[], Tensor]:
-        trainer = self.trainer
+        trainer, divided = self.trainer, self.trainer.ranks is not None
 
         def step() -> Tensor:
             return _packed(trainer.next_step(warm))
@@ -93,8 +93,13 @@ class Loop:
         if trainer.counter.device != trainer.device:
             self._notice("iterations run op by op, slower than as a CUDA graph: tasks are drawn on the CPU")
             return step
-        state = [*trainer.capture()[0].values(), trainer.counter]
-        return replayed(step, state, self._graphs, self._notice)
+        arena = trainer.arena
+        state = [arena.theta, arena.second, arena.steps, trainer.counter]
+        if not divided:
+            return replayed(step, state, self._graphs, self._notice)
+        # what processes say to each other stays outside: their captures need not go alike
+        begun = replayed(lambda: trainer.begun(warm), state, self._graphs, self._notice)
+        return lambda: _packed(trainer.ended(trainer.ranks.summed(begun())))
 
     def _fitting(self, warm: bool) -> int:
         """As many slots as the free memory holds, in chunks of about one size; more are never needed than there are."""

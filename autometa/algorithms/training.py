@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import torch
@@ -11,9 +11,11 @@ from torch import Tensor
 
 from autometa.algorithms.config import InnerConfig, MetaConfig
 from autometa.data import Episodes
+from autometa.errors import InputError
 from autometa.meta.bn_modes import accuracy
 from autometa.meta.inner_loop import Adam, Batches, Objective, adapt_
-from autometa.meta.reptile import Schedule, meta_iteration_
+from autometa.meta.ranks import Ranks, part_of_mean, step_to_mean_
+from autometa.meta.reptile import Schedule, adapt_slots_, meta_iteration_
 from autometa.ops.cross_entropy import cross_entropy
 from autometa.slots.arena import Arena
 from autometa.slots.layout import Layout
@@ -21,6 +23,8 @@ from autometa.slots.statistics import BatchStatistics
 
 WINDOW = 4096
 """Meta-iterations whose step sizes lie on the device."""
+PER_SLOT = ("second", "steps")
+"""What Adam keeps of each slot."""
 
 
 class Network(Protocol):
@@ -56,7 +60,8 @@ class Trainer:
 
     logits(task ids `[S]`, in warm-up?) gives the network of those slots; architecture_step is the meta step size of
     the architecture parameters, which stand still for `warmup` meta-iterations. counter int64 `[1]`: the number of the
-    next meta-iteration, where tasks are drawn; max_slots: that of `meta` until `Loop` finds another one.
+    next meta-iteration, where tasks are drawn; max_slots: that of `meta` until `Loop` finds another one; ranks: the
+    processes among which `divide_` has divided the meta-batch.
     """
 
     arena: Arena
@@ -73,6 +78,7 @@ class Trainer:
         self.max_slots = self.meta.max_slots
         self.counter = torch.zeros(1, dtype=torch.int64, device=home)
         self._places = torch.arange(self.meta.batch, device=home)
+        self.ranks: Ranks | None = None
         self._window, self._step_sizes = 0, self._schedule(0).to(home)
 
     @property
@@ -106,20 +112,53 @@ class Trainer:
         On a device where tasks are drawn too, the host waits for nothing and copies nothing, so that all of it can be
         captured in a graph.
         """
-        ids = self.counter * self.meta.batch + self._places
+        if self.ranks is not None:
+            return self.ended(self.ranks.summed(self.begun(warm)))
         right: list[Tensor] = []
-        sizes = self._step_sizes.index_select(0, self.counter % WINDOW).to(self.device).expand(self.arena.groups, 2)
-        done = meta_iteration_(
-            self.arena,
-            lambda start, stop: self._tasks(ids[start:stop], warm, right),
-            self.optimiser,
-            self.inner.steps,
-            sizes.contiguous(),
-            frozen=(False, warm),
-            max_slots=self.max_slots,
-        )
+        done = meta_iteration_(*self._work(warm, right), self._sizes(), frozen=(False, warm), max_slots=self.max_slots)
         self.counter += 1
         return Step(done.losses, torch.cat(right), done.finite)
+
+    def _work(self, warm: bool, right: list[Tensor]) -> tuple:
+        """Arena, tasks, optimiser and steps of the meta-iteration that `counter` names."""
+        ids = self.counter * self.meta.batch + self._places
+        return self.arena, lambda a, b: self._tasks(ids[a:b], warm, right), self.optimiser, self.inner.steps
+
+    def _sizes(self) -> Tensor:
+        """Its meta step sizes, float64 `[groups, kinds]`."""
+        sizes = self._step_sizes.index_select(0, self.counter % WINDOW).to(self.device)
+        return sizes.expand(self.arena.groups, 2).contiguous()
+
+    def divide_(self, ranks: Ranks) -> None:
+        """Keep the slots that are this process's of a meta-batch divided among `ranks`; theta is the leader's.
+
+        Raises `InputError` where there are more processes than tasks.
+        """
+        total, (start, stop) = self.meta.batch, ranks.share(self.meta.batch)
+        if ranks.size > total:
+            raise InputError(f"{total} tasks per meta-iteration cannot be divided among {ranks.size} processes")
+        part = self.arena.part(start, stop)
+        self.arena = replace(part, **{f.name: getattr(part, f.name).clone() for f in fields(part)})
+        self._places, self.ranks = self._places[start:stop], ranks
+        ranks.copied(self.arena.theta)
+
+    def begun(self, warm: bool) -> Tensor:
+        """This process's part of a divided meta-iteration: what all processes' parts add up to is its mean and its
+        outcomes, float64 `[row + 1 + (inner steps + 2) * batch]`. Nothing here waits for another process."""
+        right: list[Tensor] = []
+        done = adapt_slots_(*self._work(warm, right), frozen=(False, warm), max_slots=self.max_slots)
+        rows = torch.cat([done.losses.double(), torch.cat(right).double()[None], done.finite.double()[None]])
+        before, after = self.ranks.share(self.meta.batch)
+        rows = torch.nn.functional.pad(rows, (before, self.meta.batch - after))
+        return torch.cat([part_of_mean(self.arena, done.finite), rows.flatten()])
+
+    def ended(self, total: Tensor) -> Step:
+        """The end of a divided meta-iteration, from the sum of all parts: the outcomes of all slots."""
+        mean = self.arena.theta.shape[1] + 1
+        step_to_mean_(self.arena, total[:mean], self._sizes())
+        self.counter += 1
+        rows = total[mean:].view(-1, self.meta.batch)
+        return Step(rows[:-2].to(self.arena.theta.dtype), rows[-2], rows[-1] != 0)
 
     def _tasks(self, ids: Tensor, warm: bool, right: list[Tensor]) -> tuple[Objective, Batches]:
         """Objective and batches of some tasks; `right` receives their shares of right answers."""
@@ -141,15 +180,25 @@ class Trainer:
         adapt_(copied, *self._tasks(self._places[:slots], warm, []), self.optimiser, 1, frozen=(False, warm))
 
     def capture(self) -> tuple[dict[str, Tensor], dict]:
-        """All that the next step depends on, beside its number."""
-        arena = self.arena
+        """All that the next step depends on, beside its number; of all slots, on the leader, where they are divided."""
+        arena, ranks = self.arena, self.ranks
         state = {} if self.device.type == "cpu" else {"max_slots": self.max_slots}
-        return {"theta": arena.theta, "second": arena.second, "steps": arena.steps}, state
+        found = {"theta": arena.theta, "second": arena.second, "steps": arena.steps}
+        if ranks is not None:
+            found.update({name: ranks.gathered(found[name], self.meta.batch) for name in PER_SLOT})
+        return found, state
 
     def restore(self, tensors: dict[str, Tensor], state: dict) -> None:
-        """Go on from what `capture` gave."""
-        for name, value in tensors.items():
-            getattr(self.arena, name).copy_(value)
+        """Go on from what `capture` gave; where slots are divided all processes do so, the leader's values count."""
+        if self.ranks is None:
+            for name, value in tensors.items():
+                getattr(self.arena, name).copy_(value)
+        else:
+            if self.ranks.leads:
+                self.arena.theta.copy_(tensors["theta"])
+            self.ranks.copied(self.arena.theta)
+            for name in PER_SLOT:
+                self.ranks.scattered(tensors.get(name), getattr(self.arena, name), self.meta.batch)
         self.max_slots = state.get("max_slots", self.max_slots)
 
 

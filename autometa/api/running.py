@@ -15,11 +15,14 @@ from typing import Any
 import torch
 
 from autometa.algorithms.auto_meta import AutoMetaConfig
+from autometa.algorithms.divided import follow
 from autometa.algorithms.jobs import OWN_GENOTYPE, Terms
 from autometa.algorithms.reptile import CELL, ReptileConfig
+from autometa.algorithms.sources import Source
 from autometa.algorithms.trained import AnyConfig, config_of, settled_config
 from autometa.api.planning import Plan, job_of
 from autometa.errors import InputError, Interrupted
+from autometa.meta.ranks import Ranks
 from autometa.nas.conv_network import FOUR_LAYER
 from autometa.nas.genotype import Genotype
 from autometa.ops import backend
@@ -67,7 +70,7 @@ class Manner:
         """Seconds for training, None without limit."""
         return None if self.time_budget is None else parse_duration(self.time_budget)
 
-    def terms(self, resume_command: str, device: torch.device) -> Terms:
+    def terms(self, resume_command: str, device: torch.device, ranks: Ranks | None = None) -> Terms:
         return Terms(
             self.quiet,
             self.budget,
@@ -76,6 +79,7 @@ class Manner:
             device,
             workers=self.workers,
             ray=self.ray,
+            ranks=ranks,
         )
 
 
@@ -129,13 +133,21 @@ def computing(device: torch.device, config: AnyConfig, notice: Callable[[str], N
 def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
     """Run to the end; returns `outcome`. A finished run is left as it is.
 
+    Started by torchrun, the processes divide meta-batches; the first one alone keeps the run, the others return `rank`.
     Raises `Interrupted` after Ctrl-C, `DivergedError`, and `InputError` before anything is written.
     """
     manner.check()
+    ranks = Ranks.launched()
+    if ranks is not None and isinstance(plan.config, AutoMetaConfig):
+        raise InputError("torchrun divides metanas and train; an auto-meta search takes --workers N or --ray ADDRESS")
+    if ranks is not None and not ranks.leads:
+        return _followed(plan, manner, ranks)
     if plan.resume is not None:
         folder = RunFolder.open(plan.resume)
         if folder.result is not None:
             manner.notice(f"{shown(folder.path)} is finished already; nothing was done")
+            if ranks is not None:
+                ranks.told(None)
             return outcome(folder)
     plan.prepare()
     device = _device_for(plan, manner)
@@ -144,10 +156,25 @@ def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
         try:
             manner.notice(_announcement(plan, folder, device))
             with computing(device, config, manner.notice):
-                plan.job.run(config, folder, manner.terms(again, device))
+                if ranks is not None:
+                    ranks.told(config)
+                plan.job.run(config, folder, manner.terms(again, device, ranks))
         except KeyboardInterrupt as error:
             raise Interrupted(f"interrupted; go on with: {again}") from error
         return outcome(folder)
+
+
+def _followed(plan: Plan, manner: Manner, ranks: Ranks) -> dict[str, Any]:
+    """One of several processes that does not lead: the leader's config, its own device and copy of the data."""
+    config = ranks.told()
+    if config is None:
+        return {"rank": ranks.rank}
+    number = f"cuda:{ranks.local}"
+    device = device_of(number if manner.device == "auto" and not gpu_refuses(ranks.local) else manner.device)
+    with _settled(), computing(device, config, lambda _: None):
+        source = Source.open(config.data, device, lambda _: None)
+        follow(plan.job.trainer(config.build(source.image_shape), source, config), ranks)
+    return {"rank": ranks.rank}
 
 
 def _device_for(plan: Plan, manner: Manner) -> torch.device:

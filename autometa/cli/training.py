@@ -142,6 +142,8 @@ def _make_run(job: Job, parser: Parser, presets: str, plan: Callable, words: lis
         print_json(found) if given.json else print("\n".join(show.estimate(found)))
         return 0
     found = carry_out(made, manner)
+    if "rank" in found:  # one of torchrun's processes: the first one tells
+        return 0
     print_json(found) if given.json else print("\n".join(show.result(found)))
     return 0
 

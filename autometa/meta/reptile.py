@@ -71,6 +71,22 @@ def meta_iteration_(
     `tasks(start, stop)` gives objective and batches of those slots. Adam's second moment of a slot that is not finite
     is mended from its group. (Nichol et al. 2018, algorithm 2: Reptile, batched version.)
     """
+    done = adapt_slots_(arena, tasks, optimiser, inner_steps, frozen=frozen, max_slots=max_slots)
+    sizes = step_size if isinstance(step_size, Tensor) else PerKind(*step_size).table(arena, frozen)
+    reptile_(arena.theta, arena.phi, sizes, done.finite, arena.bounds, arena.group_of_slot, arena.layout_of_slot)
+    return done
+
+
+def adapt_slots_(
+    arena: Arena,
+    tasks: TaskSource,
+    optimiser: Adam | SGD,
+    inner_steps: int,
+    *,
+    frozen: tuple[bool, bool] = (False, False),
+    max_slots: int | None = None,
+) -> Iteration:
+    """`meta_iteration_` without its last step: slots adapt from theta, which stays; lost slots' moments are mended."""
     arena.reload_()
     optimiser.begin_(arena)
     chunk = max_slots or arena.slots
@@ -81,8 +97,6 @@ def meta_iteration_(
         losses.append(adapt_(arena.part(start, stop), objective, batches, optimiser, inner_steps, frozen=frozen))
     loss = torch.cat(losses, dim=1)
     finite = finite_slots(arena.phi) & torch.isfinite(loss).all(dim=0)
-    sizes = step_size if isinstance(step_size, Tensor) else PerKind(*step_size).table(arena, frozen)
-    reptile_(arena.theta, arena.phi, sizes, finite, arena.bounds, arena.group_of_slot, arena.layout_of_slot)
     _heal_moments_(arena, finite)
     return Iteration(loss, finite)
 

@@ -186,11 +186,11 @@ def expansions(cell: BlockCell) -> Iterator[BlockCell]:
             yield made
 
 
-def expand(beam: Collection[BlockCell]) -> Iterator[BlockCell]:
+def expand(beam: Collection[BlockCell], parents: Collection[str] | None = None) -> Iterator[BlockCell]:
     """Every expansion of every cell of the beam, each once, without keeping them: a cell is yielded by the first of
-    its parents that stand in the beam."""
+    its parents that stand in the beam. With `parents` (keys) only what these cells of the beam yield."""
     canonical = {cell.key: cell for cell in beam}
-    for key in sorted(canonical):
+    for key in sorted(canonical if parents is None else parents):
         for made in expansions(canonical[key]):
             if key == next(parent.key for parent in made.parents() if parent.key in canonical):
                 yield made
