@@ -21,8 +21,9 @@ def test_the_manifest_runs_a_search_that_exists():
 
     cluster = job["spec"]["rayClusterSpec"]
     (group,) = cluster["workerGroupSpecs"]
-    assert group["maxReplicas"] == int(words[words.index("--workers") + 1])
     head, worker = (spec["template"]["spec"] for spec in (cluster["headGroupSpec"], group))
+    each = int(worker["containers"][0]["resources"]["limits"]["cpu"])
+    assert group["maxReplicas"] * each == int(words[words.index("--workers") + 1]), "a worker takes one processor"
     wanted = {volume["persistentVolumeClaim"]["claimName"] for pod in (head, worker) for volume in pod["volumes"]}
     assert wanted == {claim["metadata"]["name"] for claim in claims}
     runs = {mount["name"]: mount["mountPath"] for mount in head["containers"][0]["volumeMounts"]}["runs"]
