@@ -145,12 +145,18 @@ private:
         const Scratch::Share share(scratch_);
         float* gradient = work(slot) + plan_.gradients + c * plan_.gradient;
         std::memset(gradient, 0, static_cast<size_t>(plan_.gradient) * sizeof(float));
+        float* parts = share.floats() + plan_.parts;
+        const int64_t part = block_.c_in * plan_.lanes;
+        if (plan_.forth) std::memset(parts, 0, static_cast<size_t>(Winograd::kParts * part) * sizeof(float));
         each_group(c, [&](Range some) {
-            if (plan_.patched())
+            if (plan_.forth)
+                winograd(slot, some.first, share.floats(), parts);
+            else if (plan_.patched())
                 patches(slot, some, share.floats(), gradient);
             else
                 plane(slot, some.first, share.floats(), gradient);
         });
+        if (plan_.forth) Winograd::weight_gradient(parts, part, gradient);
     }
 
     void gradient_of_z(int64_t slot, int64_t n, const float* again, int64_t from, const Plane& dz) const {
@@ -171,6 +177,16 @@ private:
         if (!dx_) return;
         const Plane dx{image_dx(slot, n), block_.height, block_.width, 0, 0, plan_.in_lanes};
         plan_.conv.backward_data(dz, nullptr, work(slot) + plan_.transposed, 0, dx, true);
+    }
+
+    void winograd(int64_t slot, int64_t n, float* memory, float* parts) const {
+        const float* z = again(slot, {n, n + 1}, memory);
+        const Plane in = read_plane(block_, plan_, slot, n, memory), dz = plan_.dz.over(memory + plan_.dz_at);
+        gradient_of_z(slot, n, z, n, dz);
+        plan_.forth->outer(in, block_.c_in, dz, parts, memory + plan_.transforms);
+        if (!dx_) return;
+        const Plane dx{image_dx(slot, n), block_.height, block_.width, 0, 0, plan_.in_lanes};
+        plan_.back->convolve(dz, block_.c_out, work(slot) + plan_.transposed, dx, memory + plan_.transforms);
     }
 
     void patches(int64_t slot, Range images, float* memory, float* gradient) const {

@@ -18,6 +18,8 @@ namespace {
 constexpr int64_t kShortRow = 5;
 // Pixels per product of patches: enough to use a weight often, few enough to stay in the cache.
 constexpr int64_t kPatchPixels = 112;
+// Fewer channels make too little of what the transforms cost.
+constexpr int64_t kWinogradChannels = 16;
 
 void require(bool condition, const char* what) {
     if (!condition) throw std::invalid_argument(std::string("conv_block: ") + what);
@@ -63,7 +65,8 @@ Plan::Plan(const ConvBlock& c) {
     conv.depth = c.c_in, conv.outs = c.c_out;
     in = {nullptr, c.height, c.width, conv.taps.reach_h(), conv.taps.reach_w(), c.c_in};
     dz = {nullptr, c.conv_height, c.conv_width, 0, 0, lanes};
-    if (!patched()) {
+    choose_winograd(c);
+    if (!patched() && !forth) {
         dz.pad_h = conv.taps.back_h(c.height, c.conv_height);
         dz.pad_w = conv.taps.back_w(c.width, c.conv_width);
     }
@@ -73,51 +76,66 @@ Plan::Plan(const ConvBlock& c) {
     place(c);
 }
 
+void Plan::choose_winograd(const ConvBlock& c) {
+    if (patched() || c.kernel != Winograd::kRows || c.stride != 1 || c.conv_width < kShortRow ||
+        std::min(c.c_in, c.c_out) < kWinogradChannels)
+        return;
+    forth.emplace(c.conv_height, c.conv_width, in_lanes, lanes, c.top, c.left);
+    back.emplace(c.height, c.width, lanes, in_lanes, c.kernel - 1 - c.top, c.kernel - 1 - c.left);
+    in = {nullptr, c.height, c.width, 0, 0, in_lanes};
+    copied = c.c_in != in_lanes || c.x_step[2] != 1 || c.x_step[3] != in.row() || c.x_step[4] != in_lanes;
+}
+
 void Plan::place(const ConvBlock& c) {
-    Layout kept_memory, memory, back, body;
+    Layout kept_memory, memory, behind, body;
     z = in_y ? -1 : kept_memory.take(c.batch * pixels * lanes);
     mean = kept_memory.take(2 * lanes);
     kept = kept_memory.floats();
 
-    packed = memory.take(depth * lanes);
+    packed = memory.take(packed_floats());
     moments = memory.take(c.batch * kMoments * lanes);
     a = memory.take(lanes), b = memory.take(lanes);
     work = memory.floats();
 
-    if (in_y) back.take(packed + aligned(depth * lanes));  // where the forward has it
-    transposed = back.take(c.kernel * c.kernel * in_lanes * c.c_out);
-    sums = back.take(c.batch * 2 * lanes);
-    back_a = back.take(lanes), back_b = back.take(lanes);
-    slopes = back.take(3 * lanes);
+    if (in_y) behind.take(packed + aligned(packed_floats()));  // where the forward has it
+    transposed = behind.take(transposed_floats());
+    sums = behind.take(c.batch * 2 * lanes);
+    back_a = behind.take(lanes), back_b = behind.take(lanes);
+    slopes = behind.take(3 * lanes);
     gradient = aligned(depth * lanes);
-    gradients = back.take(chunks * gradient);
-    back_work = back.floats();
+    gradients = behind.take(chunks * gradient);
+    back_work = behind.floats();
 
-    plane = body.take(in.floats());
+    plane = body.take(forth && !copied ? 0 : in.floats());
     patches = body.take(group * pixels * depth);
     dz_at = body.take(std::max<int64_t>(group, 1) * dz.floats());
     dpatches = body.take(group * pixels * c.kernel * c.kernel * in_lanes);
     z_again = body.take(in_y ? std::max<int64_t>(group, 1) * pixels * lanes : 0);
+    transforms = body.take(forth ? std::max(forth->floats(), back->floats()) : 0);
+    parts = body.take(forth ? packed_floats() : 0);
     scratch = body.floats();
 }
 
 void Plan::pack(const float* params, float* to) const {
-    const int64_t outs = static_cast<int64_t>(of_outputs.size());
-    if (outs != lanes) std::memset(to, 0, static_cast<size_t>(depth * lanes) * sizeof(float));
-    kernels().conv.transpose({params + weight, of_outputs.data(), to, of_inputs.data(), outs, depth});
+    const int64_t outs = static_cast<int64_t>(of_outputs.size()), part = conv.depth * lanes;
+    float* taps = forth ? Winograd::taps(to, part) : to;
+    if (outs != lanes) std::memset(taps, 0, static_cast<size_t>(depth * lanes) * sizeof(float));
+    kernels().conv.transpose({params + weight, of_outputs.data(), taps, of_inputs.data(), outs, depth});
+    if (forth) Winograd::transform_weights(to, part);
 }
 
-// By tap, output, input for planes; by output, tap, input for patches.
+// By tap, output, input for planes, the last tap first for Winograd's; by output, tap, input for patches.
 void Plan::pack_transposed(const ConvBlock& c, const float* params, float* to) const {
-    const int64_t taps = c.kernel * c.kernel;
-    if (in_lanes != c.c_in)
-        std::memset(to, 0, static_cast<size_t>(taps * in_lanes * c.c_out) * sizeof(float));
+    const int64_t taps = c.kernel * c.kernel, part = c.c_out * in_lanes;
+    float* first = back ? Winograd::taps(to, part) : to;
+    if (in_lanes != c.c_in) std::memset(first, 0, static_cast<size_t>(taps * part) * sizeof(float));
     std::vector<int64_t> from, into;
     for (int64_t i = 0; i < c.c_in; ++i) from.push_back(i * taps);
-    for (int64_t t = 0; t < taps; ++t) into.push_back(t * in_lanes * (patched() ? 1 : c.c_out));
+    for (int64_t t = 0; t < taps; ++t) into.push_back((back ? taps - 1 - t : t) * in_lanes * (patched() ? 1 : c.c_out));
     for (int64_t o = 0; o < c.c_out; ++o)
         kernels().conv.transpose({params + weight + o * depth, from.data(),
-                                  to + o * in_lanes * (patched() ? taps : 1), into.data(), c.c_in, taps});
+                                  first + o * in_lanes * (patched() ? taps : 1), into.data(), c.c_in, taps});
+    if (back) Winograd::transform_weights(to, part);
 }
 
 void Plan::unpack_gradient(const float* packed_gradient, float* dparams) const {
@@ -149,11 +167,12 @@ void coefficients(const ConvBlock& c, const Plan& plan, const float* params, con
 }
 
 Plane read_plane(const ConvBlock& c, const Plan& plan, int64_t slot, int64_t n, float* memory) {
-    const Plane plane = plan.in.over(memory + plan.plane);
     const float* x = c.x + slot * c.x_step[0] + n * c.x_step[1];
+    if (plan.forth && !plan.copied) return plan.in.over(x);
+    const Plane plane = plan.in.over(memory + plan.plane);
     const int64_t by_channel = c.x_step[2], by_row = c.x_step[3], by_column = c.x_step[4], depth = c.c_in;
     plane.clear_border();
-    if (by_column == depth && (by_channel == 1 || depth == 1)) {
+    if (by_column == depth && plane.lanes == depth && (by_channel == 1 || depth == 1)) {
         const size_t bytes = static_cast<size_t>(c.width * depth) * sizeof(float);
         for (int64_t r = 0; r < c.height; ++r) std::memcpy(plane.at(r, 0), x + r * by_row, bytes);
         return plane;
@@ -169,7 +188,7 @@ Plane read_plane(const ConvBlock& c, const Plan& plan, int64_t slot, int64_t n, 
         for (int64_t i = 0; i < depth; ++i) {
             const float* from = x + i * by_channel + r * by_row;
             float* to = plane.at(r, 0) + i;
-            for (int64_t w = 0; w < c.width; ++w) to[w * depth] = from[w * by_column];
+            for (int64_t w = 0; w < c.width; ++w) to[w * plane.lanes] = from[w * by_column];
         }
     return plane;
 }
@@ -195,6 +214,10 @@ void convolve(const ConvBlock& c, const Plan& plan, int64_t slot, Range images, 
         return;
     }
     const Plane in = read_plane(c, plan, slot, images.first, memory);
+    if (plan.forth) {
+        const Plane out{z, c.conv_height, c.conv_width, 0, 0, plan.lanes};
+        return plan.forth->convolve(in, c.c_in, packed, out, memory + plan.transforms);
+    }
     std::vector<const float*> from, weight;
     for (int64_t i = 0; i < c.kernel; ++i) {
         from.push_back(in.at(i - c.top, -c.left));

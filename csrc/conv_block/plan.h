@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "../conv/batch_norm.h"
 #include "../conv/conv.h"
 #include "../conv/wave.h"
+#include "../conv/winograd.h"
 #include "autometa.h"
 #include "kernels.h"
 
@@ -14,7 +16,8 @@ namespace autometa {
 namespace block {
 
 // All slots share it. The convolution is a product with rows of a bordered plane, a kernel row at a time; maps with
-// short rows are gathered into patches first, of `group` images at once.
+// short rows are gathered into patches first, of `group` images at once. Windows of 3x3 that move by one pixel, over
+// enough channels, are Winograd's: chosen by the block's shape alone.
 struct Plan {
     explicit Plan(const ConvBlock& block);
 
@@ -22,8 +25,12 @@ struct Plan {
     int64_t pixels, chunks;
     int64_t macs(const ConvBlock& block) const { return block.slots * block.batch * pixels * depth * lanes; }
     int64_t group = 0;  // images per product, 0 where planes are read directly
-    Plane in, dz;       // shapes; pixels of `in` are c_in floats apart, dz has a border where planes are read directly
+    // Shapes. Pixels of `in` are c_in floats apart, and dz has a border, where planes are read directly; Winograd's have
+    // none, and pixels of in_lanes.
+    Plane in, dz;
     Conv conv;
+    std::optional<Winograd> forth, back;  // the convolution and the gradient of its input
+    bool copied = true;                   // whether Winograd's input is not read where it stands
     int64_t weight = 0, bias = -1, gamma = -1, beta = -1;  // columns of the parameters
     std::vector<int64_t> of_outputs, of_inputs;            // rows of the weights: parameters, packed
 
@@ -31,9 +38,9 @@ struct Plan {
 
     // Offsets: kept for the backward, per slot; work memory per slot, forward and backward; scratch per running body.
     int64_t z, mean, kept;
-    int64_t packed, moments, a, b, work;
+    int64_t packed, moments, a, b, work;  // packed: weights as the products read them
     int64_t transposed, sums, back_a, back_b, slopes, gradients, gradient, back_work;
-    int64_t plane, patches, dz_at, dpatches, z_again, scratch;
+    int64_t plane, patches, dz_at, dpatches, z_again, transforms, parts, scratch;
 
     bool patched() const { return group > 0; }
     void pack(const float* params, float* to) const;
@@ -41,7 +48,12 @@ struct Plan {
     void unpack_gradient(const float* packed_gradient, float* dparams) const;
 
 private:
+    void choose_winograd(const ConvBlock& block);
     void place(const ConvBlock& block);
+    int64_t packed_floats() const { return forth ? Winograd::kParts * conv.depth * lanes : depth * lanes; }
+    int64_t transposed_floats() const {
+        return (back ? Winograd::kParts : conv.taps.count()) * conv.outs * in_lanes;
+    }
 };
 
 // All slots of a block, `team.wave` at most, by one team.

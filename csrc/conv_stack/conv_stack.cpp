@@ -18,6 +18,7 @@ public:
         for (const ConvBlock& given : blocks) {
             ConvBlock block = given;
             block.given = nullptr;
+            std::fill_n(block.x_step, 5, 0);  // the first block's are the input's, which differ from call to call
             if (!layers.empty()) follow(layers.back().block, block);
             Layer layer{block, block::Plan(block), columns, 0, 0, 0};
             columns += block.params_width;
