@@ -43,7 +43,7 @@ void check(const ConvBlock& c) {
 
 }  // namespace
 
-Plan::Plan(const ConvBlock& c) {
+Plan::Plan(const ConvBlock& c, bool again) {
     check(c);
     const int64_t taps = c.kernel * c.kernel;
     lanes = padded_channels(c.c_out), in_lanes = padded_channels(c.c_in);
@@ -52,7 +52,7 @@ Plan::Plan(const ConvBlock& c) {
     chunks = std::max(chunks_of(c.batch, pixels), chunks_by_work(c.batch, c.batch * pixels * depth * lanes));
     in_y = c.norm && !c.relu && !c.pool;
     if (c.conv_width < kShortRow && pixels <= 2 * kPatchPixels && c.c_in >= 8)
-        group = std::max<int64_t>(1, kPatchPixels / pixels);
+        group = std::max<int64_t>(1, std::min(kPatchPixels / pixels, (c.batch + chunks - 1) / chunks));
 
     int64_t at = 0;
     const auto take = [&](int64_t size) { return std::exchange(at, at + aligned(size)); };
@@ -73,7 +73,7 @@ Plan::Plan(const ConvBlock& c) {
     for (int64_t o = 0; o < c.c_out; ++o) of_outputs.push_back(o * depth);
     for (int64_t i = 0; i < c.c_in; ++i)
         for (int64_t t = 0; t < taps; ++t) of_inputs.push_back((t * c.c_in + i) * lanes);
-    place(c);
+    place(c, again);
 }
 
 void Plan::choose_winograd(const ConvBlock& c) {
@@ -86,7 +86,7 @@ void Plan::choose_winograd(const ConvBlock& c) {
     copied = c.c_in != in_lanes || c.x_step[2] != 1 || c.x_step[3] != in.row() || c.x_step[4] != in_lanes;
 }
 
-void Plan::place(const ConvBlock& c) {
+void Plan::place(const ConvBlock& c, bool again) {
     Layout kept_memory, memory, behind, body;
     z = in_y ? -1 : kept_memory.take(c.batch * pixels * lanes);
     mean = kept_memory.take(2 * lanes);
@@ -102,15 +102,16 @@ void Plan::place(const ConvBlock& c) {
     sums = behind.take(c.batch * 2 * lanes);
     back_a = behind.take(lanes), back_b = behind.take(lanes);
     slopes = behind.take(3 * lanes);
+    before = behind.take(again ? 2 * in_lanes : 0);
     gradient = aligned(depth * lanes);
     gradients = behind.take(chunks * gradient);
     back_work = behind.floats();
 
     plane = body.take(forth && !copied ? 0 : in.floats());
-    patches = body.take(group * pixels * depth);
+    patches = body.take(group * pixels * c.kernel * c.kernel * in_lanes);  // and then their gradients
     dz_at = body.take(std::max<int64_t>(group, 1) * dz.floats());
-    dpatches = body.take(group * pixels * c.kernel * c.kernel * in_lanes);
     z_again = body.take(in_y ? std::max<int64_t>(group, 1) * pixels * lanes : 0);
+    x_again = body.take(again ? c.height * c.width * in_lanes : 0);
     transforms = body.take(forth ? std::max(forth->floats(), back->floats()) : 0);
     parts = body.take(forth ? packed_floats() : 0);
     scratch = body.floats();
@@ -166,8 +167,7 @@ void coefficients(const ConvBlock& c, const Plan& plan, const float* params, con
     }
 }
 
-Plane read_plane(const ConvBlock& c, const Plan& plan, int64_t slot, int64_t n, float* memory) {
-    const float* x = c.x + slot * c.x_step[0] + n * c.x_step[1];
+Plane read_plane(const ConvBlock& c, const Plan& plan, const float* x, float* memory) {
     if (plan.forth && !plan.copied) return plan.in.over(x);
     const Plane plane = plan.in.over(memory + plan.plane);
     const int64_t by_channel = c.x_step[2], by_row = c.x_step[3], by_column = c.x_step[4], depth = c.c_in;
@@ -201,19 +201,19 @@ void read_patches(const ConvBlock& c, const Plan& plan, const Plane& in, float* 
                 std::memcpy(patches, in.at(r * c.stride + i - c.top, w * c.stride - c.left), bytes);
 }
 
-void convolve(const ConvBlock& c, const Plan& plan, int64_t slot, Range images, const float* packed, float* memory,
-              float* z) {
+void convolve(const ConvBlock& c, const Plan& plan, const Images& image, Range images, const float* packed,
+              float* memory, float* z) {
     if (plan.patched()) {
         float* patches = memory + plan.patches;
         for (int64_t n = images.first; n < images.last; ++n)
-            read_patches(c, plan, read_plane(c, plan, slot, n, memory),
+            read_patches(c, plan, read_plane(c, plan, image(n), memory),
                          patches + (n - images.first) * plan.pixels * plan.depth);
         const float *from[1] = {patches}, *weight[1] = {packed};
         kernels().conv.tap_gemm({from, weight, 1, plan.depth, plan.depth, 0, z, plan.lanes, 0, 1,
                                  (images.last - images.first) * plan.pixels, plan.lanes, false});
         return;
     }
-    const Plane in = read_plane(c, plan, slot, images.first, memory);
+    const Plane in = read_plane(c, plan, image(images.first), memory);
     if (plan.forth) {
         const Plane out{z, c.conv_height, c.conv_width, 0, 0, plan.lanes};
         return plan.forth->convolve(in, c.c_in, packed, out, memory + plan.transforms);
