@@ -18,8 +18,9 @@ namespace {
 constexpr int64_t kShortRow = 5;
 // Pixels per product of patches: enough to use a weight often, few enough to stay in the cache.
 constexpr int64_t kPatchPixels = 112;
-// Fewer channels make too little of what the transforms cost.
-constexpr int64_t kWinogradChannels = 16;
+// Fewer channels, shorter rows or smaller maps make too little of what the transforms cost (measured: 16 channels of
+// 8x8 and 32 of 6x6 gain, 16 of 7x7 and 32 of 5x5 lose).
+constexpr int64_t kWinogradChannels = 16, kWinogradWidth = 6, kWinogradFloats = 1024;
 
 void require(bool condition, const char* what) {
     if (!condition) throw std::invalid_argument(std::string("conv_block: ") + what);
@@ -77,8 +78,9 @@ Plan::Plan(const ConvBlock& c, bool again) {
 }
 
 void Plan::choose_winograd(const ConvBlock& c) {
-    if (patched() || c.kernel != Winograd::kRows || c.stride != 1 || c.conv_width < kShortRow ||
-        std::min(c.c_in, c.c_out) < kWinogradChannels)
+    const int64_t channels = std::min(c.c_in, c.c_out);
+    if (patched() || c.kernel != Winograd::kRows || c.stride != 1 || channels < kWinogradChannels ||
+        c.conv_width < kWinogradWidth || channels * pixels < kWinogradFloats)
         return;
     forth.emplace(c.conv_height, c.conv_width, in_lanes, lanes, c.top, c.left);
     back.emplace(c.height, c.width, lanes, in_lanes, c.kernel - 1 - c.top, c.kernel - 1 - c.left);

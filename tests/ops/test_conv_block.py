@@ -149,7 +149,7 @@ UGLY = {
     "Winograd, ends of rows": (ConvBlock(20, 28, relu=True), 2, 3, (5, 11)),
     "Winograd, bands": (ConvBlock(16, 33, bias=True, norm=False), 1, 2, (30, 37)),
     "Winograd, 64": (ConvBlock(64, 64, pool=True, relu=True), 2, 9, (9, 10)),
-    "Winograd, one row": (ConvBlock(24, 16), 2, 2, (1, 8)),
+    "Winograd, one row": (ConvBlock(24, 16), 2, 2, (1, 70)),
     "many slots": (ConvBlock(4, 5, relu=True), 70, 1, (6, 6)),
     **{
         f"{name}, layer {i}": (block, 2, 3, size)
