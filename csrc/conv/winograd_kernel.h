@@ -1,5 +1,5 @@
 // The transforms of Winograd's F(4, 3) at the points 0, +-3/4, +-3/2 and infinity, whose errors in float32 are about
-// those of the sums they replace (+-1, +-2 lose twice as many digits).
+// those of the sums they replace (at +-1, +-2 almost twice as large).
 // Included by isa/table.h only, once per instruction set.
 
 namespace autometa {
