@@ -11,18 +11,21 @@ namespace {
 
 // Tiles of a band: enough to fill the products' registers, few enough for their transforms to stay near.
 constexpr int64_t kBandTiles = 168;
+// Fewer channels, shorter rows or smaller maps make too little of what the transforms cost (measured: 16 channels of
+// 8x8 and 32 of 6x6 gain, 16 of 7x7 and 32 of 5x5 lose).
+constexpr int64_t kChannels = 16, kWidth = 6, kFloats = 1024;
 
 void clear(float* at, int64_t count) { std::memset(at, 0, static_cast<size_t>(count) * sizeof(float)); }
 
 // Transforms between the tiles of a row, which begin at column `first`, and the planes of their points. What lies outside
 // of the row is read from, or written to, `outside`.
-void transform_row(Transform::Kind kind, const float* row, int64_t width, int64_t first, int64_t tiles, int64_t lanes,
-                   float* planes, int64_t plane, float* outside) {
+void transform_row(Transform::Kind kind, bool add, const float* row, int64_t width, int64_t first, int64_t tiles,
+                   int64_t lanes, float* planes, int64_t plane, float* outside) {
     constexpr int64_t tile = Winograd::kTile, points = Winograd::kPoints;
     const int64_t columns = kind == Transform::kInput ? points : tile;
     const bool gathers = kind == Transform::kOutput;
     Transform t{};
-    t.kind = kind, t.lanes = lanes;
+    t.kind = kind, t.lanes = lanes, t.add = add;
     t.in_step = gathers ? lanes : tile * lanes;
     t.out_step = gathers ? tile * lanes : lanes;
     for (int64_t i = 0; i < tiles; i += t.count) {
@@ -41,6 +44,10 @@ void transform_row(Transform::Kind kind, const float* row, int64_t width, int64_
 }
 
 }  // namespace
+
+bool Winograd::gains(int64_t channels, int64_t height, int64_t width) {
+    return channels >= kChannels && width >= kWidth && channels * height * width >= kFloats;
+}
 
 Winograd::Winograd(int64_t height, int64_t width, int64_t in_lanes, int64_t out_lanes, int64_t top, int64_t left)
     : height_(height),
@@ -81,22 +88,23 @@ void Winograd::spread(Transform::Kind kind, const Plane& from, int64_t first, in
                       float* to, float* zeros) const {
     const int64_t row = tiles_ * from.lanes;
     for (int64_t r = 0; r < rows; ++r) {
-        if (first + r >= 0 && first + r < from.height) {
-            transform_row(kind, from.at(first + r, 0), from.width, -left, tiles_,
-                          from.lanes, to + r * row, rows * row, zeros);
+        if (first + r >= -from.pad_h && first + r < from.height + from.pad_h) {
+            transform_row(kind, false, from.at(first + r, -from.pad_w), from.width + 2 * from.pad_w, from.pad_w - left,
+                          tiles_, from.lanes, to + r * row, rows * row, zeros);
             continue;
         }
         for (int64_t p = 0; p < kPoints; ++p) clear(to + (p * rows + r) * row, row);
     }
 }
 
-void Winograd::convolve(const Plane& in, int64_t depth, const float* parts, const Plane& out, float* memory) const {
+void Winograd::convolve(const Plane& in, int64_t depth, const float* parts, const Plane& out, bool add,
+                        float* memory) const {
     const int64_t row = tiles_ * in_lanes_, part = depth * out_lanes_;
     float *zeros = memory, *spread_in = memory + std::max(in_lanes_, out_lanes_);
     float* products = spread_in + kPoints * plane(band_ + kRows - 1, in_lanes_);
     for (int64_t r = 0; r < height_; r += band_) {
         const int64_t rows = std::min(band_, height_ - r);
-        clear(zeros, in_lanes_);
+        clear(zeros, std::max(in_lanes_, out_lanes_));
         spread(Transform::kInput, in, r - top_, rows + kRows - 1, left_, spread_in, zeros);
         for (int64_t p = 0; p < kPoints; ++p) {
             const float *from[kRows], *weight[kRows];
@@ -107,9 +115,9 @@ void Winograd::convolve(const Plane& in, int64_t depth, const float* parts, cons
             kernels().conv.tap_gemm({from, weight, kRows, depth, in_lanes_, row, products + p * plane(rows, out_lanes_),
                                      out_lanes_, tiles_ * out_lanes_, rows, tiles_, out_lanes_, false});
         }
-        float* outside = zeros;
+        float* outside = zeros;  // they are made anew for every band
         for (int64_t i = 0; i < rows; ++i)
-            transform_row(Transform::kOutput, out.at(r + i, 0), out.width, 0, tiles_, out_lanes_,
+            transform_row(Transform::kOutput, add, out.at(r + i, 0), out.width, 0, tiles_, out_lanes_,
                           products + plane(i, out_lanes_), plane(rows, out_lanes_), outside);
     }
 }

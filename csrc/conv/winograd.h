@@ -8,10 +8,13 @@
 
 namespace autometa {
 
-// One image goes through in bands of rows; `memory` holds a band's transforms, floats() of them. Planes need no border.
-// Of planes the channels beyond `depth` are never more than transformed.
+// One image goes through in bands of rows; `memory` holds a band's transforms, floats() of them. Planes need no border:
+// what lies outside is 0. Of planes the channels beyond `depth` are never more than transformed.
 class Winograd {
 public:
+    // Whether it is faster than sums, for maps of this size with at least so many channels on either side.
+    static bool gains(int64_t channels, int64_t height, int64_t width);
+
     // A convolution of `in_lanes` lanes to `out_lanes` of this size, whose window begins `top` above and `left` before
     // the pixel.
     Winograd(int64_t height, int64_t width, int64_t in_lanes, int64_t out_lanes, int64_t top, int64_t left);
@@ -27,7 +30,8 @@ public:
     static void weight_gradient(const float* parts, int64_t size, float* taps);
 
     int64_t floats() const;
-    void convolve(const Plane& in, int64_t depth, const float* parts, const Plane& out, float* memory) const;
+    // out (+)=
+    void convolve(const Plane& in, int64_t depth, const float* parts, const Plane& out, bool add, float* memory) const;
     // parts +=: gradients of the transformed weights.
     void outer(const Plane& in, int64_t depth, const Plane& grad, float* parts, float* memory) const;
 

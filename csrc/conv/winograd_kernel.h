@@ -71,37 +71,39 @@ inline V transformed(const V* x, V sum) {
     }
 }
 
-template <class T, int O, class V>
+template <class T, int O, bool Add, class V>
 inline void store_transformed(const Transform& t, int64_t out, const V* x) {
     if constexpr (O < T::kOuts) {
-        store<V>(t.out[O] + out, transformed<T, O, 0, true>(x, V{}));
-        store_transformed<T, O + 1>(t, out, x);
+        const V sum = transformed<T, O, 0, true>(x, V{});
+        store<V>(t.out[O] + out, Add ? load<V>(t.out[O] + out) + sum : sum);
+        store_transformed<T, O + 1, Add>(t, out, x);
     }
 }
 
-template <class T, class V>
+template <class T, bool Add, class V>
 inline void transform_vector(const Transform& t, int64_t in, int64_t out) {
     V x[T::kIns];
 #pragma GCC unroll 6
     for (int i = 0; i < T::kIns; ++i) x[i] = load<V>(t.in[i] + in);
-    store_transformed<T, 0>(t, out, x);
+    store_transformed<T, 0, Add>(t, out, x);
 }
 
-template <class T>
+template <class T, bool Add = false>
 void transform_all(const Transform& t) {
     for (int64_t m = 0; m < t.count; ++m) {
         int64_t lane = 0;
         for (; lane + lanes<Wide>() <= t.lanes; lane += lanes<Wide>())
-            transform_vector<T, Wide>(t, m * t.in_step + lane, m * t.out_step + lane);
+            transform_vector<T, Add, Wide>(t, m * t.in_step + lane, m * t.out_step + lane);
         for (; lane < t.lanes; lane += lanes<Narrow>())
-            transform_vector<T, Narrow>(t, m * t.in_step + lane, m * t.out_step + lane);
+            transform_vector<T, Add, Narrow>(t, m * t.in_step + lane, m * t.out_step + lane);
     }
 }
 
 inline void transform(const Transform& t) {
     switch (t.kind) {
         case Transform::kInput: return transform_all<InputTransform>(t);
-        case Transform::kOutput: return transform_all<OutputTransform>(t);
+        case Transform::kOutput:
+            return t.add ? transform_all<OutputTransform, true>(t) : transform_all<OutputTransform>(t);
         case Transform::kGradient: return transform_all<Transposed<OutputTransform>>(t);
         case Transform::kWeight: return transform_all<WeightTransform>(t);
         case Transform::kWeightGradient: return transform_all<Transposed<WeightTransform>>(t);

@@ -210,7 +210,7 @@ private:
         plan_.forth->outer(in, block_.c_in, dz, parts, memory + plan_.transforms);
         if (!dx_) return;
         const Plane dx{image_dx(slot, n), block_.height, block_.width, 0, 0, plan_.in_lanes};
-        plan_.back->convolve(dz, block_.c_out, work(slot) + plan_.transposed, dx, memory + plan_.transforms);
+        plan_.back->convolve(dz, block_.c_out, work(slot) + plan_.transposed, dx, false, memory + plan_.transforms);
     }
 
     void patches(int64_t slot, Range images, float* memory, float* gradient) const {

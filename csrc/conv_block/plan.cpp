@@ -18,9 +18,6 @@ namespace {
 constexpr int64_t kShortRow = 5;
 // Pixels per product of patches: enough to use a weight often, few enough to stay in the cache.
 constexpr int64_t kPatchPixels = 112;
-// Fewer channels, shorter rows or smaller maps make too little of what the transforms cost (measured: 16 channels of
-// 8x8 and 32 of 6x6 gain, 16 of 7x7 and 32 of 5x5 lose).
-constexpr int64_t kWinogradChannels = 16, kWinogradWidth = 6, kWinogradFloats = 1024;
 
 void require(bool condition, const char* what) {
     if (!condition) throw std::invalid_argument(std::string("conv_block: ") + what);
@@ -78,9 +75,8 @@ Plan::Plan(const ConvBlock& c, bool again) {
 }
 
 void Plan::choose_winograd(const ConvBlock& c) {
-    const int64_t channels = std::min(c.c_in, c.c_out);
-    if (patched() || c.kernel != Winograd::kRows || c.stride != 1 || channels < kWinogradChannels ||
-        c.conv_width < kWinogradWidth || channels * pixels < kWinogradFloats)
+    if (patched() || c.kernel != Winograd::kRows || c.stride != 1 ||
+        !Winograd::gains(std::min(c.c_in, c.c_out), c.conv_height, c.conv_width))
         return;
     forth.emplace(c.conv_height, c.conv_width, in_lanes, lanes, c.top, c.left);
     back.emplace(c.height, c.width, lanes, in_lanes, c.kernel - 1 - c.top, c.kernel - 1 - c.left);
@@ -218,7 +214,7 @@ void convolve(const ConvBlock& c, const Plan& plan, const Images& image, Range i
     const Plane in = read_plane(c, plan, image(images.first), memory);
     if (plan.forth) {
         const Plane out{z, c.conv_height, c.conv_width, 0, 0, plan.lanes};
-        return plan.forth->convolve(in, c.c_in, packed, out, memory + plan.transforms);
+        return plan.forth->convolve(in, c.c_in, packed, out, false, memory + plan.transforms);
     }
     std::vector<const float*> from, weight;
     for (int64_t i = 0; i < c.kernel; ++i) {

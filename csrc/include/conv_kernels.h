@@ -81,7 +81,7 @@ struct Transpose {
     int64_t rows, cols;
 };
 
-// out[o][m * out_step + lane] = sum over i of a fixed coefficient * in[i][m * in_step + lane], of Winograd's F(4, 3).
+// out[o][m * out_step + lane] (+)= sum over i of a fixed coefficient * in[i][m * in_step + lane], of Winograd's F(4, 3).
 struct Transform {
     enum Kind {
         kInput,           // 6 neighbours to 6 points
@@ -94,6 +94,7 @@ struct Transform {
     const float* in[6];
     float* out[6];
     int64_t in_step, out_step, count, lanes;
+    bool add;  // of kOutput alone
 };
 
 struct ConvKernels {
