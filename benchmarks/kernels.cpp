@@ -68,7 +68,8 @@ void three_by_three(int64_t size) {
     const Floats memory(winograd.floats());
     const double macs = 2.0 * static_cast<double>(9 * size * size * kLanes * kLanes);
     report("3x3", vectors, macs, [&] { conv.forward(in, weight.data(), out); });
-    report("3x3, F(4, 3)", vectors, macs, [&] { winograd.convolve(plain, kLanes, weight.data(), out, false, memory.data()); });
+    report("3x3, F(4, 3)", vectors, macs,
+           [&] { winograd.convolve(plain, kLanes, weight.data(), out, false, memory.data()); });
     report("3x3, weights", vectors, macs, [&] {
         for (int64_t k = 0; k < 3; ++k)
             kernels().conv.tap_outer({in.at(k - 1, -1), 3 * kLanes, kLanes, in.row(), out.base, kLanes, out.row(), size,

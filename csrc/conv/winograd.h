@@ -21,8 +21,8 @@ public:
 
     static constexpr int64_t kTile = 4, kPoints = 6, kRows = 3;
 
-    // Of packed weights (window row, tap, input channel, lane), `size` floats a tap: 18 instead of 9 parts, by window row
-    // and point. The nine stand at the end of the eighteen.
+    // Of packed weights (window row, tap, input channel, lane), `size` floats a tap: 18 instead of 9 parts, by window
+    // row and point. The nine stand at the end of the eighteen.
     static constexpr int64_t kParts = kRows * kPoints, kTaps = 9;
     static float* taps(float* parts, int64_t size) { return parts + (kParts - kTaps) * size; }
     static void transform_weights(float* parts, int64_t size);
