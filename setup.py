@@ -151,6 +151,8 @@ setup(
     ],
     extras_require={
         "hdf5": ["h5py>=3.8"],
+        "ray": ["ray>=2.9"],
+        "plot": ["matplotlib>=3.6"],
         "test": TEST,
         "gpu": [GPU],
         "bench": ["pytest>=7.4", "pytest-benchmark>=4.0"],

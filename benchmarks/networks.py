@@ -83,13 +83,12 @@ class InnerStep:
     backend: of forward and backward.  Adam is the compiled one where there is one, for baselines too.
     """
 
-    def __init__(self, case: Case, slots: int = 1, backend: str | None = None) -> None:
+    def __init__(self, case: Case, slots: int = 1, backend: str | None = None, device="cpu") -> None:
         made = torch.Generator().manual_seed(0)
         self.network, self.backend = case.make(), backend
-        shape = self.network.layout, self.network.initial(0), slots
-        self.arena = Arena.single(*shape)
-        self.images = torch.rand(slots, case.batch, *self.network.image_shape, generator=made)
-        self.labels = torch.randint(self.network.ways, (slots, case.batch), generator=made)
+        self.arena = Arena.single(self.network.layout, self.network.initial(0).to(device), slots)
+        self.images = torch.rand(slots, case.batch, *self.network.image_shape, generator=made).to(device)
+        self.labels = torch.randint(self.network.ways, (slots, case.batch), generator=made).to(device)
         self.optimiser = Adam(PerKind(1e-6, 1e-6))  # weights hardly move, so that every round computes the same
         self.objective: Objective = self._loss
         self.flops = 2 * 3 * case.batch * self.network.macs() * slots

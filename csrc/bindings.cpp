@@ -6,9 +6,9 @@
 #include <array>
 #include <cstdint>
 #include <cstdlib>
-#include <memory>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -20,6 +20,8 @@
 namespace py = pybind11;
 using autometa::Arena;
 using Address = std::uintptr_t;
+
+void bind_stacks(py::module_& m);  // bindings_stacks.cpp
 
 namespace {
 
@@ -130,18 +132,28 @@ std::vector<autometa::Activation> activations(const States& states) {
     return found;
 }
 
+// Number of rows of a table of states, its address, that of the rows of the slots.
+using TableOf = std::tuple<int64_t, Address, Address>;
+
+autometa::HeadShape head_shape(int64_t slots, int64_t batch, int64_t classes, int64_t row, bool flatten,
+                               const TableOf& table) {
+    const auto& [tables, rows, row_of_slot] = table;
+    return {slots, batch, classes, row, flatten, tables, at<int64_t>(rows), at<int64_t>(row_of_slot)};
+}
+
 void linear_head(const States& states, Address params, int64_t slots, int64_t batch, int64_t classes, int64_t row,
-                 bool flatten, Address features, Address logits, int threads) {
-    autometa::linear_head(activations(states), at<float>(params), {slots, batch, classes, row, flatten},
-                          at<float>(features), at<float>(logits), threads);
+                 bool flatten, const TableOf& table, Address features, Address logits, int threads) {
+    autometa::linear_head(activations(states), at<float>(params),
+                          head_shape(slots, batch, classes, row, flatten, table), at<float>(features),
+                          at<float>(logits), threads);
 }
 
 void linear_head_backward(Address grad, Address features, Address params, int64_t slots, int64_t batch,
-                          int64_t classes, int64_t row, bool flatten, Address grad_params, int64_t grad_row,
-                          const States& grads, int threads) {
+                          int64_t classes, int64_t row, bool flatten, const TableOf& table, Address grad_params,
+                          int64_t grad_row, const States& grads, int threads) {
     autometa::linear_head_backward(at<float>(grad), at<float>(features), at<float>(params),
-                                   {slots, batch, classes, row, flatten}, at<float>(grad_params), grad_row, grad_row,
-                                   activations(grads), threads);
+                                   head_shape(slots, batch, classes, row, flatten, table), at<float>(grad_params),
+                                   grad_row, grad_row, activations(grads), threads);
 }
 
 void cross_entropy(Address logits, Address labels, int64_t slots, int64_t batch, int64_t classes, Address losses,
@@ -215,10 +227,12 @@ struct PreprocessOf {
     autometa::Preprocess args;
 
     PreprocessOf(const std::vector<Address>& addresses, const std::vector<int64_t>& shape, Address params,
-                 Address given, bool reduce, bool affine, double eps, int threads) {
+                 Address given, const TableOf& table, bool reduce, bool affine, double eps, int threads) {
+        const auto& [tables, rows, row_of_slot] = table;
         for (const Address address : addresses) states.push_back(at<float>(address));
         args = {shape[0], shape[1], static_cast<int64_t>(states.size()), shape[2], shape[3], shape[4], shape[5],
-                states.data(), at<float>(params), shape[6], shape[7], at<float>(given), reduce, affine, eps, threads};
+                states.data(), at<float>(params), shape[6], shape[7], at<float>(given), reduce, affine, eps, threads,
+                tables, at<int64_t>(rows), at<int64_t>(row_of_slot)};
     }
     PreprocessOf(const PreprocessOf&) = delete;
     PreprocessOf& operator=(const PreprocessOf&) = delete;
@@ -256,47 +270,6 @@ void conv_block_backward(const autometa::ConvBlock& block, Address saved, Addres
                          Address dparams) {
     autometa::conv_block_backward(block, at<float>(saved), at<float>(y), at<float>(gy), at<float>(dx),
                                   at<float>(dparams));
-}
-
-// Sizes and flags of block after block, in the order of autometa/ops/_conv_block_cpp.py; image: slots, batch, channels,
-// height, width.
-std::unique_ptr<autometa::ConvStack> conv_stack_of(const std::array<int64_t, 5>& image, const std::vector<int64_t>& sizes,
-                                                   const std::vector<bool>& flags, const std::vector<double>& eps,
-                                                   int64_t classes, bool flatten) {
-    if (sizes.size() != 9 * eps.size() || flags.size() != 4 * eps.size())
-        throw std::invalid_argument("conv_stack: 9 sizes and 4 flags describe a block");
-    const auto [slots, batch, channels, image_height, image_width] = image;
-    std::vector<autometa::ConvBlock> blocks;
-    int64_t c_in = channels, height = image_height, width = image_width;
-    for (size_t i = 0; i < eps.size(); ++i) {
-        const int64_t* size = sizes.data() + 9 * i;
-        const auto flag = [&](size_t k) -> bool { return flags[4 * i + k]; };
-        const auto columns = [](int64_t count) { return (count + 15) / 16 * 16; };
-        const int64_t width_of_row = columns(size[0] * size[1] * size[1] * c_in) + (flag(0) + 2 * flag(1)) * columns(size[0]);
-        blocks.push_back({slots, batch, c_in, size[0], height, width, size[1], size[2], size[3], size[4], size[5], size[6],
-                          size[7], size[8], nullptr, {}, nullptr, 0, width_of_row, 0, nullptr, flag(0), flag(1), flag(2),
-                          flag(3), eps[i], 1});
-        c_in = size[0], height = size[7], width = size[8];
-    }
-    return std::make_unique<autometa::ConvStack>(blocks, classes, flatten);
-}
-
-// Addresses of images and parameters, their distances, columns of the parameters, threads.
-autometa::ConvStack::Input stack_input(Address x, const std::array<int64_t, 5>& x_step, Address params,
-                                       int64_t params_row, int64_t params_width, int threads) {
-    autometa::ConvStack::Input input{at<float>(x), {}, at<float>(params), params_row, params_width, threads};
-    std::copy(x_step.begin(), x_step.end(), input.x_step);
-    return input;
-}
-
-void conv_stack(const autometa::ConvStack& stack, const autometa::ConvStack::Input& input, Address saved,
-                Address logits) {
-    stack.forward(input, at<float>(saved), at<float>(logits));
-}
-
-void conv_stack_backward(const autometa::ConvStack& stack, const autometa::ConvStack::Input& input, Address saved,
-                         Address grad, Address dx, Address dparams) {
-    stack.backward(input, at<float>(saved), at<float>(grad), at<float>(dx), at<float>(dparams));
 }
 
 uint32_t philox_uint32(uint32_t seed, uint32_t stream, uint64_t item, uint64_t draw) {
@@ -361,8 +334,8 @@ PYBIND11_MODULE(_C, m) {
     m.def("mixed_op", &mixed_op, release());
     m.def("mixed_op_backward", &mixed_op_backward, release());
     py::class_<PreprocessOf>(m, "Preprocess", "Arguments of preprocess.")
-        .def(py::init<const std::vector<Address>&, const std::vector<int64_t>&, Address, Address, bool, bool, double,
-                      int>());
+        .def(py::init<const std::vector<Address>&, const std::vector<int64_t>&, Address, Address, const TableOf&,
+                      bool, bool, double, int>());
     m.def("preprocess_saved", [](const PreprocessOf& of) { return autometa::preprocess_saved(of.args); });
     m.def("preprocess", &preprocess, release());
     m.def("preprocess_backward", &preprocess_backward, release());
@@ -370,14 +343,7 @@ PYBIND11_MODULE(_C, m) {
     m.def("conv_block_saved", &autometa::conv_block_saved);
     m.def("conv_block", &conv_block, release());
     m.def("conv_block_backward", &conv_block_backward, release());
-    py::class_<autometa::ConvStack::Input>(m, "StackInput", "Images and parameters of conv_stack.")
-        .def(py::init(&stack_input));
-    py::class_<autometa::ConvStack>(m, "ConvStack", "Shapes of conv_stack.")
-        .def(py::init(&conv_stack_of))
-        .def_property_readonly("columns", &autometa::ConvStack::columns)
-        .def_property_readonly("saved", &autometa::ConvStack::saved);
-    m.def("conv_stack", &conv_stack, release());
-    m.def("conv_stack_backward", &conv_stack_backward, release());
+    bind_stacks(m);
     m.def("sum_activations", &sum_activations, release());
     m.def("join_columns", &join_columns, release());
     m.def("linear_head", &linear_head, release());

@@ -254,6 +254,7 @@ def convolve(conv: Conv, norm: Norm, x, weights, z, moments, mode: str) -> None:
         PRECISION=dot_precision(mode),
         num_warps=8 if norm.tile * norm.part > 4096 or norm.tile > 64 else 4,
         num_stages=2,  # with three, that for compute capability 10.0 spills
+        maxnreg=255,  # left to itself, the assembler spills a few to fit one program more
     )
 
 

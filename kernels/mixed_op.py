@@ -112,9 +112,10 @@ class Node:
             return
         count = len(chosen) if name else 1
         values = {**self._values, "chosen": chosen, "count": count, **options}
+        roomy = kernel in ROOMY or values.get("MERGED", False)
         arguments = {n: values[n] for n in kernel.arg_names}
         whole = "BLOCK" not in kernel.arg_names  # all channels in one program
-        how = {"maxnreg": 255} if kernel in ROOMY else {}
+        how = {"maxnreg": 255} if roomy else {}
         launch(
             kernel,
             (count * programs * self.slots,),

@@ -1,8 +1,67 @@
-"""Where no GPU is, Triton kernels are interpreted. Triton decides when it is imported, so this comes first."""
+"""Where no GPU is, Triton kernels are interpreted (Triton decides when it is imported, so this comes first) and tests
+that need one are skipped; what imports a package that is missing is not collected."""
 
+from __future__ import annotations
+
+import ast
+import importlib.util
 import os
+from functools import cache
+from pathlib import Path
 
+import pytest
 import torch
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+ROOT = Path(__file__).resolve().parents[1]
+OPTIONAL = ("hypothesis",)  # a machine with a GPU and no network may lack it
+_MISSING = {name for name in OPTIONAL if importlib.util.find_spec(name) is None}
+
+
+@cache
+def _imports(path: Path) -> frozenset[str]:
+    """First words of what a test file imports, through other modules of the tests too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or "", *(f"{node.module}.{name}" for name in names)]
+        for name in names:
+            found.add(name.partition(".")[0])
+            inside = ROOT / f"{name.replace('.', '/')}.py"
+            if name.startswith("tests.") and inside.is_file() and inside != path:
+                found |= _imports(inside)
+    return frozenset(found)
+
+
+def pytest_ignore_collect(collection_path: Path):
+    """True for a test file that cannot be imported, None for all others."""
+    return True if _MISSING and collection_path.suffix == ".py" and _imports(collection_path) & _MISSING else None
+
+
+def pytest_report_header() -> list[str]:
+    return [f"not collected: tests that import {name}, which is missing" for name in _MISSING]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of tests/gpu is marked `gpu`, and where there is a GPU the tests of Triton kernels, which then run on it.
+
+    What is so marked needs a GPU that works.
+    """
+    for item in items:
+        on_it = torch.cuda.is_available() and item.path.stem.endswith("_triton")
+        if on_it or "gpu" in item.path.parent.parts[-2:]:
+            item.add_marker("gpu")
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    reason = _no_gpu() if marked else None
+    for item in marked:
+        if reason:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _no_gpu() -> str | None:
+    from autometa.api.running import gpu_refuses
+
+    return gpu_refuses(0)

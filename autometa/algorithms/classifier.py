@@ -49,7 +49,7 @@ class SupportBatches:
     def draw(cls, images: Tensor, labels: Tensor, batch: int, steps: int, seed: int, mode: str) -> SupportBatches:
         task, n = torch.zeros(1, dtype=torch.int64), len(labels)
         picks = batch_indices(task, n_items=n, batch=min(batch, n), steps=steps, seed=seed, mode=mode)
-        return cls(images, labels, picks[0])
+        return cls(images, labels, picks[0].to(images.device))
 
     def step(self, t: int) -> tuple[Tensor, Tensor]:
         pick = self.picks[t]
@@ -101,9 +101,14 @@ class Classifier:
             raise InputError(f"images must be uint8 [n, {wanted}], not {images.dtype} {list(images.shape)}")
         network, rows = self.network, []
         for start in range(0, len(images), BATCH):
-            batch = to_float(images[start : start + BATCH])[None]
-            rows.append(network.logits(self.phi, batch, Given(self.statistics))[0].softmax(dim=-1))
+            batch = to_float(images[start : start + BATCH])[None].to(self.phi.device)
+            rows.append(network.logits(self.phi, batch, Given(self.statistics))[0].softmax(dim=-1).cpu())
         return torch.cat(rows) if rows else torch.zeros(0, len(self.names))
+
+    def to(self, device: torch.device | str) -> Classifier:
+        """The same on another device."""
+        statistics = tuple(None if s is None else s.to(device) for s in self.statistics)
+        return replace(self, phi=self.phi.to(device), statistics=statistics)
 
     def predict_files(self, paths: Sequence[str | Path]) -> list[tuple[Path, str, float, dict[str, float]]]:
         """(path, name, its probability, all probabilities) for every image file."""
@@ -125,8 +130,9 @@ class Classifier:
             "config": plain(self.config, strict=True),
             "genotype": None if self.genotype is None else self.genotype.to_json(),
         }
-        tensors = {"phi": self.phi.contiguous()}
-        tensors |= {f"statistics.{i}": s.contiguous() for i, s in enumerate(self.statistics) if s is not None}
+        kept = self.to("cpu")
+        tensors = {"phi": kept.phi.contiguous()}
+        tensors |= {f"statistics.{i}": s.contiguous() for i, s in enumerate(kept.statistics) if s is not None}
         path = Path(folder) / FILE
         with disk_errors(f"save {shown(path)}"):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -168,6 +174,7 @@ def adapt(
     out: str | Path | None = None,
     quiet: bool = False,
     notice: Callable[[str], None] = say,
+    device: torch.device | str = "cpu",
 ) -> Classifier:
     """Teach the network of `run` the classes of a folder of class folders (1 to 5 images each are enough).
 
@@ -184,19 +191,22 @@ def adapt(
             f"{len(names)} classes for a network trained on {model.network.ways}: the new rows of its last layer "
             "start at the mean of the trained ones, expect lower accuracy"
         )
-    classifier = learn(model.with_ways(len(names)), to_float(images), torch.from_numpy(labels), names)
+    model = model.with_ways(len(names)).to(device)
+    classifier = learn(model, to_float(images), torch.from_numpy(labels), names)
     classifier.save(Path(out) if out is not None else run.path / ADAPTED)
     return classifier
 
 
 def learn(model: Model, images: Tensor, labels: Tensor, names: Sequence[str]) -> Classifier:
-    """Adapt `model` to a support set: images float32 `[M, C, H, W]`, labels int64 `[M]` below `len(names)`.
+    """Adapt `model`, where it lies, to a support set: images float32 `[M, C, H, W]`, labels int64 `[M]` below
+    `len(names)`.
 
     Steps and batches as at the run's evaluation. Raises `DivergedError` where the adapted weights are not finite.
     """
     config, test = model.config, model.config.test
     evened = balanced(labels)
-    images, labels = images[evened], labels[evened]
+    device = model.learned.theta.device
+    images, labels = images[evened].to(device), labels[evened].to(device)
     mode = test.batch_mode or config.inner.batch_mode
     searched = isinstance(config, MetaNASConfig)
     steps = test.steps + (config.test_weight_steps if searched else 0)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 from autometa.errors import InputError
 from autometa.meta.inner_loop import Adam, PerKind
 from autometa.meta.reptile import SHAPES, Schedule
+from autometa.ops.backend import PRECISIONS
 
 BATCH_MODES = ("passes", "replacement")
 
@@ -75,7 +76,8 @@ class MetaConfig:
         step_size: meta step size of the weights at the start.
         step_size_end: the same at the end, where it falls.
         schedule: `constant`, `linear` or `cosine`.
-        max_slots: slots evaluated at once; fewer need less memory, with the same result. All where None.
+        max_slots: slots evaluated at once; fewer need less memory, with the same result. Where None all, on a GPU as
+            many as its free memory holds.
     """
 
     iterations: int = 100_000
@@ -143,7 +145,9 @@ def require(condition: bool, sentence: str) -> None:
         raise InputError(sentence)
 
 
-def check_common(data: DataConfig, inner: InnerConfig, meta: MetaConfig, test: EvalConfig, seed: int) -> None:
+def check_common(
+    data: DataConfig, inner: InnerConfig, meta: MetaConfig, test: EvalConfig, seed: int, precision: str
+) -> None:
     """What every algorithm refuses before any work starts. Raises `InputError` naming the setting."""
     at_least(2, {"inner.ways": inner.ways})
     positive = {
@@ -170,6 +174,7 @@ def check_common(data: DataConfig, inner: InnerConfig, meta: MetaConfig, test: E
     one_of(("carry", "reset"), {"inner.adam_state": inner.adam_state})
     one_of(SHAPES, {"meta.schedule": meta.schedule})
     one_of(("test", "val"), {"test.part": test.part})
+    one_of(PRECISIONS, {"precision": precision})
 
 
 def check_reductions(reductions: Sequence[int], cells: int) -> None:

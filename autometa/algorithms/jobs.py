@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from autometa.algorithms import metanas, reptile, scores
-from autometa.algorithms.config import EvalConfig
-from autometa.algorithms.sources import Source, chunks
+from autometa.algorithms.config import DataConfig, EvalConfig
+from autometa.algorithms.loop import Loop, Results
+from autometa.algorithms.sources import Source, chunks, silent
 from autometa.algorithms.training import Learned, Network, Step, Trainer
 from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES
 from autometa.nas.conv_network import four_layer
 from autometa.nas.genotype import most_frequent
-from autometa.runs.files import read_json, shown, write_json
+from autometa.runs.files import read_json, say, shown, write_json
 from autometa.runs.folder import RunFolder
 from autometa.runs.session import Session
 
@@ -27,17 +28,31 @@ OWN_GENOTYPE = "network"
 
 @dataclass(frozen=True)
 class Terms:
-    """How a run behaves towards the person at the keyboard.
+    """How a run behaves towards the person at the keyboard, and where it computes.
 
     time_budget: seconds for the search or training loop from now on; None for no limit, or that of the run resumed.
+    workers, ray: who trains candidates, where a run has any: processes of this machine, or those of a Ray cluster.
     """
 
     quiet: bool = False
     time_budget: float | None = None
     resume_command: Sequence[str] | str | None = None
     checkpoint_seconds: float = 60.0
+    device: torch.device = torch.device("cpu")
+    workers: int | None = None
+    ray: str | None = None
 
-    def session(self, folder: RunFolder, capture, restore, phase: str, budget: bool = False) -> Session:
+    @property
+    def notice(self) -> Callable[[str], None]:
+        return silent if self.quiet else say
+
+    def source(self, data: DataConfig) -> Source:
+        """The data, for computing on the device."""
+        return Source.open(data, self.device, self.notice)
+
+    def session(
+        self, folder: RunFolder, capture, restore, phase: str, budget: bool = False, catch_up=lambda: None
+    ) -> Session:
         return Session(
             folder,
             capture,
@@ -47,6 +62,7 @@ class Terms:
             resume_command=self.resume_command,
             quiet=self.quiet,
             phase=phase,
+            catch_up=catch_up,
         )
 
 
@@ -60,14 +76,20 @@ class MetaTrained:
 
 
 def meta_train(run: Trainer, folder: RunFolder, terms: Terms, phase: str, budget: bool = True) -> MetaTrained:
-    """The loop of meta-iterations."""
-    with terms.session(folder, run.capture, run.restore, phase, budget) as session:
-        for i in session.steps(run.meta.iterations):
-            done = run.step(i)
+    """The loop of meta-iterations; on a GPU their outcomes are told a few iterations later, in order."""
+    loop = Loop(run, terms.notice)
+
+    def tell(results: Results) -> None:
+        for i, done in results:
             names = [f"task {i * run.meta.batch + s}" for s in range(run.arena.slots)]
-            session.check_finite(done.finite, names)
+            session.check_finite(done.finite, names, i)
             if i % LOG_EVERY == 0 or i == run.meta.iterations - 1:
                 session.log(i, **_told(done))
+
+    session = terms.session(folder, run.capture, run.restore, phase, budget, lambda: tell(loop.drain()))
+    with session:
+        for i in session.steps(run.meta.iterations):
+            tell(loop.launch(i))
         return MetaTrained(Learned.of(run.capture()[0]), session.step, session.elapsed)
 
 
@@ -103,7 +125,7 @@ def in_chunks(
     kept, pieces = _Collected(), chunks(test.tasks, test.max_slots)
     with terms.session(folder, kept.capture, kept.restore, phase) as session:
         for n in session.steps(len(pieces)):
-            kept.parts.append(work(*pieces[n]))
+            kept.parts.append({name: value.cpu() for name, value in work(*pieces[n]).items()})
             so_far = [v for k, v in kept.joined().items() if k.endswith("support_statistics")]
             session.log(n, tasks=pieces[n][1], accuracy=float(so_far[-1].mean()))
         return kept.joined(), session.elapsed
@@ -111,7 +133,7 @@ def in_chunks(
 
 def train(config: reptile.ReptileConfig, folder: RunFolder, terms: Terms) -> dict:
     """Meta-train a fixed network, then evaluate it; returns (and keeps as result.json) what was found."""
-    source = Source.open(config.data)
+    source = terms.source(config.data)
     network = config.build(source.image_shape)
     record_data(folder, source)
     trained = meta_train(reptile.trainer(network, source, config), folder, terms, "train")
@@ -126,6 +148,7 @@ def train(config: reptile.ReptileConfig, folder: RunFolder, terms: Terms) -> dic
         "macs": network.macs(),
         "finite_tasks": int(found["finite"].sum()),
         "data_hash": source.store.data_hash,
+        **computed(config, terms),
         "seconds": {"train": trained.seconds, "test": test_seconds},
     }
     folder.write_result(result)
@@ -151,7 +174,7 @@ def evaluate_reptile(
 
 def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Terms) -> dict:
     """Search, meta-test, compare; returns (and keeps as result.json) what was found."""
-    source = Source.open(config.data)
+    source = terms.source(config.data)
     network = config.build(source.image_shape)
     record_data(folder, source)
     trained = meta_train(metanas.trainer(network, source, config), folder, terms, "search")
@@ -172,12 +195,13 @@ def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Term
         },
         "search_network": {"parameters": network.layout.count(), "macs": network.macs()},
         "data_hash": source.store.data_hash,
+        **computed(config, terms),
         "warmup": config.warmup,
         "seconds": {"search": trained.seconds, "test": test_seconds},
         "compare": {},
     }
     if "untrained" in config.compare:
-        start = Learned.untrained(network, config.seed)
+        start = Learned.untrained(network, config.seed, source.device)
         plain, took, _ = meta_test(network, start, source, config, folder, terms, "test-untrained")
         result["compare"]["untrained"] = metanas_scores(plain)
         result["seconds"]["test-untrained"] = took
@@ -236,6 +260,7 @@ def four_layer_like(
         meta=replace(config.meta, iterations=iterations),
         test=replace(config.test, steps=config.test.steps + config.test_weight_steps),
         seed=config.seed,
+        precision=config.precision,
     )
 
 
@@ -283,3 +308,9 @@ def protocol(config, source: Source) -> dict:
         "seed": config.seed,
         "test_seed": test.seed,
     }
+
+
+def computed(config, terms: Terms) -> dict:
+    """Where and in which precision a result was computed: the CPU knows float32 alone."""
+    kind = terms.device.type
+    return {"device": kind, "precision": "fp32" if kind == "cpu" else config.precision}

@@ -68,6 +68,8 @@ class MetaNASConfig:
             `four-layer` (Reptile's four-layer net of about as many weights as the pruned networks, meta-trained on as
             many images).
         seed: of initialisation, tasks, batches and drop path.
+        precision: of kernels on a GPU: `fp32`, `tf32` (products of rounded factors) or `bf16` (activations stored in
+            half the memory as well); faster in this order, and less exact. The CPU computes in float32.
     """
 
     channels: int = 28
@@ -101,10 +103,11 @@ class MetaNASConfig:
     test_weight_steps: int = 50
     compare: tuple[str, ...] = ()
     seed: int = 0
+    precision: str = "fp32"
 
     def check(self) -> None:
         """Raise `InputError` where fields do not fit together."""
-        check_common(self.data, self.inner, self.meta, self.test, self.seed)
+        check_common(self.data, self.inner, self.meta, self.test, self.seed, self.precision)
         at_least(2, {"channels": self.channels})
         at_least(1, {"cells": self.cells, "nodes": self.nodes})
         rates = {"arch_lr": self.arch_lr, "arch_weight_decay": self.arch_weight_decay}
@@ -155,9 +158,7 @@ def trainer(network: OneShotNetwork, source: Source, config: MetaNASConfig) -> T
     architecture together (section 3.2); the temperature falls within every task once warm-up is over."""
     keep, steps = 1.0 - config.drop_path, config.inner.steps
 
-    def logits_of(ids: Tensor, iteration: int) -> Logits:
-        warm = iteration < config.warmup
-
+    def logits_of(ids: Tensor, warm: bool) -> Logits:
         def logits(phi: Tensor, images: Tensor, t: int) -> Tensor:
             heat = config.t_max if warm else temperature(t, steps, config.t_max, config.t_min)
             drop = network.drop(keep, config.seed, ids, t, images.shape[1], phi.dtype)
@@ -167,7 +168,7 @@ def trainer(network: OneShotNetwork, source: Source, config: MetaNASConfig) -> T
         return logits
 
     return Trainer(
-        arena=Arena.single(network.layout, network.initial(config.seed), config.meta.batch),
+        arena=Arena.single(network.layout, network.initial(config.seed).to(source.device), config.meta.batch),
         episodes=source.training(config.inner, config.test.part, config.seed),
         optimiser=config.inner.adam(config.arch_lr, config.arch_weight_decay),
         inner=config.inner,

@@ -22,12 +22,17 @@ from autometa.algorithms.training import Learned, Logits, Network, Trainer
 from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES, accuracies
 from autometa.meta.inner_loop import Batches, adapt_
+from autometa.nas.block_cell import BlockCellNetwork
+from autometa.nas.block_space import PUBLISHED, PUBLISHED_CONCAT, BlockCell
 from autometa.nas.conv_network import FOUR_LAYER, four_layer
 from autometa.nas.discrete import DiscreteNetwork
 from autometa.nas.genotype import Genotype
 from autometa.ops.cross_entropy import cross_entropy
 from autometa.ops.finite_slots import finite_slots
 from autometa.slots.arena import Arena
+
+CELL = "cell:"
+"""What the name of a network of one of Auto-Meta's cells begins with; its key follows, or `published`."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +41,21 @@ class ReptileConfig:
 
     Args:
         network: a four-layer net (`reptile-omniglot`, `reptile-miniimagenet`, `maml-omniglot`, `maml-miniimagenet`)
-            or the path of a genotype file.
+            or the path of a genotype file, or `cell:KEY`, a cell of Auto-Meta's space (`cell:published`: the paper's).
         filters: channels of the network; the paper's where None.
         cells: number of cells, for a genotype (MetaNAS scaled up: 5).
         reductions: positions of reduction cells, from 0, for a genotype.
         stem_stride: of a cell network, as in its search.
         drop_path: probability of dropping an op of a cell network while training (MetaNAS, scaled up: 0.2).
+        repeats: normal cells before each of three reductions, for `cell:KEY` (Auto-Meta's N).
+        scale_rate: what filters are multiplied by at reductions, for `cell:KEY`.
         data: images and split.
         inner: the inner loop while meta-training.
         meta: the outer loop.
         test: evaluation.
         seed: of initialisation, tasks and batches.
+        precision: of kernels on a GPU: `fp32`, `tf32` (products of rounded factors) or `bf16` (activations stored in
+            half the memory as well); faster in this order, and less exact. The CPU computes in float32.
     """
 
     network: str = "reptile-omniglot"
@@ -55,17 +64,24 @@ class ReptileConfig:
     reductions: tuple[int, ...] = (1, 3)
     stem_stride: int = 1
     drop_path: float = 0.0
+    repeats: int = 1
+    scale_rate: int = 1
     data: DataConfig = field(default_factory=lambda: DataConfig("omniglot:reptile", 28, "reptile"))
     inner: InnerConfig = field(default_factory=InnerConfig)
     meta: MetaConfig = field(default_factory=MetaConfig)
     test: EvalConfig = field(default_factory=lambda: EvalConfig(tasks=10_000))
     seed: int = 0
+    precision: str = "fp32"
 
     def check(self) -> None:
         """Raise `InputError` where fields do not fit together."""
-        check_common(self.data, self.inner, self.meta, self.test, self.seed)
-        at_least(1, {"cells": self.cells})
-        if self.network not in FOUR_LAYER:
+        check_common(self.data, self.inner, self.meta, self.test, self.seed, self.precision)
+        at_least(1, {"cells": self.cells, "scale_rate": self.scale_rate})
+        at_least(0, {"repeats": self.repeats})
+        if self.network.startswith(CELL):
+            read_cell(self.network)
+            require(self.drop_path == 0, "drop_path is for genotypes; leave it 0 for a cell of Auto-Meta's space")
+        elif self.network not in FOUR_LAYER:
             check_reductions(self.reductions, self.cells)
         require(self.stem_stride in (1, 2), f"stem_stride must be 1 or 2, not {self.stem_stride}")
         require(0.0 <= self.drop_path < 1.0, f"drop_path must be at least 0 and below 1, not {self.drop_path:g}")
@@ -79,6 +95,16 @@ class ReptileConfig:
         """
         if self.network in FOUR_LAYER:
             return four_layer(self.network, self.inner.ways, image_shape, self.filters)
+        if self.network.startswith(CELL) and genotype is None:
+            return BlockCellNetwork(
+                cell=read_cell(self.network),
+                concat=PUBLISHED_CONCAT if self.network == f"{CELL}published" else None,
+                filters=self.filters or 10,
+                repeats=self.repeats,
+                scale_rate=self.scale_rate,
+                ways=self.inner.ways,
+                image_shape=image_shape,
+            )
         return DiscreteNetwork(
             genotype=genotype or read_genotype(self.network),
             channels=self.filters or 28,
@@ -100,11 +126,20 @@ def read_genotype(path: str) -> Genotype:
         raise InputError(str(error)) from error
 
 
+def read_cell(network: str) -> BlockCell:
+    """The cell that `cell:KEY` names. Raises `InputError` where the key is wrong."""
+    key = network.removeprefix(CELL)
+    try:
+        return PUBLISHED if key == "published" else BlockCell.parse(key)
+    except ValueError as error:
+        raise InputError(f"network {network!r} names no cell: {error}") from error
+
+
 def trainer(network: Network, source: Source, config: ReptileConfig) -> Trainer:
     """A meta-training run from a fresh initialisation."""
     keep = 1.0 - config.drop_path
 
-    def logits_of(ids: Tensor, iteration: int) -> Logits:
+    def logits_of(ids: Tensor, warm: bool) -> Logits:
         def logits(phi: Tensor, images: Tensor, t: int) -> Tensor:
             if keep < 1.0 and isinstance(network, DiscreteNetwork):
                 return network.training_logits(phi, images, keep, config.seed, ids, t)
@@ -113,7 +148,7 @@ def trainer(network: Network, source: Source, config: ReptileConfig) -> Trainer:
         return logits
 
     return Trainer(
-        arena=Arena.single(network.layout, network.initial(config.seed), config.meta.batch),
+        arena=Arena.single(network.layout, network.initial(config.seed).to(source.device), config.meta.batch),
         episodes=source.training(config.inner, config.test.part, config.seed),
         optimiser=config.inner.adam(),
         inner=config.inner,

@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from autometa.algorithms.config import DataConfig, EvalConfig, InnerConfig
 from autometa.data import Episodes, ImageStore, Split, TaskSpec, open_dataset
-from autometa.data.episodes import Batches
+from autometa.data.episodes import Batches, place_images
+
+
+def silent(text: str) -> None:
+    """A notice that nobody wants."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set opened for an algorithm."""
+    """A data set opened for an algorithm that computes on `device`; what is notable is told to `notice`."""
 
     store: ImageStore
     split: Split
+    device: torch.device = torch.device("cpu")
+    notice: Callable[[str], None] = silent
 
     @classmethod
-    def open(cls, config: DataConfig) -> Source:
+    def open(
+        cls, config: DataConfig, device: torch.device | str = "cpu", notice: Callable[[str], None] = silent
+    ) -> Source:
         """Raises `DataError` where the data are missing or wrong."""
         size, seed = config.image_size, config.seed
-        return cls(*open_dataset(config.name, size=size, root=config.root, seed=seed, variant=config.variant))
+        found = open_dataset(config.name, size=size, root=config.root, seed=seed, variant=config.variant)
+        return cls(*found, torch.device(device), notice)
+
+    @cached_property
+    def images(self) -> Tensor:
+        """All images, uint8, on the device if they fit: copied there once, for all episodes."""
+        return place_images(self.store, self.device, notice=self.notice)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -35,13 +52,16 @@ class Source:
         part: what the run is judged on; where that is `val`, its classes are kept out of training.
         """
         split = self.split.without_val() if part == "val" else self.split
-        return Episodes(self.store, split.train, TaskSpec(inner.ways, inner.shots, 0, split.train_rotations), seed)
+        return self._episodes(split.train, TaskSpec(inner.ways, inner.shots, 0, split.train_rotations), seed)
 
     def testing(self, ways: int, test: EvalConfig) -> Episodes:
         """Tasks of the test (or validation) classes."""
         classes = self.split.test if test.part == "test" else self.split.val
         rotations = self.split.test_rotations if test.part == "test" else self.split.val_rotations
-        return Episodes(self.store, classes, TaskSpec(ways, test.shots, test.queries, rotations), test.seed)
+        return self._episodes(classes, TaskSpec(ways, test.shots, test.queries, rotations), test.seed)
+
+    def _episodes(self, classes: np.ndarray, spec: TaskSpec, seed: int) -> Episodes:
+        return Episodes(self.store, classes, spec, seed, device=self.device, images=self.images)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from autometa.algorithms.auto_meta import AutoMetaConfig
+from autometa.algorithms.auto_meta_job import FINAL, FOUND
 from autometa.algorithms.config import from_json
 from autometa.algorithms.jobs import DATA, OWN_GENOTYPE
 from autometa.algorithms.metanas import MetaNASConfig
@@ -19,18 +21,22 @@ from autometa.runs.files import read_json
 from autometa.runs.folder import RunFolder
 from autometa.slots.layout import Layout
 
+AnyConfig = MetaNASConfig | AutoMetaConfig | ReptileConfig
 
-def config_of(folder: RunFolder) -> MetaNASConfig | ReptileConfig:
+
+def config_of(folder: RunFolder) -> AnyConfig:
     """The run's config. Raises `InputError` where the folder holds another sort of run."""
     value = folder.config
     if "arch_lr" in value:
         return from_json(MetaNASConfig, value)
+    if "beam" in value:
+        return from_json(AutoMetaConfig, value)
     if "network" in value:
         return from_json(ReptileConfig, value)
     raise InputError(f"{folder.path} holds no search and no training run; choose another one with --run")
 
 
-def settled_config(folder: RunFolder) -> MetaNASConfig | ReptileConfig:
+def settled_config(folder: RunFolder) -> AnyConfig:
     """The config of a run, its genotype read from the run's own copy."""
     config, own = config_of(folder), folder.genotypes / f"{OWN_GENOTYPE}.json"
     if isinstance(config, ReptileConfig) and own.exists():
@@ -38,16 +44,35 @@ def settled_config(folder: RunFolder) -> MetaNASConfig | ReptileConfig:
     return config
 
 
-def learned_of(folder: RunFolder, config: MetaNASConfig | ReptileConfig) -> Learned:
+def model_config(folder: RunFolder) -> MetaNASConfig | ReptileConfig:
+    """The config of the network that a run hands out: of an Auto-Meta run its winner's.
+
+    Raises `InputError` where that is not yet found.
+    """
+    config = settled_config(folder)
+    if not isinstance(config, AutoMetaConfig):
+        return config
+    path = folder.path / FOUND
+    best = read_json(path)["winner"] if path.exists() else None
+    if best is None:
+        raise InputError(f"the search in {folder.path} has not found its cell yet; go on with it first")
+    return config.final_config(best["key"])
+
+
+def learned_of(folder: RunFolder) -> Learned:
     """What the run has learned so far, from its newest checkpoint.
 
     Raises `InputError` where there is none yet.
     """
-    phase = "search" if isinstance(config, MetaNASConfig) else "train"
+    phase = PHASES[type(config_of(folder))]
     found = checkpoint.load_latest(folder.checkpoints / phase)
     if found is None:
         raise InputError(f"{folder.path} has no checkpoint yet; let it run until its first one")
     return Learned.of(found.tensors)
+
+
+PHASES = {MetaNASConfig: "search", AutoMetaConfig: FINAL, ReptileConfig: "train"}
+"""The loop of meta-iterations whose outcome a run hands out."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +88,17 @@ class Model:
     @classmethod
     def of(cls, folder: RunFolder) -> Model:
         """Raises `InputError` where the folder holds no usable run."""
-        config = settled_config(folder)
+        config = model_config(folder)
         path = folder.path / DATA
         if not path.exists():
             raise InputError(f"{folder.path} has not begun yet: it holds no {DATA}; go on with it first")
         about = read_json(path)
         network = config.build(tuple(about["image_shape"]))
-        return cls(config, network, learned_of(folder, config), Recipe(**about["recipe"]), about["data_hash"])
+        return cls(config, network, learned_of(folder), Recipe(**about["recipe"]), about["data_hash"])
+
+    def to(self, device: torch.device) -> Model:
+        """The model with what it learned on a device."""
+        return replace(self, learned=self.learned.to(device))
 
     def with_ways(self, ways: int) -> Model:
         """The model for another number of classes (ARCHITECTURE, "Ways"): fewer use the head's first rows, more get

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -12,12 +12,15 @@ from torch import Tensor
 from autometa.algorithms.config import InnerConfig, MetaConfig
 from autometa.data import Episodes
 from autometa.meta.bn_modes import accuracy
-from autometa.meta.inner_loop import Adam
+from autometa.meta.inner_loop import Adam, Batches, Objective, adapt_
 from autometa.meta.reptile import Schedule, meta_iteration_
 from autometa.ops.cross_entropy import cross_entropy
 from autometa.slots.arena import Arena
 from autometa.slots.layout import Layout
 from autometa.slots.statistics import BatchStatistics
+
+WINDOW = 4096
+"""Meta-iterations whose step sizes lie on the device."""
 
 
 class Network(Protocol):
@@ -51,8 +54,9 @@ class Step:
 class Trainer:
     """One meta-training run as state (the arena) and a step.
 
-    logits(task ids `[S]`, meta-iteration) gives the network of those slots; architecture_step is the meta step size of
-    the architecture parameters, which stand still for `warmup` meta-iterations.
+    logits(task ids `[S]`, in warm-up?) gives the network of those slots; architecture_step is the meta step size of
+    the architecture parameters, which stand still for `warmup` meta-iterations. counter int64 `[1]`: the number of the
+    next meta-iteration, where tasks are drawn; max_slots: that of `meta` until `Loop` finds another one.
     """
 
     arena: Arena
@@ -60,48 +64,93 @@ class Trainer:
     optimiser: Adam
     inner: InnerConfig
     meta: MetaConfig
-    logits: Callable[[Tensor, int], Logits]
+    logits: Callable[[Tensor, bool], Logits]
     architecture_step: Schedule = Schedule(0.0)
     warmup: int = 0
 
+    def __post_init__(self) -> None:
+        home = self.episodes.home
+        self.max_slots = self.meta.max_slots
+        self.counter = torch.zeros(1, dtype=torch.int64, device=home)
+        self._places = torch.arange(self.meta.batch, device=home)
+        self._window, self._step_sizes = 0, self._schedule(0).to(home)
+
+    @property
+    def device(self) -> torch.device:
+        return self.arena.theta.device
+
+    def _schedule(self, window: int) -> Tensor:
+        """Meta step sizes of weights and architecture at the meta-iterations of a window, float64 `[WINDOW, 2]`."""
+        total, rows = self.meta.iterations, []
+        for i in range(window * WINDOW, (window + 1) * WINDOW):
+            i = min(i, max(total, 1))
+            architecture = 0.0 if i < self.warmup else self.architecture_step.at(i, total)
+            rows.append([self.meta.steps().at(i, total), architecture])
+        return torch.tensor(rows, dtype=torch.float64)
+
+    def reach(self, i: int) -> None:
+        """Have the step sizes of meta-iteration i at hand, before it is done: the host's part of it."""
+        if i // WINDOW != self._window:
+            self._window = i // WINDOW
+            self._step_sizes.copy_(self._schedule(self._window))
+
     def step(self, i: int) -> Step:
         """Meta-iteration i, on tasks i * batch .. (i + 1) * batch - 1."""
-        first, inner, total = i * self.meta.batch, self.inner, self.meta.iterations
+        self.reach(i)
+        self.counter.fill_(i)
+        return self.next_step(i < self.warmup)
+
+    def next_step(self, warm: bool) -> Step:
+        """The meta-iteration that `counter` names, which then names the one after it; warm: whether it is in warm-up.
+
+        On a device where tasks are drawn too, the host waits for nothing and copies nothing, so that all of it can be
+        captured in a graph.
+        """
+        ids = self.counter * self.meta.batch + self._places
         right: list[Tensor] = []
-
-        def tasks(start: int, stop: int):
-            drawn = self.episodes.tasks(torch.arange(first + start, first + stop))
-            logits = self.logits(drawn.ids, i)
-
-            def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
-                out = logits(phi, images, t)
-                if t == inner.steps - 1:
-                    right.append(accuracy(out.detach(), labels))
-                return cross_entropy(out, labels)
-
-            return loss, self.episodes.batches(drawn, inner.batch, inner.steps, inner.batch_mode)
-
-        warm = i < self.warmup
+        sizes = self._step_sizes.index_select(0, self.counter % WINDOW).to(self.device).expand(self.arena.groups, 2)
         done = meta_iteration_(
             self.arena,
-            tasks,
+            lambda start, stop: self._tasks(ids[start:stop], warm, right),
             self.optimiser,
-            inner.steps,
-            (self.meta.steps().at(i, total), 0.0 if warm else self.architecture_step.at(i, total)),
+            self.inner.steps,
+            sizes.contiguous(),
             frozen=(False, warm),
-            max_slots=self.meta.max_slots,
+            max_slots=self.max_slots,
         )
+        self.counter += 1
         return Step(done.losses, torch.cat(right), done.finite)
 
+    def _tasks(self, ids: Tensor, warm: bool, right: list[Tensor]) -> tuple[Objective, Batches]:
+        """Objective and batches of some tasks; `right` receives their shares of right answers."""
+        inner, drawn = self.inner, self.episodes.tasks(ids)
+        logits = self.logits(drawn.ids.to(self.device), warm)
+
+        def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
+            out = logits(phi, images, t)
+            if t == inner.steps - 1:
+                right.append(accuracy(out.detach(), labels))
+            return cross_entropy(out, labels)
+
+        return loss, self.episodes.batches(drawn, inner.batch, inner.steps, inner.batch_mode)
+
+    def try_slots(self, slots: int, warm: bool) -> None:
+        """One inner step of the first slots, of which nothing is kept: to see how much memory they take."""
+        part = self.arena.part(0, slots)
+        copied = replace(part, phi=part.phi.clone(), second=part.second.clone(), steps=part.steps.clone())
+        adapt_(copied, *self._tasks(self._places[:slots], warm, []), self.optimiser, 1, frozen=(False, warm))
+
     def capture(self) -> tuple[dict[str, Tensor], dict]:
-        """All that the next step depends on."""
+        """All that the next step depends on, beside its number."""
         arena = self.arena
-        return {"theta": arena.theta, "second": arena.second, "steps": arena.steps}, {}
+        state = {} if self.device.type == "cpu" else {"max_slots": self.max_slots}
+        return {"theta": arena.theta, "second": arena.second, "steps": arena.steps}, state
 
     def restore(self, tensors: dict[str, Tensor], state: dict) -> None:
         """Go on from what `capture` gave."""
         for name, value in tensors.items():
             getattr(self.arena, name).copy_(value)
+        self.max_slots = state.get("max_slots", self.max_slots)
 
 
 @dataclass(frozen=True)
@@ -118,10 +167,14 @@ class Learned:
         return cls(captured["theta"][0].clone(), captured["second"].mean(dim=0), captured["steps"].amax(dim=0))
 
     @classmethod
-    def untrained(cls, network: Network, seed: int) -> Learned:
+    def untrained(cls, network: Network, seed: int, device: torch.device | str = "cpu") -> Learned:
         """The initialisation itself, the yardstick that a search must beat."""
-        theta = network.initial(seed)
-        return cls(theta, torch.zeros_like(theta), torch.zeros(2, dtype=torch.int64))
+        theta = network.initial(seed).to(device)
+        return cls(theta, torch.zeros_like(theta), torch.zeros(2, dtype=torch.int64, device=device))
+
+    def to(self, device: torch.device | str) -> Learned:
+        """The same on another device."""
+        return Learned(self.theta.to(device), self.second.to(device), self.steps.to(device))
 
     def arena(self, layout: Layout, slots: int, adam_state: str) -> Arena:
         """An arena whose slots start here."""

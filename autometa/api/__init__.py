@@ -10,6 +10,7 @@ from typing import Any
 
 from autometa.algorithms import classifier
 from autometa.algorithms.classifier import ADAPTED, Classifier
+from autometa.algorithms.trained import config_of
 from autometa.api.checkup import examine
 from autometa.api.datasets import Described, data_info, prepare_data, verify_data
 from autometa.api.estimate import estimate_plan
@@ -17,7 +18,7 @@ from autometa.api.evaluating import evaluate_run
 from autometa.api.planning import plan_search, plan_train
 from autometa.api.predicting import find_classifier, image_files
 from autometa.api.recipes import recipe, verdicts
-from autometa.api.running import Manner, carry_out, check_device, open_run, tell_unfinished
+from autometa.api.running import Manner, carry_out, computing, device_of, open_run, tell_unfinished
 from autometa.errors import InputError
 from autometa.runs.listing import RunRow, list_runs
 
@@ -46,7 +47,7 @@ PathLike = str | os.PathLike
 
 
 def search(
-    algorithm: str = "metanas",
+    algorithm: str | None = None,
     *,
     preset: str | None = None,
     config: PathLike | None = None,
@@ -58,12 +59,14 @@ def search(
     """Search for a network and its initialisation; returns the result (result.json, plus `run` and `iterations`).
 
     Args:
+        algorithm: `metanas` or `auto-meta`; where it is None, that of the run to go on with, or metanas.
         preset: named settings, `quick` where neither preset nor config is given.
         config: YAML file over the preset.
         settings: single settings over both, such as `{"meta.iterations": 10, "data.name": "strokes"}`.
         out: the run's folder, runs/<date>-<name> where None.
         resume: the folder of a run to go on with, or True for that in `out` or the last one.
-        manner: quiet, device, time_budget ("30m"), checkpoint_every ("60s").
+        manner: quiet, device ("auto", "cpu", "cuda", "cuda:1"), time_budget ("30m"), checkpoint_every ("60s"),
+            workers and ray (of auto-meta).
 
     Raises:
         InputError: before work starts. DivergedError, Interrupted: with the run saved.
@@ -84,7 +87,8 @@ def train(
 ) -> dict[str, Any]:
     """Meta-train a fixed network with Reptile; arguments as of `search`.
 
-    network: a four-layer net by name, a genotype file, or the folder of a search (its most frequent cell).
+    network: a four-layer net by name, a genotype file, `cell:KEY` (a cell of Auto-Meta's space), or the folder of a
+    search (MetaNAS: its most frequent cell; Auto-Meta: its best one, again in full).
     """
     plan = plan_train(network, preset_name=preset, config=config, settings=settings, out=out, resume=resume)
     return carry_out(plan, Manner(**manner))
@@ -94,8 +98,10 @@ def estimate(word: str = "search", *arguments: Any, preset: str | None = None, *
     """Time and memory that `search` or `train` with these arguments would take; writes no run."""
     if word not in ("search", "train"):
         raise InputError(f"only search and train can be estimated, not {word!r}")
+    device = device_of(options.pop("device", "auto"))
     plan = (plan_search if word == "search" else plan_train)(*arguments, preset_name=preset, **options)
-    return estimate_plan(plan)
+    with computing(device, plan.config, lambda _: None):
+        return estimate_plan(plan, device=device)
 
 
 def evaluate(
@@ -126,9 +132,11 @@ def adapt(
     Saved to `out`, by default RUN/adapted.
     """
     manner, folder = Manner(quiet, device), open_run(run)
-    manner.check()
+    where = device_of(device)
     tell_unfinished(folder, manner.notice)
-    return classifier.adapt(folder, Path(support), out=None if out is None else Path(out), quiet=quiet)
+    with computing(where, config_of(folder), manner.notice):
+        out = None if out is None else Path(out)
+        return classifier.adapt(folder, Path(support), out=out, quiet=quiet, device=where)
 
 
 def predict(
@@ -138,9 +146,11 @@ def predict(
 
     run: a run that was adapted, or the folder that `adapt` wrote to.
     """
-    check_device(device)
+    where = device_of(device)
     files = image_files([images] if isinstance(images, (str, os.PathLike)) else images)
-    return find_classifier(run).predict_files(files)
+    found = find_classifier(run)
+    with computing(where, found.config, lambda _: None):
+        return found.to(where).predict_files(files)
 
 
 def doctor() -> dict[str, Any]:
@@ -153,8 +163,9 @@ def reproduce(
 ) -> dict[str, Any]:
     """Run a recipe and compare with what it must show; `passed` tells whether all did."""
     asked = recipe(name)
-    make = plan_search if asked["word"] == "search" else plan_train
-    plan = make(preset_name=asked["preset"], out=out, resume=resume)
+    word, *algorithm = asked["word"].split()
+    make = plan_search if word == "search" else plan_train
+    plan = make(*algorithm, preset_name=asked["preset"], out=out, resume=resume)
     result = carry_out(plan, Manner(words=f"reproduce {name}", **manner))
     made = verdicts(asked, result)
     passed = all(verdict.passed for verdict in made)

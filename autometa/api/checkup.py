@@ -21,7 +21,8 @@ from autometa.ops._cuda import cuda_state
 from autometa.runs import environment
 
 PACKAGES = ("torch", "numpy", "pillow", "safetensors", "jsonargparse", "tqdm")
-SETTINGS = ("AUTOMETA_DATA", "AUTOMETA_CACHE", "AUTOMETA_BACKEND", "AUTOMETA_ISA", "AUTOMETA_DEBUG")
+_NAMES = "DATA", "CACHE", "BACKEND", "ISA", "PRECISION", "GRAPH", "DEBUG"
+SETTINGS = tuple(f"AUTOMETA_{name}" for name in _NAMES)
 
 
 def examine() -> dict[str, Any]:

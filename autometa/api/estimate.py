@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -12,27 +13,35 @@ from typing import Any
 import torch
 
 from autometa.algorithms import metanas, reptile
+from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.jobs import four_layer_like
+from autometa.algorithms.loop import Loop
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.sources import Source
 from autometa.algorithms.training import Learned, Network
+from autometa.api.estimate_cells import search_seconds
 from autometa.api.planning import Plan
 
 SLOTS = 4
 LONG_SECONDS = 20.0
 
 
-def estimate_plan(plan: Plan, budget: float | None = None) -> dict[str, Any]:
+def estimate_plan(plan: Plan, budget: float | None = None, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Seconds of each part, bytes of memory, size of the network; on this machine, with its present load.
 
     budget: seconds after which training ends.
     """
     config = plan.config
-    source, network = plan.prepare()
-    iteration = _iteration_seconds(plan.job.trainer(network, source, config), config)
+    source, network = plan.prepare(device)
+    parts = {}
+    if isinstance(config, AutoMetaConfig):
+        parts["search"] = min(search_seconds(config, source), budget or math.inf)
+        config, budget = config.final_config("published"), None
+    trainer = plan.job.trainer(network, source, config)
+    iteration = _iteration_seconds(trainer, config)
     task, sizes, memory = _evaluation(network, source, config)
     iterations = config.meta.iterations if budget is None else min(config.meta.iterations, int(budget / iteration))
-    parts = {plan.job.phase: iteration * iterations, "evaluation": task * config.test.tasks}
+    parts |= {plan.job.phase: iteration * iterations, "evaluation": task * config.test.tasks}
     compare = config.compare if isinstance(config, MetaNASConfig) else ()
     if "untrained" in compare:
         parts["yardstick: untrained"] = parts["evaluation"]
@@ -44,12 +53,14 @@ def estimate_plan(plan: Plan, budget: float | None = None) -> dict[str, Any]:
         parts["yardstick: four-layer"] = each * rival.meta.iterations + per_task * rival.test.tasks
     return {
         "kind": plan.job.word,
+        "loop": plan.job.phase,
         "iterations": iterations,
         "seconds_per_iteration": iteration,
         "tasks": config.test.tasks,
         "seconds_per_task": task,
         "seconds": {**parts, "all": sum(parts.values())},
         "memory_bytes": max(memory, peak_memory()),
+        "gpu_memory_bytes": None if source.device.type == "cpu" else torch.cuda.max_memory_reserved(source.device),
         "threads": torch.get_num_threads(),
         "network": {"parameters": network.layout.count(), "macs": network.macs()},
     }
@@ -57,14 +68,22 @@ def estimate_plan(plan: Plan, budget: float | None = None) -> dict[str, Any]:
 
 def _iteration_seconds(trainer, config) -> float:
     """Mean over the run, before and after warm-up apart; where an iteration is long its first one must do."""
-    first = _timed(lambda: trainer.step(0))
+    loop, repeats = Loop(trainer), 1 if trainer.device.type == "cpu" else 10
+
+    def seconds(i: int) -> float:
+        """Of an iteration of i's phase. A GPU gets ready first: kernels are compiled, a graph is captured."""
+        if repeats > 1:
+            _timed(lambda: (loop.launch(i), loop.drain()))
+        return _timed(lambda: ([loop.launch(i) for _ in range(repeats)], loop.drain())) / repeats
+
+    first = seconds(0)
     if first > LONG_SECONDS:
         return first
     warmup = getattr(config, "warmup", 0)
-    late = _timed(lambda: trainer.step(max(warmup, 1)))
+    late = seconds(max(warmup, 1))
     if not warmup or not config.meta.iterations:
         return late
-    early = _timed(lambda: trainer.step(0))
+    early = seconds(0)
     return late + (early - late) * warmup / config.meta.iterations
 
 
@@ -74,7 +93,7 @@ def _evaluation(network: Network, source: Source, config) -> tuple[float, dict[s
     Two chunks of few tasks with few inner steps give the time of a step and of the rest.
     """
     test, slots = config.test, min(SLOTS, config.test.tasks, config.test.max_slots)
-    learned, searching = Learned.untrained(network, config.seed), isinstance(config, MetaNASConfig)
+    learned, searching = Learned.untrained(network, config.seed, source.device), isinstance(config, MetaNASConfig)
     whole = test.steps + (config.test_weight_steps if searching else 0)
     before, sizes = peak_memory(), {"parameters": float(network.layout.count())}
 

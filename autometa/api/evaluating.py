@@ -14,9 +14,9 @@ from autometa.algorithms import jobs, scores
 from autometa.algorithms.config import EvalConfig
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.sources import Source
-from autometa.algorithms.trained import Model, settled_config
+from autometa.algorithms.trained import Model, config_of, model_config
 from autometa.api.planning import job_of
-from autometa.api.running import Manner, open_run, tell_unfinished
+from autometa.api.running import Manner, computing, device_of, open_run, tell_unfinished
 from autometa.api.settings import settle
 from autometa.errors import InputError, Interrupted
 from autometa.runs.files import disk_errors, plain, shown, write_json
@@ -34,7 +34,7 @@ def evaluate_run(
     """
     manner.check()
     folder = open_run(run)
-    config = settle(settled_config(folder), None, {f"test.{name}": value for name, value in settings.items()})
+    config = settle(model_config(folder), None, {f"test.{name}": value for name, value in settings.items()})
     model = Model.of(folder)
     if ways is not None:
         if ways < 2:
@@ -42,23 +42,27 @@ def evaluate_run(
         if ways > model.network.ways:
             manner.notice(f"{ways} ways for a network trained on {model.network.ways}: expect lower accuracy")
         config, model = replace(config, inner=replace(config.inner, ways=ways)), model.with_ways(ways)
-    source = Source.open(config.data)
+    device = device_of(manner.device)
+    source = Source.open(config.data, device, manner.notice)
     source.testing(config.inner.ways, config.test)
     done = tell_unfinished(folder, manner.notice)
-    _tell_doubts(config, settled_config(folder), source, model, manner)
+    _tell_doubts(config, model_config(folder), source, model, manner)
     tag = hashlib.sha256(json.dumps([plain(config), done], sort_keys=True).encode()).hexdigest()[:12]
     phase = f"{EVAL_PHASE}{tag}"
+    terms = manner.terms(shlex.join(manner.typed), device)
     try:
-        found = _found(config, model, source, folder, manner.terms(shlex.join(manner.typed)), phase)
+        with computing(device, config, manner.notice):
+            found = _found(config, model.to(device), source, folder, terms, phase)
     except KeyboardInterrupt as error:
         raise Interrupted(f"interrupted; go on with: {shlex.join(manner.typed)}") from error
     found = {
         "run": str(folder.path),
-        "kind": f"eval of {job_of(config).word}",
+        "kind": f"eval of {job_of(config_of(folder)).word}",
         "iterations": done,
         "protocol": {**jobs.protocol(config, source), "steps": config.test.steps},
         **found,
         "data_hash": source.store.data_hash,
+        **jobs.computed(config, terms),
     }
     path = folder.path / EVALUATIONS / f"{_label(config.inner.ways, config.test)}-{tag}.json"
     with disk_errors(f"write {shown(path)}"):

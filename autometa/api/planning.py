@@ -8,13 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from autometa.algorithms import jobs, metanas, reptile
+import torch
+
+from autometa.algorithms import auto_meta_job, jobs, metanas, reptile
+from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.config import DataConfig
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.presets import TRAIN, preset
-from autometa.algorithms.reptile import ReptileConfig, read_genotype
+from autometa.algorithms.reptile import CELL, ReptileConfig, read_cell, read_genotype
 from autometa.algorithms.sources import Source
-from autometa.algorithms.trained import config_of, settled_config
+from autometa.algorithms.trained import AnyConfig, config_of, model_config, settled_config
 from autometa.algorithms.training import Network, Trainer
 from autometa.api.settings import differences, settle
 from autometa.data import DATASETS
@@ -29,18 +32,35 @@ PLACEHOLDERS = {config.network for config in TRAIN.values()} - set(FOUR_LAYER)
 
 @dataclass(frozen=True)
 class Job:
-    """One sort of run. word: of the command line; phase: its loop of meta-iterations."""
+    """One sort of run. word: of the command line; presets: their kind; phase: the loop of meta-iterations whose outcome
+    the run hands out, as many as the config's group `meta` says; trainer: of that loop."""
 
     word: str
     kind: type
+    presets: str
     phase: str
+    meta: str
     run: Callable[[Any, RunFolder, jobs.Terms], dict]
     trainer: Callable[[Network, Source, Any], Trainer]
 
+    def iterations(self, config: AnyConfig) -> int:
+        """Meta-iterations planned."""
+        return getattr(config, self.meta).iterations
 
-SEARCH = Job("search", MetaNASConfig, "search", jobs.search_metanas, metanas.trainer)
-TRAIN_JOB = Job("train", ReptileConfig, "train", jobs.train, reptile.trainer)
-JOBS = (SEARCH, TRAIN_JOB)
+
+SEARCH = Job("search", MetaNASConfig, "metanas", "search", "meta", jobs.search_metanas, metanas.trainer)
+AUTO_META = Job(
+    "search auto-meta",
+    AutoMetaConfig,
+    "auto-meta",
+    auto_meta_job.FINAL,
+    "final_meta",
+    auto_meta_job.search_auto_meta,
+    reptile.trainer,
+)
+TRAIN_JOB = Job("train", ReptileConfig, "train", "train", "meta", jobs.train, reptile.trainer)
+JOBS = (SEARCH, AUTO_META, TRAIN_JOB)
+SEARCHES = {"metanas": SEARCH, "auto-meta": AUTO_META}
 
 
 @dataclass(frozen=True)
@@ -48,7 +68,7 @@ class Plan:
     """A run to begin in `out` (a folder of its own where None), or to go on with in `resume`."""
 
     job: Job
-    config: MetaNASConfig | ReptileConfig
+    config: AnyConfig
     preset: str | None = None
     out: Path | None = None
     resume: Path | None = None
@@ -58,16 +78,17 @@ class Plan:
         """For the run's folder and for lists of runs."""
         label = self.preset
         if label is None and isinstance(self.config, ReptileConfig):
-            label = Path(self.config.network).stem
+            network = self.config.network
+            label = network if network.startswith(CELL) else Path(network).stem
         return f"{self.job.word}-{label}" if label else self.job.word
 
-    def prepare(self) -> tuple[Source, Network]:
-        """Open the data, build the network, draw a task of each sort.
+    def prepare(self, device: torch.device | str = "cpu") -> tuple[Source, Network]:
+        """Open the data for computing on `device`, build the network, look at tasks of each sort.
 
         Raises `InputError` for all that would stop the run later: missing data, too few classes or images, a
         network that does not fit.
         """
-        source = Source.open(self.config.data)
+        source = Source.open(self.config.data, device)
         try:
             network = self.config.build(source.image_shape)
         except InputError:
@@ -76,11 +97,14 @@ class Plan:
             raise InputError(str(error)) from error
         source.training(self.config.inner, self.config.test.part, self.config.seed)
         source.testing(self.config.inner.ways, self.config.test)
+        if isinstance(self.config, AutoMetaConfig):
+            source.training(self.config.inner, "val", self.config.seed)
+            source.testing(self.config.inner.ways, self.config.validation)
         return source, network
 
 
 def plan_search(
-    algorithm: str = "metanas",
+    algorithm: str | None = None,
     *,
     preset_name: str | None = None,
     config: str | os.PathLike | None = None,
@@ -88,15 +112,20 @@ def plan_search(
     out: str | os.PathLike | None = None,
     resume: bool | str | os.PathLike = False,
 ) -> Plan:
-    """Preset `quick` where neither preset nor config file is given. Raises `InputError`."""
-    if algorithm != "metanas":
-        raise InputError(f"unknown search {algorithm!r}; this version knows metanas")
-    run = _to_resume(SEARCH, out, resume)
+    """algorithm: `metanas` or `auto-meta`; where it is None, that of the run to go on with, or metanas.
+
+    Preset `quick` where neither preset nor config file is given. Raises `InputError`.
+    """
+    if algorithm is not None and algorithm not in SEARCHES:
+        raise InputError(f"unknown search {algorithm!r}; choose from {', '.join(SEARCHES)}")
+    asked = tuple(SEARCHES.values()) if algorithm is None else (SEARCHES[algorithm],)
+    run = _to_resume(asked, out, resume)
     if run is not None:
-        return _go_on(SEARCH, run, preset("metanas", preset_name) if preset_name else None, config, settings)
-    label = preset_name or ("quick" if config is None else None)
-    base = preset("metanas", label) if label else MetaNASConfig()
-    return Plan(SEARCH, _settled(base, config, settings), label, _path(out))
+        job = job_of(config_of(run))
+        return _go_on(job, run, preset(job.presets, preset_name) if preset_name else None, config, settings)
+    job, label = asked[0], preset_name or ("quick" if config is None else None)
+    base = preset(job.presets, label) if label else job.kind()
+    return Plan(job, _settled(base, config, settings), label, _path(out))
 
 
 def plan_train(
@@ -109,7 +138,7 @@ def plan_train(
     resume: bool | str | os.PathLike = False,
 ) -> Plan:
     """network: a four-layer net, a genotype file, or the folder of a search. Raises `InputError`."""
-    run = _to_resume(TRAIN_JOB, out, resume)
+    run = _to_resume((TRAIN_JOB,), out, resume)
     network = None if network is None else os.fspath(network)
     if run is not None:
         base = _train_base(network, preset_name, config) if network or preset_name else None
@@ -119,7 +148,7 @@ def plan_train(
     return Plan(TRAIN_JOB, _with_genotype(_settled(base, config, settings)), label, _path(out))
 
 
-def job_of(config: MetaNASConfig | ReptileConfig) -> Job:
+def job_of(config: AnyConfig) -> Job:
     """The job that a config belongs to."""
     return next(job for job in JOBS if isinstance(config, job.kind))
 
@@ -135,6 +164,12 @@ def _train_base(network: str | None, preset_name: str | None, config: str | os.P
     if network in FOUR_LAYER:
         alike = network.replace("maml", "reptile")
         return replace(preset("train", preset_name or alike), network=network)
+    if network.startswith(CELL):
+        read_cell(network)
+        return replace(preset("train", preset_name) if preset_name else ReptileConfig(), network=network)
+    winner = _winner(network)
+    if winner is not None:
+        return winner if preset_name is None else _in_macro(preset("train", preset_name), winner)
     path, search = _genotype_file(network)
     if preset_name is None and search is None:
         if config is not None:
@@ -149,6 +184,20 @@ def _train_base(network: str | None, preset_name: str | None, config: str | os.P
     if search is not None and TRAIN[preset_name].network in FOUR_LAYER:
         return replace(base, **_sizes(search))
     return base
+
+
+def _winner(network: str) -> ReptileConfig | None:
+    """How an Auto-Meta run trained its winner, where `network` is the folder of one."""
+    if network != "latest" and not (Path(network) / CONFIG).is_file():
+        return None
+    folder = RunFolder.open(network)
+    return model_config(folder) if isinstance(config_of(folder), AutoMetaConfig) else None
+
+
+def _in_macro(base: ReptileConfig, winner: ReptileConfig) -> ReptileConfig:
+    """Another preset's training of a winner's network."""
+    macro = {name: getattr(winner, name) for name in ("network", "filters", "repeats", "scale_rate")}
+    return replace(base, **macro)
 
 
 def _sizes(search: MetaNASConfig) -> dict[str, Any]:
@@ -195,7 +244,7 @@ def _genotype_file(network: str) -> tuple[str, MetaNASConfig | None]:
 
 def _with_genotype(config: ReptileConfig) -> ReptileConfig:
     """The config with its genotype, if any, read once and named by its full path."""
-    if config.network in FOUR_LAYER:
+    if config.network in FOUR_LAYER or config.network.startswith(CELL):
         return config
     if config.network in PLACEHOLDERS and not Path(config.network).exists():
         raise InputError("this preset trains a found cell; name it: a genotype file or the folder of a search")
@@ -203,7 +252,9 @@ def _with_genotype(config: ReptileConfig) -> ReptileConfig:
     return replace(config, network=str(Path(config.network).resolve()))
 
 
-def _to_resume(job: Job, out: str | os.PathLike | None, resume: bool | str | os.PathLike) -> RunFolder | None:
+def _to_resume(
+    asked: tuple[Job, ...], out: str | os.PathLike | None, resume: bool | str | os.PathLike
+) -> RunFolder | None:
     """The run to go on with, None where a new one begins: `--out DIR --resume` begins where DIR holds no run yet."""
     if resume is False:
         return None
@@ -213,7 +264,7 @@ def _to_resume(job: Job, out: str | os.PathLike | None, resume: bool | str | os.
         raise InputError("--out and --resume name different folders; leave --out away to go on with a run")
     folder = RunFolder.open(resume if resume is not True else out if out is not None else "latest")
     found = job_of(config_of(folder))
-    if found is not job:
+    if found not in asked:
         place = shown(folder.path)
         raise InputError(f"{place} holds a {found.word} run; go on with: autometa {found.word} --resume {place}")
     return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,13 +14,15 @@ from typing import Any
 
 import torch
 
+from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.jobs import OWN_GENOTYPE, Terms
-from autometa.algorithms.reptile import ReptileConfig
-from autometa.algorithms.trained import config_of, settled_config
+from autometa.algorithms.reptile import CELL, ReptileConfig
+from autometa.algorithms.trained import AnyConfig, config_of, settled_config
 from autometa.api.planning import Plan, job_of
 from autometa.errors import InputError, Interrupted
 from autometa.nas.conv_network import FOUR_LAYER
 from autometa.nas.genotype import Genotype
+from autometa.ops import backend
 from autometa.runs import checkpoint
 from autometa.runs.budget import parse_duration
 from autometa.runs.files import say, shown
@@ -28,13 +31,17 @@ from autometa.runs.folder import RunFolder
 
 @dataclass(frozen=True)
 class Manner:
-    """How a command behaves: quiet (no progress, no notices), the device, limits, the command line as typed."""
+    """How a command behaves: quiet (no progress, no notices), the device, limits, the command line as typed.
+
+    workers, ray: who trains an Auto-Meta search's candidates, processes here or those of a Ray cluster."""
 
     quiet: bool = False
     device: str = "auto"
     time_budget: str | float | None = None
     checkpoint_every: str | float = 60.0
     command: Sequence[str] = ()
+    workers: int | None = None
+    ray: str | None = None
     words: str | None = None
     """What `--resume` follows in the command that goes on, where that is not the run's own `search` or `train`."""
 
@@ -48,29 +55,75 @@ class Manner:
 
     def check(self) -> None:
         """Raise `InputError` for a device or duration that cannot be used."""
-        check_device(self.device)
+        device_of(self.device)
         parse_duration(self.checkpoint_every)
         if self.time_budget is not None:
             parse_duration(self.time_budget)
+        if self.workers is not None and self.workers < 1:
+            raise InputError(f"at least one worker is needed, not {self.workers}")
 
     @property
     def budget(self) -> float | None:
         """Seconds for training, None without limit."""
         return None if self.time_budget is None else parse_duration(self.time_budget)
 
-    def terms(self, resume_command: str) -> Terms:
-        return Terms(self.quiet, self.budget, resume_command, parse_duration(self.checkpoint_every))
+    def terms(self, resume_command: str, device: torch.device) -> Terms:
+        return Terms(
+            self.quiet,
+            self.budget,
+            resume_command,
+            parse_duration(self.checkpoint_every),
+            device,
+            workers=self.workers,
+            ray=self.ray,
+        )
 
 
-def check_device(device: str) -> None:
-    """Raise `InputError` unless this machine and this version can run there."""
-    if device in ("auto", "cpu"):
-        return
-    if device != "cuda" and not device.startswith("cuda:"):
-        raise InputError(f"unknown device {device!r}; choose cpu or cuda")
+def device_of(name: str) -> torch.device:
+    """`cpu`, `cuda`, `cuda:1`, or `auto`: the first GPU where one works, else the CPU.
+
+    Raises `InputError` unless this machine can compute there.
+    """
+    if name == "cpu":
+        return torch.device("cpu")
+    if name == "auto":
+        return torch.device("cpu") if gpu_refuses(0) else torch.device("cuda", 0)
+    kind, colon, number = name.partition(":")
+    if kind != "cuda" or (colon and not number.isdecimal()):
+        raise InputError(f"unknown device {name!r}; choose auto, cpu, cuda or cuda:1 (--device)")
+    reason = gpu_refuses(int(number or 0))
+    if reason:
+        raise InputError(f"{reason}; leave --device out to run on the CPU")
+    return torch.device("cuda", int(number or 0))
+
+
+def gpu_refuses(number: int) -> str | None:
+    """Why a GPU cannot be used, None where it can: it must run a kernel, which a driver or card too old does not."""
     if not torch.cuda.is_available():
-        raise InputError("no CUDA GPU is usable here; leave --device out to run on the CPU")
-    raise InputError("this version runs on the CPU only; leave --device out")
+        return "no CUDA GPU is usable here"
+    if number >= torch.cuda.device_count():
+        return f"there is no GPU {number}, the last one is {torch.cuda.device_count() - 1}"
+    try:
+        if int(torch.ones(2, device=torch.device("cuda", number)).sum()) != 2:
+            return f"GPU {number} computes wrongly"
+    except RuntimeError as error:
+        return f"GPU {number} does not work ({str(error).splitlines()[0]})"
+    return None
+
+
+@contextlib.contextmanager
+def computing(device: torch.device, config: AnyConfig, notice: Callable[[str], None]):
+    """Within it the config's precision holds, and what libraries compute on a GPU is the same in every run."""
+    told = os.environ.get("AUTOMETA_PRECISION", config.precision)
+    if told != config.precision:
+        notice(f"AUTOMETA_PRECISION={told} is not for runs; this one computes in {config.precision} (--precision)")
+    if device.type == "cpu":
+        if config.precision != "fp32":
+            notice(f"precision {config.precision} is for GPUs; the CPU computes in fp32")
+        yield
+        return
+    with torch.cuda.device(device), backend.precision(config.precision), backend.libraries(config.precision):
+        yield
 
 
 def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
@@ -85,32 +138,51 @@ def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
             manner.notice(f"{shown(folder.path)} is finished already; nothing was done")
             return outcome(folder)
     plan.prepare()
-    with _threads_of(plan, manner), _settled(), _enter(plan, manner) as folder:
-        again = resume_command(folder, manner.words)
+    device = _device_for(plan, manner)
+    with _threads_of(plan, manner), _settled(), _enter(plan, manner, device) as folder:
+        again, config = resume_command(folder, manner.words), settled_config(folder)
         try:
-            manner.notice(_announcement(plan, folder))
-            plan.job.run(settled_config(folder), folder, manner.terms(again))
+            manner.notice(_announcement(plan, folder, device))
+            with computing(device, config, manner.notice):
+                plan.job.run(config, folder, manner.terms(again, device))
         except KeyboardInterrupt as error:
             raise Interrupted(f"interrupted; go on with: {again}") from error
         return outcome(folder)
 
 
-def _enter(plan: Plan, manner: Manner) -> RunFolder:
+def _device_for(plan: Plan, manner: Manner) -> torch.device:
+    """A resumed run goes on where it began, if that works here and nothing else is asked for: it decides its bits."""
+    began = None if plan.resume is None else RunFolder.open(plan.resume).environment.get("device")
+    if manner.device != "auto" or began is None:
+        return device_of(manner.device)
+    try:
+        return device_of(began)
+    except InputError:
+        return device_of("auto")
+
+
+def _enter(plan: Plan, manner: Manner, device: torch.device) -> RunFolder:
     if plan.resume is not None:
-        return RunFolder.resume(plan.resume, manner.typed, notice=manner.notice)
+        return RunFolder.resume(plan.resume, manner.typed, notice=manner.notice, device=str(device))
     config = plan.config
-    folder = RunFolder.create(plan.out, plan.name, config, manner.typed, seed=config.seed, notice=manner.notice)
-    if isinstance(config, ReptileConfig) and config.network not in FOUR_LAYER:
+    about = {"seed": config.seed, "device": str(device), "precision": config.precision}
+    folder = RunFolder.create(plan.out, plan.name, config, manner.typed, notice=manner.notice, **about)
+    if isinstance(config, ReptileConfig) and not (config.network in FOUR_LAYER or config.network.startswith(CELL)):
         folder.write_genotype(OWN_GENOTYPE, Genotype.load(config.network).to_json())
     return folder
 
 
-def _announcement(plan: Plan, folder: RunFolder) -> str:
+def _announcement(plan: Plan, folder: RunFolder, device: torch.device) -> str:
     config, preset = plan.config, f", preset {plan.preset}" if plan.preset else ""
+    before = ""
+    small = " or less" if getattr(config, "strategy", "") == "progressive" else ""
+    if isinstance(config, AutoMetaConfig):
+        before = f"up to {config.candidates} cells of {config.blocks} blocks{small}, then the best one in full: "
     doing = "going on with" if plan.resume else f"{plan.job.word}{preset} in"
+    where = "" if device.type == "cpu" else f" on {torch.cuda.get_device_name(device)}, {config.precision}"
     return (
-        f"{doing} {shown(folder.path)}: {config.meta.iterations} meta-iterations on {config.data.name}, then "
-        f"{config.test.tasks} test tasks; Ctrl-C saves and stops"
+        f"{doing} {shown(folder.path)}{where}: {before}{plan.job.iterations(config)} meta-iterations "
+        f"on {config.data.name}, then {config.test.tasks} test tasks; Ctrl-C saves and stops"
     )
 
 
@@ -153,7 +225,7 @@ def outcome(folder: RunFolder) -> dict[str, Any]:
 def iterations(folder: RunFolder, phase: str) -> Mapping[str, int]:
     """Meta-iterations done (as of the newest checkpoint) and planned."""
     found = checkpoint.entries(folder.checkpoints / phase)
-    return {"done": found[0].step if found else 0, "planned": config_of(folder).meta.iterations}
+    return {"done": found[0].step if found else 0, "planned": job_of(config_of(folder)).iterations(config_of(folder))}
 
 
 def tell_unfinished(folder: RunFolder, notice: Callable[[str], None]) -> Mapping[str, int]:

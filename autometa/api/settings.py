@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from autometa.algorithms.config import from_json
-from autometa.algorithms.metanas import MetaNASConfig
-from autometa.algorithms.reptile import ReptileConfig
+from autometa.algorithms.trained import AnyConfig
 from autometa.errors import InputError
 from autometa.runs.files import plain
 
-Config = TypeVar("Config", MetaNASConfig, ReptileConfig)
+Config = TypeVar("Config", bound=AnyConfig)
 
 _WANTED = {
     int: "a whole number",
@@ -86,14 +85,14 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return flat(value)
 
 
-def as_yaml(config: MetaNASConfig | ReptileConfig) -> str:
+def as_yaml(config: AnyConfig) -> str:
     """The config as YAML that `settle` reads back."""
     import yaml
 
     return yaml.safe_dump(plain(config), sort_keys=False)
 
 
-def settings_help(base: MetaNASConfig | ReptileConfig) -> str:
+def settings_help(base: AnyConfig) -> str:
     """Every setting with its meaning and its value in `base`."""
     parser = _parser(type(base))
     parser.set_defaults(flat(plain(base)))
@@ -101,7 +100,7 @@ def settings_help(base: MetaNASConfig | ReptileConfig) -> str:
     return text[text.index("\n\n") + 2 :].rstrip()
 
 
-def differences(old: MetaNASConfig | ReptileConfig, new: MetaNASConfig | ReptileConfig) -> dict[str, tuple]:
+def differences(old: AnyConfig, new: AnyConfig) -> dict[str, tuple]:
     """Settings that differ, by dotted name, as (old, new)."""
     before, after = flat(plain(old)), flat(plain(new))
     return {name: (before.get(name), after.get(name)) for name in before | after if before.get(name) != after.get(name)}

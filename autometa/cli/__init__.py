@@ -23,12 +23,14 @@ WORDS = {
     "adapt": ("using", "teach a run's network your own classes from 1 to 5 pictures each"),
     "predict": ("using", "classify pictures with what `adapt` learned"),
     "data": ("data", "recognise, convert and check data sets and folders of your own photos"),
+    "compare": ("comparing", "searches side by side: accuracy against parameters and candidates trained"),
     "runs": ("looking", "list the runs of a folder"),
     "doctor": ("looking", "what is installed, which code runs on this machine and why, which data are found"),
     "reproduce": ("training", "rerun a documented result and say pass or fail"),
 }
 EXAMPLES = """examples:
   autometa search metanas --preset quick --out runs/first     search on drawn strokes, a few minutes, no download
+  autometa search auto-meta --preset quick --out runs/cells   the same by progressive search over many small cells
   autometa adapt --support photos --run runs/first            photos/cat/1.png, photos/dog/1.png, ...
   autometa predict new.png --run runs/first"""
 REPORT = "this is a defect of autometa; please report it with the lines above and the output of: autometa doctor"

@@ -46,7 +46,8 @@ class Parser(argparse.ArgumentParser):
 
 def common(parser: Parser) -> None:
     """--device, --json, -q."""
-    parser.add_argument("--device", default="auto", metavar="cpu", help="where to compute; cpu is all there is so far")
+    devices = "where to compute: cpu, cuda, cuda:1 (default: a GPU where one works, else the CPU)"
+    parser.add_argument("--device", default="auto", metavar="NAME", help=devices)
     parser.add_argument("--json", action="store_true", help="print the result as one JSON document, nothing else")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no notices")
 

@@ -41,8 +41,11 @@ def result(found: Mapping[str, Any]) -> list[str]:
         lines += [f"The search has not chosen any cell: {why}, in which the architecture stands still.", ""]
     if "genotype" in found:
         lines += [*_cells(found), ""]
-    lines += [*_accuracy(found), "", *_sizes(found), "", f"Time   {_times(found['seconds'])}"]
+    if "cell" in found:
+        lines += [*_cell(found), "", *_levels(found), ""]
+    lines += [*_accuracy(found), "", *_sizes(found), "", *_precision(found), f"Time   {_times(found['seconds'])}"]
     kept = "result.json, config.json, checkpoints/, genotypes/" if "genotype" in found else "result.json, checkpoints/"
+    kept = f"{kept}, search.json, ledger.sqlite" if "cell" in found else kept
     lines += [f"Files  {run}  ({kept})"]
     lines += [f"Next   autometa adapt --support FOLDER --run {run}"]
     return [*lines, "       FOLDER: one sub-folder of 1 to 5 pictures per class, named as the class"]
@@ -50,7 +53,7 @@ def result(found: Mapping[str, Any]) -> list[str]:
 
 def evaluation(found: Mapping[str, Any]) -> list[str]:
     """A run evaluated again."""
-    lines = [*_accuracy(found), "", *_sizes(found), "", f"Time   {_times(found['seconds'])}"]
+    lines = [*_accuracy(found), "", *_sizes(found), "", *_precision(found), f"Time   {_times(found['seconds'])}"]
     return [*lines, f"Files  {shown(found['file'])}"]
 
 
@@ -65,6 +68,62 @@ def _cells(found: Mapping[str, Any]) -> list[str]:
             rows.append([first, f"node {number + 2} =", node, share])
     legend = "  (0) and (1) are the outputs of the two cells before, (2), (3), ... the nodes of the cell itself."
     return [*lines, *columns(rows), legend]
+
+
+def _cell(found: Mapping[str, Any]) -> list[str]:
+    """What Auto-Meta found."""
+    cell, validation, many = found["cell"], found["validation"], found["candidates"]
+    lost = f", {many['failed']} failed" if many["failed"] else ""
+    how = "" if found["strategy"] == "progressive" else f" by the strategy {found['strategy']}"
+    lines = [f"Found: the best of {many['trained']} cells trained{how}{lost}; each block adds up two operations."]
+    rows = [["cell" if n == 0 else "", f"block {n + 2} =", block] for n, block in enumerate(cell["blocks"].split("; "))]
+    score = {"mean": cell["validation_accuracy"], "ci95": cell["validation_interval"]}
+    return [
+        *lines,
+        *columns(rows),
+        f"  Puts out {', '.join(map(str, cell['output']))}. (0) and (1) are the two cells before; key {cell['key']}",
+        f"  As a candidate {_score(score)} % on {validation['tasks']} tasks of validation classes",
+    ]
+
+
+def _levels(found: Mapping[str, Any]) -> list[str]:
+    progressive = found["strategy"] == "progressive"
+    rows = [
+        [
+            "blocks" if progressive else "round",
+            "cells",
+            "failed",
+            "best",
+            "mean",
+            "depth: cells",
+            "predicted before",
+            "fitted",
+        ]
+    ]
+    for level in found["levels"]:
+        counts = ", ".join(f"{depth}: {count}" for depth, count in level["depths"].items())
+        accuracy = level["accuracy"]
+        rows.append(
+            [
+                str(level["level"]) + ("" if level.get("finished", True) else " (cut short)"),
+                str(level["candidates"]),
+                str(level["failed"]),
+                f"{accuracy['best']:.2f}",
+                f"{accuracy['mean']:.2f}",
+                counts,
+                _ranking(level["before"]),
+                _ranking(level["own"]),
+            ]
+        )
+    title = "Levels" if progressive else "Rounds"
+    title += " (validation accuracy in %; Spearman / Kendall of predicted and measured accuracy)"
+    return [title, *columns(rows, right=(1, 2, 3, 4))]
+
+
+def _ranking(found: Mapping[str, float | None] | None) -> str:
+    if found is None or found["spearman"] is None or found["kendall"] is None:
+        return "-"
+    return f"{found['spearman']:.2f} / {found['kendall']:.2f}"
 
 
 def _accuracy(found: Mapping[str, Any]) -> list[str]:
@@ -129,6 +188,12 @@ def _large(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def _precision(found: Mapping[str, Any]) -> list[str]:
+    """A line where results were computed in less than float32."""
+    mode = found.get("precision", "fp32")
+    return [] if mode == "fp32" else [f"Precision  {mode}: less exact than fp32, which is the default"]
+
+
 def _times(seconds: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {format_duration(value)}" for name, value in seconds.items())
 
@@ -137,13 +202,17 @@ def estimate(found: Mapping[str, Any]) -> list[str]:
     """A dry run."""
     seconds, threads = found["seconds"], found["threads"]
     detail = {
-        found["kind"]: f"{found['iterations']} meta-iterations x {found['seconds_per_iteration']:.3g} s",
+        found.get(
+            "loop", found["kind"]
+        ): f"{found['iterations']} meta-iterations x {found['seconds_per_iteration']:.3g} s",
         "evaluation": f"{found['tasks']} tasks x {found['seconds_per_task']:.3g} s",
     }
     rows = [[name, format_duration(value), detail.get(name, "")] for name, value in seconds.items() if name != "all"]
     using = f"{threads} thread{'s' * (threads > 1)}"
     rows.append(["in all", format_duration(seconds["all"]), f"on this machine, as busy as it is now, with {using}"])
     rows.append(["memory", size(found["memory_bytes"]), "at most, by the steps that were tried"])
+    if found["gpu_memory_bytes"] is not None:
+        rows.append(["GPU memory", size(found["gpu_memory_bytes"]), "at most, by the steps that were tried"])
     network = found["network"]
     macs = f"{_large(network['macs'])} multiplications per image"
     rows.append(["network", f"{network['parameters']:,} parameters", macs])

@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Callable
 
 from autometa import api
-from autometa.algorithms.presets import METANAS, TRAIN
+from autometa.algorithms.presets import PRESETS, TRAIN
 from autometa.api.estimate import estimate_plan
-from autometa.api.planning import SEARCH, TRAIN_JOB, Job, Plan, plan_search, plan_train
+from autometa.api.planning import AUTO_META, SEARCH, SEARCHES, TRAIN_JOB, Job, Plan, plan_search, plan_train
 from autometa.api.recipes import recipes
-from autometa.api.running import Manner, carry_out
+from autometa.api.running import Manner, carry_out, computing, device_of
 from autometa.api.settings import as_yaml, field_types, settings_help
 from autometa.cli import show
 from autometa.cli.options import Parser, print_json, running, split_settings
@@ -22,22 +22,46 @@ SEARCH_EXAMPLES = """  autometa search metanas --preset quick --out runs/first
   autometa search --preset quick --meta.iterations 300 --inner.lr 2e-3 --dry-run
   autometa search --preset quick --print-config > mine.yaml;  autometa search --config mine.yaml
   autometa search --resume runs/first"""
+AUTO_META_EXAMPLES = """  autometa search auto-meta --preset quick --out runs/cells
+  autometa search auto-meta --preset omniglot-small --time-budget 25m
+  autometa search auto-meta --preset quick --blocks 3 --beam 20 --uncertainty_weight 0.5
+  autometa search auto-meta --resume runs/cells
+  autometa train runs/cells --meta.iterations 5000               the best cell again"""
 TRAIN_EXAMPLES = """  autometa train reptile-omniglot --out runs/reptile
   autometa train runs/first --meta.iterations 2000        the cell that the search in runs/first found most often
   autometa train runs/first/genotypes/most_frequent.json --preset metanas-scaled-omniglot
   autometa train --resume runs/reptile"""
 
+ABOUT = {
+    "metanas": "Find a small network and an initialisation for few-shot classification.",
+    "auto-meta": "Search cells of growing size: train many side by side, learn which will do well, train those.",
+}
+
 
 def search(words: list[str], typed: list[str]) -> int:
-    """`autometa search [metanas]`."""
-    parser = _parser(SEARCH, "Find a small network and an initialisation for few-shot classification.", SEARCH_EXAMPLES)
-    parser.add_argument("algorithm", nargs="?", default="metanas", metavar="metanas", help="how to search")
-    presets = f"named settings: {', '.join(METANAS)} (default: quick)"
+    """`autometa search [metanas|auto-meta]`."""
+    job = _asked(words)
+    parser = _parser(job, ABOUT[job.presets], AUTO_META_EXAMPLES if job is AUTO_META else SEARCH_EXAMPLES)
+    about = "how to search: metanas (default) or auto-meta; --help after either explains it"
+    parser.add_argument("algorithm", nargs="?", metavar="metanas|auto-meta", help=about)
+    presets = f"named settings: {', '.join(PRESETS[job.presets])} (default: quick)"
+    if job is AUTO_META:
+        parser.add_argument("--workers", type=int, metavar="N", help="processes that train candidates (default: none)")
+        parser.add_argument(
+            "--ray", metavar="ADDRESS", help="train candidates on a Ray cluster (auto: the one at hand)"
+        )
 
     def plan(given: argparse.Namespace, settings: dict[str, str]) -> Plan:
         return plan_search(given.algorithm, settings=settings, **_plan_options(given))
 
-    return _make_run(SEARCH, parser, presets, plan, words, typed)
+    return _make_run(job, parser, presets, plan, words, typed)
+
+
+def _asked(words: list[str]) -> Job:
+    """The search that the command line names; its settings are known before the words are parsed."""
+    before = ["", *words]
+    named = [word for word, last in zip(words, before, strict=False) if word in SEARCHES and not last.startswith("--")]
+    return SEARCHES[named[0]] if named else SEARCH
 
 
 def train(words: list[str], typed: list[str]) -> int:
@@ -47,7 +71,7 @@ def train(words: list[str], typed: list[str]) -> int:
         "network",
         nargs="?",
         metavar="NET",
-        help=f"{', '.join(FOUR_LAYER)}, a genotype file, or the folder of a search",
+        help=f"{', '.join(FOUR_LAYER)}, a genotype file, cell:KEY, or the folder of a search",
     )
     presets = f"named settings: {', '.join(TRAIN)}"
 
@@ -112,7 +136,9 @@ def _make_run(job: Job, parser: Parser, presets: str, plan: Callable, words: lis
     manner = _manner(given, typed, given.time_budget)
     if given.dry_run:
         manner.check()
-        found = estimate_plan(made, manner.budget)
+        device = device_of(manner.device)
+        with computing(device, made.config, manner.notice):
+            found = estimate_plan(made, manner.budget, device)
         print_json(found) if given.json else print("\n".join(show.estimate(found)))
         return 0
     found = carry_out(made, manner)
@@ -125,4 +151,5 @@ def _plan_options(given: argparse.Namespace) -> dict:
 
 
 def _manner(given: argparse.Namespace, typed: list[str], time_budget: str | None = None) -> Manner:
-    return Manner(given.quiet, given.device, time_budget, given.checkpoint_every, tuple(typed))
+    who = {"workers": getattr(given, "workers", None), "ray": getattr(given, "ray", None)}
+    return Manner(given.quiet, given.device, time_budget, given.checkpoint_every, tuple(typed), **who)

@@ -5,7 +5,7 @@ Task i depends on the data, the split's classes, ways, shots, queries, seed and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +13,14 @@ import torch
 
 from autometa.data.errors import DataError
 from autometa.data.store import ImageStore
+from autometa.ops.backend import native
 from autometa.ops.batch_indices import batch_indices
 from autometa.ops.gather_images import gather_images
 from autometa.ops.sample_tasks import sample_tasks
+
+DRAWING = (("sample_tasks", torch.int64), ("batch_indices", torch.int64), ("gather_images", torch.uint8))
+RESIDENT_SHARE = 0.5
+"""Of a device's free memory: what the images may take, so that the networks find room beside them."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,26 @@ class Tasks:
         return self.ids.numel()
 
 
+def place_images(
+    store: ImageStore, device: torch.device, backend: str | None = None, notice: Callable[[str], None] = lambda _: None
+) -> torch.Tensor:
+    """The store's images, uint8, on `device` where tasks can be drawn there and half of its free memory holds them;
+    else, with a notice, where they lie."""
+    images = store.tensor()
+    if device.type == "cpu":
+        return images
+    missing = [op for op, dtype in DRAWING if not native(op, device, dtype, backend)]
+    if missing:
+        notice(f"tasks are drawn on the CPU: {', '.join(missing)} cannot run on {device} here")
+        return images
+    free, _ = torch.cuda.mem_get_info(device)
+    if images.nbytes > RESIDENT_SHARE * free:
+        sizes = f"the images take {images.nbytes / 1e9:.1f} GB, {free / 1e9:.1f} GB of {device} are free"
+        notice(f"{sizes}: they stay in the computer's memory, every batch is copied, which is slower")
+        return images
+    return images.to(device)
+
+
 class Episodes:
     """The tasks of one part of a split.
 
@@ -62,7 +87,8 @@ class Episodes:
         classes: int64 `[K]` class ids of `store`.
         seed: 0 .. 2^32 - 1.
         scale, shift: per channel, value = byte * scale + shift; 1/255 and 0 where not given.
-        device: where images are kept (as uint8) and batches are made.
+        device: where batches come out.
+        images: what `place_images` gave; their device is `home`, where tasks are drawn and images picked.
         backend: forces a backend of the image ops.
 
     Raises:
@@ -79,27 +105,29 @@ class Episodes:
         scale: Sequence[float] | None = None,
         shift: Sequence[float] | None = None,
         device: str | torch.device = "cpu",
+        images: torch.Tensor | None = None,
         backend: str | None = None,
     ):
         self.store, self.spec, self.seed, self.backend = store, spec, seed, backend
         self.device = torch.device(device)
+        self._images = place_images(store, self.device, backend) if images is None else images
+        self.home = self._images.device
         self.classes = np.array(classes, dtype=np.int64)
         _check(store, self.classes, spec, seed)
         self.scale = self._per_channel(scale, 1 / 255)
         self.shift = self._per_channel(shift, 0.0)
-        self._images = store.tensor().to(self.device)
-        self._start = torch.from_numpy(np.array(store.class_start))
-        self._pool = torch.from_numpy(self.classes)
+        self._start = torch.from_numpy(np.array(store.class_start)).to(self.home)
+        self._pool = torch.from_numpy(self.classes).to(self.home)
 
     def _per_channel(self, values: Sequence[float] | None, default: float) -> torch.Tensor:
         values = [default] * self.store.channels if values is None else [float(value) for value in values]
         if len(values) != self.store.channels:
             raise DataError(f"scale and shift need {self.store.channels} values, got {len(values)}")
-        return torch.tensor(values, dtype=torch.float32, device=self.device)
+        return torch.tensor(values, dtype=torch.float32, device=self.home)
 
     def tasks(self, task_ids: torch.Tensor | Sequence[int]) -> Tasks:
-        """The tasks with the given numbers (at least 0)."""
-        ids = torch.as_tensor(task_ids, dtype=torch.int64).cpu().contiguous()
+        """The tasks with the given numbers (at least 0); numbers on `home` are not copied."""
+        ids = torch.as_tensor(task_ids, dtype=torch.int64).to(self.home).contiguous()
         spec = self.spec
         image, rotation, chosen = sample_tasks(
             self._start,
@@ -123,20 +151,23 @@ class Episodes:
 
     def _part(self, tasks: Tasks, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
         index, rotation, labels = self._flat(tasks, part)
-        return self._gather(index, rotation), labels.to(self.device)
+        return self._gather(index, rotation), self._out(labels)
 
     def _flat(self, tasks: Tasks, part: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Image numbers, quarter turns and labels of a part of each class, int64 `[T, ways * images]`."""
         image = tasks.image[:, :, part]
         rotation = tasks.rotation[:, :, None].expand_as(image)
-        labels = torch.arange(self.spec.ways)[None, :, None].expand_as(image)
+        labels = torch.arange(self.spec.ways, device=self.home)[None, :, None].expand_as(image)
         return image.flatten(1), rotation.flatten(1), labels.flatten(1)
 
     def _gather(self, index: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
-        device = self.device
-        return gather_images(
-            self._images, index.to(device), rotation.to(device), self.scale, self.shift, backend=self.backend
-        )
+        return self._out(gather_images(self._images, index, rotation, self.scale, self.shift, backend=self.backend))
+
+    def _out(self, made: torch.Tensor) -> torch.Tensor:
+        """From `home` to `device`; the copy does not stop the host."""
+        if self.home.type == self.device.type:
+            return made
+        return made.contiguous().pin_memory().to(self.device, non_blocking=True)
 
     def batches(self, tasks: Tasks, batch: int, steps: int, mode: str, *, first_step: int = 0) -> Batches:
         """The support batches of inner steps first_step .. first_step + steps - 1.
@@ -162,7 +193,7 @@ class Episodes:
 class Batches:
     """The inner loop's batches; images are gathered when a step asks for them.
 
-    index (store images), rotation, labels: int64 `[T, steps, batch]`.
+    index (store images), rotation, labels: int64 `[T, steps, batch]`, on the episodes' home.
     """
 
     episodes: Episodes
@@ -176,7 +207,7 @@ class Batches:
     def step(self, t: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Images float32 `[T, batch, C, H, W]` and labels int64 `[T, batch]` of inner step t."""
         images = self.episodes._gather(self.index[:, t], self.rotation[:, t])
-        return images, self.labels[:, t].to(self.episodes.device)
+        return images, self.episodes._out(self.labels[:, t])
 
 
 def _check(store: ImageStore, classes: np.ndarray, spec: TaskSpec, seed: int) -> None:

@@ -249,6 +249,7 @@ class LoaderEpisodes:
         is_stream = isinstance(loader, TaskStream)
         self.stream = loader if is_stream else TaskStream(loader, first=first, repeat=repeat)
         self.ways, self.seed, self.device = ways, seed, torch.device(device)
+        self.home = torch.device("cpu")  # loaders count their tasks on the host
         self._counts = shots, queries
 
     def tasks(self, task_ids: Tensor | Sequence[int]) -> LoadedTasks:
@@ -299,7 +300,7 @@ class LoaderSource:
     def __init__(
         self, train: Loader | None, test: Loader | None = None, *, first: int = 0, device: str | torch.device = "cpu"
     ):
-        self.device = device
+        self.device = torch.device(device)
         self._train = None if train is None else TaskStream(train, first=first)
         self._test = None if test is None else TaskStream(test, repeat=False)
 

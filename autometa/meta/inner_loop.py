@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Protocol
 
 import torch
@@ -35,15 +35,15 @@ class PerKind:
     architecture: float = 0.0
 
     def table(self, arena: Arena, frozen: tuple[bool, bool] = (False, False)) -> Tensor:
-        """float64 `[groups, 2]`; a frozen kind gets 0."""
+        """float64 `[groups, 2]`, to be read only; a frozen kind gets 0."""
         values = tuple(0.0 if f else v for v, f in zip((self.weights, self.architecture), frozen, strict=True))
         return _table(values, arena.groups, arena.phi.device)
 
 
-@lru_cache(maxsize=64)
-def _table(values: tuple[float, float], groups: int, device: torch.device) -> Tensor:
-    """Made once for all steps that use it; nobody writes into it."""
-    return torch.tensor(values, dtype=torch.float64, device=device).expand(groups, 2).contiguous()
+@cache
+def _table(values: tuple[float, ...], groups: int, device: torch.device) -> Tensor:
+    """Made once: a copy to a GPU would wait for it, and may not stand in a captured graph."""
+    return torch.tensor(values, dtype=torch.float64, device=device).expand(groups, len(values)).contiguous()
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def meta_iteration_(
     tasks: TaskSource,
     optimiser: Adam | SGD,
     inner_steps: int,
-    step_size: tuple[float, float],
+    step_size: tuple[float, float] | Tensor,
     *,
     frozen: tuple[bool, bool] = (False, False),
     max_slots: int | None = None,
@@ -67,7 +67,7 @@ def meta_iteration_(
 
     Slots start at theta, adapt in chunks of `max_slots` (the result does not depend on it), and
     `theta += step_size * mean over finite slots (phi - theta)` for weights and architecture with a step size each; a
-    frozen kind keeps its bits.
+    frozen kind keeps its bits. step_size: of both kinds, or float64 `[groups, kinds]` where it lies on the device.
     `tasks(start, stop)` gives objective and batches of those slots. Adam's second moment of a slot that is not finite
     is mended from its group. (Nichol et al. 2018, algorithm 2: Reptile, batched version.)
     """
@@ -81,7 +81,7 @@ def meta_iteration_(
         losses.append(adapt_(arena.part(start, stop), objective, batches, optimiser, inner_steps, frozen=frozen))
     loss = torch.cat(losses, dim=1)
     finite = finite_slots(arena.phi) & torch.isfinite(loss).all(dim=0)
-    sizes = PerKind(*step_size).table(arena, frozen)
+    sizes = step_size if isinstance(step_size, Tensor) else PerKind(*step_size).table(arena, frozen)
     reptile_(arena.theta, arena.phi, sizes, finite, arena.bounds, arena.group_of_slot, arena.layout_of_slot)
     _heal_moments_(arena, finite)
     return Iteration(loss, finite)
@@ -90,6 +90,9 @@ def meta_iteration_(
 def _heal_moments_(arena: Arena, finite: Tensor) -> None:
     """A slot that left the finite numbers goes on with the mean moment of its group's healthy ones, and starts Adam
     anew where the group has none."""
+    if arena.phi.device.type != "cpu":
+        heal_without_looking_(arena, finite)
+        return
     for slot in (~finite).nonzero().flatten().tolist():
         alike = finite & (arena.group_of_slot == arena.group_of_slot[slot])
         if bool(alike.any()):
@@ -97,3 +100,15 @@ def _heal_moments_(arena: Arena, finite: Tensor) -> None:
         else:
             arena.second[slot] = 0.0
             arena.steps[slot] = 0
+
+
+def heal_without_looking_(arena: Arena, finite: Tensor) -> None:
+    """The same for all slots at once, for a device: nothing here depends on a value that the host would wait for."""
+    slots = torch.arange(arena.groups, device=finite.device)[:, None]
+    healthy = (arena.group_of_slot == slots) & finite  # [groups, slots]
+    count = healthy.sum(dim=1)
+    known = torch.where(finite[:, None], arena.second, torch.zeros((), dtype=arena.second.dtype, device=finite.device))
+    mean = (healthy.to(arena.second.dtype) @ known) / count.clamp(min=1)[:, None]
+    arena.second.copy_(torch.where(finite[:, None], arena.second, mean.index_select(0, arena.group_of_slot)))
+    alone = count.index_select(0, arena.group_of_slot) == 0
+    arena.steps.masked_fill_(alone[:, None], 0)

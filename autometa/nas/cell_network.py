@@ -6,7 +6,7 @@ of channels; the concatenation of a cell's states is never formed, the next cell
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -45,7 +45,8 @@ class CellNetwork:
     normal, reduction: the two cells; cells: their number; reductions: positions, from 0, of reduction cells;
     channels: C of every op; ways: classes; image_shape: (channels, height, width); affine: gamma and beta in every BN
     (discrete networks); stem_stride: 2 halves the resolution for all cells; architecture: (name, shape,
-    initialisation) of parameters that follow the weights in a row.
+    initialisation) of parameters that follow the weights in a row; scale_rate: what a reduction multiplies C by, for
+    itself and the cells after it.
     """
 
     normal: Cell
@@ -59,6 +60,7 @@ class CellNetwork:
     stem_multiplier: int = 3
     stem_stride: int = 1
     architecture: tuple[tuple[str, tuple[int, ...], Init], ...] = ()
+    scale_rate: int = 1
 
     def __post_init__(self) -> None:
         if self.cells < 1 or any(not 0 <= r < self.cells for r in self.reductions):
@@ -73,6 +75,10 @@ class CellNetwork:
     def cell(self, c: int) -> Cell:
         return self.reduction if c in self.reductions else self.normal
 
+    def width(self, c: int) -> int:
+        """Channels of every op of cell c."""
+        return self.channels * self.scale_rate ** sum(r <= c for r in self.reductions)
+
     @cached_property
     def stem(self) -> ConvBlock:
         """3x3 convolution and affine BN, no ReLU."""
@@ -85,12 +91,12 @@ class CellNetwork:
         for c in range(self.cells):
             cell, reduction = self.cell(c), c in self.reductions
             for i in range(len(cell.nodes)):
-                found[c, i] = op_table(cell, i, self.channels, reduction, self.affine)[0]
+                found[c, i] = op_table(cell, i, self.width(c), reduction, self.affine)[0]
         return found
 
     def output_channels(self, c: int) -> int:
         """Channels that cell c puts out; -1 and -2 are the stem."""
-        return self.stem.c_out if c < 0 else self.cell(c).outputs * self.channels
+        return self.stem.c_out if c < 0 else self.cell(c).outputs * self.width(c)
 
     def halves(self, c: int, p: int) -> bool:
         """Whether preprocessing p of cell c is a factorised reduction: its input came before a reduction cell."""
@@ -103,15 +109,10 @@ class CellNetwork:
     @cached_property
     def layout(self) -> Layout:
         builder = LayoutBuilder()
-        builder.block("stem")
-        for p in self.stem.parameters():
-            builder.add(f"stem.{p.role}", p.shape, _initial(p.role, p.shape))
-        for c in range(self.cells):
-            self._add_cell(builder, c)
-        builder.block("head")
-        for p in head_parameters(self.features, self.ways):
-            bound = convolution_init((self.ways, self.features), "fan_in")
-            builder.add(f"head.{p.role}", p.shape, bound)
+        for block, entries in self.parameter_blocks():
+            builder.block(block)
+            for entry in entries:
+                builder.add(*entry)
         builder.architecture()
         if self.architecture:
             builder.block("architecture")
@@ -119,20 +120,25 @@ class CellNetwork:
                 builder.add(name, shape, init)
         return builder.build()
 
-    def _add_cell(self, builder: LayoutBuilder, c: int) -> None:
+    def parameter_blocks(self) -> Iterator[tuple[str, list[tuple[str, tuple[int, ...], Init]]]]:
+        """Name of each block of weights, in order, and (name, shape, initialisation) of what stands in it."""
+        yield "stem", [(f"stem.{p.role}", p.shape, _initial(p.role, p.shape)) for p in self.stem.parameters()]
+        for c in range(self.cells):
+            for p in (0, 1):
+                block, c_in = f"cell{c}.pre{p}", self.output_channels(c - 2 + p)
+                shapes = preprocess_parameters(c_in, self.width(c), self.halves(c, p), self.affine)
+                yield block, [(f"{block}.{s.role}", s.shape, _initial(s.role, s.shape)) for s in shapes]
+            for i in range(len(self.cell(c).nodes)):
+                yield f"cell{c}.node{i}", list(self._node_entries(c, i))
+        bound = convolution_init((self.ways, self.features), "fan_in")
+        yield "head", [(f"head.{p.role}", p.shape, bound) for p in head_parameters(self.features, self.ways)]
+
+    def _node_entries(self, c: int, i: int) -> Iterator[tuple[str, tuple[int, ...], Init]]:
         cell, reduction = self.cell(c), c in self.reductions
-        for p in (0, 1):
-            builder.block(f"cell{c}.pre{p}")
-            c_in = self.output_channels(c - 2 + p)
-            for shape in preprocess_parameters(c_in, self.channels, self.halves(c, p), self.affine):
-                builder.add(f"cell{c}.pre{p}.{shape.role}", shape.shape, _initial(shape.role, shape.shape))
-        for i, node in enumerate(cell.nodes):
-            builder.block(f"cell{c}.node{i}")
-            for k, instance in enumerate(node):
-                primitive, stride = PRIMITIVES[instance.primitive], cell.stride(instance, reduction)
-                for p in primitive.parameters(self.channels, stride, self.affine):
-                    name = f"cell{c}.node{i}.op{k}.{p.role}"
-                    builder.add(name, p.shape, _initial(p.role, p.shape))
+        for k, instance in enumerate(cell.nodes[i]):
+            primitive, stride = PRIMITIVES[instance.primitive], cell.stride(instance, reduction)
+            for p in primitive.parameters(self.width(c), stride, self.affine):
+                yield f"cell{c}.node{i}.op{k}.{p.role}", p.shape, _initial(p.role, p.shape)
 
     def forward(
         self,
@@ -183,7 +189,7 @@ class CellNetwork:
             found = preprocess(
                 inputs,
                 blocks[f"cell{c}.pre{p}"],
-                self.channels,
+                self.width(c),
                 reduce=self.halves(c, p),
                 affine=self.affine,
                 given=statistics.take(),

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
+
 from autometa.nas.cell_network import CellNetwork
 from autometa.ops.primitives import PRIMITIVES
 
 
-def network_macs(network: CellNetwork, live=None) -> int:
-    """MACs of convolutions and linear layer for one image; `live(kind, node, instance)` tells which ops count."""
-    channels = network.channels
+def network_macs(
+    network: CellNetwork,
+    live: Callable[[str, int, int], bool] | None = None,
+    parts: Mapping[int, Collection[int]] | None = None,
+) -> int:
+    """MACs of convolutions and linear layer for one image; `live(kind, node, instance)` tells which ops count; parts:
+    the cells that count, and of each the preprocessings (0, 1), all where None."""
     size = tuple(network.stem.output(n) for n in network.image_shape[1:])
     total = size[0] * size[1] * 9 * network.stem.c_in * network.stem.c_out
     for c in range(network.cells):
-        cell, reduction = network.cell(c), c in network.reductions
-        for p in (0, 1):
-            total += size[0] * size[1] * network.output_channels(c - 2 + p) * channels
+        cell, channels, reduction = network.cell(c), network.width(c), c in network.reductions
         out = tuple(-(-n // 2) for n in size) if reduction else size
+        for p in (0, 1) if parts is None else parts.get(c, ()):
+            total += size[0] * size[1] * network.output_channels(c - 2 + p) * channels
         for i, node in enumerate(cell.nodes):
             for k, instance in enumerate(node):
-                if live is None or live(network.kind(c), i, k):
+                counts = (parts is None or c in parts) and (live is None or live(network.kind(c), i, k))
+                if counts:
                     stride = cell.stride(instance, reduction)
                     total += PRIMITIVES[instance.primitive].macs(channels, *out, stride)
         size = out

@@ -107,16 +107,17 @@ class OneShotNetwork:
         self, phi: Tensor, t: float, threshold: float | None = None, block: Tensor | None = None
     ) -> CellWeights:
         """Op and input weights of every node at temperature t; those not above `threshold` are exactly 0."""
-        found = {}
+        found, name = {}, "architecture"
+        block = self.layout.split(phi)[name] if block is None else block
         for kind, nodes in self.architecture(phi, block).items():
             made = []
-            for n, (ops, pair_logits) in zip(self.inputs, nodes, strict=True):
-                op = sharpened(ops, t, threshold).flatten(1)
+            every = sharpened(self.layout.within(block, name, f"alpha.{kind}"), t, threshold)
+            for n, op, (_, pair_logits) in zip(self.inputs, every.split(self.inputs, dim=1), nodes, strict=True):
                 if pair_logits is None:
                     edge = torch.ones(phi.shape[0], n, dtype=phi.dtype, device=phi.device)
                 else:
                     edge = input_weights(sharpened(pair_logits, t, threshold), n)
-                made.append(NodeWeights(op, edge))
+                made.append(NodeWeights(op.flatten(1), edge))
             found[kind] = made
         return found
 

@@ -43,7 +43,7 @@ def remaining_weights(one_shot: OneShotNetwork, survivors: dict[str, list[list[b
             for instance, alive in zip(node, flags, strict=True):
                 if not alive:
                     stride = cell.stride(instance, reduction)
-                    parameters = PRIMITIVES[instance.primitive].parameters(network.channels, stride, network.affine)
+                    parameters = PRIMITIVES[instance.primitive].parameters(network.width(c), stride, network.affine)
                     total -= sum(p.size for p in parameters)
     return total
 

@@ -7,6 +7,7 @@ Op weights are `softmax(alpha / t)` over the primitives of an edge. Input weight
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import combinations
 
 import torch
@@ -36,7 +37,16 @@ def sharpened(logits: Tensor, t: float, threshold: float | None = None) -> Tenso
 
 def input_weights(pair_weights: Tensor, inputs: int) -> Tensor:
     """Weights of pairs `[S, pairs]` -> weights of inputs `[S, inputs]`."""
-    member = torch.zeros(pair_weights.shape[-1], inputs, dtype=pair_weights.dtype, device=pair_weights.device)
+    member = _membership(inputs, pair_weights.dtype, pair_weights.device)
+    if pair_weights.device.type == "cpu":
+        return pair_weights @ member
+    return (pair_weights[:, :, None] * member).sum(dim=1)  # a library's product may add up otherwise for other S
+
+
+@cache
+def _membership(inputs: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`[pairs, inputs]`, 1 where the input belongs to the pair."""
+    member = torch.zeros(len(pairs(inputs)), inputs, dtype=dtype)
     for p, (a, b) in enumerate(pairs(inputs)):
         member[p, a] = member[p, b] = 1.0
-    return pair_weights @ member
+    return member.to(device)

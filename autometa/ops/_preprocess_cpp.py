@@ -10,10 +10,14 @@ from torch import Tensor
 
 from autometa.ops._memory import activation, activation_strides, as_activation, floats
 from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, register, threads, watched
+from autometa.ops._state_table import table_arguments
 from autometa.ops.folding import cat_channels
 from autometa.ops.share import GradientSum, targets
 
-_ARGUMENTS = "Tensor[] states, Tensor params, SymInt channels, bool reduce, bool affine, Tensor? given, float eps"
+_ARGUMENTS = (
+    "Tensor[] states, Tensor params, SymInt channels, bool reduce, bool affine, Tensor? given, float eps, "
+    "Tensor? table, Tensor? table_of_slot"
+)
 
 
 def _output_shape(states, channels: int, reduce: bool) -> tuple[int, ...]:
@@ -25,16 +29,17 @@ def _output_shape(states, channels: int, reduce: bool) -> tuple[int, ...]:
 class _Preprocess:
     """Arguments in the form that the compiled module reads; holds alive what it points to."""
 
-    def __init__(self, states, params, channels, reduce, affine, given, eps) -> None:
+    def __init__(self, states, params, channels, reduce, affine, given, eps, table, table_of_slot) -> None:
         self.states = [as_activation(x) for x in states]
         self.params = params if params.stride(1) == 1 or params.shape[1] <= 1 else params.contiguous()
-        self.given = None if given is None else given.contiguous()
+        self.given, *self.tables = (None if t is None else t.contiguous() for t in (given, table, table_of_slot))
         slots, batch, depth, height, width = states[0].shape
         self.compiled = compiled_or_raise().Preprocess(
             [pointer(x) for x in self.states],
             [slots, batch, depth, height, width, channels, self.params.stride(0), self.params.shape[1]],
             pointer(self.params),
             pointer(self.given),
+            table_arguments(*self.tables),
             reduce,
             affine,
             eps,
@@ -46,7 +51,7 @@ def _statistics_shape(states, channels: int, wanted: bool) -> tuple[int, ...]:
     return (states[0].shape[0], 2, channels) if wanted else (0,)
 
 
-def _fake(states, params, channels, reduce, affine, given, eps, statistics, keep):
+def _fake(states, params, channels, reduce, affine, given, eps, table, table_of_slot, statistics, keep):
     shape = _output_shape(states, channels, reduce)
     y = params.new_empty_strided(shape, activation_strides(shape))
     saved = params.new_empty(torch.library.get_ctx().new_dynamic_size() if keep else 0)
@@ -54,9 +59,9 @@ def _fake(states, params, channels, reduce, affine, given, eps, statistics, keep
 
 
 @register("preprocess", f"({_ARGUMENTS}, bool statistics, bool keep) -> (Tensor, Tensor, Tensor)", fake=_fake)
-def _forward(states, params, channels, reduce, affine, given, eps, statistics, keep):
+def _forward(states, params, channels, reduce, affine, given, eps, table, table_of_slot, statistics, keep):
     """The output, its statistics (empty if not wanted), and what the backward needs (empty if not kept)."""
-    own = _Preprocess(states, params, channels, reduce, affine, given, eps)
+    own = _Preprocess(states, params, channels, reduce, affine, given, eps, table, table_of_slot)
     module = compiled_or_raise()
     y = activation(*_output_shape(states, channels, reduce))
     found = torch.empty(_statistics_shape(states, channels, statistics))
@@ -71,16 +76,16 @@ def _fake_backward(gy, saved, y, states, params, *_):
 
 
 @register("preprocess_backward", f"(Tensor gy, Tensor saved, Tensor y, {_ARGUMENTS}) -> Tensor[]", fake=_fake_backward)
-def _backward(gy, saved, y, states, params, channels, reduce, affine, given, eps):
+def _backward(gy, saved, y, states, *rest):
     """Gradients of params and of every state."""
     found, dstates = targets(states, (None,) * len(states), range(len(states)))
-    dparams = _run_backward(gy, saved, y, found, states, params, channels, reduce, affine, given, eps)
+    dparams = _run_backward(gy, saved, y, found, states, *rest)
     return [dparams, *dstates.values()]
 
 
-def _run_backward(gy, saved, y, targets, states, params, channels, reduce, affine, given, eps):
+def _run_backward(gy, saved, y, targets, states, params, *rest):
     """The gradient of params; those of the states go to `targets`."""
-    own = _Preprocess(states, params, channels, reduce, affine, given, eps)
+    own = _Preprocess(states, params, *rest)
     gy = as_activation(gy)
     dparams = floats(params.numel()).view(params.shape)
     compiled_or_raise().preprocess_backward(
@@ -96,37 +101,43 @@ def _run_backward(gy, saved, y, targets, states, params, channels, reduce, affin
 
 def _save(ctx, inputs, output) -> None:
     states, params, *ctx.settings = inputs[:5]
-    given, ctx.eps = inputs[5:7]
-    ctx.keep = inputs[8]
+    given, ctx.eps, *tables = inputs[5:9]
+    ctx.keep = inputs[10]
     ctx.sums = [GradientSum.of(x) for x in states]
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(output[1], output[2])
-    ctx.save_for_backward(output[2], output[0] if ctx.keep else None, given, params, *states)
+    ctx.save_for_backward(output[2], output[0] if ctx.keep else None, given, *tables, params, *states)
 
 
 def _formula(ctx, gy, *_):
     if gy is None:
-        return (None,) * 9
+        return (None,) * 11
     if not ctx.keep:
         raise ValueError("preprocess was called with keep=False, so that its gradient cannot be computed")
-    saved, y, given, params, *states = ctx.saved_tensors
-    arguments = states, params, *ctx.settings, given, ctx.eps
+    saved, y, given, table, table_of_slot, params, *states = ctx.saved_tensors
+    arguments = states, params, *ctx.settings, given, ctx.eps, table, table_of_slot
     if watched() or torch.is_grad_enabled():
         dparams, *dstates = _backward(gy, saved, y, *arguments)
-        return dstates, dparams, *(None,) * 7
+        return dstates, dparams, *(None,) * 9
     into, dstates = targets(states, ctx.sums, range(len(states)))
     dparams = _run_backward(gy, saved, y, into, *arguments)
-    return [dstates.get(j) for j in range(len(states))], dparams, *(None,) * 7
+    return [dstates.get(j) for j in range(len(states))], dparams, *(None,) * 9
 
 
 once_differentiable(_forward, _backward, _save, _formula)
 
 
-def preprocess_cpp(states, params: Tensor, channels: int, reduce, affine, given, want_statistics, eps):
+def preprocess_cpp(
+    states, params: Tensor, channels: int, reduce, affine, given, want_statistics, eps, table=None, table_of_slot=None
+):
     """The call of the `cpp` backend, see `preprocess`."""
     if len({x.shape[2] for x in states}) > 1:
+        if table is not None:
+            raise ValueError("with a table the compiled preprocess reads states of equal channels only")
         states = [cat_channels(list(states))]
     keep = torch.is_grad_enabled() and any(x.requires_grad for x in (*states, params))
     given = None if given is None else given.to(torch.float32)
-    y, statistics, _ = _forward(list(states), params, channels, reduce, affine, given, eps, want_statistics, keep)
+    y, statistics, _ = _forward(
+        list(states), params, channels, reduce, affine, given, eps, table, table_of_slot, want_statistics, keep
+    )
     return y, statistics if want_statistics else None

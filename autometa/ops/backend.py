@@ -11,7 +11,7 @@ import importlib
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -150,9 +150,10 @@ def dispatch(
     dtype: torch.dtype,
     backend: str | None = None,
     second_order: bool = False,
+    lacking: Mapping[str, str] | None = None,
 ) -> Callable:
     """The function that runs `op` on tensors of this device and dtype, twice differentiable where `second_order` is
-    true or the call stands within the context of that name.
+    true or the call stands within the context of that name.  lacking: backends that cannot run this call, and why.
 
     Raises `BackendError` where a forced backend does not provide the op or cannot run here.
     """
@@ -160,8 +161,9 @@ def dispatch(
     found = _REGISTRY[op]
     second_order = second_order or _SECOND_ORDER.get()
     name = requested(backend)
+    lacking = lacking or {}
     if name != "auto":
-        reason = _why_not(op, name, device, dtype, second_order)
+        reason = lacking.get(name) or _why_not(op, name, device, dtype, second_order)
         if reason:
             raise BackendError(f"backend {name!r} cannot run {op}: {reason}")
         return found[name].call
@@ -169,7 +171,7 @@ def dispatch(
         _FALLBACK_ANNOUNCED = True
         warnings.warn(f"{compiled_error()}; using the slower reference", RuntimeWarning, stacklevel=3)
     for candidate in PREFERENCE.get(device.type, ("reference",)):
-        if candidate in found and not _why_not(op, candidate, device, dtype, second_order):
+        if candidate in found and candidate not in lacking and not _why_not(op, candidate, device, dtype, second_order):
             return found[candidate].call
         if second_order and not _SECOND_ORDER_ANNOUNCED and not _why_not(op, candidate, device, dtype, False):
             _SECOND_ORDER_ANNOUNCED = True
@@ -205,3 +207,24 @@ def explain(device: torch.device, dtype: torch.dtype = torch.float32) -> list[Ch
                 break
             notes.append(f"not {candidate}: {reason}")
     return rows
+
+
+def native(op: str, device: torch.device, dtype: torch.dtype, backend: str | None = None) -> bool:
+    """Whether `dispatch` would take something better than the reference."""
+    name = requested(backend)
+    candidates = PREFERENCE.get(device.type, ()) if name == "auto" else (name,)
+    return any(c != "reference" and not _why_not(op, c, device, dtype, False) for c in candidates)
+
+
+@contextmanager
+def libraries(mode: str) -> Iterator[None]:
+    """Within it what torch's libraries compute on a GPU, the reference above all, is the same in every run, and
+    rounds factors to tf32 only where `mode` does."""
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, products.allow_tf32
+    cudnn.deterministic, cudnn.benchmark = True, False
+    cudnn.allow_tf32 = products.allow_tf32 = mode != "fp32"
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, products.allow_tf32 = before

@@ -11,6 +11,7 @@ from torch import Tensor
 from autometa.ops._linear_head_triton import linear_head_triton
 from autometa.ops._memory import activation, activation_strides, as_activation, floats
 from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, refuses_unless, register, threads
+from autometa.ops._state_table import check_state_table, lacks, readers, table_arguments
 from autometa.ops._triton import triton_refuses
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.primitives import Shape, aligned, read_parameters
@@ -22,19 +23,44 @@ def head_parameters(features: int, classes: int) -> tuple[Shape, ...]:
 
 
 def linear_head(
-    states: Sequence[Tensor], params: Tensor, classes: int, *, flatten: bool = False, backend: str | None = None
+    states: Sequence[Tensor],
+    params: Tensor,
+    classes: int,
+    *,
+    flatten: bool = False,
+    table: Tensor | None = None,
+    table_of_slot: Tensor | None = None,
+    backend: str | None = None,
 ) -> Tensor:
     """states, each `[S, N, C_j, H_j, W_j]`, read as if concatenated over channels; params `[S, P]`.
 
     Features are means over height and width, or with `flatten` all values in the order channel, height, width.
-    Returns logits `[S, N, classes]`.  Raises `ValueError` where params are too few.
+    Where slots read different states, table `[T, J]` and table_of_slot `[S]` tell which, see `_state_table`; a slot's
+    parameters are then those of `head_parameters(features of that slot, classes)`.
+    Returns logits `[S, N, classes]`.  Raises `ValueError` where params are too few or tables do not fit.
     """
-    call = dispatch("linear_head", params.device, params.dtype, backend)
-    return call(states, params, classes, flatten)
+    check_state_table(table, table_of_slot, params.shape[0], len(states))
+    call = dispatch("linear_head", params.device, params.dtype, backend, lacking=lacks(table))
+    more = () if table is None else (table, table_of_slot)
+    return call(states, params, classes, flatten, *more)
 
 
 @implements("linear_head", "reference")
-def _reference(states, params, classes, flatten):
+def _reference(states, params, classes, flatten, table=None, table_of_slot=None):
+    if table is None:
+        return _alike(states, params, classes, flatten)
+    slots, batch = states[0].shape[:2]
+    logits = params.new_zeros(slots, batch, classes)
+    for own, reads in readers(table, table_of_slot, slots, [_width([x.shape], flatten) for x in states]):
+        if not reads:
+            raise ValueError("a slot that reads no state has nothing to classify")
+        found = _alike([states[j].index_select(0, own) for j in reads], params.index_select(0, own), classes, flatten)
+        logits = logits.index_copy(0, own, found)
+    return logits
+
+
+def _alike(states, params, classes, flatten):
+    """Slots that all read all states."""
     if flatten:
         features = torch.cat([x.flatten(2) for x in states], dim=2)
     else:
@@ -52,30 +78,39 @@ def _rows(params: Tensor) -> Tensor:
     return params if params.stride(1) == 1 else params.contiguous()
 
 
+def _contiguous(*tables: Tensor | None) -> list[Tensor | None]:
+    return [None if t is None else t.contiguous() for t in tables]
+
+
 def _places(states: Sequence[Tensor]) -> list[tuple[int, ...]]:
     return [(pointer(x), *x.shape[2:]) for x in states]
 
 
-def _fake(states, params, classes, flatten):
+def _fake(states, params, classes, flatten, table, table_of_slot):
     slots, batch = states[0].shape[:2]
     logits = params.new_empty(slots, batch, classes)
     return logits, params.new_empty(slots, batch, _width([x.shape for x in states], flatten))
 
 
 @register(
-    "linear_head", "(Tensor[] states, Tensor params, SymInt classes, bool flatten) -> (Tensor, Tensor)", fake=_fake
+    "linear_head",
+    "(Tensor[] states, Tensor params, SymInt classes, bool flatten, Tensor? table, Tensor? table_of_slot)"
+    " -> (Tensor, Tensor)",
+    fake=_fake,
 )
-def _cpp(states, params, classes, flatten):
+def _cpp(states, params, classes, flatten, table, table_of_slot):
     """Logits, and the features `[S, N, F]` that the backward needs."""
     slots, batch = states[0].shape[:2]
     if any(x.dtype != params.dtype or x.shape[:2] != (slots, batch) for x in states):
         raise ValueError(f"states must all be {params.dtype} and [{slots}, {batch}, channels, height, width]")
     states, params = [as_activation(x) for x in states], _rows(params)
     width = _width([x.shape for x in states], flatten)
-    needed = aligned(width * classes) + classes
+    needed = aligned(width * classes) + classes if table is None else 0
     if params.shape != (slots, max(needed, params.shape[1])):
         raise ValueError(f"params must be [{slots}, {needed}] or wider, not {list(params.shape)}")
-    logits, features = torch.empty(slots, batch, classes), torch.empty(slots, batch, width)
+    logits = torch.empty(slots, batch, classes)
+    features = torch.empty(slots, batch, width) if table is None else torch.zeros(slots, batch, width)
+    tables = _contiguous(table, table_of_slot)
     compiled_or_raise().linear_head(
         _places(states),
         pointer(params),
@@ -84,6 +119,7 @@ def _cpp(states, params, classes, flatten):
         classes,
         params.stride(0),
         flatten,
+        table_arguments(*tables),
         pointer(features),
         pointer(logits),
         threads(),
@@ -92,8 +128,8 @@ def _cpp(states, params, classes, flatten):
 
 
 @implements("linear_head", "cpp", refuses=refuses_unless(torch.float32))
-def _call(states, params, classes, flatten):
-    return _cpp(list(states), params, classes, flatten)[0]
+def _call(states, params, classes, flatten, table=None, table_of_slot=None):
+    return _cpp(list(states), params, classes, flatten, table, table_of_slot)[0]
 
 
 def _shapes(slots: int, batch: int, sizes: Sequence[int]) -> list[tuple[int, ...]]:
@@ -101,7 +137,7 @@ def _shapes(slots: int, batch: int, sizes: Sequence[int]) -> list[tuple[int, ...
     return [(slots, batch, *sizes[i : i + 3]) for i in range(0, len(sizes), 3)]
 
 
-def _fake_backward(grad, features, params, sizes, flatten):
+def _fake_backward(grad, features, params, sizes, flatten, *_):
     shapes = _shapes(*features.shape[:2], sizes)
     made = [params.new_empty_strided(shape, activation_strides(shape)) for shape in shapes]
     return [params.new_empty(params.shape), *made]
@@ -109,11 +145,13 @@ def _fake_backward(grad, features, params, sizes, flatten):
 
 @register(
     "linear_head_backward",
-    "(Tensor grad, Tensor features, Tensor params, SymInt[] sizes, bool flatten) -> Tensor[]",
+    "(Tensor grad, Tensor features, Tensor params, SymInt[] sizes, bool flatten, Tensor? table, Tensor? table_of_slot)"
+    " -> Tensor[]",
     fake=_fake_backward,
 )
-def _cpp_backward(grad, features, params, sizes, flatten):
+def _cpp_backward(grad, features, params, sizes, flatten, table, table_of_slot):
     """Gradients of params and of each state."""
+    tables = _contiguous(table, table_of_slot)
     grad, features, rows = grad.contiguous(), features.contiguous(), _rows(params)
     grad_params = floats(math.prod(params.shape)).view(params.shape)
     grads = [activation(*shape) for shape in _shapes(*features.shape[:2], sizes)]
@@ -124,6 +162,7 @@ def _cpp_backward(grad, features, params, sizes, flatten):
         *grad.shape,
         rows.stride(0),
         flatten,
+        table_arguments(*tables),
         pointer(grad_params),
         grad_params.stride(0),
         _places(grads),
@@ -133,16 +172,17 @@ def _cpp_backward(grad, features, params, sizes, flatten):
 
 
 def _save(ctx, inputs, output) -> None:
-    states, params, _, ctx.flatten = inputs
+    states, params, _, ctx.flatten, *tables = inputs
     ctx.sizes = [n for x in states for n in x.shape[2:]]
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(output[1], params)
+    ctx.save_for_backward(output[1], params, *tables)
 
 
 def _formula(ctx, grad, _):
-    grad_params, *grads = _cpp_backward(grad, *ctx.saved_tensors, ctx.sizes, ctx.flatten)
-    return grads, grad_params, None, None
+    features, params, *tables = ctx.saved_tensors
+    grad_params, *grads = _cpp_backward(grad, features, params, ctx.sizes, ctx.flatten, *tables)
+    return grads, grad_params, *(None,) * 4
 
 
 once_differentiable(_cpp, _cpp_backward, _save, _formula)

@@ -14,6 +14,7 @@ from torch import Tensor
 from autometa.ops._native import refuses_unless
 from autometa.ops._preprocess_cpp import preprocess_cpp
 from autometa.ops._preprocess_triton import preprocess_triton
+from autometa.ops._state_table import check_state_table, lacks, readers
 from autometa.ops._triton import triton_refuses
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.batch_norm import batch_norm, batch_statistics
@@ -43,26 +44,36 @@ def preprocess(
     given: Tensor | None = None,
     want_statistics: bool = False,
     eps: float = 1e-5,
+    table: Tensor | None = None,
+    table_of_slot: Tensor | None = None,
     backend: str | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """states, each `[S, N, C_j, H, W]`; params `[S, P]` as `preprocess_parameters` lists them, each at a multiple
     of 16; given `[S, 2, C]`.  Returns y `[S, N, C, H', W']` and its statistics `[S, 2, C]` or None.
 
+    Where slots read different states, table `[T, J]` and table_of_slot `[S]` tell which, see `_state_table`; a slot's
+    parameters are then those of `preprocess_parameters(C_in of that slot, ...)`.  A slot that reads no state has none,
+    its y and its gradients are 0.
+
     Raises `ValueError` where sizes or dtypes do not fit together.
     """
-    _check(states, params, channels, reduce, affine, given)
-    call = dispatch("preprocess", params.device, params.dtype, backend)
-    return call(states, params, channels, reduce, affine, given, want_statistics, eps)
+    _check(states, params, channels, reduce, affine, given, table)
+    check_state_table(table, table_of_slot, params.shape[0], len(states))
+    call = dispatch("preprocess", params.device, params.dtype, backend, lacking=lacks(table))
+    more = () if table is None else (table, table_of_slot)
+    return call(states, params, channels, reduce, affine, given, want_statistics, eps, *more)
 
 
-def _check(states, params, channels, reduce, affine, given) -> None:
+def _check(states, params, channels, reduce, affine, given, table) -> None:
     if any(x.dim() != 5 or x.shape[:2] != states[0].shape[:2] or x.shape[3:] != states[0].shape[3:] for x in states):
         raise ValueError("states must agree in slots, batch, height and width")
     if any(x.dtype != params.dtype for x in states):
         raise ValueError(f"states must all be {params.dtype}, as params is")
     slots = states[0].shape[0]
-    shapes = preprocess_parameters(sum(x.shape[2] for x in states), channels, reduce, affine)
-    needed = sum(aligned(p.size) for p in shapes)
+    needed = 0
+    if table is None:
+        shapes = preprocess_parameters(sum(x.shape[2] for x in states), channels, reduce, affine)
+        needed = sum(aligned(p.size) for p in shapes)
     if params.dim() != 2 or params.shape[0] != slots or params.shape[1] < needed:
         raise ValueError(f"params must be [{slots}, {needed}] or wider, not {list(params.shape)}")
     if given is not None and given.shape != (slots, 2, channels):
@@ -70,7 +81,37 @@ def _check(states, params, channels, reduce, affine, given) -> None:
 
 
 @implements("preprocess", "reference")
-def _reference(states, params, channels, reduce, affine, given, want_statistics, eps):
+def _reference(states, params, channels, reduce, affine, given, want_statistics, eps, table=None, table_of_slot=None):
+    if table is None:
+        return _alike(states, params, channels, reduce, affine, given, want_statistics, eps)
+    slots, batch, _, height, width = states[0].shape
+    size = tuple(-(-n // 2) for n in (height, width)) if reduce else (height, width)
+    y = params.new_zeros(slots, batch, channels, *size)
+    statistics = params.new_zeros(slots, 2, channels) if want_statistics else None
+    for own, reads in readers(table, table_of_slot, slots, [x.shape[2] for x in states]):
+        if not reads:
+            continue
+        shapes = preprocess_parameters(sum(states[j].shape[2] for j in reads), channels, reduce, affine)
+        if params.shape[1] < sum(aligned(p.size) for p in shapes):
+            raise ValueError(f"params must be wider than {params.shape[1]} for slots that read {len(reads)} states")
+        found, kept = _alike(
+            [states[j].index_select(0, own) for j in reads],
+            params.index_select(0, own),
+            channels,
+            reduce,
+            affine,
+            None if given is None else given.index_select(0, own),
+            want_statistics,
+            eps,
+        )
+        y = y.index_copy(0, own, found)
+        if statistics is not None:
+            statistics[own] = kept
+    return y, statistics
+
+
+def _alike(states, params, channels, reduce, affine, given, want_statistics, eps):
+    """Slots that all read all states."""
     slots = params.shape[0]
     joined = cat_channels(list(states))
     values = read_parameters(params, preprocess_parameters(joined.shape[2], channels, reduce, affine))

@@ -3,6 +3,7 @@
 from autometa.runs.budget import format_duration, parse_duration
 from autometa.runs.checkpoint import Checkpoint, load_latest, load_named
 from autometa.runs.folder import RunFolder
+from autometa.runs.ledger import Ledger
 from autometa.runs.listing import RunRow, list_runs
 from autometa.runs.metrics import MetricsWriter, read_metrics
 from autometa.runs.session import Session
@@ -10,6 +11,7 @@ from autometa.runs.watch import NonFiniteWatch
 
 __all__ = [
     "Checkpoint",
+    "Ledger",
     "MetricsWriter",
     "NonFiniteWatch",
     "RunFolder",

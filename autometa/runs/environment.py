@@ -14,11 +14,13 @@ import numpy
 import torch
 
 # What decides the bits of a run beside its seed and configuration.
-DECISIVE = ("autometa", "torch", "numpy", "cpu", "torch_threads", "gpu", "settings")
+DECISIVE = ("autometa", "torch", "numpy", "cpu", "torch_threads", "device", "gpu", "settings")
 
 
-def describe(command: Sequence[str], seed: int | None = None) -> dict[str, Any]:
-    """The present environment, ready for environment.json."""
+def describe(
+    command: Sequence[str], seed: int | None = None, device: str = "cpu", precision: str = "fp32"
+) -> dict[str, Any]:
+    """The present environment, ready for environment.json; where the run computes, and in which precision on a GPU."""
     return {
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": shlex.join(command),
@@ -35,7 +37,9 @@ def describe(command: Sequence[str], seed: int | None = None) -> dict[str, Any]:
         "cpu_count": os.cpu_count(),
         "cpu_usable": usable_cpus(),
         "torch_threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "device": device,
+        "precision": precision,
+        "gpu": torch.cuda.get_device_name(device) if device.startswith("cuda") else _any_gpu(),
         "settings": {key: value for key, value in sorted(os.environ.items()) if key.startswith("AUTOMETA_")},
     }
 
@@ -43,6 +47,10 @@ def describe(command: Sequence[str], seed: int | None = None) -> dict[str, Any]:
 def differences(recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What decides the bits of a run and is no longer as it was recorded, as "torch 2.6.0 -> 2.7.1"."""
     return [f"{key} {recorded[key]} -> {now[key]}" for key in DECISIVE if key in recorded and recorded[key] != now[key]]
+
+
+def _any_gpu() -> str | None:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
 def package_version() -> str:

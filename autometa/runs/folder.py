@@ -38,7 +38,9 @@ CHECKPOINTS, GENOTYPES, LOCK = "checkpoints", "genotypes", ".autometa.lock"
 EVAL_PHASE = "eval-"
 """What the names of phases that evaluate a run again begin with."""
 LATEST = "latest"
-_OWN = re.compile(r"(config|environment|result)\.json|metrics(-.+)?\.jsonl|checkpoints|genotypes")
+_OWN = re.compile(
+    r"(config|environment|result|search)\.json|metrics(-.+)?\.jsonl|ledger\.sqlite(-wal|-shm)?|checkpoints|genotypes"
+)
 
 
 class RunFolder:
@@ -59,6 +61,8 @@ class RunFolder:
         *,
         overwrite: bool = False,
         seed: int | None = None,
+        device: str = "cpu",
+        precision: str = "fp32",
         notice: Callable[[str], None] = say,
     ) -> RunFolder:
         """Begin a run in `path`, or in runs/<yyyymmdd-hhmmss>-<name>; the lock is held from here on.
@@ -73,7 +77,7 @@ class RunFolder:
         try:
             _refuse_in_use(folder.path, overwrite)
             folder._clear()
-            about = {"name": name, **environment.describe(command, seed)}
+            about = {"name": name, **environment.describe(command, seed, device, precision)}
             with disk_errors(f"create {shown(folder.path)}"):
                 folder.checkpoints.mkdir()
                 folder.genotypes.mkdir()
@@ -106,13 +110,15 @@ class RunFolder:
         command: Sequence[str],
         *,
         root: str | os.PathLike = "runs",
+        device: str = "cpu",
         notice: Callable[[str], None] = say,
     ) -> RunFolder:
         """`open` to go on with: takes the lock, records the resumption, says what differs since the start."""
         folder = cls.open(path, root=root)
         folder.acquire()
         try:
-            recorded, now = folder.environment, environment.describe(command)
+            recorded = folder.environment
+            now = environment.describe(command, None, device, recorded.get("precision", "fp32"))
             changed = environment.differences(recorded, now)
             entry = {"started": now["started"], "command": shlex.join(command), "changed": changed}
             recorded.setdefault("resumed", []).append(entry)

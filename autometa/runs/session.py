@@ -44,6 +44,8 @@ class Session:
     resumed loop keeps the budget it had, counted over all its parts.
     resume_command: the command line that goes on with this run, told to whoever interrupts it.
     phase: a name where a run has several loops; each has checkpoints and metrics of its own.
+    catch_up: called before anything is saved and before the loop ends, where outcomes of steps are known later than the
+    steps are done: it waits for them, logs them and calls `check_finite`.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Session:
         phase: str = "",
         watch: NonFiniteWatch | None = None,
         notice: Callable[[str], None] | None = None,
+        catch_up: Callable[[], None] = lambda: None,
     ):
         if phase and (not re.fullmatch(r"[A-Za-z0-9_-]+", phase) or phase.startswith("step-")):
             raise InputError(f"phase {phase!r} may hold letters, digits, dash and underscore only")
@@ -87,6 +90,7 @@ class Session:
         self._in_step = False
         self._wanted: list[str] = []
         self._diverged: DivergedError | None = None
+        self._catch_up = catch_up
         self._signals = _Signals()
         self._bar: Any = None
 
@@ -137,6 +141,8 @@ class Session:
             while True:
                 self._settle()
                 if self.step >= total or self._budget_spent():
+                    self._catch_up()
+                    self._stop_if_diverged()
                     break
                 self._in_step = True
                 yield self.step
@@ -159,12 +165,18 @@ class Session:
             if told:
                 self._bar.set_postfix(told, refresh=False)
 
-    def check_finite(self, finite: torch.Tensor | Sequence[bool], names: Sequence[str] | None = None) -> int:
-        """`NonFiniteWatch.update`; `DivergedError` is raised at the end of the step, after a checkpoint."""
+    def check_finite(
+        self, finite: torch.Tensor | Sequence[bool], names: Sequence[str] | None = None, step: int | None = None
+    ) -> int:
+        """`NonFiniteWatch.update`; `DivergedError` is raised at the end of the step under way, after a checkpoint.
+
+        step: whose slots these are, where it may not be the one under way.
+        """
         try:
             return self.watch.update(finite, names)
         except DivergedError as error:
-            self._diverged = error
+            where = "" if step is None else f" (seen in step {step})"
+            self._diverged = self._diverged or DivergedError(f"{error}{where}")
             return sum(not flag for flag in finite)
 
     def save(self, name: str) -> None:
@@ -178,9 +190,7 @@ class Session:
         """All that is due between two steps."""
         while self._wanted:
             self._save(self._wanted.pop(0))
-        if self._diverged is not None:
-            self._save()
-            raise DivergedError(f"{self._diverged}; the state is saved in {shown(self.checkpoints)}")
+        self._stop_if_diverged()
         self._stop_if_asked()
         since = self.step - (self._saved_step or 0)
         by_steps = self._every_steps is not None and since >= self._every_steps
@@ -188,6 +198,11 @@ class Session:
         by_time = self._every_seconds is not None and since > 0 and late >= self._every_seconds
         if by_steps or by_time:
             self._save()
+
+    def _stop_if_diverged(self) -> None:
+        if self._diverged is not None:
+            self._save()
+            raise DivergedError(f"{self._diverged}; the state is saved in {shown(self.checkpoints)}")
 
     def _stop_if_asked(self) -> None:
         if self._signals.asked:
@@ -205,6 +220,7 @@ class Session:
         return self.stopped_early
 
     def _save(self, name: str | None = None) -> Path:
+        self._catch_up()
         tensors, state = self._capture()
         own = {
             "total": self._total,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -80,6 +80,20 @@ class Layout:
         rest = phi.shape[1] - sum(widths)
         parts = split_columns(phi, [*widths, rest] if rest else widths)
         return {b.name: part for b, part in zip(self.blocks, parts, strict=False)}
+
+    def spread(self, widths: Mapping[str, int]) -> Layout:
+        """The same entries with these blocks in this order, each as wide as said and empty where this layout has none:
+        so that one split serves several layouts.  For layouts of weights alone."""
+        starts, column = {}, 0
+        for name, width in widths.items():
+            starts[name] = column
+            column += aligned(width)
+        moved = []
+        for block in self.blocks:
+            own = (e for e in self.entries if block.start <= e.offset < block.stop)
+            moved += [replace(e, offset=starts[block.name] + e.offset - block.start) for e in own]
+        blocks = tuple(Block(name, start, start + aligned(widths[name])) for name, start in starts.items())
+        return Layout(tuple(moved), blocks, (0, column, column))
 
     def within(self, part: Tensor, block: str, name: str) -> Tensor:
         """One entry of a block that `split` gave, `[S, columns]` -> `[S, *shape]`."""

@@ -50,9 +50,12 @@ void drop_masks(const int64_t* task_ids, int64_t tasks, const bool* exempt, Mask
 struct HeadShape {
     int64_t slots, batch, classes, row;  // row: floats from one slot's parameters to the next's
     bool flatten;
+    // As for Preprocess, in features.
+    int64_t tables = 0;
+    const int64_t *table = nullptr, *table_of_slot = nullptr;
 };
 
-// features [slots, batch, features] and logits [slots, batch, classes] are written; the first serve the backward.
+// features [slots, batch, features of all states] and logits [slots, batch, classes] are written; the first serve the backward.
 void linear_head(const std::vector<Activation>& states, const float* params, const HeadShape& shape, float* features,
                  float* logits, int threads);
 
@@ -111,6 +114,11 @@ struct Preprocess {
     bool reduce, affine;
     double eps;
     int threads;
+    // Where slots differ, else null: [tables, states] first of the slot's input channels that a state provides, -1 for
+    // a state that is not read; [slots]. The slot's input channels are those of the states it reads, and no others; a
+    // slot that reads none has no parameters, y 0 and gradients 0.
+    int64_t tables = 0;
+    const int64_t *table = nullptr, *table_of_slot = nullptr;
 };
 
 // As for mixed_op; statistics [slots, 2, channels] or null. The backward reads y, which tells the convolution's result
@@ -173,6 +181,70 @@ public:
 private:
     std::unique_ptr<const Plan> plan_;
 };
+
+// A network of cells with one op per operand, every BN affine, and its cross-entropy: stem, preprocessings and nodes as
+// steps, mean over pixels, linear layer. A slot goes through all of it, forward and backward, before the next one does,
+// so that what it works on stays near the processor; slots may have different networks.
+class CellStack {
+public:
+    // Parameters stand in columns `column` .. `column + width - 1` of a slot's row. Activation 0 is the stem's, k + 1 that
+    // of step k.
+    struct Step {
+        bool node;  // a node of the mixed op, else a preprocessing
+        int64_t column, width, channels;
+        bool reduce;                 // of a preprocessing
+        std::vector<int64_t> reads;  // activations
+        std::vector<int64_t> table;  // of a node: [instances, 5] as mixed_op's, states counted in `reads`
+    };
+    // stem: slots 1, pointers null. Throws std::invalid_argument for what does not fit.
+    CellStack(const ConvBlock& stem, int64_t stem_column, const std::vector<Step>& steps, const Step& head,
+              int64_t classes);
+
+    struct Input {
+        const float* x;  // [slots, batch, c_in, height, width]
+        int64_t x_step[5];
+        const int64_t* labels;  // [slots, batch]
+        const float* params;    // [slots], rows `params_row` apart
+        int64_t params_row;
+    };
+    int64_t batch() const { return stem_.batch; }
+    int64_t classes() const { return classes_; }
+    int64_t columns() const { return columns_; }
+    int64_t floats() const { return floats_; }  // of memory for a slot
+    // Loss and logits [batch, classes] of a slot; dparams, its gradient [dparams_row], or null.
+    void run(const Input& input, int64_t slot, float* memory, float* loss, float* logits, float* dparams,
+             int64_t dparams_row) const;
+
+private:
+    struct Map {
+        int64_t channels, height, width, at, gradient;  // places in a slot's memory
+    };
+    struct Use {
+        std::vector<bool> add;  // of each state read: whether a later step has left its gradient there already
+        int64_t kept = 0;
+    };
+    Preprocess preprocessing(const Step& step, const float* params, const std::vector<const float*>& states) const;
+    Node node(const Step& step, const float* params, const float* ones, const std::vector<int64_t>& sizes,
+              const std::vector<const float*>& states) const;
+    void forward(size_t k, const float* params, float* memory, bool keep) const;
+    void backward(size_t k, const float* params, float* memory, float* dparams) const;
+    std::vector<const float*> states(const Step& step, const float* memory) const;
+    std::vector<int64_t> sizes(const Step& step) const;
+    std::vector<StateGradient> gradients(const Step& step, const Use& use, float* memory) const;
+    std::vector<Activation> head_states(float* memory, bool gradient) const;
+
+    ConvBlock stem_;
+    int64_t stem_column_, classes_, columns_ = 0, floats_ = 0;
+    std::vector<Step> steps_;
+    Step head_;
+    std::vector<Map> maps_;
+    std::vector<Use> uses_;
+    int64_t stem_kept_ = 0, features_ = 0, dlogits_ = 0, ones_ = 0, dweights_ = 0;
+};
+
+// All slots; stacks [slots]. losses [slots], logits [slots, batch, classes]; dparams [slots, dparams_row] or null.
+void cell_stack(const std::vector<const CellStack*>& stacks, const CellStack::Input& input, float* losses, float* logits,
+                float* dparams, int64_t dparams_row, int threads);
 
 // out = the sum of x, added in order; all [images, height, width, lanes] of the shape's sizes.
 void sum_activations(const std::vector<const float*>& x, float* out, int64_t images, const Activation& shape,

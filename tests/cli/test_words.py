@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import autometa
-from autometa.algorithms.presets import METANAS, TRAIN
+from autometa.algorithms.presets import AUTO_META, METANAS, TRAIN
 from autometa.api import recipes, settings
 from autometa.api.recipes import recipes as all_recipes
 from autometa.api.recipes import verdicts
@@ -106,10 +106,13 @@ def test_doctor():
     assert found["versions"]["autometa"] == autometa.__version__ and found["data"]["omniglot"].keys()
 
 
+KINDS = {"search": METANAS, "search auto-meta": AUTO_META, "train": TRAIN}
+
+
 def test_every_recipe_names_a_preset_and_known_checks():
     result = {"iterations": {"done": 1}, "protocol": {"tasks": 1, "queries": 15}}
     for name, recipe in all_recipes().items():
-        assert recipe["preset"] in (METANAS if recipe["word"] == "search" else TRAIN), name
+        assert recipe["preset"] in KINDS[recipe["word"]], name
         assert len(verdicts(recipe, result)) == len(recipe["checks"]) + len(recipe["recorded"]) > 1
 
 

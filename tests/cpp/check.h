@@ -126,6 +126,7 @@ void test_mixed_op();
 void test_preprocess();
 void test_conv_block();
 void test_conv_stack();
+void test_cell_stack();
 void test_cuda_arena();
 void test_cuda_episodes();
 

@@ -42,6 +42,7 @@ int main(int count, char** arguments) {
         test_preprocess();
         test_conv_block();
         test_conv_stack();
+        test_cell_stack();
         std::printf("%s: done\n", name.c_str());
     }
     expect(!autometa::use_kernels("abacus"), "an unknown instruction set is refused");

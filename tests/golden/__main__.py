@@ -22,7 +22,10 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check files and print one line per group; returns the exit status."""
     options = _parser().parse_args(arguments)
-    engine = Engine(DTYPES[options.dtype], options.backend)
+    if options.device and options.device.startswith("cuda") and not torch.cuda.is_available():
+        print("no CUDA GPU is usable here; leave --device out", file=sys.stderr)
+        return 2
+    engine = Engine(DTYPES[options.dtype], options.backend, options.device)
     checked = failed = 0
     unusable = []
     for path in map(Path, options.files):
@@ -50,6 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("files", nargs="+", metavar="FILE", help="a file of the fixtures' folder")
     parser.add_argument("--backend", choices=BACKENDS, help="force this backend for every op; the best where left out")
     parser.add_argument("--dtype", choices=DTYPES, default="float64", help="of the computation (default: float64)")
+    places = "cpu or cuda (default: a GPU for triton and cuda where there is one)"
+    parser.add_argument("--device", choices=("cpu", "cuda"), help=places)
     return parser
 
 

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autometa.ops.backend import libraries
+
 
 class UsageError(Exception):
     """A file that cannot be checked, or an argument that makes no sense; one sentence."""
@@ -82,13 +84,17 @@ def load_table(path: Path) -> dict:
 
 @dataclass(frozen=True)
 class Engine:
-    """With which backend and in which dtype a file is recomputed."""
+    """With which backend, in which dtype and where a file is recomputed; `place`: a GPU for those backends that need
+    one, where there is one, unless it is named."""
 
     dtype: torch.dtype = torch.float64
     backend: str | None = None
+    place: str | None = None
 
     @property
     def device(self) -> str:
+        if self.place is not None:
+            return self.place
         return "cuda" if self.backend in ("triton", "cuda") and torch.cuda.is_available() else "cpu"
 
     def tensor(self, array: np.ndarray) -> Tensor:
@@ -106,7 +112,8 @@ class Engine:
         if self.backend is not None:
             os.environ["AUTOMETA_BACKEND"] = self.backend
         try:
-            yield
+            with libraries("fp32"):
+                yield
         finally:
             if self.backend is not None:
                 os.environ.pop("AUTOMETA_BACKEND")

@@ -176,3 +176,11 @@ def test_as_a_module(folder):
     done = subprocess.run([sys.executable, "-m", "tests.golden", str(path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "largest relative error" in done.stdout
+
+
+def test_a_gpu_that_is_not_there_is_one_sentence(folder, monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    path = write(folder, "primitive_sep_conv_5x5", MADE["primitive_sep_conv_5x5"](Maker(5)))
+    assert main([str(path), "--device", "cuda"]) == 2
+    assert capsys.readouterr().err == "no CUDA GPU is usable here; leave --device out\n"
+    assert main([str(path), "--device", "cpu"]) == 0

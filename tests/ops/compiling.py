@@ -126,9 +126,8 @@ WITHOUT_MODES = {"linear_head", "linear_head, flatten", "cross_entropy", "share"
 
 
 def jobs() -> list[tuple[int, str, str]]:
-    """(capability, mode, case): every mode, where it matters, for the first target, fp32 for the others."""
-    modes = {TARGETS[0]: ("fp32", "tf32", "bf16")}
-    found = [(cc, mode, case) for cc in TARGETS for mode in modes.get(cc, ("fp32",)) for case in CASES]
+    """(capability, mode, case): every mode, where it matters, for every target."""
+    found = [(cc, mode, case) for cc in TARGETS for mode in ("fp32", "tf32", "bf16") for case in CASES]
     return [job for job in found if job[1] == "fp32" or job[2] not in WITHOUT_MODES]
 
 

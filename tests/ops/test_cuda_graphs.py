@@ -19,7 +19,7 @@ from autometa.ops.sample_tasks import sample_tasks
 from autometa.ops.sgd import sgd_
 
 REASON = cuda_refuses(torch.device("cuda"), torch.float32)
-pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(REASON is not None, reason=str(REASON))]
 DEVICE, BACKEND = "cuda", "cuda"
 SLOTS, ROW, CLASSES, PER_CLASS = 3, 800, 12, 20
 

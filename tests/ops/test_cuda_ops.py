@@ -36,7 +36,7 @@ DEVICE, BACKEND = "cuda", "cuda"
 ADAM_BOUND = {**test_adam.UPDATE_BOUND, torch.float64: 1e-13}
 
 
-@pytest.fixture(params=("host", pytest.param("gpu", marks=gpu)), autouse=True)
+@pytest.fixture(params=("host", pytest.param("gpu", marks=(gpu, pytest.mark.gpu))), autouse=True)
 def place(request, monkeypatch) -> str:
     """Every test runs twice."""
     if request.param == "host":

@@ -149,12 +149,12 @@ def test_cpp_states_in_different_sizes(flatten):
 def test_cpp_opcheck(flatten):
     states, params, grad = ugly(flatten, *UGLY[1])
     leaves = [x.requires_grad_(True) for x in states]
-    assert torch.library.opcheck(_cpp.custom, (leaves, params.requires_grad_(True), CLASSES, flatten))
+    assert torch.library.opcheck(_cpp.custom, (leaves, params.requires_grad_(True), CLASSES, flatten, None, None))
     features = torch.randn(3, 2, 75 if flatten else 5)
     sizes = [2, 3, 5, 3, 3, 5]
     # its own gradient is meant to raise
     checks = ("test_schema", "test_faketensor")
-    arguments = (grad, features, params.detach(), sizes, flatten)
+    arguments = (grad, features, params.detach(), sizes, flatten, None, None)
     assert torch.library.opcheck(_cpp_backward.custom, arguments, test_utils=checks)
 
 

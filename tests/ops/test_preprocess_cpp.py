@@ -262,7 +262,7 @@ def test_without_gradients_nothing_is_kept(reduce):
 
 def arguments(own: Case, keep: bool = True, statistics: bool = False) -> tuple:
     """Of `autometa::preprocess`."""
-    return own.states, own.params, own.gy.shape[2], own.reduce, own.affine, None, 1e-5, statistics, keep
+    return own.states, own.params, own.gy.shape[2], own.reduce, own.affine, None, 1e-5, None, None, statistics, keep
 
 
 @REDUCE
@@ -275,7 +275,7 @@ def test_opcheck(reduce):
     y, _, saved = torch.ops.autometa.preprocess(*arguments(own))
     # its own gradient is meant to raise
     checks = ("test_schema", "test_faketensor")
-    backward = (own.gy, saved, y, *arguments(own)[:7])
+    backward = (own.gy, saved, y, *arguments(own)[:9])
     assert torch.library.opcheck(torch.ops.autometa.preprocess_backward, backward, test_utils=checks)
     dropped, _, _ = torch.ops.autometa.preprocess(*arguments(own, keep=False))
     with pytest.raises(ValueError, match="keep=False"):

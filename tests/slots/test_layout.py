@@ -89,3 +89,21 @@ def test_wrong_values_are_named():
     builder.add("twice", (1,), Init("normal", 1.0))
     with pytest.raises(ValueError, match="twice"):
         builder.build()
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(SHAPES, st.integers(0, 40), st.data())
+def test_spread_moves_blocks_and_keeps_what_stands_in_them(shapes, extra, data):
+    layout = build(shapes)
+    order = data.draw(st.permutations(["absent", *(b.name for b in layout.blocks)]))
+    widths = {b.name: b.stop - b.start + extra for b in layout.blocks} | {"absent": 17}
+    spread = layout.spread({name: widths[name] for name in order})
+    values = {e.name: torch.randn(e.shape) for e in layout.entries}
+    row = spread.pack(values)
+    assert spread.row == sum(aligned(w) for w in widths.values()) and spread.count() == layout.count()
+    assert [b.name for b in spread.blocks] == order and all(b.start % ALIGNMENT == 0 for b in spread.blocks)
+    assert all(torch.equal(value, values[name]) for name, value in spread.unpack(row).items())
+    parts, due = spread.split(row[None]), layout.split(layout.pack(values)[None])
+    for name, part in due.items():
+        assert torch.equal(parts[name][:, : part.shape[1]], part) and not parts[name][:, part.shape[1] :].any()
+    assert not parts["absent"].any()

@@ -1,0 +1,230 @@
+"""A whole Auto-Meta run in its folder: search by the ledger, train the winner in full, test it on unseen classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import torch
+
+from autometa.algorithms import jobs, reptile, scores
+from autometa.algorithms.auto_meta import AutoMetaConfig, Progression, Strategy, strategy_of
+from autometa.algorithms.candidates import CandidateConfig, Outcome, train_candidates
+from autometa.algorithms.config import DataConfig
+from autometa.algorithms.jobs import Terms
+from autometa.algorithms.level_report import measured, report, winner
+from autometa.algorithms.sources import Source, silent
+from autometa.algorithms.workers import Unit, Work, workforce
+from autometa.nas.block_space import BlockCell
+from autometa.nas.genotype import Genotype
+from autometa.ops import backend
+from autometa.runs.files import plain, read_json, write_json
+from autometa.runs.folder import RunFolder
+from autometa.runs.ledger import LEDGER, Candidate, Ledger
+
+SEARCH, FINAL = "search", "final"
+FOUND = "search.json"
+"""Reports of the levels that are over, and the winner once there is one."""
+
+Train = Callable[[Sequence[BlockCell]], Sequence[Outcome]]
+
+
+@dataclass(frozen=True)
+class CandidateUnit:
+    """The unit of work of every search in this space: batches of cells, trained and scored side by side.
+
+    precision: on a GPU, the same in every process that works.
+    """
+
+    config: CandidateConfig
+    data: DataConfig
+    precision: str = "fp32"
+
+    def __call__(self, device: str) -> Work:
+        where = torch.device(device)
+        source = Source.open(self.data, where, silent)
+        work = work_of(lambda cells: train_candidates(cells, self.config, source), self.config.seed)
+        if where.type == "cpu":
+            return work
+
+        def on_device(keys: Sequence[str]) -> list[dict]:
+            with torch.cuda.device(where), backend.precision(self.precision), backend.libraries(self.precision):
+                return work(keys)
+
+        return on_device
+
+
+def work_of(train: Train, seed: int) -> Work:
+    """The ledger's view of `train`: keys in, mappings out."""
+
+    def work(keys: Sequence[str]) -> list[dict]:
+        found = outcomes_of([BlockCell.parse(key) for key in keys], train)
+        return [{**plain(outcome), "seed": seed} for outcome in found]
+
+    return work
+
+
+def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) -> dict:
+    """Search, train, test; returns (and keeps as result.json) what was found."""
+    source = terms.source(config.data)
+    jobs.record_data(folder, source)
+    kept = Kept(folder)
+    seconds = progress(config, folder, terms, kept, CandidateUnit(config.candidate(), config.data, config.precision))
+    best, rows = kept.winner, kept.rows()
+    final = config.final_config(best["key"])
+    network = final.build(source.image_shape)
+    trained = jobs.meta_train(reptile.trainer(network, source, final), folder, terms, FINAL, budget=False)
+    found, test_seconds = jobs.evaluate_reptile(network, trained.learned, source, final, folder, terms, "test")
+    result = {
+        "kind": "search auto-meta",
+        "strategy": config.strategy,
+        "protocol": jobs.protocol(final, source),
+        "scores": scores.as_json(scores.scores(found)),
+        "accuracy": scores.Score.of(found["support_statistics"]).mean,
+        "parameters": network.layout.count(),
+        "macs": network.macs(),
+        "finite_tasks": int(found["finite"].sum()),
+        "cell": best,
+        "levels": [{name: value for name, value in level.items() if name != "cells"} for level in kept.levels],
+        "candidates": {"trained": len(measured(rows)), "failed": sum(row.state == "failed" for row in rows)},
+        "validation": plain(config.validation),
+        "data_hash": source.store.data_hash,
+        **jobs.computed(final, terms),
+        "seconds": {"search": seconds, "final": trained.seconds, "test": test_seconds},
+    }
+    folder.write_result(result)
+    return result
+
+
+@dataclass
+class Kept:
+    """search.json of a run."""
+
+    folder: RunFolder
+    levels: list[dict] = field(init=False)
+    winner: dict | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        path = self.folder.path / FOUND
+        value = read_json(path) if path.exists() else {"levels": [], "winner": None}
+        self.levels, self.winner = value["levels"], value["winner"]
+
+    def record(self, level: int, found: dict) -> None:
+        """Keep the report of a level, in the place of an earlier one of the same level."""
+        self.levels = [*(known for known in self.levels if known["level"] < level), plain(found, strict=True)]
+        self._write()
+
+    def decide(self, best: Candidate) -> None:
+        """Keep the winner, and its cell as a genotype."""
+        cell = BlockCell.parse(best.key)
+        made = cell.genotype()
+        self.folder.write_genotype("best", Genotype(made, made).to_json())
+        self.winner = {
+            "key": best.key,
+            "level": best.level,
+            "depth": cell.depth,
+            "blocks": str(made),
+            "output": list(cell.unused),
+            "validation_accuracy": best.accuracy,
+            "validation_interval": best.interval,
+            "parameters": best.parameters,
+            "macs": best.macs,
+        }
+        self._write()
+
+    def _write(self) -> None:
+        write_json(self.folder.path / FOUND, {"levels": self.levels, "winner": self.winner})
+
+    def rows(self) -> list[Candidate]:
+        with Ledger.open(self.folder.path / LEDGER, create=False) as ledger:
+            return ledger.outcomes()
+
+
+def progress(config: AutoMetaConfig, folder: RunFolder, terms: Terms, kept: Kept, unit: Unit) -> float:
+    """The search, batch by batch, to the winner in `kept`; seconds it took. `terms` says who works.
+
+    Everything that decides stands in the ledger: batch n is trained where it has no outcome yet, and only logged where
+    it has. Raises `DivergedError` where a whole level failed.
+    """
+    if kept.winner is not None:
+        return _elapsed(folder, terms)
+    with (
+        Ledger.open(folder.path / LEDGER) as ledger,
+        terms.session(folder, lambda: ({}, {}), lambda *_: None, SEARCH, budget=True) as session,
+    ):
+        search, going = strategy_of(config, ledger, kept.record), True
+        with workforce(ledger, unit, terms.workers, terms.ray, _devices(terms), terms.notice) as force:
+            for n in session.steps(config.batches):
+                done = finished(ledger)
+                while going and len(done) <= n:
+                    going = search.advance()
+                    if going:
+                        force.turn()
+                    done = finished(ledger)
+                if n < len(done):
+                    session.log(n, **told(done, n))
+            while going and not session.stopped_early:
+                going = search.advance()
+                if going:
+                    force.turn()
+        rows = ledger.outcomes()
+        _report_rest(search, rows, kept)
+        kept.decide(winner(rows))
+        return session.elapsed
+
+
+def _devices(terms: Terms) -> list[str]:
+    """Several workers share out the GPUs that this process sees (CUDA_VISIBLE_DEVICES), the run's own first."""
+    if terms.device.type == "cpu" or terms.workers is None:
+        return [str(terms.device)]
+    first, count = terms.device.index or 0, torch.cuda.device_count()
+    return [f"cuda:{(first + n) % count}" for n in range(count)]
+
+
+def _elapsed(folder: RunFolder, terms: Terms) -> float:
+    """Seconds of a search that is over."""
+    with terms.session(folder, lambda: ({}, {}), lambda *_: None, SEARCH) as session:
+        return session.elapsed
+
+
+def _report_rest(search: Strategy, rows: Sequence[Candidate], kept: Kept) -> None:
+    """A rival's rounds, and the level within which time was up: what their measured cells show."""
+    for level, found in groupby(rows, key=lambda row: row.level):
+        own = list(found)
+        if any(known["level"] == level for known in kept.levels) or not measured(own):
+            continue
+        over = all(row.state in ("done", "failed") for row in own)
+        surrogate = search.learned(level) if isinstance(search, Progression) else None
+        kept.record(level, {**report(level, own, surrogate), "finished": over})
+
+
+def finished(ledger: Ledger) -> list[list[Candidate]]:
+    """The batches that are over, in order."""
+    batches = (list(rows) for _, rows in groupby(ledger.outcomes(), key=lambda row: row.batch))
+    return [rows for rows in batches if all(row.state in ("done", "failed") for row in rows)]
+
+
+def told(batches: Sequence[Sequence[Candidate]], n: int) -> dict[str, float | int | None]:
+    """What the metrics keep of batch n."""
+    own, so_far = measured(batches[n]), measured([row for rows in batches[: n + 1] for row in rows])
+    return {
+        "level": batches[n][0].level,
+        "candidates": len(batches[n]),
+        "failed": len(batches[n]) - len(own),
+        "accuracy": max((row.accuracy for row in own), default=None),
+        "best": max((row.accuracy for row in so_far), default=None),
+        "trained": len(so_far),
+    }
+
+
+def outcomes_of(cells: Sequence[BlockCell], train: Train) -> list[Outcome]:
+    """One outcome per cell. Where a batch breaks, each of its cells is tried alone, and those that break alone have
+    failed: neighbours do not change a cell's outcome."""
+    try:
+        return list(train(cells))
+    except (RuntimeError, ArithmeticError, ValueError) as error:
+        if len(cells) > 1:
+            return [outcome for cell in cells for outcome in outcomes_of([cell], train)]
+        reason = f"{type(error).__name__}: {error}"
+        return [Outcome(cells[0].key, float("nan"), float("nan"), 0, 0, 0.0, reason)]

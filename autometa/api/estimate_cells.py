@@ -1,0 +1,58 @@
+"""How long a search over cells will take: a few steps of some candidates of every size, counted up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
+from autometa.algorithms.auto_meta import AutoMetaConfig
+from autometa.algorithms.candidates import train_candidates
+from autometa.algorithms.sources import Source
+from autometa.nas.block_space import BlockCell, expansions, level_one
+
+SHORT, LONG = 1, 3
+
+
+def search_seconds(config: AutoMetaConfig, source: Source) -> float:
+    """Of all candidates, trained and scored in this process; surrogates, seconds each, are left out."""
+    total = 0.0
+    progressive = config.strategy == "progressive"
+    sizes = enumerate(config.levels, 1) if progressive else [(config.blocks, config.candidates)]
+    for level, count in sizes:
+        cells = list(islice(some(level), min(config.batch, count)))
+        total += _image_seconds(config, source, cells) * _images(config) * count
+    return total
+
+
+def some(level: int) -> Iterator[BlockCell]:
+    """Different cells of a level, neither the simplest nor the largest."""
+    for number, cell in enumerate(level_one()):
+        for _ in range(1, level):
+            grown = list(islice(expansions(cell), 7 * number + 60))
+            cell = grown[-1]
+        yield cell
+
+
+def _image_seconds(config: AutoMetaConfig, source: Source, cells: list[BlockCell]) -> float:
+    """Of one image in one inner step of one cell, from the difference of two short trainings."""
+
+    def seconds(iterations: int) -> float:
+        tiny = replace(config.validation, tasks=1, steps=0)
+        short = replace(config, meta=replace(config.meta, iterations=iterations), validation=tiny).candidate()
+        start = time.perf_counter()
+        train_candidates(cells, short, source)
+        return time.perf_counter() - start
+
+    seconds(SHORT)
+    took = max(seconds(LONG) - seconds(SHORT), 0.0) / (LONG - SHORT)
+    return took / (len(cells) * config.meta.batch * config.inner.steps * config.inner.batch)
+
+
+def _images(config: AutoMetaConfig) -> int:
+    """Images that a candidate's inner steps see, in training and in scoring; a query costs a third of a step's."""
+    inner, check = config.inner, config.validation
+    training = config.meta.iterations * config.meta.batch * inner.steps * inner.batch
+    answers = inner.ways * (check.shots + check.queries) // 3
+    return training + check.tasks * (check.steps * check.batch + answers)

@@ -1,0 +1,86 @@
+"""`compare`: searches and trainings side by side."""
+
+from __future__ import annotations
+
+from autometa.cli.options import Parser, print_json
+from autometa.cli.show import columns
+from autometa.report import plot
+from autometa.report.compare import Comparison, Point, marks
+from autometa.report.compare import compare as compare_runs
+from autometa.runs.budget import format_duration
+from autometa.runs.files import shown
+
+EXAMPLES = """  autometa compare runs/cells runs/random runs/evolution
+  autometa compare runs/* --plot compare.png        accuracy against parameters and candidates trained"""
+
+
+def compare(words: list[str], typed: list[str]) -> int:
+    """`autometa compare RUN...`."""
+    parser = Parser("compare", "Runs side by side: accuracy against parameters and candidates trained.", EXAMPLES)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs, finished or not")
+    parser.add_argument("--plot", metavar="FILE", help="draw to a .png, .svg or .pdf file (needs matplotlib)")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON document, nothing else")
+    given = parser.parse_args(words)
+    if given.plot is not None:
+        plot.check(given.plot)
+    found = compare_runs(given.runs)
+    drawn = None if given.plot is None else plot.draw(found, given.plot)
+    if given.json:
+        print_json(found)
+    else:
+        print("\n".join([*lines(found), *([] if drawn is None else ["", f"Picture  {shown(drawn)}"])]))
+    return 0
+
+
+def lines(found: Comparison) -> list[str]:
+    """The comparison for a person."""
+    parts = [_runs(found), _progress(found), _fronts(found), _unlike(found)]
+    return "\n\n".join("\n".join(part) for part in parts if part).splitlines()
+
+
+def _runs(found: Comparison) -> list[str]:
+    rows = [["run", "what", "trained", "failed", "training", "best candidate", "parameters", "test", "parameters"]]
+    for run in found.runs:
+        seconds = "" if run.seconds is None else format_duration(run.seconds)
+        counts = [f"{run.trained} of {run.candidates}", str(run.failed)] if run.candidates else ["", ""]
+        rows.append([run.run, run.kind, *counts, seconds, *_point(run.best), *_point(run.final)])
+    title = "Accuracy in %, +- half a 95% confidence interval; candidates on validation classes, test on unseen ones"
+    return [title, *columns(rows, right=(2, 3, 4, 6, 8))]
+
+
+def _point(point: Point | None) -> list[str]:
+    if point is None:
+        return ["", ""]
+    width = "" if point.interval is None else f" +- {point.interval:.2f}"
+    return [f"{point.accuracy:.2f}{width}", "" if point.parameters is None else f"{point.parameters:,.0f}"]
+
+
+def _progress(found: Comparison) -> list[str]:
+    """Best accuracy so far by candidates trained."""
+    at = marks(found)
+    searches = [run for run in found.runs if run.trained]
+    if not at or not searches:
+        return []
+    rows = [["candidates trained", *map(str, at)]]
+    for run in searches:
+        values = [run.at(mark) for mark in at]
+        rows.append([run.run, *("" if value is None else f"{value:.2f}" for value in values)])
+    return ["Best validation accuracy so far", *columns(rows, right=range(1, len(at) + 1))]
+
+
+def _fronts(found: Comparison) -> list[str]:
+    """Accuracy against parameters: what no other candidate of the run beats."""
+    rows = [["run", "parameters", "accuracy", "cell"]]
+    for run in found.runs:
+        for number, point in enumerate(run.front):
+            rows.append(["" if number else run.run, *_point(point)[::-1], point.what])
+    if len(rows) == 1:
+        return []
+    return ["Candidates that no smaller one equals", *columns(rows, right=(1,))]
+
+
+def _unlike(found: Comparison) -> list[str]:
+    if not found.unlike:
+        return []
+    rows = [[name, *map(str, values)] for name, values in found.unlike.items()]
+    return ["Not alike: these settings differ, so accuracies of candidates mean different things", *columns(rows)]

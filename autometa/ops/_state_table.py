@@ -1,0 +1,62 @@
+"""Tables of states: which of an op's listed states a slot reads, where cells differ from slot to slot.
+
+A table is int64 `[T, J]`: per state the first of the slot's input channels (or features) that it provides, or -1 where
+the slot does not read it.  The states that a slot reads fill its input without gaps, in any order; what it does not
+read costs nothing, may hold anything, and gets gradient 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from autometa.ops._native import pointer
+
+
+def check_state_table(table: Tensor | None, table_of_slot: Tensor | None, slots: int, states: int) -> None:
+    """Raises `ValueError` where shapes or dtypes do not fit."""
+    if table is None:
+        if table_of_slot is not None:
+            raise ValueError("table_of_slot is given without a table")
+        return
+    if table.dim() != 2 or table.shape[1] != states or table.dtype != torch.int64:
+        raise ValueError(f"table must be int64 [tables, {states}], not {list(table.shape)} {table.dtype}")
+    if table_of_slot is None and table.shape[0] != 1:
+        raise ValueError(f"table_of_slot is needed where there are {table.shape[0]} tables")
+    if table_of_slot is not None and (table_of_slot.shape != (slots,) or table_of_slot.dtype != torch.int64):
+        raise ValueError(
+            f"table_of_slot must be int64 [{slots}], not {list(table_of_slot.shape)} {table_of_slot.dtype}"
+        )
+
+
+def readers(
+    table: Tensor, table_of_slot: Tensor | None, slots: int, sizes: Sequence[int]
+) -> Iterator[tuple[Tensor, list[int]]]:
+    """For every row that slots follow: those slots int64 `[s]`, and the states they read in the order of their places;
+    sizes: what each state provides.  Raises `ValueError` where these leave gaps or overlap."""
+    own = table.new_zeros(slots) if table_of_slot is None else table_of_slot
+    if slots and not 0 <= int(own.min()) <= int(own.max()) < table.shape[0]:
+        raise ValueError(f"table_of_slot must lie in 0..{table.shape[0] - 1}")
+    for t, row in enumerate(table.tolist()):
+        found = (own == t).nonzero().flatten()
+        if not len(found):
+            continue
+        states = sorted((j for j, at in enumerate(row) if at >= 0), key=lambda j: row[j])
+        end = 0
+        for j in states:
+            if row[j] != end:
+                raise ValueError(f"table {t}: state {j} begins at {row[j]}, not at {end}, where the one before it ends")
+            end += sizes[j]
+        yield found, states
+
+
+def lacks(table: Tensor | None) -> dict[str, str]:
+    """Backends that cannot run a call with this table, and why."""
+    return {} if table is None else {"triton": "its kernels read no tables of states yet; use cpp or reference"}
+
+
+def table_arguments(table: Tensor | None, table_of_slot: Tensor | None) -> tuple[int, int, int]:
+    """Of the compiled module; both tensors must be contiguous and stay alive."""
+    return (0 if table is None else table.shape[0]), pointer(table), pointer(table_of_slot)

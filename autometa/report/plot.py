@@ -1,0 +1,68 @@
+"""Comparisons as pictures, where matplotlib is installed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from autometa.errors import InputError
+from autometa.report.compare import Comparison
+from autometa.runs.files import disk_errors, shown, temporary_beside
+
+HOW = "drawing needs matplotlib; get it by: pip install 'autometa-nas[plot]'"
+KINDS = (".png", ".svg", ".pdf")
+
+
+def check(path: str | os.PathLike) -> Path:
+    """Raise `InputError` where a picture cannot be drawn to `path`, before any work."""
+    path = Path(path)
+    if path.suffix.lower() not in KINDS:
+        raise InputError(f"pictures are {', '.join(KINDS)} files, not {path.name}")
+    if not path.parent.is_dir():
+        raise InputError(f"there is no folder {shown(path.parent)} for the picture")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise InputError(HOW) from error
+    return path
+
+
+def draw(comparison: Comparison, path: str | os.PathLike) -> Path:
+    """Accuracy against parameters and against candidates trained, in one picture.
+
+    Left: every candidate, the line of those that none beats, and as a star the finished run's test accuracy. Raises
+    `InputError` where matplotlib is missing, `DiskError`.
+    """
+    path = check(path)
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    sizes, counts = figure.subplots(1, 2)
+    for number, run in enumerate(comparison.runs):
+        colour = f"C{number % 10}"
+        known = [point for point in run.scatter if point.parameters is not None]
+        if known:
+            sizes.scatter([p.parameters for p in known], [p.accuracy for p in known], s=8, alpha=0.3, color=colour)
+            line = ([p.parameters for p in run.front], [p.accuracy for p in run.front])
+            sizes.step(*line, where="post", color=colour, label=run.run)
+        if run.final is not None and run.final.parameters is not None:
+            label = None if known else run.run
+            sizes.errorbar(
+                run.final.parameters, run.final.accuracy, run.final.interval, fmt="*", ms=11, color=colour, label=label
+            )
+        if run.curve:
+            counts.step(*zip(*run.curve, strict=True), where="post", color=colour, label=run.run)
+    sizes.set(xlabel="parameters", ylabel="accuracy, % (dots: validation, stars: test)", xscale="log")
+    counts.set(xlabel="candidates trained", ylabel="best validation accuracy so far, %")
+    for axes in (sizes, counts):
+        axes.grid(alpha=0.3)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize="small")
+    temporary = temporary_beside(path)
+    with disk_errors(f"write {shown(path)}"):
+        try:
+            figure.savefig(temporary, format=path.suffix[1:].lower())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,214 @@
+"""The SQLite file under a ledger: schema, transactions, and errors in words."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from autometa.errors import AutometaError, DiskError, InputError
+from autometa.runs.files import shown
+
+SCHEMA = 1
+APPLICATION = 0x616D6C67
+PATIENCE = 60.0
+"""Seconds to wait for other processes' transactions, each of which takes milliseconds."""
+
+NETWORKED = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "afs", "fuse.sshfs", "fuse.glusterfs", "9p")
+"""Beginnings of the names of file systems that several machines share."""
+
+_TABLES = """
+CREATE TABLE levels (
+    level INTEGER PRIMARY KEY, candidates INTEGER NOT NULL, fingerprint TEXT NOT NULL, proposed REAL NOT NULL
+);
+CREATE TABLE batches (
+    id INTEGER PRIMARY KEY, level INTEGER NOT NULL REFERENCES levels, place INTEGER NOT NULL,
+    state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'claimed', 'done', 'failed')),
+    worker TEXT, lease_until REAL, attempts INTEGER NOT NULL DEFAULT 0, failure TEXT, begun REAL, ended REAL,
+    UNIQUE (level, place)
+);
+CREATE INDEX unfinished ON batches (level, place) WHERE state IN ('waiting', 'claimed');
+CREATE TABLE candidates (
+    key TEXT PRIMARY KEY, level INTEGER NOT NULL, place INTEGER NOT NULL,
+    batch INTEGER NOT NULL REFERENCES batches, predicted_mean REAL, predicted_std REAL,
+    state TEXT CHECK (state IN ('done', 'failed')), accuracy REAL, interval REAL, parameters INTEGER, macs INTEGER,
+    seconds REAL, failure TEXT, UNIQUE (level, place)
+);
+CREATE INDEX of_batch ON candidates (batch, place);
+CREATE TABLE scores (
+    key TEXT NOT NULL REFERENCES candidates, seed INTEGER NOT NULL, accuracy REAL NOT NULL, interval REAL,
+    PRIMARY KEY (key, seed)
+);
+"""
+
+
+class LedgerFile:
+    """One connection to the file, of one thread; a forked child gets a connection of its own when it first asks.
+
+    create: make the tables where they are missing. Raises `InputError` for any other file, `DiskError`.
+    """
+
+    def __init__(self, path: Path, create: bool) -> None:
+        self.path = path
+        self._process, self._inherited = os.getpid(), []
+        with self.explained():
+            self._db = self._connected()
+            self._prepare(create)
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        if self._process != os.getpid():
+            self._inherited.append(self._db)  # closing it here would drop the parent's locks
+            self._process, self._db = os.getpid(), self._connected()
+        return self._db
+
+    def _connected(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
+        db.row_factory = sqlite3.Row
+        db.execute("PRAGMA foreign_keys = ON")
+        return db
+
+    def _prepare(self, create: bool) -> None:
+        if create and self._version() == (0, 0) and not self._tables():
+            self._begin_log()
+            with self.write() as db:
+                if self._version() == (0, 0):  # not made by another process meanwhile
+                    for statement in _TABLES.split(";"):
+                        db.execute(statement)
+                    db.execute(f"PRAGMA application_id = {APPLICATION}")
+                    db.execute(f"PRAGMA user_version = {SCHEMA}")
+        application, version = self._version()
+        if application != APPLICATION:
+            raise InputError(f"{shown(self.path)} is no ledger of autometa")
+        if version != SCHEMA:
+            raise InputError(
+                f"{shown(self.path)} was written by another version of autometa (schema {version}, this one reads "
+                f"{SCHEMA}); go on with that version, or begin a new run"
+            )
+
+    def _begin_log(self) -> None:
+        """Write-ahead logging: readers never wait for writers. SQLite does not wait its turn here, so we do."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                mode = self.db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+                break
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+        if mode != "wal":
+            raise DiskError(f"cannot keep a ledger in {shown(self.path)}: no write-ahead log there{self.advice()}")
+
+    def _version(self) -> tuple[int, int]:
+        return tuple(self.db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+
+    def _tables(self) -> int:
+        return self.db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+
+    @contextlib.contextmanager
+    def write(self, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """A transaction that no other writer enters; afterwards all of it holds, or nothing.
+
+        durable: it outlives a power cut (an fsync); else the death of every process alone, at a tenth of the time.
+        """
+        with self.explained():
+            db = self.db
+            db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._begin(db)
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    db.execute("ROLLBACK")
+                raise
+
+    @staticmethod
+    def _begin(db: sqlite3.Connection) -> None:
+        """Wait for our turn: SQLite's own waiting, ever longer naps, starves whoever comes late among many."""
+        deadline = time.monotonic() + PATIENCE
+        db.execute("PRAGMA busy_timeout = 0")
+        try:
+            while True:
+                try:
+                    db.execute("BEGIN IMMEDIATE")
+                    return
+                except sqlite3.OperationalError as error:
+                    if "locked" not in str(error) or time.monotonic() > deadline:
+                        raise
+                    time.sleep(random.uniform(0.0005, 0.01))
+        finally:
+            db.execute(f"PRAGMA busy_timeout = {round(1000 * PATIENCE)}")
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn SQLite's errors into one sentence that says what to do."""
+        try:
+            yield
+        except AutometaError:
+            raise
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise self._said(error) from error
+
+    def _said(self, error: sqlite3.DatabaseError) -> AutometaError:
+        where, told = shown(self.path), str(error)
+        if "locked" in told or "busy" in told:
+            return DiskError(
+                f"the ledger {where} stayed locked by another process for {PATIENCE:.0f} s; look for a program "
+                f"that has it open, then go on with --resume{self.advice()}"
+            )
+        if "full" in told:
+            return DiskError(
+                f"the disk of {where} is full; make room and go on with --resume: all that was recorded is there"
+            )
+        if "malformed" in told or "not a database" in told or "encrypted" in told:
+            return InputError(
+                f"the ledger {where} is damaged ({told}); put a copy back together with its -wal file, "
+                f"or begin a new run{self.advice()}"
+            )
+        if "readonly" in told or "unable to open" in told:
+            return DiskError(f"cannot write the ledger {where}: {told}; check permissions of the file and its folder")
+        return DiskError(f"cannot use the ledger {where}: {told}{self.advice()}")
+
+    def advice(self) -> str:
+        """What to do about a disk that several machines share; empty elsewhere."""
+        kind = file_system(self.path)
+        if not kind.startswith(NETWORKED):
+            return ""
+        return (
+            f"; it lies on {kind}, where SQLite's locks and shared memory do not reach other machines: keep the run "
+            "on a local disk (--out), and use several machines by --ray, where one process alone opens the ledger"
+        )
+
+    def read(self, query: str, values: Sequence = ()) -> list[sqlite3.Row]:
+        """All rows of a query, as of one moment."""
+        with self.explained():
+            return self.db.execute(query, values).fetchall()
+
+    def close(self) -> None:
+        """Close the connection, unless it belongs to the process that this one was forked from."""
+        with contextlib.suppress(sqlite3.Error):
+            if self._process == os.getpid():
+                self._db.close()
+
+
+def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
+    """The kind of file system that `path` lies on, such as ext4 or nfs4; empty where the system does not tell."""
+    best, kind = "", ""
+    try:
+        home = os.path.realpath(path)
+        for line in mounts.read_text(encoding="utf-8").splitlines():
+            _, at, found, *_ = line.split(" ")
+            at = at.replace("\\040", " ")
+            if (home == at or home.startswith(at.rstrip("/") + "/")) and len(at) >= len(best):
+                best, kind = at, found
+    except (OSError, ValueError):
+        return ""
+    return kind

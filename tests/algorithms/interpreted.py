@@ -1,0 +1,71 @@
+"""In a process of its own, with TRITON_INTERPRET=1: a meta-iteration by the Triton kernels beside the compiled core.
+
+Prints, as JSON, how far losses and gradients are off, and every look at a tensor's values that the kernels' callers
+take once tables are made.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+
+import torch
+
+from autometa.algorithms.sources import Source
+from autometa.ops import backend
+from tests.algorithms.test_loop import FOUR, LONG, trainer
+from tests.algorithms.waiting import LOOKING
+
+PRIMITIVES = ("max_pool_3x3", "skip_connect", "conv_1x5_5x1", "conv_3x3")
+INNER = replace(LONG.inner, batch=2, steps=1, ways=2)
+CONFIGS = {
+    "metanas": replace(LONG, inner=INNER, cells=1, reductions=(0,), nodes=1, primitives=PRIMITIVES),
+    "reptile": replace(FOUR, inner=INNER),
+}
+ITERATION = 7
+
+
+def looks() -> list[str]:
+    """Fills as tensors are looked at from the files that prepare and launch Triton kernels."""
+    found: list[str] = []
+
+    def watched(owner, name: str) -> None:
+        original = getattr(owner, name)
+
+        def call(*args, **kwargs):
+            caller = sys._getframe(1)
+            file = caller.f_code.co_filename
+            if "autometa/kernels" in file or ("autometa/ops" in file and ("triton" in file or "_node_plan" in file)):
+                found.append(f"{name} in {file.rpartition('/')[2]}:{caller.f_lineno}")
+            return original(*args, **kwargs)
+
+        setattr(owner, name, call)
+
+    for name in (*LOOKING, "nonzero"):
+        watched(torch.Tensor, name)
+    for name in ("tensor", "as_tensor", "from_numpy"):
+        watched(torch, name)
+    return found
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    source, report, expected = Source.open(LONG.data), {}, {}
+    for name, config in CONFIGS.items():
+        run = trainer(config, source)
+        expected[name] = run.step(ITERATION).losses, run.arena.second.sqrt()
+    backend.PREFERENCE["cpu"] = ("triton", "cpp", "reference")
+    found = looks()
+    for name, config in CONFIGS.items():
+        run = trainer(config, source)
+        losses, (wanted, root) = run.step(ITERATION).losses, expected[name]
+        off = float((run.arena.second.sqrt() - root).norm() / root.norm())
+        found.clear()
+        run.step(ITERATION + 1)
+        report[name] = {"losses": float((losses - wanted).abs().max()), "gradient": off, "looks": sorted(set(found))}
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
