@@ -7,6 +7,7 @@
 #include <random>
 
 #include "../csrc/conv/planes.h"
+#include "../csrc/conv/winograd.h"
 #include "kernels.h"
 #include "memory.h"
 
@@ -54,6 +55,30 @@ Conv convolution(int64_t kh, int64_t kw, bool depthwise) {
     return conv;
 }
 
+// Full convolutions 3x3 with all lanes in use, as sums and as Winograd's F(4, 3): GFLOP/s count the sums' arithmetic.
+void three_by_three(int64_t size) {
+    const int64_t floats = (size + 4) * (size + 4) * kLanes, vectors = size * size * kLanes / 16;
+    const Floats x(floats), y(floats), weight(18 * kLanes * kLanes), sums(18 * kLanes * kLanes);
+    const Plane in = Plane{nullptr, size, size, 1, 1, kLanes}.over(x.data());
+    const Plane plain = Plane{nullptr, size, size, 0, 0, kLanes}.over(x.data());
+    const Plane out = Plane{nullptr, size, size, 0, 0, kLanes}.over(y.data());
+    Conv conv = convolution(3, 3, false);
+    conv.outs = conv.depth = kLanes;
+    const Winograd winograd(size, size, kLanes, kLanes, 1, 1);
+    const Floats memory(winograd.floats());
+    const double macs = 2.0 * static_cast<double>(9 * size * size * kLanes * kLanes);
+    report("3x3", vectors, macs, [&] { conv.forward(in, weight.data(), out); });
+    report("3x3, F(4, 3)", vectors, macs,
+           [&] { winograd.convolve(plain, kLanes, weight.data(), out, false, memory.data()); });
+    report("3x3, weights", vectors, macs, [&] {
+        for (int64_t k = 0; k < 3; ++k)
+            kernels().conv.tap_outer({in.at(k - 1, -1), 3 * kLanes, kLanes, in.row(), out.base, kLanes, out.row(), size,
+                                      size, kLanes, sums.data() + k * 3 * kLanes * kLanes});
+    });
+    report("3x3, weights, F(4, 3)", vectors, macs,
+           [&] { winograd.outer(plain, kLanes, out, sums.data(), memory.data()); });
+}
+
 }  // namespace
 
 int main(int count, char** words) {
@@ -91,5 +116,6 @@ int main(int count, char** words) {
     report("avg pool", vectors, 0, [&] { kernel.avg_pool(pool, out.base); });
     report("max pool, backward", vectors, 0, [&] { kernel.max_pool_backward(pool, g.data(), other.base); });
     report("avg pool, backward", vectors, 0, [&] { kernel.avg_pool_backward(pool, g.data(), other.base); });
+    three_by_three(size);
     return 0;
 }

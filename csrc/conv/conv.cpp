@@ -4,6 +4,8 @@
 #include <cstring>
 
 #include "kernels.h"
+#include "memory.h"
+#include "winograd.h"
 
 namespace autometa {
 
@@ -47,6 +49,15 @@ int64_t back(int64_t stride, int64_t size, int64_t out_size, int64_t d) {
     }
     return border;
 }
+
+// A 3x3 convolution with borders of 1 to `out`, and the memory that a call needs.
+struct Call {
+    Call(const Plane& out, int64_t in_lanes)
+        : winograd(out.height, out.width, in_lanes, out.lanes, 1, 1),
+          memory(winograd.floats() * static_cast<int64_t>(sizeof(float))) {}
+    Winograd winograd;
+    Block memory;
+};
 
 }  // namespace
 
@@ -105,29 +116,40 @@ Taps window(int64_t kh, int64_t kw, int64_t dilation, int64_t stride, int64_t to
 void Conv::pack(const float* params, int64_t lanes, float* to) const {
     std::memset(to, 0, static_cast<size_t>(packed(lanes)) * sizeof(float));
     const int64_t ins = depthwise() ? 1 : depth;
+    float* const first = winograd ? Winograd::taps(to, depth * lanes) : to;
     for (const Part& p : parts)
         for (int64_t o = 0; o < p.outs; ++o)
             for (int64_t i = 0; i < ins; ++i) {
                 const float* from = params + p.parameter + (o * p.all_ins + p.first_in + i) * p.taps;
-                float* at = to + (p.tap * ins + i) * lanes + p.lane + o;
+                float* at = first + (p.tap * ins + i) * lanes + p.lane + o;
                 for (int64_t t = 0; t < p.taps; ++t) at[t * ins * lanes] = from[t];
             }
+    if (winograd) Winograd::transform_weights(to, depth * lanes);
 }
 
 void Conv::pack_transposed(const float* params, int64_t in_lanes, float* to) const {
     if (depthwise()) return;
     std::memset(to, 0, static_cast<size_t>(transposed(in_lanes)) * sizeof(float));
+    float* const first = winograd ? Winograd::taps(to, outs * in_lanes) : to;
     for (const Part& p : parts)
         for (int64_t o = 0; o < p.outs; ++o)
             for (int64_t i = 0; i < depth; ++i) {
                 const float* from = params + p.parameter + (o * p.all_ins + p.first_in + i) * p.taps;
-                float* at = to + (p.tap * outs + p.lane + o) * in_lanes + i;
-                for (int64_t t = 0; t < p.taps; ++t) at[t * outs * in_lanes] = from[t];
+                float* at = first + (p.tap * outs + p.lane + o) * in_lanes + i;
+                // The gradient of a convolution's input is Winograd's of the turned window.
+                for (int64_t t = 0; t < p.taps; ++t) at[t * outs * in_lanes] = from[winograd ? p.taps - 1 - t : t];
             }
+    if (winograd) Winograd::transform_weights(to, outs * in_lanes);
 }
 
 void Conv::add_gradient(const float* gradient, int64_t lanes, float* dparams) const {
     const int64_t ins = depthwise() ? 1 : depth;
+    std::vector<float> of_taps;
+    if (winograd) {
+        of_taps.resize(static_cast<size_t>(Winograd::kTaps * depth * lanes));
+        Winograd::weight_gradient(gradient, depth * lanes, of_taps.data());
+        gradient = of_taps.data();
+    }
     for (const Part& p : parts)
         for (int64_t o = 0; o < p.outs; ++o)
             for (int64_t i = 0; i < ins; ++i) {
@@ -138,6 +160,10 @@ void Conv::add_gradient(const float* gradient, int64_t lanes, float* dparams) co
 }
 
 void Conv::forward(const Plane* in, const float* packed_weight, const Plane& out) const {
+    if (winograd) {
+        const Call call(out, in->lanes);
+        return call.winograd.convolve(*in, depth, packed_weight, out, false, call.memory.floats());
+    }
     const int64_t step = taps.stride * in->lanes, row = taps.stride * in->row();
     Addresses from(all_taps()), weight(all_taps());
     for (int64_t p = 0; p < planes; ++p)
@@ -156,6 +182,10 @@ void Conv::forward(const Plane* in, const float* packed_weight, const Plane& out
 
 void Conv::backward_data(const Plane& grad, const float* packed_weight, const float* transposed_weight, int64_t p,
                          const Plane& dx, bool fresh) const {
+    if (winograd) {
+        const Call call(dx, grad.lanes);
+        return call.winograd.convolve(grad, outs, transposed_weight, dx, !fresh, call.memory.floats());
+    }
     const int64_t s = taps.stride;
     const bool add = !fresh || s > 1;
     if (fresh && s > 1)
@@ -190,6 +220,10 @@ void Conv::backward_data(const Plane& grad, const float* packed_weight, const fl
 }
 
 void Conv::backward_weight(const Plane& in, const Plane& grad, int64_t p, float* dw) const {
+    if (winograd) {
+        const Call call(grad, in.lanes);
+        return call.winograd.outer(in, depth, grad, dw, call.memory.floats());
+    }
     const int64_t step = taps.stride * in.lanes, row = taps.stride * in.row();
     Addresses from(taps.count());
     for (const Tap& t : taps.at) from.add(in.at(t.dy, t.dx));

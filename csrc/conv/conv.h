@@ -64,9 +64,10 @@ struct Conv {
     int64_t outs = 0;   // output channels
     int64_t planes = 1;
     std::vector<Part> parts;
+    bool winograd = false;  // 3x3 by Winograd's F(4, 3): weights and their gradients have 18 parts, see winograd.h
 
     bool depthwise() const { return depth == 0; }
-    int64_t all_taps() const { return planes * taps.count(); }
+    int64_t all_taps() const { return winograd ? 18 : planes * taps.count(); }
     // Floats of the packed weights, [planes * taps][depth][lanes], and of their transposes [..][outs][in_lanes].
     int64_t packed(int64_t lanes) const { return all_taps() * (depthwise() ? 1 : depth) * lanes; }
     int64_t transposed(int64_t in_lanes) const { return depthwise() ? 0 : all_taps() * outs * in_lanes; }

@@ -12,10 +12,11 @@ namespace {
 
 class Backward {
 public:
-    Backward(const ConvBlock& block, const Plan& plan, const float* saved, const float* y, const float* gy, float* dx,
-             float* dparams, const Team& team)
+    Backward(const ConvBlock& block, const Plan& plan, const float* saved, const float* y, const Before* before,
+             const float* gy, float* dx, float* dparams, const Team& team)
         : block_(block),
           plan_(plan),
+          before_(before),
           saved_(saved),
           y_(y),
           gy_(gy),
@@ -70,10 +71,26 @@ private:
         return found;
     }
 
+    // What the block before keeps of a slot.
+    const float* kept_before(int64_t slot) const { return before_->saved + slot * before_->plan.kept; }
+
+    // Image n, where it stands or computed again.
+    const float* image(int64_t slot, int64_t n, float* memory) const {
+        if (!before_) return image_of(block_, slot, n);
+        const Plan& plan = before_->plan;
+        const float *kept = kept_before(slot), *a = work(slot) + plan_.before;
+        kernels().conv.norm_pool(norm_pool_of(before_->block, plan, kept + plan.z + n * plan.pixels * plan.lanes, kept,
+                                              a, a + plan.lanes),
+                                 memory + plan_.x_again);
+        return memory + plan_.x_again;
+    }
+
     // Compute the convolution of some images again where that is needed; `memory` is a body's scratch.
     const float* again(int64_t slot, Range images, float* memory) const {
         if (source(slot) == kAgain)
-            convolve(block_, plan_, slot, images, work(slot) + plan_.packed, memory, memory + plan_.z_again);
+            convolve(
+                block_, plan_, [&](int64_t n) { return image(slot, n, memory); }, images, work(slot) + plan_.packed,
+                memory, memory + plan_.z_again);
         return memory + plan_.z_again;
     }
 
@@ -88,6 +105,11 @@ private:
     void prepare(int64_t slot) {
         if (dx_) plan_.pack_transposed(block_, params(slot), work(slot) + plan_.transposed);
         coefficients(block_, plan_, params(slot), kept(slot), work(slot) + plan_.back_a, work(slot) + plan_.back_b);
+        if (before_) {
+            float* a = work(slot) + plan_.before;
+            coefficients(before_->block, before_->plan, before_->block.params + slot * before_->block.params_row,
+                         kept_before(slot), a, a + before_->plan.lanes);
+        }
         if (plan_.in_y) {
             const bool tells = normalisation(block_, plan_, params(slot), kept(slot)).invertible();
             source_[static_cast<size_t>(slot - first_)] = tells ? kOutput : kAgain;
@@ -145,12 +167,18 @@ private:
         const Scratch::Share share(scratch_);
         float* gradient = work(slot) + plan_.gradients + c * plan_.gradient;
         std::memset(gradient, 0, static_cast<size_t>(plan_.gradient) * sizeof(float));
+        float* parts = share.floats() + plan_.parts;
+        const int64_t part = block_.c_in * plan_.lanes;
+        if (plan_.forth) std::memset(parts, 0, static_cast<size_t>(Winograd::kParts * part) * sizeof(float));
         each_group(c, [&](Range some) {
-            if (plan_.patched())
+            if (plan_.forth)
+                winograd(slot, some.first, share.floats(), parts);
+            else if (plan_.patched())
                 patches(slot, some, share.floats(), gradient);
             else
                 plane(slot, some.first, share.floats(), gradient);
         });
+        if (plan_.forth) Winograd::weight_gradient(parts, part, gradient);
     }
 
     void gradient_of_z(int64_t slot, int64_t n, const float* again, int64_t from, const Plane& dz) const {
@@ -161,7 +189,8 @@ private:
 
     void plane(int64_t slot, int64_t n, float* memory, float* gradient) const {
         const float* z = again(slot, {n, n + 1}, memory);
-        const Plane in = read_plane(block_, plan_, slot, n, memory), dz = plan_.dz.over(memory + plan_.dz_at);
+        const Plane in = read_plane(block_, plan_, image(slot, n, memory), memory);
+        const Plane dz = plan_.dz.over(memory + plan_.dz_at);
         dz.clear_border();
         gradient_of_z(slot, n, z, n, dz);
         for (int64_t i = 0; i < block_.kernel; ++i)
@@ -173,12 +202,24 @@ private:
         plan_.conv.backward_data(dz, nullptr, work(slot) + plan_.transposed, 0, dx, true);
     }
 
+    void winograd(int64_t slot, int64_t n, float* memory, float* parts) const {
+        const float* z = again(slot, {n, n + 1}, memory);
+        const Plane in = read_plane(block_, plan_, image(slot, n, memory), memory);
+        const Plane dz = plan_.dz.over(memory + plan_.dz_at);
+        gradient_of_z(slot, n, z, n, dz);
+        plan_.forth->outer(in, block_.c_in, dz, parts, memory + plan_.transforms);
+        if (!dx_) return;
+        const Plane dx{image_dx(slot, n), block_.height, block_.width, 0, 0, plan_.in_lanes};
+        plan_.back->convolve(dz, block_.c_out, work(slot) + plan_.transposed, dx, false, memory + plan_.transforms);
+    }
+
     void patches(int64_t slot, Range images, float* memory, float* gradient) const {
-        float *read = memory + plan_.patches, *dz = memory + plan_.dz_at, *dread = memory + plan_.dpatches;
+        float *read = memory + plan_.patches, *dz = memory + plan_.dz_at, *dread = read;
         const float* z = again(slot, images, memory);
         for (int64_t n = images.first; n < images.last; ++n) {
             const int64_t i = n - images.first;
-            read_patches(block_, plan_, read_plane(block_, plan_, slot, n, memory), read + i * plan_.pixels * plan_.depth);
+            read_patches(block_, plan_, read_plane(block_, plan_, image(slot, n, memory), memory),
+                         read + i * plan_.pixels * plan_.depth);
             gradient_of_z(slot, n, z, images.first, plan_.dz.over(dz + i * plan_.dz.floats()));
         }
         const int64_t count = (images.last - images.first) * plan_.pixels, lanes = plan_.lanes;
@@ -217,6 +258,7 @@ private:
 
     const ConvBlock& block_;
     const Plan& plan_;
+    const Before* before_;
     const float *saved_, *y_, *gy_;
     std::vector<Source> source_;
     float *dx_, *dparams_;
@@ -228,9 +270,9 @@ private:
 
 }  // namespace
 
-void backward(const ConvBlock& block, const Plan& plan, const float* saved, const float* y, const float* gy, float* dx,
-              float* dparams, const Team& team) {
-    Backward(block, plan, saved, y, gy, dx, dparams, team).run(0, block.slots);
+void backward(const ConvBlock& block, const Plan& plan, const float* saved, const float* y, const Before* before,
+              const float* gy, float* dx, float* dparams, const Team& team) {
+    Backward(block, plan, saved, y, before, gy, dx, dparams, team).run(0, block.slots);
 }
 
 }  // namespace block
@@ -247,7 +289,7 @@ void conv_block_backward(const ConvBlock& given, const float* saved, const float
     for_all_slots(
         given.slots, team_of(given.slots, given.threads, plan.chunks, plan.kept + plan.back_work, 2 * plan.macs(given)),
         [&](const Team& team) {
-            return std::make_unique<block::Backward>(given, plan, saved, y, gy, dx, dparams, team);
+            return std::make_unique<block::Backward>(given, plan, saved, y, nullptr, gy, dx, dparams, team);
         },
         [](block::Backward& worker, int64_t first, int64_t count) { worker.run(first, count); });
 }

@@ -74,7 +74,9 @@ private:
         const int64_t group = std::max<int64_t>(plan_.group, 1);
         for (int64_t n = images.first; n < images.last; n += group) {
             const Range some{n, std::min(n + group, images.last)};
-            block::convolve(block_, plan_, slot, some, work(slot) + plan_.packed, share.floats(), z(slot, n));
+            block::convolve(
+                block_, plan_, [&](int64_t i) { return image_of(block_, slot, i); }, some, work(slot) + plan_.packed,
+                share.floats(), z(slot, n));
             for (int64_t i = some.first; i < some.last && measures(); ++i)
                 image_moments(z(slot, i), plan_.pixels, plan_.lanes,
                               work(slot) + plan_.moments + i * kMoments * plan_.lanes);

@@ -41,7 +41,7 @@ void check(const ConvBlock& c) {
 
 }  // namespace
 
-Plan::Plan(const ConvBlock& c) {
+Plan::Plan(const ConvBlock& c, bool again) {
     check(c);
     const int64_t taps = c.kernel * c.kernel;
     lanes = padded_channels(c.c_out), in_lanes = padded_channels(c.c_in);
@@ -50,7 +50,7 @@ Plan::Plan(const ConvBlock& c) {
     chunks = std::max(chunks_of(c.batch, pixels), chunks_by_work(c.batch, c.batch * pixels * depth * lanes));
     in_y = c.norm && !c.relu && !c.pool;
     if (c.conv_width < kShortRow && pixels <= 2 * kPatchPixels && c.c_in >= 8)
-        group = std::max<int64_t>(1, kPatchPixels / pixels);
+        group = std::max<int64_t>(1, std::min(kPatchPixels / pixels, (c.batch + chunks - 1) / chunks));
 
     int64_t at = 0;
     const auto take = [&](int64_t size) { return std::exchange(at, at + aligned(size)); };
@@ -63,61 +63,78 @@ Plan::Plan(const ConvBlock& c) {
     conv.depth = c.c_in, conv.outs = c.c_out;
     in = {nullptr, c.height, c.width, conv.taps.reach_h(), conv.taps.reach_w(), c.c_in};
     dz = {nullptr, c.conv_height, c.conv_width, 0, 0, lanes};
-    if (!patched()) {
+    choose_winograd(c);
+    if (!patched() && !forth) {
         dz.pad_h = conv.taps.back_h(c.height, c.conv_height);
         dz.pad_w = conv.taps.back_w(c.width, c.conv_width);
     }
     for (int64_t o = 0; o < c.c_out; ++o) of_outputs.push_back(o * depth);
     for (int64_t i = 0; i < c.c_in; ++i)
         for (int64_t t = 0; t < taps; ++t) of_inputs.push_back((t * c.c_in + i) * lanes);
-    place(c);
+    place(c, again);
 }
 
-void Plan::place(const ConvBlock& c) {
-    Layout kept_memory, memory, back, body;
+void Plan::choose_winograd(const ConvBlock& c) {
+    if (patched() || c.kernel != Winograd::kRows || c.stride != 1 ||
+        !Winograd::gains(std::min(c.c_in, c.c_out), c.conv_height, c.conv_width))
+        return;
+    forth.emplace(c.conv_height, c.conv_width, in_lanes, lanes, c.top, c.left);
+    back.emplace(c.height, c.width, lanes, in_lanes, c.kernel - 1 - c.top, c.kernel - 1 - c.left);
+    in = {nullptr, c.height, c.width, 0, 0, in_lanes};
+    copied = c.c_in != in_lanes || c.x_step[2] != 1 || c.x_step[3] != in.row() || c.x_step[4] != in_lanes;
+}
+
+void Plan::place(const ConvBlock& c, bool again) {
+    Layout kept_memory, memory, behind, body;
     z = in_y ? -1 : kept_memory.take(c.batch * pixels * lanes);
     mean = kept_memory.take(2 * lanes);
     kept = kept_memory.floats();
 
-    packed = memory.take(depth * lanes);
+    packed = memory.take(packed_floats());
     moments = memory.take(c.batch * kMoments * lanes);
     a = memory.take(lanes), b = memory.take(lanes);
     work = memory.floats();
 
-    if (in_y) back.take(packed + aligned(depth * lanes));  // where the forward has it
-    transposed = back.take(c.kernel * c.kernel * in_lanes * c.c_out);
-    sums = back.take(c.batch * 2 * lanes);
-    back_a = back.take(lanes), back_b = back.take(lanes);
-    slopes = back.take(3 * lanes);
+    if (in_y) behind.take(packed + aligned(packed_floats()));  // where the forward has it
+    transposed = behind.take(transposed_floats());
+    sums = behind.take(c.batch * 2 * lanes);
+    back_a = behind.take(lanes), back_b = behind.take(lanes);
+    slopes = behind.take(3 * lanes);
+    before = behind.take(again ? 2 * in_lanes : 0);
     gradient = aligned(depth * lanes);
-    gradients = back.take(chunks * gradient);
-    back_work = back.floats();
+    gradients = behind.take(chunks * gradient);
+    back_work = behind.floats();
 
-    plane = body.take(in.floats());
-    patches = body.take(group * pixels * depth);
+    plane = body.take(forth && !copied ? 0 : in.floats());
+    patches = body.take(group * pixels * c.kernel * c.kernel * in_lanes);  // and then their gradients
     dz_at = body.take(std::max<int64_t>(group, 1) * dz.floats());
-    dpatches = body.take(group * pixels * c.kernel * c.kernel * in_lanes);
     z_again = body.take(in_y ? std::max<int64_t>(group, 1) * pixels * lanes : 0);
+    x_again = body.take(again ? c.height * c.width * in_lanes : 0);
+    transforms = body.take(forth ? std::max(forth->floats(), back->floats()) : 0);
+    parts = body.take(forth ? packed_floats() : 0);
     scratch = body.floats();
 }
 
 void Plan::pack(const float* params, float* to) const {
-    const int64_t outs = static_cast<int64_t>(of_outputs.size());
-    if (outs != lanes) std::memset(to, 0, static_cast<size_t>(depth * lanes) * sizeof(float));
-    kernels().conv.transpose({params + weight, of_outputs.data(), to, of_inputs.data(), outs, depth});
+    const int64_t outs = static_cast<int64_t>(of_outputs.size()), part = conv.depth * lanes;
+    float* taps = forth ? Winograd::taps(to, part) : to;
+    if (outs != lanes) std::memset(taps, 0, static_cast<size_t>(depth * lanes) * sizeof(float));
+    kernels().conv.transpose({params + weight, of_outputs.data(), taps, of_inputs.data(), outs, depth});
+    if (forth) Winograd::transform_weights(to, part);
 }
 
-// By tap, output, input for planes; by output, tap, input for patches.
+// By tap, output, input for planes, the last tap first for Winograd's; by output, tap, input for patches.
 void Plan::pack_transposed(const ConvBlock& c, const float* params, float* to) const {
-    const int64_t taps = c.kernel * c.kernel;
-    if (in_lanes != c.c_in)
-        std::memset(to, 0, static_cast<size_t>(taps * in_lanes * c.c_out) * sizeof(float));
+    const int64_t taps = c.kernel * c.kernel, part = c.c_out * in_lanes;
+    float* first = back ? Winograd::taps(to, part) : to;
+    if (in_lanes != c.c_in) std::memset(first, 0, static_cast<size_t>(taps * part) * sizeof(float));
     std::vector<int64_t> from, into;
     for (int64_t i = 0; i < c.c_in; ++i) from.push_back(i * taps);
-    for (int64_t t = 0; t < taps; ++t) into.push_back(t * in_lanes * (patched() ? 1 : c.c_out));
+    for (int64_t t = 0; t < taps; ++t) into.push_back((back ? taps - 1 - t : t) * in_lanes * (patched() ? 1 : c.c_out));
     for (int64_t o = 0; o < c.c_out; ++o)
         kernels().conv.transpose({params + weight + o * depth, from.data(),
-                                  to + o * in_lanes * (patched() ? taps : 1), into.data(), c.c_in, taps});
+                                  first + o * in_lanes * (patched() ? taps : 1), into.data(), c.c_in, taps});
+    if (back) Winograd::transform_weights(to, part);
 }
 
 void Plan::unpack_gradient(const float* packed_gradient, float* dparams) const {
@@ -148,12 +165,12 @@ void coefficients(const ConvBlock& c, const Plan& plan, const float* params, con
     }
 }
 
-Plane read_plane(const ConvBlock& c, const Plan& plan, int64_t slot, int64_t n, float* memory) {
+Plane read_plane(const ConvBlock& c, const Plan& plan, const float* x, float* memory) {
+    if (plan.forth && !plan.copied) return plan.in.over(x);
     const Plane plane = plan.in.over(memory + plan.plane);
-    const float* x = c.x + slot * c.x_step[0] + n * c.x_step[1];
     const int64_t by_channel = c.x_step[2], by_row = c.x_step[3], by_column = c.x_step[4], depth = c.c_in;
     plane.clear_border();
-    if (by_column == depth && (by_channel == 1 || depth == 1)) {
+    if (by_column == depth && plane.lanes == depth && (by_channel == 1 || depth == 1)) {
         const size_t bytes = static_cast<size_t>(c.width * depth) * sizeof(float);
         for (int64_t r = 0; r < c.height; ++r) std::memcpy(plane.at(r, 0), x + r * by_row, bytes);
         return plane;
@@ -169,7 +186,7 @@ Plane read_plane(const ConvBlock& c, const Plan& plan, int64_t slot, int64_t n, 
         for (int64_t i = 0; i < depth; ++i) {
             const float* from = x + i * by_channel + r * by_row;
             float* to = plane.at(r, 0) + i;
-            for (int64_t w = 0; w < c.width; ++w) to[w * depth] = from[w * by_column];
+            for (int64_t w = 0; w < c.width; ++w) to[w * plane.lanes] = from[w * by_column];
         }
     return plane;
 }
@@ -182,19 +199,23 @@ void read_patches(const ConvBlock& c, const Plan& plan, const Plane& in, float* 
                 std::memcpy(patches, in.at(r * c.stride + i - c.top, w * c.stride - c.left), bytes);
 }
 
-void convolve(const ConvBlock& c, const Plan& plan, int64_t slot, Range images, const float* packed, float* memory,
-              float* z) {
+void convolve(const ConvBlock& c, const Plan& plan, const Images& image, Range images, const float* packed,
+              float* memory, float* z) {
     if (plan.patched()) {
         float* patches = memory + plan.patches;
         for (int64_t n = images.first; n < images.last; ++n)
-            read_patches(c, plan, read_plane(c, plan, slot, n, memory),
+            read_patches(c, plan, read_plane(c, plan, image(n), memory),
                          patches + (n - images.first) * plan.pixels * plan.depth);
         const float *from[1] = {patches}, *weight[1] = {packed};
         kernels().conv.tap_gemm({from, weight, 1, plan.depth, plan.depth, 0, z, plan.lanes, 0, 1,
                                  (images.last - images.first) * plan.pixels, plan.lanes, false});
         return;
     }
-    const Plane in = read_plane(c, plan, slot, images.first, memory);
+    const Plane in = read_plane(c, plan, image(images.first), memory);
+    if (plan.forth) {
+        const Plane out{z, c.conv_height, c.conv_width, 0, 0, plan.lanes};
+        return plan.forth->convolve(in, c.c_in, packed, out, false, memory + plan.transforms);
+    }
     std::vector<const float*> from, weight;
     for (int64_t i = 0; i < c.kernel; ++i) {
         from.push_back(in.at(i - c.top, -c.left));

@@ -18,14 +18,14 @@ public:
         for (const ConvBlock& given : blocks) {
             ConvBlock block = given;
             block.given = nullptr;
+            std::fill_n(block.x_step, 5, 0);  // the first block's are the input's, which differ from call to call
             if (!layers.empty()) follow(layers.back().block, block);
-            Layer layer{block, block::Plan(block), columns, 0, 0, 0};
+            const bool again = !layers.empty() && !layers.back().plan.in_y;
+            Layer layer{block, block::Plan(block, again), columns, 0, -1, 0};
             columns += block.params_width;
             layer.floats = block.batch * block.out_height * block.out_width * layer.plan.lanes;
             layer.kept = kept_memory.take(block.slots * layer.plan.kept);
-            layer.y = kept_memory.take(block.slots * layer.floats);
-            int64_t& most = largest[layers.size() % 2];
-            most = std::max(most, aligned(layer.floats));
+            if (layer.plan.in_y) layer.y = kept_memory.take(block.slots * layer.floats);
             chunks = std::max(chunks, layer.plan.chunks);
             macs += layer.plan.macs(block);
             floats_per_slot += layer.plan.kept + layer.plan.back_work + layer.floats;
@@ -42,13 +42,12 @@ public:
         ConvBlock block;
         block::Plan plan;
         int64_t column;           // of its parameters
-        int64_t kept, y, floats;  // kept memory of all slots, outputs; floats: of a slot's output
+        int64_t kept, y, floats;  // kept memory of all slots, outputs where they are kept; floats: of a slot's output
     };
     std::vector<Layer> layers;
     int64_t classes, head = 0, features = 0, columns = 0;
     bool flatten;
     int64_t features_at = 0, kept = 0;
-    int64_t largest[2] = {0, 0};  // floats of a slot's largest output, of layers 0, 2, .. and 1, 3, ..
     int64_t chunks = 1, macs = 0, floats_per_slot = 0;
 
     int64_t slots() const { return last().slots; }
@@ -78,25 +77,22 @@ void check(const Input& input, int64_t columns) {
                                     " parameters, the network has " + std::to_string(columns));
 }
 
-// The pass of a team over some slots; its memory holds what the next layer alone reads.
+// The pass of a team over some slots. An output lives until the next layer has read it, in the backward its gradient: the
+// backward computes outputs again from what stands before the normalisation.
 class StackPass {
 public:
-    // outputs: whether there is need for memory of the size of the layers' outputs.
-    StackPass(const Plan& plan, const Input& input, const Team& team, bool outputs)
-        : plan_(plan),
-          input_(input),
-          team_(team),
-          memory_((outputs ? team.wave * (plan.largest[0] + plan.largest[1]) : 0) * static_cast<int64_t>(sizeof(float))) {}
+    StackPass(const Plan& plan, const Input& input, const Team& team) : plan_(plan), input_(input), team_(team) {}
 
-    void forward(int64_t first, int64_t count, float* saved, float* logits) {
-        const float* x = nullptr;
+    void forward(int64_t first, int64_t count, float* saved, float* logits) const {
         float* y = nullptr;
+        Memory before, own;
         for (size_t i = 0; i < plan_.layers.size(); ++i) {
             const auto& layer = plan_.layers[i];
-            y = saved ? saved + layer.y + first * layer.floats : half(i);
+            const float* x = y;
+            y = saved && layer.plan.in_y ? saved + layer.y + first * layer.floats : memory(own, count * layer.floats);
             block::forward(part(i, first, count, x), layer.plan, y,
                            saved ? saved + layer.kept + first * layer.plan.kept : nullptr, nullptr, team_);
-            x = y;
+            before.swap(own);
         }
         const int64_t images = count * plan_.batch();
         const Block unkept(saved ? 0 : images * plan_.features * static_cast<int64_t>(sizeof(float)));
@@ -105,26 +101,45 @@ public:
                     logits + first * plan_.batch() * plan_.classes, team_.threads);
     }
 
-    void backward(int64_t first, int64_t count, const float* saved, const float* grad, float* dx, float* dparams) {
+    void backward(int64_t first, int64_t count, const float* saved, const float* grad, float* dx,
+                  float* dparams) const {
         float* row = dparams + first * input_.params_width;
-        size_t i = plan_.layers.size();
+        Memory own, next;
+        float* gy = memory(own, count * plan_.layers.back().floats);
         linear_head_backward(grad + first * plan_.batch() * plan_.classes,
                              saved + plan_.features_at + first * plan_.batch() * plan_.features,
                              params(first) + plan_.head, head(count), row + plan_.head, input_.params_width,
-                             input_.params_width - plan_.head, {plan_.output(half(i - 1))}, team_.threads);
-        while (i-- > 0) {
-            const auto& layer = plan_.layers[i];
-            const float* x = i == 0 ? nullptr : saved + plan_.layers[i - 1].y + first * plan_.layers[i - 1].floats;
-            const int64_t pixels = layer.block.batch * layer.block.height * layer.block.width;
-            float* to = i > 0 ? half(i - 1) : dx ? dx + first * pixels * layer.plan.in_lanes : nullptr;
-            block::backward(part(i, first, count, x), layer.plan, saved + layer.kept + first * layer.plan.kept,
-                            saved + layer.y + first * layer.floats, half(i), to, row + layer.column, team_);
+                             input_.params_width - plan_.head, {plan_.output(gy)}, team_.threads);
+        for (size_t i = plan_.layers.size(); i-- > 1;) {
+            const auto& previous = plan_.layers[i - 1];
+            float* to = memory(next, count * previous.floats);
+            const float* x = previous.plan.in_y ? saved + previous.y + first * previous.floats : nullptr;
+            const ConvBlock block = part(i, first, count, x), given = part(i - 1, first, count, nullptr);
+            const block::Before before{given, previous.plan, saved + previous.kept + first * previous.plan.kept};
+            backward(i, block, first, saved, previous.plan.in_y ? nullptr : &before, gy, to, row);
+            own = std::move(next);
+            gy = to;
         }
+        const auto& layer = plan_.layers.front();
+        const int64_t images = layer.block.batch * layer.block.height * layer.block.width * layer.plan.in_lanes;
+        backward(0, part(0, first, count, nullptr), first, saved, nullptr, gy, dx ? dx + first * images : nullptr, row);
     }
 
 private:
-    // Where layer i's output, or its gradient, stands until the next layer has read it.
-    float* half(size_t i) const { return memory_.floats() + (i % 2 ? team_.wave * plan_.largest[0] : 0); }
+    using Memory = std::unique_ptr<const Block>;
+
+    static float* memory(Memory& holder, int64_t floats) {
+        holder = nullptr;
+        holder = std::make_unique<const Block>(floats * static_cast<int64_t>(sizeof(float)));
+        return holder->floats();
+    }
+    void backward(size_t i, const ConvBlock& block, int64_t first, const float* saved, const block::Before* before,
+                  const float* gy, float* dx, float* row) const {
+        const auto& layer = plan_.layers[i];
+        const float* y = layer.plan.in_y ? saved + layer.y + first * layer.floats : nullptr;
+        block::backward(block, layer.plan, saved + layer.kept + first * layer.plan.kept, y, before, gy, dx,
+                        row + layer.column, team_);
+    }
     const float* params(int64_t slot) const { return input_.params + slot * input_.params_row; }
     HeadShape head(int64_t count) const {
         return {count, plan_.batch(), plan_.classes, input_.params_row, plan_.flatten};
@@ -148,14 +163,13 @@ private:
     const Plan& plan_;
     const Input& input_;
     Team team_;
-    Block memory_;
 };
 
 template <class Run>
-void for_stack(const Plan& plan, const Input& input, int64_t passes, bool outputs, const Run& run) {
+void for_stack(const Plan& plan, const Input& input, int64_t passes, const Run& run) {
     for_all_slots(
         plan.slots(), team_of(plan.slots(), input.threads, plan.chunks, plan.floats_per_slot, passes * plan.macs),
-        [&](const Team& team) { return std::make_unique<StackPass>(plan, input, team, outputs); }, run);
+        [&](const Team& team) { return std::make_unique<const StackPass>(plan, input, team); }, run);
 }
 
 }  // namespace
@@ -172,7 +186,7 @@ int64_t ConvStack::saved() const { return plan_->kept; }
 void ConvStack::forward(const Input& input, float* saved, float* logits) const {
     check(input, columns());
     if (plan_->slots() == 0 || plan_->batch() == 0) return;
-    for_stack(*plan_, input, 1, saved == nullptr, [&](StackPass& worker, int64_t first, int64_t count) {
+    for_stack(*plan_, input, 1, [&](const StackPass& worker, int64_t first, int64_t count) {
         worker.forward(first, count, saved, logits);
     });
 }
@@ -183,7 +197,7 @@ void ConvStack::backward(const Input& input, const float* saved, const float* gr
         std::fill_n(dparams, plan_->slots() * input.params_width, 0.0f);
         return;
     }
-    for_stack(*plan_, input, 2, true, [&](StackPass& worker, int64_t first, int64_t count) {
+    for_stack(*plan_, input, 2, [&](const StackPass& worker, int64_t first, int64_t count) {
         worker.backward(first, count, saved, grad, dx, dparams);
     });
 }

@@ -81,6 +81,22 @@ struct Transpose {
     int64_t rows, cols;
 };
 
+// out[o][m * out_step + lane] (+)= sum over i of a fixed coefficient * in[i][m * in_step + lane], of Winograd's F(4, 3).
+struct Transform {
+    enum Kind {
+        kInput,           // 6 neighbours to 6 points
+        kOutput,          // 6 points to 4 neighbours
+        kGradient,        // of outputs: 4 to 6
+        kWeight,          // 3 taps to 6 points
+        kWeightGradient,  // 6 points to 3 taps
+    };
+    Kind kind;
+    const float* in[6];
+    float* out[6];
+    int64_t in_step, out_step, count, lanes;
+    bool add;  // of kOutput alone
+};
+
 struct ConvKernels {
     void (*tap_gemm)(const TapGemm&);
     void (*tap_outer)(const TapOuter&);
@@ -108,6 +124,7 @@ struct ConvKernels {
     void (*norm_pool_sums)(const NormPool&, const float* gy, float* sum, float* product);
     void (*norm_pool_backward)(const NormPool&, const float* gy, const Slopes&, float* dz, int64_t dz_row);
     void (*transpose)(const Transpose&);
+    void (*transform)(const Transform&);
 };
 
 }  // namespace autometa

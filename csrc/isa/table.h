@@ -42,6 +42,7 @@ inline void prefetch(const void* address) {
 #include "../conv/pool.h"
 #include "../conv/norm_pool.h"
 #include "../conv/transpose.h"
+#include "../conv/winograd_kernel.h"
 #include "../finite_slots/kernel.h"
 #include "../gather_images/kernel.h"
 #include "../linear_head/kernel.h"
@@ -61,7 +62,7 @@ const Kernels table = {AUTOMETA_ISA_NAME, arena_table<float>(), arena_table<doub
                        {&dot, &add_scaled, &sum_pixels},
                        {&tap_gemm, &tap_outer, &depthwise, &depthwise_outer, &max_pool, &avg_pool,
                         &max_pool_backward, &avg_pool_backward, &affine_relu, &combine, &add_gated, &gated,
-                        &moments, &products, &norm_pool, &norm_pool_sums, &norm_pool_backward, &transpose}};
+                        &moments, &products, &norm_pool, &norm_pool_sums, &norm_pool_backward, &transpose, &transform}};
 
 }  // namespace AUTOMETA_ISA
 }  // namespace autometa

@@ -25,7 +25,7 @@ constexpr size_t kAlignment = 64;
 constexpr size_t kSmallest = 1024;
 // Blocks from here on are ranges of mappings of our own: on the heap they would leave holes.
 #if defined(__linux__)
-constexpr size_t kMapped = size_t{1} << 17;
+constexpr size_t kMapped = size_t{1} << 16;
 #else
 constexpr size_t kMapped = size_t{1} << 62;
 #endif

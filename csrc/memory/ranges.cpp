@@ -18,16 +18,18 @@ namespace {
 
 constexpr size_t kHuge = size_t{2} << 20;
 constexpr size_t kMapping = size_t{64} << 20;
+// The first mapping has small pages, so that little work takes little memory: no more than it touches.
+constexpr size_t kFirst = size_t{4} << 20;
 
 #if defined(__linux__)
-char* map_huge(size_t bytes) {
+char* map(size_t bytes, bool huge) {
     void* raw = mmap(nullptr, bytes + kHuge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (raw == MAP_FAILED) return nullptr;
     const uintptr_t begin = reinterpret_cast<uintptr_t>(raw), start = (begin + kHuge - 1) / kHuge * kHuge;
     if (start != begin) munmap(raw, start - begin);
     if (start != begin + kHuge) munmap(reinterpret_cast<void*>(start + bytes), begin + kHuge - start);
     void* found = reinterpret_cast<void*>(start);
-    madvise(found, bytes, MADV_HUGEPAGE);  // refused by some kernels: then small pages serve
+    madvise(found, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);  // refused by some kernels: then theirs serve
     return static_cast<char*>(found);
 }
 void forget(char* at, size_t bytes) { madvise(at, bytes, MADV_DONTNEED); }
@@ -38,7 +40,7 @@ void unmap_range(char* at, size_t bytes) {
     munmap(at, bytes);
 }
 #else
-char* map_huge(size_t) { return nullptr; }
+char* map(size_t, bool) { return nullptr; }
 void forget(char*, size_t) {}
 void unmap_range(char*, size_t) {}
 #endif
@@ -106,8 +108,9 @@ void Ranges::give(void* at, size_t bytes) {
 }
 
 bool Ranges::grow(size_t bytes) {
-    bytes = std::max(kMapping, (bytes + kHuge - 1) / kHuge * kHuge);
-    char* at = map_huge(bytes);
+    const bool little = mappings_.empty() && bytes <= kFirst;
+    bytes = std::max(little ? kFirst : kMapping, (bytes + kHuge - 1) / kHuge * kHuge);
+    char* at = map(bytes, !little);
     if (at == nullptr) return false;
     mappings_.emplace(at, bytes);
     insert(at, {bytes, false});

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "../conv/batch_norm.h"
+#include "../conv/winograd.h"
 #include "activation.h"
 
 namespace autometa {
@@ -147,6 +148,9 @@ void place(Stage& stage, int64_t height, int64_t width, int64_t stride, const No
         stage.in.pad_h = stage.convs[0].taps.reach_h();
         stage.in.pad_w = stage.convs[0].taps.reach_w();
         stage.z = kept.take(node.batch * stage.out.floats());
+        Conv& conv = stage.convs[0];
+        conv.winograd = !conv.depthwise() && conv.taps.count() == Winograd::kTaps && stride == 1 &&
+                        Winograd::gains(node.channels, height, width);
     }
     if (stage.convs.size() == 2) {
         stage.mid.pad_h = stage.convs[1].taps.reach_h();

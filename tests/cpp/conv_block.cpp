@@ -128,8 +128,11 @@ void test_conv_block() {
     test_laws(random, {1, 5, 64, 33, 3, 2, 3, 1, true, true, true, false, true});
     test_laws(random, {1, 1, 2, 1, 11, 5, 5, 2, false, false, false, true, false});
     test_laws(random, {2, 1, 1, 1, 1, 1, 3, 1, true, true, true, false, false});
+    test_laws(random, {2, 3, 20, 17, 7, 9, 3, 1, true, true, true, true, false});
+    test_laws(random, {1, 2, 16, 32, 15, 38, 3, 1, true, false, true, false, false});
     test_laws(random, {1, 20, 3, 7, 28, 28, 3, 1, true, true, true, true, false});
     test_difference(random, {1, 3, 3, 5, 7, 6, 3, 1, true, true, true, false, false});
+    test_difference(random, {1, 2, 16, 18, 8, 9, 3, 1, true, true, true, false, false});
     test_difference(random, {1, 3, 2, 4, 9, 9, 3, 2, true, false, true, false, false});
 }
 

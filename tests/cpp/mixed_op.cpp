@@ -236,6 +236,7 @@ void test_mixed_op() {
         for (const int64_t code : {kMaxPool, kAvgPool, kConv3, int64_t{9}, int64_t{11}, kSkip})
             test_difference(random, code, stride);
     }
+    test_laws(Case(random, {1, 2, 17, 31, 9, 1, true, false, false, {{11, 11, 8}}}));  // bands of Winograd's products
     test_laws(Case(random, {40, 2, 28, 4, 4, 1, false, false, false, {kAll}}));
     test_one_hot(random);
     test_invariance(random);
