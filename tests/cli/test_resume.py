@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.driving import SEARCH, call, changed, same_outcome, start, wait_for_checkpoint
 
-LONG = changed(SEARCH, **{"meta.iterations": 60, "test.tasks": 8})
+LONG = changed(SEARCH, **{"meta.iterations": 60, "test.tasks": 40})
 LONG += ["--checkpoint-every", "0.01", "--test.max_slots", "1"]
 
 
