@@ -21,12 +21,14 @@ from autometa.api.recipes import recipe, verdicts
 from autometa.api.running import Manner, carry_out, computing, device_of, open_run, tell_unfinished
 from autometa.errors import InputError
 from autometa.runs.listing import RunRow, list_runs
+from autometa.runs.tracking import Tracker
 
 __all__ = [
     "ADAPTED",
     "Classifier",
     "Described",
     "RunRow",
+    "Tracker",
     "adapt",
     "data_info",
     "doctor",
@@ -66,7 +68,8 @@ def search(
         out: the run's folder, runs/<date>-<name> where None.
         resume: the folder of a run to go on with, or True for that in `out` or the last one.
         manner: quiet, device ("auto", "cpu", "cuda", "cuda:1"), time_budget ("30m"), checkpoint_every ("60s"),
-            workers and ray (of auto-meta).
+            workers and ray (of auto-meta), trackers (what follows the run beside its metrics: "tensorboard",
+            "package.module:Class", or objects with the methods of `Tracker`).
 
     Raises:
         InputError: before work starts. DivergedError, Interrupted: with the run saved.
