@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from autometa.algorithms import journal
 from autometa.algorithms.loop import Loop
 from autometa.algorithms.sources import Source
 from autometa.data.episodes import DRAWING
