@@ -47,9 +47,10 @@ class Check(Protocol):
 class ExplodingUpdates:
     """The norm of a meta-update over that of the weights.
 
-    LARGEST 1: a step that is longer than what it changes leaves nothing of it. Healthy runs of the presets stay below
-    0.1. GROWTH 10 times the median of the last WINDOW lines: schedules let updates shrink, and from line to line they
-    vary by less than a factor of 3; FLOOR keeps quiet about growth among small ones.
+    LARGEST 1: a step that is longer than what it changes leaves nothing of it; measured, the presets' largest are
+    0.058 (`quick`), 0.051 (`omniglot-small`) and 0.017 (`reptile-omniglot`). GROWTH 10 times the median of the last
+    WINDOW lines: schedules let updates shrink, and none of these grew to twice it; FLOOR keeps quiet about growth
+    among small ones.
     """
 
     LARGEST, GROWTH, FLOOR, WINDOW, LEAST = 1.0, 10.0, 0.2, 20, 5
@@ -78,7 +79,7 @@ class AccuracyAtChance:
 
     answers: that a line is the mean of. Well below chance is below BELOW of it, and by three standard errors, which
     guessing reaches once in a thousand windows. Late is from half of the iterations on; still at chance is less than
-    AT of the way from chance to 1: presets are beyond a half of it by then. Needs two inner steps: before the first
+    AT of the way from chance to 1: `quick` is beyond a half of it by then. Needs two inner steps: before the first
     one no network knows the labels of a task.
     """
 
@@ -162,7 +163,7 @@ class OpWeightsStill:
 
     Looked at once, when half of the iterations after warm-up are done and at least LEAST of them: an op whose share
     has moved by less than MOVED of its even share by then will not become the strongest one for a reason. In `quick`
-    they move by half of it.
+    the one that moves farthest gains more than its even share.
     """
 
     MOVED, LEAST = 0.05, 20

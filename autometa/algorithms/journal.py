@@ -36,8 +36,8 @@ class Journal:
             return
         self._monitor.health.notice = session.tell
         if session.step:
-            lines = [session.metrics_path, *([] if self._series is None else [self._series.path])]
-            self._monitor.replay(*(read_metrics(path) for path in lines))
+            series = () if self._series is None else self._series.lines()
+            self._monitor.replay(read_metrics(session.metrics_path), series)
 
     def tell(self, results: Results) -> None:
         """Outcomes that are known by now."""

@@ -24,7 +24,7 @@ from autometa.nas.one_shot import OneShotNetwork
 from autometa.nas.traces import edges, entropy, joined
 from autometa.runs.environment import peak_memory
 from autometa.runs.folder import RunFolder
-from autometa.runs.metrics import MetricsWriter
+from autometa.runs.metrics import MetricsWriter, read_metrics
 
 VERSION = 1
 MODE = "support_statistics"
@@ -67,6 +67,10 @@ class ArchitectureSeries:
 
     def restore(self, state: Mapping) -> None:
         self._writer = MetricsWriter(self.path, state.get(SERIES, 0))
+
+    def lines(self) -> list[dict]:
+        """What is written so far."""
+        return list(read_metrics(self.path)) if self.path.exists() else []
 
     def close(self) -> None:
         if self._writer is not None:

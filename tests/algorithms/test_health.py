@@ -20,6 +20,7 @@ from autometa.algorithms.health import (
     skips_of_tasks,
     small_batches,
 )
+from autometa.algorithms.loop import Loop
 from autometa.algorithms.presets import AUTO_META, METANAS, TRAIN
 from autometa.nas.cells import METANAS_PRIMITIVES
 from autometa.nas.conv_network import four_layer
@@ -28,7 +29,7 @@ from autometa.runs import RunFolder
 from autometa.slots.statistics import Recorder
 from tests.algorithms.test_metanas import TINY
 from tests.algorithms.test_observing import FOUR
-from tests.cli.driving import DATA, TEST, call, changed
+from tests.cli.driving import DATA, TEST, call, changed, same_outcome
 
 SKIP = METANAS_PRIMITIVES.index("skip_connect")
 
@@ -263,6 +264,30 @@ def test_a_run_set_up_badly_says_what_is_wrong(name, tmp_path, monkeypatch):
     for alarm in found:
         assert answer.err.count(f"alarm, {alarm['alarm']} ({alarm['phase']}, step {alarm['step']}): ") == 1
         assert alarm["found"] in answer.err and alarm["do"] in answer.err
+
+
+@pytest.mark.parametrize("every", ["0.0001s", "1h"])
+def test_alarms_survive_an_interruption_and_come_once(every, tmp_path, monkeypatch):
+    """With a checkpoint behind the alarms, and with none at all."""
+    monkeypatch.setenv("AUTOMETA_CACHE", str(tmp_path / "cache"))
+    words = [*SEARCH, "--inner.lr", "100", "--arch_lr", "1e-6", "--checkpoint-every", every]
+    assert call("search", *words, "--out", tmp_path / "whole").code == 0
+    launch = Loop.launch
+
+    def stopping(loop, i):
+        if i == 37:
+            raise KeyboardInterrupt
+        return launch(loop, i)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "launch", stopping)
+        stopped = call("search", *words, "--out", tmp_path / "broken")
+    assert stopped.code == 130 and stopped.err.count("alarm, ") == 2, stopped.err
+    resumed = call("search", "--resume", tmp_path / "broken")
+    assert resumed.code == 0 and "alarm, " not in resumed.err, resumed.err
+    assert same_outcome(tmp_path / "broken", tmp_path / "whole")
+    kept = json.loads((tmp_path / "whole" / "health.json").read_text())
+    assert [alarm["alarm"] for alarm in kept] == ["exploding-updates", "op-weights-still"]
 
 
 def test_a_healthy_quick_run_raises_no_alarm(tmp_path, monkeypatch):
