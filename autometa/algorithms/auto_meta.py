@@ -118,6 +118,9 @@ class AutoMetaConfig:
         final_inner: its inner loop.
         final_meta: its outer loop.
         test: evaluation of the winner on unseen classes.
+        max_params: weights that a candidate and the winner may have at most; larger cells are never trained.
+        max_macs: their multiply-accumulates for one image, likewise.
+        init: the earlier run whose candidates are known already; a copy of its scores lies in the run's folder.
         seed: of initialisations, tasks, batches and surrogates.
         precision: of the arithmetic on a GPU: `fp32`, `tf32` or `bf16`.
     """
@@ -143,6 +146,9 @@ class AutoMetaConfig:
     final_inner: InnerConfig = field(default_factory=lambda: InnerConfig(ways=5, shots=10, batch=10, steps=8, lr=1e-3))
     final_meta: MetaConfig = field(default_factory=lambda: MetaConfig(iterations=100_000, batch=5))
     test: EvalConfig = field(default_factory=lambda: EvalConfig(tasks=10_000))
+    max_params: int | None = None
+    max_macs: int | None = None
+    init: str | None = None
     seed: int = 0
     precision: str = "fp32"
 

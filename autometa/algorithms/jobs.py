@@ -19,12 +19,15 @@ from autometa.meta.bn_modes import MODES
 from autometa.meta.ranks import Ranks
 from autometa.nas.conv_network import four_layer
 from autometa.nas.genotype import most_frequent
+from autometa.runs import checkpoint
 from autometa.runs.files import read_json, say, shown, write_json
 from autometa.runs.folder import RunFolder
 from autometa.runs.session import Session
 
 LOG_EVERY = 10
 DATA = "data.json"
+INIT = "init"
+"""The part of a run's folder that holds what an earlier run had learned, from which this one starts."""
 OWN_GENOTYPE = "network"
 
 
@@ -187,7 +190,8 @@ def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Term
     source = terms.source(config.data)
     network = config.build(source.image_shape)
     record_data(folder, source)
-    trained = meta_train(metanas.trainer(network, source, config), folder, terms, "search", ranks=terms.ranks)
+    run = metanas.trainer(network, source, config, begun_from(folder, config))
+    trained = meta_train(run, folder, terms, "search", ranks=terms.ranks)
     found, test_seconds, genotypes = meta_test(network, trained.learned, source, config, folder, terms, "test")
     genotype, often, reduction_often = most_frequent(genotypes)
     folder.write_genotype("most_frequent", genotype.to_json())
@@ -221,6 +225,19 @@ def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Term
         )
     folder.write_result(result)
     return result
+
+
+def begun_from(folder: RunFolder, config: metanas.MetaNASConfig) -> Learned | None:
+    """What the run starts from where its config names an earlier run: the copy in its own folder.
+
+    Raises `InputError` where that is missing.
+    """
+    if config.init is None:
+        return None
+    found = checkpoint.load_latest(folder.path / INIT)
+    if found is None:
+        raise InputError(f"{shown(folder.path / INIT)} is missing, from which this run starts; begin a new run")
+    return Learned(**found.tensors)
 
 
 def meta_test(network, learned, source, config, folder, terms, phase):

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from autometa.errors import InputError
 
-SHORT = {"data": "data.name"}
+SHORT = {"data": "data.name", "rotations": "data.rotations"}
 
 
 class Parser(argparse.ArgumentParser):

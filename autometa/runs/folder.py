@@ -39,7 +39,8 @@ EVAL_PHASE = "eval-"
 """What the names of phases that evaluate a run again begin with."""
 LATEST = "latest"
 _OWN = re.compile(
-    r"(config|environment|result|search)\.json|metrics(-.+)?\.jsonl|ledger\.sqlite(-wal|-shm)?|checkpoints|genotypes"
+    r"(config|environment|result|search|known)\.json|metrics(-.+)?\.jsonl|ledger\.sqlite(-wal|-shm)?"
+    r"|checkpoints|genotypes|init"
 )
 
 
