@@ -167,9 +167,7 @@ class MetaNASConfig:
         )
 
 
-def trainer(
-    network: OneShotNetwork, source: Source, config: MetaNASConfig, start: Learned | None = None
-) -> Trainer:
+def trainer(network: OneShotNetwork, source: Source, config: MetaNASConfig, start: Learned | None = None) -> Trainer:
     """A meta-training run from a fresh initialisation, or from `start`: one forward and backward per inner step updates weights and
     architecture together (section 3.2); the temperature falls within every task once warm-up is over."""
     keep, steps = 1.0 - config.drop_path, config.inner.steps
@@ -217,9 +215,7 @@ def limited(network: OneShotNetwork, phi: Tensor, config: MetaNASConfig) -> Tens
     return within(network, phi, config.t_min_test, config.prune_testing, config.limits)
 
 
-def unlimited(
-    network: OneShotNetwork, learned: Learned, batches: Batches, slots: int, config: MetaNASConfig
-) -> Tensor:
+def unlimited(network: OneShotNetwork, learned: Learned, batches: Batches, slots: int, config: MetaNASConfig) -> Tensor:
     """What `adapt` returns, before any limit."""
     test, steps = config.test, config.test.steps
     arena = learned.arena(network.layout, slots, config.inner.adam_state)

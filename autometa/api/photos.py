@@ -36,9 +36,11 @@ COLOURED, BRIGHT = 10.0, 128.0
 SHOTS, QUERIES = 10, 5
 SECONDS = 300.0
 """The time budget where none is given."""
-ITERATION_MACS = 2.0e10
-"""Multiply-accumulates of the forward passes that two processor cores do in a second, about half of what was measured:
-from them the length of a search follows, so that it is the same on every machine."""
+MACS_A_SECOND = 4.4e9
+"""Multiply-accumulates of training done for each second of the time budget, about a fifth of what two idle cores reach:
+the length of a search follows from the images alone, and a busy machine is done in time as well."""
+STEPS_A_SECOND = 4
+"""Meta-iterations, likewise, where a network is so small that its arithmetic does not decide."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,10 @@ class Photos:
     variant: str
     side: int | None
     store: bool = False
+
+    @property
+    def channels(self) -> int:
+        return 3 if self.variant == "colour" else 1
 
 
 def own_photos(settings: Mapping[str, Any] | None) -> Path | None:
@@ -100,21 +106,19 @@ def _side(sample: list[ImageSource]) -> int | None:
     return int(np.median(sides)) if sides else None
 
 
-def fitted(base: MetaNASConfig | AutoMetaConfig, photos: Photos, settings: Mapping[str, Any], seconds: float):
-    """`base` for these images: data, ways, shots, batches, and for MetaNAS the number of meta-iterations.
+def fitted(base: MetaNASConfig | AutoMetaConfig, photos: Photos, settings: Mapping[str, Any]):
+    """`base` for these images: data, ways, shots, batches. settings: of the command line, which come first.
 
-    settings: of the command line, which come first. seconds: of the whole command.
     Raises `InputError` where there are too few classes or images.
     """
     rotations = int(settings.get("data.rotations") or (4 if len(photos.names) < FEW else 1))
     split = _checked(photos, rotations)
-    ways = _ways(split)
+    ways = _ways(split, isinstance(base, AutoMetaConfig))
     counts = np.array(photos.counts)
     shots = int(min(SHOTS, counts[split.train].min()))
     variant = str(settings.get("data.variant") or photos.variant)
-    data = replace(
-        base.data, name=str(photos.path), image_size=_size(photos, variant), variant=variant, rotations=rotations
-    )
+    size = _size(photos, variant)
+    data = replace(base.data, name=str(photos.path), image_size=size, variant=variant, rotations=rotations)
 
     def inner(how: InnerConfig) -> InnerConfig:
         return replace(how, ways=ways, shots=shots, batch=min(how.batch, ways * shots))
@@ -127,14 +131,14 @@ def fitted(base: MetaNASConfig | AutoMetaConfig, photos: Photos, settings: Mappi
     if isinstance(base, AutoMetaConfig):
         validation = test(base.validation, split.val)
         return replace(base, **common, final_inner=inner(base.final_inner), validation=validation)
-    return with_length(replace(base, **common), 3 if variant == "colour" else 1, seconds)
+    return replace(base, **common)
 
 
 def with_length(config: MetaNASConfig, channels: int, seconds: float) -> MetaNASConfig:
-    """As many meta-iterations as half of `seconds` allow, of which the preset's share is warm-up."""
+    """As many meta-iterations as fit into `seconds` with room to spare, of which the preset's share is warm-up."""
     size, inner, meta = config.data.image_size, config.inner, config.meta
     each = 3 * config.build((channels, size, size)).macs() * inner.batch * inner.steps * meta.batch
-    iterations = int(np.clip(0.5 * seconds * ITERATION_MACS / each, 40, 3000)) // 10 * 10
+    iterations = int(np.clip(seconds * MACS_A_SECOND / each, 40, STEPS_A_SECOND * seconds)) // 10 * 10
     share = config.warmup / meta.iterations
     return replace(config, meta=replace(meta, iterations=iterations), warmup=int(share * iterations))
 
@@ -193,15 +197,11 @@ def _checked(photos: Photos, rotations: int) -> Split:
     return split
 
 
-def _ways(split: Split) -> int:
-    """Classes of a task that every part has; validation classes may lie within those that train."""
-    parts = (
-        len(split.train) * split.train_rotations,
-        len(split.test) * split.test_rotations,
-        len(split.val) * split.val_rotations or WAYS,
-        len(split.without_val().train) * split.train_rotations,
-    )
-    return min(WAYS, *parts)
+def _ways(split: Split, selects: bool) -> int:
+    """Classes of a task that every part has; selects: by validation classes, which then do not train."""
+    train = split.without_val().train if selects else split.train
+    parts = [len(train) * split.train_rotations, len(split.test) * split.test_rotations]
+    return min(WAYS, *parts, *([len(split.val) * split.val_rotations] if selects else []))
 
 
 def _size(photos: Photos, variant: str) -> int:
