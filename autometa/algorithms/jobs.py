@@ -208,6 +208,7 @@ def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Term
             "different_cells": len({str(g) for g in genotypes}),
         },
         "search_network": {"parameters": network.layout.count(), "macs": network.macs()},
+        **limits_of(config),
         "data_hash": source.store.data_hash,
         **computed(config, terms),
         "warmup": config.warmup,
@@ -320,6 +321,13 @@ def record_data(folder: RunFolder, source: Source) -> None:
         )
     about = {"recipe": store.recipe.to_dict(), "image_shape": list(source.image_shape), "data_hash": store.data_hash}
     write_json(path, about)
+
+
+def limits_of(config) -> dict:
+    """The limits that a run's network kept to, where there were any."""
+    found = {"max_params": config.max_params, "max_macs": config.max_macs}
+    found = {name: limit for name, limit in found.items() if limit is not None}
+    return {"limits": found} if found else {}
 
 
 def protocol(config, source: Source) -> dict:

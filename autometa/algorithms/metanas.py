@@ -168,8 +168,8 @@ class MetaNASConfig:
 
 
 def trainer(network: OneShotNetwork, source: Source, config: MetaNASConfig, start: Learned | None = None) -> Trainer:
-    """A meta-training run from a fresh initialisation, or from `start`: one forward and backward per inner step updates weights and
-    architecture together (section 3.2); the temperature falls within every task once warm-up is over."""
+    """A meta-training run from a fresh initialisation, or from `start`: one forward and backward per inner step updates
+    weights and architecture together (section 3.2); the temperature falls within every task once warm-up is over."""
     keep, steps = 1.0 - config.drop_path, config.inner.steps
 
     def logits_of(ids: Tensor, warm: bool) -> Logits:

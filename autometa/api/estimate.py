@@ -31,12 +31,11 @@ LEAST_SHARE = 0.25
 @dataclass(frozen=True)
 class Rest:
     """What comes beside the loop of meta-iterations: seconds of each part that does not depend on its length, and of an
-    iteration of a rival that trains as long (0 without one). sizes, memory: of the network that was tried."""
+    iteration of a rival that trains as long (0 without one). task: of one test task; memory: bytes, as tried."""
 
     task: float
     parts: dict[str, float]
     rival_iteration: float
-    sizes: dict[str, float]
     memory: int
 
     def loop(self, budget: float, iteration: float) -> float:
@@ -57,7 +56,7 @@ def rest(network: Network, source: Source, config) -> Rest:
         each = iteration_seconds(reptile.trainer(net, source, rival), rival)
         per_task, *_ = _evaluation(net, source, rival)
         parts["yardstick: four-layer"] = per_task * rival.test.tasks
-    return Rest(task, parts, each, sizes, memory)
+    return Rest(task, parts, each, memory)
 
 
 def estimate_plan(plan: Plan, budget: float | None = None, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -79,7 +78,7 @@ def estimate_plan(plan: Plan, budget: float | None = None, device: torch.device 
     parts |= {plan.job.phase: iteration * iterations, **found.parts}
     if found.rival_iteration:
         parts["yardstick: four-layer"] += found.rival_iteration * iterations
-    task, sizes, memory = found.task, found.sizes, found.memory
+    task, memory = found.task, found.memory
     return {
         "kind": plan.job.word,
         "loop": plan.job.phase,

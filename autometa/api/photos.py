@@ -175,7 +175,7 @@ def _checked(photos: Photos, rotations: int) -> Split:
     many, place = len(photos.names), photos.path.name
     if many < LEAST_CLASSES:
         raise InputError(
-            f"{place} holds {many} classes, a search needs at least {LEAST_CLASSES} (a folder of {LEAST_IMAGES} or more "
+            f"{place} holds {many} classes, a search needs at least {LEAST_CLASSES} (folders of {LEAST_IMAGES} or more "
             "images each): 12 or more are better; to tell a few classes apart, adapt an earlier run to them"
         )
     double = [name for name, count in Counter(photos.names).items() if count > 1]

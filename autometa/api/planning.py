@@ -149,14 +149,12 @@ def plan_search(
     job = asked[0]
     earlier = None if init is None else Earlier.open(init, job.kind)
     if preset_name in (None, PHOTOS) and config is None:
-        path = own_photos(settings)
+        path = own_photos(
+            settings if preset_name is None else {"data.name": preset(job.presets, PHOTOS).data.name, **settings}
+        )
         if path is not None:
             plan = _for_photos(job, path, settings, earlier, time_budget)
             return replace(plan, out=_path(out))
-    if preset_name == PHOTOS:
-        raise InputError(
-            "the preset photos is fitted to your own images: name their folder with --data, without --config"
-        )
     label = preset_name or ("quick" if config is None and earlier is None else None)
     base = preset(job.presets, label) if label else job.kind() if earlier is None or config else earlier.own
     given = set(settings) | set(read_yaml(config) if config is not None else ())

@@ -6,7 +6,6 @@ import re
 from collections.abc import Collection
 from dataclasses import replace
 
-from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.reptile import ReptileConfig
 from autometa.algorithms.trained import AnyConfig

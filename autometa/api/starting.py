@@ -64,8 +64,8 @@ class Earlier:
 
     def _refuse(self, what: str, has: object, asked: object, why: str) -> None:
         raise InputError(
-            f"{shown(self.folder.path)} has {what} {_text(has)}, the new run {_text(asked)}: {why}; make them equal, or "
-            "leave --init out"
+            f"{shown(self.folder.path)} has {what} {_text(has)}, the new run {_text(asked)}: {why}; make them equal, "
+            "or leave --init out"
         )
 
     def _check_shape(self, config: MetaNASConfig, source: Source, network: OneShotNetwork) -> None:

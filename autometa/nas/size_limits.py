@@ -208,7 +208,7 @@ class _Task:
 
 
 def _cheapest(one_shot: OneShotNetwork, kind: str, i: int, j: int, strength=None) -> Place:
-    """The op instance on input j of node i with fewest weights, then MACs, `none` set aside; of equals the strongest."""
+    """The op instance on input j of node i with fewest weights, then MACs, `none` aside; of equals the strongest."""
     costs, many = costs_of(one_shot), len(one_shot.primitives)
     places: Iterator[Place] = (
         (kind, i, j * many + op) for op, name in enumerate(one_shot.primitives) if name != "none"
