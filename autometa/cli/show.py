@@ -174,8 +174,12 @@ def _sizes(found: Mapping[str, Any]) -> list[str]:
     lines = ["Size   (MACs: multiplications with addition, for one image)", *columns(table, right=(1, 2))]
     limits = found.get("limits", {})
     if limits:
-        kept = " and ".join(f"{limit:,} {'parameters' if name == 'max_params' else 'MACs'}" for name, limit in limits.items())
-        lines.append(f"  every task's pruned network keeps to {kept}" if "search_network" in found else f"  at most {kept}")
+        kept = " and ".join(
+            f"{limit:,} {'parameters' if name == 'max_params' else 'MACs'}" for name, limit in limits.items()
+        )
+        lines.append(
+            f"  every task's pruned network keeps to {kept}" if "search_network" in found else f"  at most {kept}"
+        )
     return lines
 
 

@@ -1,4 +1,4 @@
-"""A pruned network within limits: exact sizes, nothing changed that need not be, nothing removed beyond the smallest."""
+"""A pruned network within limits: exact sizes, nothing changed without need, nothing removed beyond the smallest."""
 
 import pytest
 import torch
