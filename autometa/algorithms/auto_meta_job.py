@@ -16,6 +16,7 @@ from autometa.algorithms.candidates import CandidateConfig, Outcome, train_candi
 from autometa.algorithms.config import DataConfig
 from autometa.algorithms.jobs import Terms
 from autometa.algorithms.level_report import measured, report, winner
+from autometa.algorithms.observing import observations
 from autometa.algorithms.sources import Source, silent
 from autometa.algorithms.workers import Unit, Work, workforce
 from autometa.errors import InputError
@@ -138,6 +139,7 @@ def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) ->
         **jobs.computed(final, terms),
         "seconds": {"search": seconds, "final": trained.seconds, "test": test_seconds},
     }
+    folder.write_observations(observations(source, final.inner.ways, final.test, found))
     folder.write_result(result)
     return result
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,6 +13,7 @@ from autometa.algorithms import metanas, reptile, scores
 from autometa.algorithms.config import DataConfig, EvalConfig
 from autometa.algorithms.divided import Lead
 from autometa.algorithms.loop import Loop, Results
+from autometa.algorithms.observing import ArchitectureSeries, observations
 from autometa.algorithms.sources import Source, chunks, silent
 from autometa.algorithms.training import Learned, Network, Step, Trainer
 from autometa.errors import InputError
@@ -25,6 +27,8 @@ from autometa.runs.folder import RunFolder
 from autometa.runs.session import Session
 
 LOG_EVERY = 10
+DIGITS = 6
+"""Of a relative update: the last bits of a sum over all weights depend on the number of threads."""
 DATA = "data.json"
 INIT = "init"
 """The part of a run's folder that holds what an earlier run had learned, from which this one starts."""
@@ -83,14 +87,30 @@ class MetaTrained:
 
 
 def meta_train(
-    run: Trainer, folder: RunFolder, terms: Terms, phase: str, budget: bool = True, ranks: Ranks | None = None
+    run: Trainer,
+    folder: RunFolder,
+    terms: Terms,
+    phase: str,
+    budget: bool = True,
+    ranks: Ranks | None = None,
+    series: ArchitectureSeries | None = None,
 ) -> MetaTrained:
     """The loop of meta-iterations; on a GPU their outcomes are told a few iterations later, in order.
 
     ranks: processes that divide the meta-batch, this one leading; the others `follow` until the loop is over.
+    series: where the architecture is written down, if there is one.
     """
     lead = Lead(run, ranks)
     loop = Loop(run, terms.notice)
+
+    def capture() -> tuple[dict[str, Tensor], dict]:
+        tensors, state = lead.capture()
+        return tensors, state if series is None else {**state, **series.state()}
+
+    def restore(tensors: dict[str, Tensor], state: dict) -> None:
+        lead.restore(tensors, state)
+        if series is not None:
+            series.restore(state)
 
     def tell(results: Results) -> None:
         for i, done in results:
@@ -98,9 +118,16 @@ def meta_train(
             session.check_finite(done.finite, names, i)
             if i % LOG_EVERY == 0 or i == run.meta.iterations - 1:
                 session.log(i, **_told(done))
+            if series is not None:
+                series.tell(i, done.architecture)
 
-    session = terms.session(folder, lead.capture, lead.restore, phase, budget, lambda: tell(loop.drain()))
-    with lead, session:
+    def catch_up() -> None:
+        tell(loop.drain())
+        if series is not None and session.stopped_early:
+            series.finish()
+
+    session = terms.session(folder, capture, restore, phase, budget, catch_up)
+    with lead, session, closing(series) if series is not None else nullcontext():
         for i in session.steps(run.meta.iterations):
             tell(lead.launch(loop, i))
         return MetaTrained(Learned.of(lead.capture()[0]), session.step, session.elapsed)
@@ -111,7 +138,9 @@ def _told(done: Step) -> dict[str, float | int | None]:
     finite = done.finite
     values = {"loss": done.losses[-1], "loss_first": done.losses[0], "accuracy": done.accuracy}
     told = {name: float(value[finite].mean()) if bool(finite.any()) else None for name, value in values.items()}
-    return {**told, "not_finite": int((~finite).sum())}
+    kinds = ("update", "update_architecture") if len(done.architecture) else ("update",)
+    update = {name: float(f"{value:.{DIGITS}g}") for name, value in zip(kinds, done.update.tolist(), strict=False)}
+    return {**told, "not_finite": int((~finite).sum()), **update}
 
 
 class _Collected:
@@ -164,6 +193,7 @@ def train(config: reptile.ReptileConfig, folder: RunFolder, terms: Terms) -> dic
         **computed(config, terms),
         "seconds": {"train": trained.seconds, "test": test_seconds},
     }
+    folder.write_observations(observations(source, config.inner.ways, config.test, found))
     folder.write_result(result)
     return result
 
@@ -190,8 +220,9 @@ def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Term
     source = terms.source(config.data)
     network = config.build(source.image_shape)
     record_data(folder, source)
+    series = ArchitectureSeries(folder, network, config.t_max, config.meta.iterations)
     run = metanas.trainer(network, source, config, begun_from(folder, config))
-    trained = meta_train(run, folder, terms, "search", ranks=terms.ranks)
+    trained = meta_train(run, folder, terms, "search", ranks=terms.ranks, series=series)
     found, test_seconds, genotypes = meta_test(network, trained.learned, source, config, folder, terms, "test")
     genotype, often, reduction_often = most_frequent(genotypes)
     folder.write_genotype("most_frequent", genotype.to_json())
@@ -224,6 +255,7 @@ def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Term
         result["compare"]["four-layer"] = _compare_four_layer(
             config, trained.iterations, source, result["parameters"], folder, terms
         )
+    folder.write_observations(observations(source, network.ways, config.test, found, network, config))
     folder.write_result(result)
     return result
 

@@ -62,8 +62,7 @@ class Loop:
         return [] if self._lagged is None else self._known(self._lagged.drain())
 
     def _known(self, arrived: list[tuple[int, Tensor]]) -> Results:
-        dtype = self.trainer.arena.theta.dtype
-        return [(i, Step(v[:-2].to(dtype), v[-2], v[-1] != 0)) for i, v in arrived]
+        return [(i, _unpacked(values, self.trainer)) for i, values in arrived]
 
     def _enter(self, warm: bool) -> None:
         """Make ready for the iterations of a phase; those of the other one give their memory back first."""
@@ -111,6 +110,14 @@ class Loop:
 
 
 def _packed(step: Step) -> Tensor:
-    """A meta-iteration's outcome as one tensor, float64 `[inner steps + 2, S]`."""
-    rows = [step.losses.to(torch.float64), step.accuracy[None], step.finite.to(torch.float64)[None]]
-    return torch.cat(rows)
+    """A meta-iteration's outcome as one row, float64 `[(inner steps + 2) * S + 2 + A]`."""
+    parts = (step.losses.flatten(), step.accuracy, step.finite, step.update, step.architecture)
+    return torch.cat([part.to(torch.float64) for part in parts])
+
+
+def _unpacked(row: Tensor, trainer: Trainer) -> Step:
+    """What `_packed` packed."""
+    dtype, slots, steps = trainer.arena.theta.dtype, trainer.meta.batch, trainer.inner.steps
+    own = trainer.arena.theta.shape[1] - trainer.before_architecture
+    losses, right, finite, update, architecture = row.split([steps * slots, slots, slots, 2, own])
+    return Step(losses.view(steps, slots).to(dtype), right, finite != 0, update, architecture.to(dtype))

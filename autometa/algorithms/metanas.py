@@ -22,7 +22,7 @@ from autometa.algorithms.config import (
 from autometa.algorithms.sources import Source, TestTasks
 from autometa.algorithms.training import Learned, Logits, Trainer
 from autometa.errors import InputError
-from autometa.meta.bn_modes import MODES, accuracies
+from autometa.meta.bn_modes import MODES, accuracies, accuracy, answers, logits_by_mode
 from autometa.meta.inner_loop import Batches, adapt_
 from autometa.meta.reptile import SHAPES, Schedule
 from autometa.nas.cell_network import KINDS
@@ -33,6 +33,7 @@ from autometa.nas.one_shot import AtTemperature, OneShotNetwork
 from autometa.nas.pruned import genotype_of, remaining, remaining_weights
 from autometa.nas.size_limits import Limits, smallest, within
 from autometa.nas.soft_pruning import temperature
+from autometa.nas.traces import traces
 from autometa.ops.cross_entropy import cross_entropy
 from autometa.ops.finite_slots import finite_slots
 from autometa.ops.primitives import PRIMITIVES
@@ -191,15 +192,24 @@ def trainer(network: OneShotNetwork, source: Source, config: MetaNASConfig, star
         logits=logits_of,
         architecture_step=config.arch_steps(),
         warmup=config.warmup,
+        weights=network.layout.bounds[1],
     )
 
 
-def adapt(network: OneShotNetwork, learned: Learned, batches: Batches, slots: int, config: MetaNASConfig) -> Tensor:
+def adapt(
+    network: OneShotNetwork,
+    learned: Learned,
+    batches: Batches,
+    slots: int,
+    config: MetaNASConfig,
+    seen: list[Tensor] | None = None,
+) -> Tensor:
     """Train weights and architecture for `test.steps` steps, then weights alone (section 3.3), all slots at once.
 
-    Returns the adapted rows `[slots, row]`, whose networks keep to the config's limits once they are pruned.
+    Returns the adapted rows `[slots, row]`, whose networks keep to the config's limits once they are pruned. seen:
+    receives the architecture `[slots, A]` before each of its steps and after the last one.
     """
-    return limited(network, unlimited(network, learned, batches, slots, config), config)
+    return limited(network, unlimited(network, learned, batches, slots, config, seen), config)
 
 
 def limited(network: OneShotNetwork, phi: Tensor, config: MetaNASConfig) -> Tensor:
@@ -215,19 +225,39 @@ def limited(network: OneShotNetwork, phi: Tensor, config: MetaNASConfig) -> Tens
     return within(network, phi, config.t_min_test, config.prune_testing, config.limits)
 
 
-def unlimited(network: OneShotNetwork, learned: Learned, batches: Batches, slots: int, config: MetaNASConfig) -> Tensor:
+def unlimited(
+    network: OneShotNetwork,
+    learned: Learned,
+    batches: Batches,
+    slots: int,
+    config: MetaNASConfig,
+    seen: list[Tensor] | None = None,
+) -> Tensor:
     """What `adapt` returns, before any limit."""
     test, steps = config.test, config.test.steps
     arena = learned.arena(network.layout, slots, config.inner.adam_state)
     optimiser = config.inner.adam(config.arch_lr, config.arch_weight_decay)
 
+    def note(phi: Tensor) -> None:
+        if seen is not None:
+            seen.append(phi.detach()[:, network.layout.bounds[1] :].clone())
+
     def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
+        if t < steps:
+            note(phi)
         heat = temperature(t, steps, config.t_max, config.t_min_test)
         return cross_entropy(network.logits(phi, images, temperature=heat), labels)
 
     adapt_(arena, loss, batches, optimiser, test.steps)
     adapt_(arena, loss, batches, optimiser, config.test_weight_steps, first_step=test.steps, frozen=(False, True))
+    note(arena.phi)
     return arena.phi
+
+
+def temperatures(config: MetaNASConfig) -> list[float]:
+    """Of what `adapt` lets `seen`, `[steps + 1]`."""
+    steps = config.test.steps
+    return [temperature(t, steps, config.t_max, config.t_min_test) for t in range(steps)] + [config.t_min_test]
 
 
 @dataclass(frozen=True)
@@ -235,7 +265,8 @@ class MetaTest:
     """Meta-testing's outcome, per task `[T]`.
 
     soft, pruned: accuracies by BN mode before and after hard pruning; genotypes: the strongest pair and op of every
-    node; parameters, macs: what is left of the network after pruning; finite: whether the task stayed finite.
+    node; parameters, macs: what is left of the network after pruning; finite: whether the task stayed finite;
+    answers: of the pruned network, see `answers`; traces: what became of the architecture, see `nas.traces`.
     """
 
     soft: dict[str, Tensor]
@@ -244,6 +275,8 @@ class MetaTest:
     parameters: Tensor
     macs: Tensor
     finite: Tensor
+    answers: dict[str, Tensor]
+    traces: dict[str, Tensor]
 
 
 def meta_test_chunk(
@@ -261,18 +294,22 @@ def meta_test_chunk(
     steps = test.steps + config.test_weight_steps
     mode = test.batch_mode or config.inner.batch_mode
     tasks = TestTasks.draw(episodes, start, stop, test.batch, steps, mode)
-    adapted = unlimited(network, learned, tasks.batches, stop - start, config)
+    seen: list[Tensor] = []
+    adapted = unlimited(network, learned, tasks.batches, stop - start, config, seen)
     phi = limited(network, adapted, config)
     soft = AtTemperature(network, config.t_min_test)
     hard = AtTemperature(network, config.t_min_test, config.prune_testing)
     sizes = [pruned_size(network, phi, slot, config) for slot in range(len(phi))]
+    found = logits_by_mode(hard, phi, tasks.support, tasks.queries, modes)
     return MetaTest(
         soft=accuracies(soft, adapted, tasks.support, tasks.queries, tasks.labels, modes),
-        pruned=accuracies(hard, phi, tasks.support, tasks.queries, tasks.labels, modes),
+        pruned={mode: accuracy(logits, tasks.labels) for mode, logits in found.items()},
         genotypes=tuple(genotype_of(network, phi, slot) for slot in range(len(phi))),
         parameters=torch.tensor([weights for weights, _ in sizes]),
         macs=torch.tensor([macs for _, macs in sizes]),
         finite=finite_slots(phi),
+        answers=answers(found),
+        traces=traces(network, torch.stack(seen), temperatures(config), config.prune_testing),
     )
 
 
@@ -284,7 +321,7 @@ def as_tensors(network: OneShotNetwork, found: MetaTest) -> dict[str, Tensor]:
         for g in found.genotypes
     ]
     tensors = {"parameters": found.parameters, "macs": found.macs, "finite": found.finite}
-    tensors["genotypes"] = torch.tensor(coded)
+    tensors |= {"genotypes": torch.tensor(coded), **found.answers, **found.traces}
     for mode in found.soft:
         tensors[f"soft.{mode}"], tensors[f"pruned.{mode}"] = found.soft[mode], found.pruned[mode]
     return tensors

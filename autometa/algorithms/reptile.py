@@ -21,7 +21,7 @@ from autometa.algorithms.config import (
 from autometa.algorithms.sources import Source, TestTasks
 from autometa.algorithms.training import Learned, Logits, Network, Trainer
 from autometa.errors import InputError
-from autometa.meta.bn_modes import MODES, accuracies
+from autometa.meta.bn_modes import MODES, accuracy, answers, logits_by_mode
 from autometa.meta.inner_loop import Batches, adapt_
 from autometa.nas.block_cell import BlockCellNetwork
 from autometa.nas.block_space import PUBLISHED, PUBLISHED_CONCAT, BlockCell
@@ -186,10 +186,12 @@ def evaluate_chunk(
     stop: int,
     modes: tuple[str, ...] = MODES,
 ) -> dict[str, Tensor]:
-    """Adapt to evaluation tasks start .. stop - 1, all at once; per task `[T]` accuracy by BN mode, and `finite`."""
+    """Adapt to evaluation tasks start .. stop - 1, all at once; per task `[T]` accuracy by BN mode, `finite`, and what
+    `answers` gives."""
     test = config.test
     mode = test.batch_mode or config.inner.batch_mode
     tasks = TestTasks.draw(source.testing(network.ways, test), start, stop, test.batch, test.steps, mode)
     phi = adapt(network, learned, tasks.batches, stop - start, config)
-    found = accuracies(network, phi, tasks.support, tasks.queries, tasks.labels, modes)
-    return {**found, "finite": finite_slots(phi)}
+    found = logits_by_mode(network, phi, tasks.support, tasks.queries, modes)
+    right = {mode: accuracy(logits, tasks.labels) for mode, logits in found.items()}
+    return {**right, "finite": finite_slots(phi), **answers(found)}

@@ -23,6 +23,8 @@ from autometa.slots.statistics import BatchStatistics
 
 WINDOW = 4096
 """Meta-iterations whose step sizes lie on the device."""
+TINY = 1e-30
+"""The least norm that an update is measured by."""
 PER_SLOT = ("second", "steps")
 """What Adam keeps of each slot."""
 
@@ -47,11 +49,17 @@ class Logits(Protocol):
 @dataclass(frozen=True)
 class Step:
     """A meta-iteration: losses `[inner steps, S]`, the share of right answers on the last inner step's batch before its
-    update `[S]`, and which slots stayed finite `[S]`."""
+    update `[S]`, and which slots stayed finite `[S]`.
+
+    update: norm of the meta-update over the norm of what it changed, of weights and architecture, float64 `[2]`;
+    architecture: the architecture's part of theta afterwards, `[A]`, empty where there is none.
+    """
 
     losses: Tensor
     accuracy: Tensor
     finite: Tensor
+    update: Tensor
+    architecture: Tensor
 
 
 @dataclass
@@ -61,7 +69,8 @@ class Trainer:
     logits(task ids `[S]`, in warm-up?) gives the network of those slots; architecture_step is the meta step size of
     the architecture parameters, which stand still for `warmup` meta-iterations. counter int64 `[1]`: the number of the
     next meta-iteration, where tasks are drawn; max_slots: that of `meta` until `Loop` finds another one; ranks: the
-    processes among which `divide_` has divided the meta-batch.
+    processes among which `divide_` has divided the meta-batch; weights: columns of theta before the architecture's,
+    all of them where it is None.
     """
 
     arena: Arena
@@ -72,6 +81,7 @@ class Trainer:
     logits: Callable[[Tensor, bool], Logits]
     architecture_step: Schedule = Schedule(0.0)
     warmup: int = 0
+    weights: int | None = None
 
     def __post_init__(self) -> None:
         home = self.episodes.home
@@ -115,9 +125,26 @@ class Trainer:
         if self.ranks is not None:
             return self.ended(self.ranks.summed(self.begun(warm)))
         right: list[Tensor] = []
+        before = self.arena.theta.clone()
         done = meta_iteration_(*self._work(warm, right), self._sizes(), frozen=(False, warm), max_slots=self.max_slots)
         self.counter += 1
-        return Step(done.losses, torch.cat(right), done.finite)
+        return Step(done.losses, torch.cat(right), done.finite, *self._moved(before))
+
+    def _moved(self, before: Tensor) -> tuple[Tensor, Tensor]:
+        """`Step.update` and `Step.architecture` of a step that began at `before`."""
+        theta, cut = self.arena.theta[0], self.before_architecture
+        moved = theta - before[0]
+
+        def norms(row: Tensor) -> Tensor:
+            parts = (row[:cut], row[cut:])
+            return torch.stack([torch.linalg.vector_norm(part, dtype=torch.float64) for part in parts])
+
+        return norms(moved) / norms(before[0]).clamp(min=TINY), theta[cut:].clone()
+
+    @property
+    def before_architecture(self) -> int:
+        """How many columns of theta are weights."""
+        return self.arena.theta.shape[1] if self.weights is None else self.weights
 
     def _work(self, warm: bool, right: list[Tensor]) -> tuple:
         """Arena, tasks, optimiser and steps of the meta-iteration that `counter` names."""
@@ -157,11 +184,12 @@ class Trainer:
 
     def ended(self, total: Tensor) -> Step:
         """The end of a divided meta-iteration, from the sum of all parts: the outcomes of all slots."""
-        mean = self.arena.theta.shape[1] + 1
+        mean, before = self.arena.theta.shape[1] + 1, self.arena.theta.clone()
         step_to_mean_(self.arena, total[:mean], self._sizes())
         self.counter += 1
         rows = total[mean:].view(-1, self.meta.batch)
-        return Step(rows[:-2].to(self.arena.theta.dtype), rows[-2], rows[-1] != 0)
+        losses = rows[:-2].to(self.arena.theta.dtype)
+        return Step(losses, rows[-2], rows[-1] != 0, *self._moved(before))
 
     def _tasks(self, ids: Tensor, warm: bool, right: list[Tensor]) -> tuple[Objective, Batches]:
         """Objective and batches of some tasks; `right` receives their shares of right answers."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from autometa.algorithms.sources import Source
 from autometa.algorithms.training import Learned, Network
 from autometa.api.estimate_cells import search_seconds
 from autometa.api.planning import Plan
+from autometa.runs.environment import peak_memory
 
 SLOTS = 4
 SHORT_SECONDS, LONG_SECONDS = 2.0, 20.0
@@ -151,16 +151,6 @@ def _timed(work: Callable[[], Any]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
-
-
-def peak_memory() -> int:
-    """The most memory this process has held so far, in bytes; 0 where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def free_memory() -> int | None:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -43,7 +44,26 @@ def query_logits(model: Classifier, phi: Tensor, support: Tensor, queries: Tenso
 
 def accuracies(model: Classifier, phi: Tensor, support: Tensor, queries: Tensor, labels: Tensor, modes=MODES):
     """Share of right answers of each slot by mode: dict of float64 `[S]`; labels int64 `[S, Q]`."""
-    return {mode: accuracy(query_logits(model, phi, support, queries, mode), labels) for mode in modes}
+    found = logits_by_mode(model, phi, support, queries, modes)
+    return {mode: accuracy(logits, labels) for mode, logits in found.items()}
+
+
+def logits_by_mode(
+    model: Classifier, phi: Tensor, support: Tensor, queries: Tensor, modes: Sequence[str] = MODES
+) -> dict[str, Tensor]:
+    """`query_logits` in each mode."""
+    return {mode: query_logits(model, phi, support, queries, mode) for mode in modes}
+
+
+def answers(logits: Mapping[str, Tensor], mode: str = "support_statistics") -> dict[str, Tensor]:
+    """The answers in one of the modes: `predicted` int16 `[S, Q]`, -1 where logits are not finite, and `probability`
+    float32 `[S, Q]`; nothing where the mode is not among them."""
+    if mode not in logits:
+        return {}
+    found = logits[mode]
+    probability, predicted = found.to(torch.float32).softmax(dim=-1).max(dim=-1)
+    predicted = torch.where(torch.isfinite(found).all(dim=-1), found.argmax(dim=-1), -torch.ones_like(predicted))
+    return {"predicted": predicted.to(torch.int16), "probability": probability}
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -96,11 +96,13 @@ class OneShotNetwork:
             found[kind] = list(zip(ops, per_node, strict=True))
         return found
 
-    def shares(self, phi: Tensor, t: float) -> dict[str, list[tuple[Tensor, Tensor | None]]]:
+    def shares(
+        self, phi: Tensor, t: float, block: Tensor | None = None
+    ) -> dict[str, list[tuple[Tensor, Tensor | None]]]:
         """The softmax at temperature t of what `architecture` gives: op and pair weights, nothing pruned."""
         return {
             kind: [(sharpened(op, t), None if pair is None else sharpened(pair, t)) for op, pair in nodes]
-            for kind, nodes in self.architecture(phi).items()
+            for kind, nodes in self.architecture(phi, block).items()
         }
 
     def weights(

@@ -7,6 +7,7 @@ import os
 import platform
 import shlex
 import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,6 +52,16 @@ def differences(recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 def _any_gpu() -> str | None:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def peak_memory() -> int:
+    """The most memory this process has held so far, in bytes; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def package_version() -> str:

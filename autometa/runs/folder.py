@@ -35,12 +35,13 @@ from autometa.runs.files import (
 
 CONFIG, ENVIRONMENT, METRICS, RESULT = "config.json", "environment.json", "metrics.jsonl", "result.json"
 CHECKPOINTS, GENOTYPES, LOCK = "checkpoints", "genotypes", ".autometa.lock"
+OBSERVATIONS = "observations.json"
 EVAL_PHASE = "eval-"
 """What the names of phases that evaluate a run again begin with."""
 LATEST = "latest"
 _OWN = re.compile(
-    r"(config|environment|result|search|known)\.json|metrics(-.+)?\.jsonl|ledger\.sqlite(-wal|-shm)?"
-    r"|checkpoints|genotypes|init"
+    r"(config|environment|result|search|known|data|observations|health)\.json|metrics(-.+)?\.jsonl|"
+    r"ledger\.sqlite(-wal|-shm)?|checkpoints|genotypes|tensorboard|init"
 )
 
 
@@ -166,6 +167,10 @@ class RunFolder:
     def write_result(self, result: Any) -> Path:
         """Finish the run. A number under "accuracy" (percent) is what `list_runs` shows."""
         return self._write(self.path / RESULT, result)
+
+    def write_observations(self, observations: Any) -> Path:
+        """What the report shows beside the result."""
+        return self._write(self.path / OBSERVATIONS, observations)
 
     def write_genotype(self, name: str, genotype: Any) -> Path:
         """Write genotypes/<name>.json."""

@@ -10,6 +10,7 @@ from autometa.algorithms import jobs, metanas, reptile
 from autometa.algorithms.config import MetaConfig
 from autometa.algorithms.jobs import Terms
 from autometa.algorithms.loop import LAG, Loop
+from autometa.algorithms.observing import ArchitectureSeries
 from autometa.algorithms.sources import Source
 from autometa.data.episodes import DRAWING
 from autometa.errors import DivergedError
@@ -33,7 +34,7 @@ def trainer(config, source):  # noqa: F811
 def same(one, other):
     for a, b in zip(one, other, strict=True):
         assert a[0] == b[0]
-        for name in ("losses", "accuracy", "finite"):
+        for name in ("losses", "accuracy", "finite", "update", "architecture"):
             x, y = getattr(a[1], name), getattr(b[1], name)
             assert x.dtype == y.dtype and torch.equal(x, y), (a[0], name)
 
@@ -143,18 +144,23 @@ def search(config, path, monkeypatch, graphs=None, stops=(), device="cpu"):
         make = RunFolder.resume if path.exists() else lambda p, c: RunFolder.create(p, "search", config, c)
         with make(path, ["autometa"]) as folder:
             try:
-                jobs.meta_train(trainer(config, source), folder, Terms(quiet=True, checkpoint_seconds=1e-9), "search")
+                run, terms = trainer(config, source), Terms(quiet=True, checkpoint_seconds=1e-9)
+                net = config.build(source.image_shape)
+                series = ArchitectureSeries(folder, net, config.t_max, config.meta.iterations)
+                jobs.meta_train(run, folder, terms, "search", series=series)
             except Stopped:
                 assert stop is not None
     monkeypatch.setattr(Loop, "launch", launch)
     last = load_latest(path / "checkpoints/search")
-    return last.tensors, (path / "metrics-search.jsonl").read_bytes(), last.state["session"]["watch"]
+    lines = b"".join((path / f"metrics-{name}.jsonl").read_bytes() for name in ("search", "architecture"))
+    return last.tensors, lines, last.state["session"]["watch"]
 
 
 def test_lines_checkpoints_and_resumption_are_those_of_a_run_step_by_step(tmp_path, monkeypatch):
     monkeypatch.setattr(jobs, "LOG_EVERY", 3)
     expected = search(LONG, tmp_path / "plain", monkeypatch)
-    assert [json.loads(line)["step"] for line in expected[1].splitlines()] == [0, 3, 6, 9, 12, 13]
+    steps = [json.loads(line)["step"] for line in expected[1].splitlines()]
+    assert steps == [0, 3, 6, 9, 12, 13, *range(14)]
     for name, stops in (("whole", ()), ("broken", (2, 6, 7, 13))):
         tensors, lines, watch = search(LONG, tmp_path / name, monkeypatch, FakeGraphs(), stops)
         assert lines == expected[1] and watch == expected[2]

@@ -89,10 +89,10 @@ def without_times(value):
 
 
 def same_outcome(one: Path, other: Path) -> bool:
-    """Equal results, and equal tensors in the last checkpoint of every phase."""
+    """Equal results and files of what happened, and equal tensors in the last checkpoint of every phase."""
     results = [without_times(json.loads((path / "result.json").read_text())) for path in (one, other)]
     phases = [sorted(entry.name for entry in (path / "checkpoints").iterdir()) for path in (one, other)]
-    if results[0] != results[1] or phases[0] != phases[1]:
+    if results[0] != results[1] or phases[0] != phases[1] or _kept(one) != _kept(other):
         return False
     for phase in phases[0]:
         a, b = (load_latest(path / "checkpoints" / phase) for path in (one, other))
@@ -101,6 +101,13 @@ def same_outcome(one: Path, other: Path) -> bool:
         if not all(torch.equal(a.tensors[name], b.tensors[name]) for name in a.tensors):
             return False
     return True
+
+
+def _kept(run: Path) -> dict[str, object]:
+    """The bytes of all metrics and alarms, and the observations but for the memory that a process took."""
+    files = {path.name: path.read_bytes() for path in [*run.glob("metrics-*.jsonl"), *run.glob("health.json")]}
+    seen = json.loads((run / "observations.json").read_text())
+    return {**files, "observations": {name: value for name, value in seen.items() if name != "memory"}}
 
 
 def class_folders(root: Path, names=("bar", "blob", "cross"), images: int = 2) -> Path:
