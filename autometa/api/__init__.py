@@ -114,7 +114,7 @@ def estimate(word: str = "search", *arguments: Any, preset: str | None = None, *
     device = device_of(options.pop("device", "auto"))
     plan = (plan_search if word == "search" else plan_train)(*arguments, preset_name=preset, **options)
     with computing(device, plan.config, lambda _: None):
-        return estimate_plan(plan, device=device)
+        return estimate_plan(plan, plan.seconds, device)
 
 
 def evaluate(

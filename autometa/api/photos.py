@@ -143,31 +143,28 @@ def with_length(config: MetaNASConfig, channels: int, seconds: float) -> MetaNAS
     return replace(config, meta=replace(meta, iterations=iterations), warmup=int(share * iterations))
 
 
-def told(config: MetaNASConfig | AutoMetaConfig, photos: Photos) -> str:
-    """What was seen and chosen, in a sentence or two."""
+def told(config: MetaNASConfig | AutoMetaConfig, photos: Photos) -> list[str]:
+    """What was seen and chosen, a line each."""
     data, inner = config.data, config.inner
     split = class_split(photos.names, photos.parts, photos.split, data.rotations)
     few, many = min(photos.counts), max(photos.counts)
     images = f"{few}" if few == many else f"{few} to {many}"
-    kind = {"ink": "dark on light", "grey": "grey", "colour": "colour"}.get(data.variant, data.variant)
+    kind = {"ink": "dark on light", "colour": "in colour"}.get(data.variant, data.variant)
     lines = [
-        f"{photos.path.name}: {len(photos.names)} classes with {images} images each, taken as {kind} "
-        f"at {data.image_size} x {data.image_size} pixels"
+        f"{photos.path.name}: {len(photos.names)} classes with {images} images each, taken as {kind}, "
+        f"{data.image_size} x {data.image_size} pixels",
+        f"{len(split.train)} classes to search on, {len(split.test)} kept back to test on; tasks of {inner.ways} "
+        f"classes with {inner.shots} images",
     ]
-    turned = ""
     if data.rotations == 4:
-        turned = (
-            "; so few classes are turned by 90, 180 and 270 degrees as well, each turn a class of its own "
+        lines.append(
+            "few classes: each is turned by 90, 180 and 270 degrees as well, each turn a class of its own "
             "(--rotations 1: not)"
         )
-    lines.append(
-        f"{len(split.train)} classes to search on, {len(split.test)} kept back to test on; tasks of {inner.ways} "
-        f"classes with {inner.shots} images{turned}"
-    )
     if inner.shots < 5:
         least = photos.names[int(np.argmin(photos.counts))]
         lines.append(f"class {least} has only {few} images: 5 to 20 of every class would teach more")
-    return "; ".join(lines[:1]) + ". " + ". ".join(lines[1:])
+    return lines
 
 
 def _checked(photos: Photos, rotations: int) -> Split:

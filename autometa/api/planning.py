@@ -148,7 +148,8 @@ def plan_search(
         return _go_on(job, run, base, config, {**settings, **begun})
     job = asked[0]
     earlier = None if init is None else Earlier.open(init, job.kind)
-    if preset_name in (None, PHOTOS) and config is None:
+    alike = earlier is not None and job is AUTO_META  # its scores serve settings like its own alone
+    if preset_name in (None, PHOTOS) and config is None and not alike:
         path = own_photos(
             settings if preset_name is None else {"data.name": preset(job.presets, PHOTOS).data.name, **settings}
         )
@@ -178,7 +179,7 @@ def _for_photos(
     asked = bool({"meta.iterations", "warmup"} & given)
     if isinstance(plan.config, MetaNASConfig) and not asked:
         plan = replace(plan, config=with_length(plan.config, 3 if plan.config.data.variant == "colour" else 1, seconds))
-    notes = (told(plan.config, seen), *plan.notes)
+    notes = (*told(plan.config, seen), *plan.notes)
     return replace(plan, notes=notes, seconds=None if time_budget else seconds, length_asked=asked)
 
 

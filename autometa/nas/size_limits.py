@@ -116,11 +116,13 @@ def within(one_shot: OneShotNetwork, phi: Tensor, temperature: float, threshold:
             continue
         task.shrink(limits)
         made = phi.detach().clone() if made is None else made
-        for kind, nodes in one_shot.architecture(made[slot : slot + 1]).items():
-            for i, (ops, pair_logits) in enumerate(nodes):
-                ops[0].masked_fill_(task.gone_ops(kind, i).to(phi.device), GONE)
-                if pair_logits is not None:
-                    pair_logits[0].masked_fill_(task.gone_pairs(kind, i).to(phi.device), GONE)
+        for kind in KINDS:
+            nodes = range(one_shot.nodes)
+            gone = torch.cat([task.gone_ops(kind, i) for i in nodes])
+            one_shot.layout.view(made, f"alpha.{kind}")[slot].masked_fill_(gone.to(made.device), GONE)
+            if one_shot.pairwise:
+                gone = torch.cat([task.gone_pairs(kind, i) for i in nodes])
+                one_shot.layout.view(made, f"pair.{kind}")[slot].masked_fill_(gone.to(made.device), GONE)
     return phi if made is None else made
 
 

@@ -101,7 +101,7 @@ def test_the_length_follows_from_the_images_and_the_time_asked_for(tmp_path, min
 def test_three_commands(mine, tmp_path):
     told = call("search", "--data", f"{mine.name}/", *QUICK)
     assert told.code == 0, told.err
-    assert "6 classes with 4 images each, taken as dark on light at 14 x 14 pixels" in told.err
+    assert "6 classes with 4 images each, taken as dark on light, 14 x 14 pixels" in told.err
     assert "each turn a class of its own" in told.err and "4 classes to search on, 2 kept back" in told.err
     assert "all in 5m at most" in told.err and "class class0 has only 4 images" in told.err
     support = photos(tmp_path / "new_classes", classes=5, images=1)
