@@ -47,7 +47,7 @@ def paced(
     if loop < LEAST_SHARE * left:
         notice(
             f"what follows the search takes about {format_duration(after)} by itself: all will take longer than "
-            f"{format_duration(budget)}; lower --test.tasks"
+            f"{format_duration(budget)}; lower {'--test.tasks' if final is config else '--final_meta.iterations'}"
         )
         loop = max(LEAST_SHARE * left, 1e-3)
     else:
