@@ -122,6 +122,11 @@ def _make_run(job: Job, parser: Parser, presets: str, plan: Callable, words: lis
     parser.add_argument("--preset", metavar="NAME", help=presets)
     parser.add_argument("--config", metavar="FILE", help="YAML file of settings, over the preset")
     parser.add_argument("--data", metavar="NAME", help="strokes, omniglot:background, or a folder of class folders")
+    turns = (
+        "4: each quarter turn of a class is a class of its own; 1: none (default: as the data set has it; without a "
+    )
+    turns += "preset 4 for few classes of your own)"
+    parser.add_argument("--rotations", metavar="1|4", help=turns)
     parser.add_argument("--seed", metavar="N", help="of everything random")
     times = "be done after about 30m, 1h30m, ...: training ends early enough to evaluate"
     if job is AUTO_META:
