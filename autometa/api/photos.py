@@ -111,7 +111,8 @@ def fitted(base: MetaNASConfig | AutoMetaConfig, photos: Photos, settings: Mappi
 
     Raises `InputError` where there are too few classes or images.
     """
-    rotations = int(settings.get("data.rotations") or (4 if len(photos.names) < FEW else 1))
+    said = str(settings.get("data.rotations"))
+    rotations = int(said) if said in ("1", "4") else 4 if len(photos.names) < FEW else 1
     split = _checked(photos, rotations)
     ways = _ways(split, isinstance(base, AutoMetaConfig))
     counts = np.array(photos.counts)
@@ -138,7 +139,7 @@ def with_length(config: MetaNASConfig, channels: int, seconds: float) -> MetaNAS
     """As many meta-iterations as fit into `seconds` with room to spare, of which the preset's share is warm-up."""
     size, inner, meta = config.data.image_size, config.inner, config.meta
     each = 3 * config.build((channels, size, size)).macs() * inner.batch * inner.steps * meta.batch
-    iterations = int(np.clip(seconds * MACS_A_SECOND / each, 40, STEPS_A_SECOND * seconds)) // 10 * 10
+    iterations = max(10, int(min(seconds * MACS_A_SECOND / each, STEPS_A_SECOND * seconds)) // 10 * 10)
     share = config.warmup / meta.iterations
     return replace(config, meta=replace(meta, iterations=iterations), warmup=int(share * iterations))
 

@@ -88,6 +88,17 @@ def test_what_is_said_comes_first(mine):
     assert settled("--data", mine, "--preset", "quick")["data"]["rotations"] is None, "a preset is what it says"
 
 
+def test_turns_that_cannot_be(mine):
+    for turns, sentence in (
+        ("2", "data.rotations must be 1, 4 or null, not 2"),
+        ("some", "must be a whole number or null"),
+    ):
+        answer = call("search", "--data", mine, "--rotations", turns)
+        assert answer.code == 2 and sentence in answer.err and answer.err.count("\n") == 1
+    answer = call("search", "--data", mine, "--preset", "quick", "--inner.shots", "3")
+    assert answer.code == 2 and "--rotations 4" in answer.err
+
+
 def test_the_length_follows_from_the_images_and_the_time_asked_for(tmp_path, mine):
     short, usual, long = (
         settled("--data", photos(tmp_path / "p", size=40), *words)
