@@ -21,6 +21,7 @@ from autometa.algorithms.config import (
     MetaConfig,
     at_least,
     check_common,
+    check_limits,
     one_of,
     require,
 )
@@ -31,11 +32,14 @@ from autometa.algorithms.training import Network
 from autometa.errors import DivergedError
 from autometa.meta.bn_modes import MODES
 from autometa.nas import block_space
+from autometa.nas.block_network import BlockMacro, BlockNetwork
 from autometa.nas.block_space import BlockCell
+from autometa.nas.size_limits import Limits
 from autometa.nas.surrogate import (
     Ensemble,
     LSTMSurrogate,
     MLPSurrogate,
+    Prediction,
     Surrogate,
     Training,
 )
@@ -93,6 +97,22 @@ class MacroConfig:
 
 
 @dataclass(frozen=True)
+class Fits:
+    """Which cells make networks within the limits; macros: the networks around a cell."""
+
+    macros: tuple[BlockMacro, ...] = ()
+    limits: Limits = Limits()
+
+    def __call__(self, cell: BlockCell) -> bool:
+        return not self.limits or self.limits.hold(self.size(cell))
+
+    def size(self, cell: BlockCell) -> tuple[int, int]:
+        """Weights and MACs, of the larger network."""
+        networks = [BlockNetwork(macro, [cell]) for macro in self.macros]
+        return max(network.parameters(0) for network in networks), max(network.macs(0) for network in networks)
+
+
+@dataclass(frozen=True)
 class AutoMetaConfig:
     """One Auto-Meta run; the defaults are the paper's for Omniglot (section 4; where it is silent, Reptile's).
 
@@ -118,6 +138,9 @@ class AutoMetaConfig:
         final_inner: its inner loop.
         final_meta: its outer loop.
         test: evaluation of the winner on unseen classes.
+        max_params: weights that a candidate and the winner may have at most; larger cells are never trained.
+        max_macs: their multiply-accumulates for one image, likewise.
+        init: the earlier run whose candidates are known already; a copy of its scores lies in the run's folder.
         seed: of initialisations, tasks, batches and surrogates.
         precision: of the arithmetic on a GPU: `fp32`, `tf32` or `bf16`.
     """
@@ -143,6 +166,9 @@ class AutoMetaConfig:
     final_inner: InnerConfig = field(default_factory=lambda: InnerConfig(ways=5, shots=10, batch=10, steps=8, lr=1e-3))
     final_meta: MetaConfig = field(default_factory=lambda: MetaConfig(iterations=100_000, batch=5))
     test: EvalConfig = field(default_factory=lambda: EvalConfig(tasks=10_000))
+    max_params: int | None = None
+    max_macs: int | None = None
+    init: str | None = None
     seed: int = 0
     precision: str = "fp32"
 
@@ -152,6 +178,7 @@ class AutoMetaConfig:
         check_common(self.data, self.final_inner, self.final_meta, self.test, self.seed, self.precision)
         one_of(STRATEGIES, {"strategy": self.strategy})
         at_least(1, {"blocks": self.blocks, "beam": self.beam, "batch": self.batch, "pool": self.pool})
+        check_limits(self.max_params, self.max_macs)
         at_least(1, {"population": self.population, "sample": self.sample})
         require(self.beam <= self.pool, f"pool ({self.pool}) must not be smaller than beam ({self.beam})")
         alive = self.strategy != "evolution" or self.population < self.candidates
@@ -226,6 +253,14 @@ class AutoMetaConfig:
             seed=self.seed,
         )
 
+    def fits(self, image_shape: tuple[int, int, int]) -> Fits:
+        """Which cells keep to the limits, in the network where they are judged and in the one that is handed out."""
+        macros = tuple(
+            BlockMacro(macro.filters, macro.repeats, macro.scale_rate, self.inner.ways, image_shape)
+            for macro in dict.fromkeys((self.macro, self.final))
+        )
+        return Fits(macros, Limits(self.max_params, self.max_macs))
+
     def build(self, image_shape: tuple[int, int, int]) -> Network:
         """The network of the published cell in the search's macro-structure; every candidate's is much like it."""
         return self.final_config("published").build(image_shape)
@@ -260,6 +295,7 @@ class Progression:
     ledger: Ledger
     record: Recorder
     processes: int = 1
+    fits: Fits = Fits()
 
     def advance(self) -> bool:
         """Where all that was proposed is trained, report on that level and propose the next one; whether anything
@@ -271,7 +307,7 @@ class Progression:
         if levels and not levels[-1].finished:
             return True
         if not levels:
-            entries = [(cell.key, None, None) for cell in block_space.level_one()]
+            entries = [(cell.key, None, None) for cell in block_space.level_one() if self.fits(cell)]
             self.ledger.propose(1, entries, self.config.batch)
             return True
         return self._next(levels[-1].level)
@@ -288,10 +324,20 @@ class Progression:
         if level == self.config.blocks:
             return False
         beam = [BlockCell.parse(row.key) for row in done]
-        chosen = choose(surrogate, beam, self.config.beam, self.config.uncertainty_weight, self.processes)
-        entries = [(p.cell.key, p.mean, p.std) for p in chosen]
-        self.ledger.propose(level + 1, entries, self.config.batch)
-        return True
+        entries = [(p.cell.key, p.mean, p.std) for p in self._chosen(surrogate, beam)]
+        if entries:
+            self.ledger.propose(level + 1, entries, self.config.batch)
+        return bool(entries)
+
+    def _chosen(self, surrogate: Surrogate, beam: list[BlockCell]) -> list[Prediction]:
+        """The best expansions by prediction among those that fit: more are looked at until there are enough."""
+        wanted = looked_at = self.config.beam
+        while True:
+            found = choose(surrogate, beam, looked_at, self.config.uncertainty_weight, self.processes)
+            fitting = [p for p in found if self.fits(p.cell)][:wanted]
+            if len(fitting) == wanted or len(found) < looked_at:
+                return fitting
+            looked_at *= 4
 
     def learned(self, level: int) -> Surrogate:
         """The surrogate fitted to all cells measured up to `level`."""
@@ -309,14 +355,18 @@ class Strategy(Protocol):
         """Propose what is to be trained next where nothing waits; whether anything waits then."""
 
 
-def strategy_of(config: AutoMetaConfig, ledger: Ledger, record: Recorder, processes: int = 1) -> Strategy:
-    """The search that the config asks for; processes: that may help to choose among many cells."""
+def strategy_of(
+    config: AutoMetaConfig, ledger: Ledger, record: Recorder, processes: int = 1, fits: Fits | None = None
+) -> Strategy:
+    """The search that the config asks for; processes: that may help to choose among many cells; fits: cells that may be
+    trained."""
+    fits = fits or Fits()
     if config.strategy == "progressive":
-        return Progression(config, ledger, record, processes)
+        return Progression(config, ledger, record, processes, fits)
     common = (ledger, config.blocks, config.candidates, config.batch, config.seed)
     if config.strategy == "random":
-        return RandomSearch(*common)
+        return RandomSearch(*common, fits=fits)
     if config.strategy == "evolution":
-        return Evolution(*common, config.population, config.sample)
-    weight = config.uncertainty_weight
-    return SurrogateSearch(*common, lambda: config.surrogate.build(config.blocks), config.beam, config.pool, weight)
+        return Evolution(*common, config.population, config.sample, fits=fits)
+    surrogate, weight = (lambda: config.surrogate.build(config.blocks)), config.uncertainty_weight
+    return SurrogateSearch(*common, surrogate, config.beam, config.pool, weight, fits=fits)

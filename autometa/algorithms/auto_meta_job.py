@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from typing import Any
 
 import torch
 
 from autometa.algorithms import jobs, reptile, scores
-from autometa.algorithms.auto_meta import AutoMetaConfig, Progression, Strategy, strategy_of
+from autometa.algorithms.auto_meta import AutoMetaConfig, Fits, Progression, Strategy, strategy_of
 from autometa.algorithms.candidates import CandidateConfig, Outcome, train_candidates
 from autometa.algorithms.config import DataConfig
 from autometa.algorithms.health import Health, Monitor, of_training, small_batches
@@ -19,14 +20,17 @@ from autometa.algorithms.level_report import measured, report, winner
 from autometa.algorithms.observing import observations
 from autometa.algorithms.sources import Source, silent
 from autometa.algorithms.workers import Unit, Work, workforce
+from autometa.errors import InputError
 from autometa.nas.block_space import BlockCell
 from autometa.nas.genotype import Genotype
 from autometa.ops import backend
-from autometa.runs.files import plain, read_json, write_json
+from autometa.runs.files import plain, read_json, shown, write_json
 from autometa.runs.folder import RunFolder
 from autometa.runs.ledger import LEDGER, Candidate, Ledger
 
 SEARCH, FINAL = "search", "final"
+KNOWN = "known.json"
+"""Outcomes of candidates of an earlier run, where a run starts from one."""
 FOUND = "search.json"
 """Reports of the levels that are over, and the winner once there is one."""
 
@@ -43,11 +47,14 @@ class CandidateUnit:
     config: CandidateConfig
     data: DataConfig
     precision: str = "fp32"
+    known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Outcomes by key that an earlier run found: these cells are not trained again."""
 
     def __call__(self, device: str) -> Work:
         where = torch.device(device)
         source = Source.open(self.data, where, silent)
         work = work_of(lambda cells: train_candidates(cells, self.config, source), self.config.seed)
+        work = knowing(self.known, work)
         if where.type == "cpu":
             return work
 
@@ -68,6 +75,36 @@ def work_of(train: Train, seed: int) -> Work:
     return work
 
 
+def knowing(known: Mapping[str, Mapping[str, Any]], work: Work) -> Work:
+    """`work` that hands out the outcomes it knows, and does the rest."""
+
+    def done(keys: Sequence[str]) -> list[Mapping[str, Any]]:
+        unknown = [key for key in keys if key not in known]
+        found = {outcome["key"]: outcome for outcome in (work(unknown) if unknown else ())}
+        return [known[key] if key in known else found[key] for key in keys]
+
+    return done if known else work
+
+
+def known_outcomes(rows: Sequence[Candidate]) -> dict[str, dict[str, Any]]:
+    """Outcomes by key of an earlier run's ledger, as the ledger takes them; they cost no time now."""
+    names = ("key", "accuracy", "interval", "parameters", "macs")
+    found = {}
+    for row in measured(rows):
+        seed = next(iter(row.scores), 0)
+        found[row.key] = {**{name: getattr(row, name) for name in names}, "seconds": 0.0, "seed": seed}
+    return found
+
+
+def _known(folder: RunFolder, config: AutoMetaConfig) -> dict[str, dict[str, Any]]:
+    if config.init is None:
+        return {}
+    path = folder.path / KNOWN
+    if not path.exists():
+        raise InputError(f"{shown(path)} is missing, from which this run starts; begin a new run")
+    return read_json(path)["outcomes"]
+
+
 def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) -> dict:
     """Search, train, test; returns (and keeps as result.json) what was found."""
     source = terms.source(config.data)
@@ -75,7 +112,9 @@ def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) ->
     kept, health = Kept(folder), Health(folder, terms.notice)
     judged = replace(config, final=config.macro).build(source.image_shape)
     health.tell(SEARCH, 0, small_batches(judged, config.inner, config.validation, test_group="validation"))
-    seconds = progress(config, folder, terms, kept, CandidateUnit(config.candidate(), config.data, config.precision))
+    known = _known(folder, config)
+    unit = CandidateUnit(config.candidate(), config.data, config.precision, known)
+    seconds = progress(config, folder, terms, kept, unit, config.fits(source.image_shape))
     best, rows = kept.winner, kept.rows()
     final = config.final_config(best["key"])
     network = final.build(source.image_shape)
@@ -91,10 +130,15 @@ def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) ->
         "accuracy": scores.Score.of(found["support_statistics"]).mean,
         "parameters": network.layout.count(),
         "macs": network.macs(),
+        **jobs.limits_of(config),
         "finite_tasks": int(found["finite"].sum()),
         "cell": best,
         "levels": [{name: value for name, value in level.items() if name != "cells"} for level in kept.levels],
-        "candidates": {"trained": len(measured(rows)), "failed": sum(row.state == "failed" for row in rows)},
+        "candidates": {
+            "trained": sum(row.key not in known for row in measured(rows)),
+            **({"known": sum(row.key in known for row in rows)} if config.init else {}),
+            "failed": sum(row.state == "failed" for row in rows),
+        },
         "validation": plain(config.validation),
         "data_hash": source.store.data_hash,
         **jobs.computed(final, terms),
@@ -150,8 +194,11 @@ class Kept:
             return ledger.outcomes()
 
 
-def progress(config: AutoMetaConfig, folder: RunFolder, terms: Terms, kept: Kept, unit: Unit) -> float:
-    """The search, batch by batch, to the winner in `kept`; seconds it took. `terms` says who works.
+def progress(
+    config: AutoMetaConfig, folder: RunFolder, terms: Terms, kept: Kept, unit: Unit, fits: Fits | None = None
+) -> float:
+    """The search, batch by batch, to the winner in `kept`; seconds it took. `terms` says who works, `fits` which cells
+    may be trained.
 
     Everything that decides stands in the ledger: batch n is trained where it has no outcome yet, and only logged where
     it has. Raises `DivergedError` where a whole level failed.
@@ -162,7 +209,7 @@ def progress(config: AutoMetaConfig, folder: RunFolder, terms: Terms, kept: Kept
         Ledger.open(folder.path / LEDGER) as ledger,
         terms.session(folder, lambda: ({}, {}), lambda *_: None, SEARCH, budget=True) as session,
     ):
-        search, going = strategy_of(config, ledger, kept.record, _helpers(terms)), True
+        search, going = strategy_of(config, ledger, kept.record, _helpers(terms), fits), True
         with workforce(ledger, unit, terms.workers, terms.ray, _devices(terms), terms.notice) as force:
             for n in session.steps(config.batches):
                 done = finished(ledger)

@@ -26,6 +26,8 @@ class DataConfig:
             folder `ink`, `grey` or `colour`.
         root: folder of the original files; AUTOMETA_DATA where None.
         seed: of splits that are shuffled and of drawn data sets.
+        rotations: 4 makes each quarter turn of a class a class of its own, of the same part; 1 none; where None as the
+            split has it.
     """
 
     name: str = "omniglot:background"
@@ -33,6 +35,7 @@ class DataConfig:
     variant: str = "ink"
     root: str | None = None
     seed: int = 0
+    rotations: int | None = None
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,13 @@ def check_common(
     one_of(SHAPES, {"meta.schedule": meta.schedule})
     one_of(("test", "val"), {"test.part": test.part})
     one_of(PRECISIONS, {"precision": precision})
+    require(data.rotations in (None, 1, 4), f"data.rotations must be 1, 4 or null, not {data.rotations}")
+
+
+def check_limits(max_params: int | None, max_macs: int | None) -> None:
+    """Raise `InputError` unless limits of a network's size, where given, are positive."""
+    for name, limit in (("max_params", max_params), ("max_macs", max_macs)):
+        require(limit is None or limit >= 1, f"{name} must be at least 1, not {limit}")
 
 
 def check_reductions(reductions: Sequence[int], cells: int) -> None:

@@ -31,12 +31,15 @@ from autometa.meta.bn_modes import MODES
 from autometa.meta.ranks import Ranks
 from autometa.nas.conv_network import four_layer
 from autometa.nas.genotype import most_frequent
+from autometa.runs import checkpoint
 from autometa.runs.files import read_json, say, shown, write_json
 from autometa.runs.folder import RunFolder
 from autometa.runs.session import Session
 from autometa.runs.tracking import Trackers
 
 DATA = "data.json"
+INIT = "init"
+"""The part of a run's folder that holds what an earlier run had learned, from which this one starts."""
 OWN_GENOTYPE = "network"
 
 
@@ -215,7 +218,7 @@ def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Term
     network = config.build(source.image_shape)
     record_data(folder, source)
     series = ArchitectureSeries(folder, network, config.t_max, config.meta.iterations)
-    run = metanas.trainer(network, source, config)
+    run = metanas.trainer(network, source, config, begun_from(folder, config))
     health = Health(folder, terms.notice)
     for finding in (small_batches(network, config.inner, config.test), only_warmup(config)):
         health.tell("search", 0, finding)
@@ -240,6 +243,7 @@ def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Term
             "different_cells": len({str(g) for g in genotypes}),
         },
         "search_network": {"parameters": network.layout.count(), "macs": network.macs()},
+        **limits_of(config),
         "data_hash": source.store.data_hash,
         **computed(config, terms),
         "warmup": config.warmup,
@@ -259,6 +263,19 @@ def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Term
     health.finish()
     folder.write_result(result)
     return result
+
+
+def begun_from(folder: RunFolder, config: metanas.MetaNASConfig) -> Learned | None:
+    """What the run starts from where its config names an earlier run: the copy in its own folder.
+
+    Raises `InputError` where that is missing.
+    """
+    if config.init is None:
+        return None
+    found = checkpoint.load_latest(folder.path / INIT)
+    if found is None:
+        raise InputError(f"{shown(folder.path / INIT)} is missing, from which this run starts; begin a new run")
+    return Learned(**found.tensors)
 
 
 def meta_test(network, learned, source, config, folder, terms, phase):
@@ -341,6 +358,13 @@ def record_data(folder: RunFolder, source: Source) -> None:
         )
     about = {"recipe": store.recipe.to_dict(), "image_shape": list(source.image_shape), "data_hash": store.data_hash}
     write_json(path, about)
+
+
+def limits_of(config) -> dict:
+    """The limits that a run's network kept to, where there were any."""
+    found = {"max_params": config.max_params, "max_macs": config.max_macs}
+    found = {name: limit for name, limit in found.items() if limit is not None}
+    return {"limits": found} if found else {}
 
 
 def protocol(config, source: Source) -> dict:

@@ -14,12 +14,14 @@ from autometa.algorithms.config import (
     MetaConfig,
     at_least,
     check_common,
+    check_limits,
     check_reductions,
     one_of,
     require,
 )
 from autometa.algorithms.sources import Source, TestTasks
 from autometa.algorithms.training import Learned, Logits, Trainer
+from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES, accuracies, accuracy, answers, logits_by_mode
 from autometa.meta.inner_loop import Batches, adapt_
 from autometa.meta.reptile import SHAPES, Schedule
@@ -29,12 +31,12 @@ from autometa.nas.counting import network_macs
 from autometa.nas.genotype import CellGenotype, Genotype
 from autometa.nas.one_shot import AtTemperature, OneShotNetwork
 from autometa.nas.pruned import genotype_of, remaining, remaining_weights
+from autometa.nas.size_limits import Limits, smallest, within
 from autometa.nas.soft_pruning import temperature
 from autometa.nas.traces import traces
 from autometa.ops.cross_entropy import cross_entropy
 from autometa.ops.finite_slots import finite_slots
 from autometa.ops.primitives import PRIMITIVES
-from autometa.slots.arena import Arena
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,9 @@ class MetaNASConfig:
         compare: yardsticks of the final report: `untrained` (the search's own initialisation, meta-tested alike),
             `four-layer` (Reptile's four-layer net of about as many weights as the pruned networks, meta-trained on as
             many images).
+        max_params: weights that every task's network may have at most, once it is pruned; not the search network.
+        max_macs: its multiply-accumulates for one image, likewise.
+        init: the earlier run that this one starts from; a copy of what it had learned lies in the run's folder.
         seed: of initialisation, tasks, batches and drop path.
         precision: of kernels on a GPU: `fp32`, `tf32` (products of rounded factors) or `bf16` (activations stored in
             half the memory as well); faster in this order, and less exact. The CPU computes in float32.
@@ -103,6 +108,9 @@ class MetaNASConfig:
     test: EvalConfig = field(default_factory=lambda: EvalConfig(tasks=200, shots=1, queries=15, batch=10, steps=50))
     test_weight_steps: int = 50
     compare: tuple[str, ...] = ()
+    max_params: int | None = None
+    max_macs: int | None = None
+    init: str | None = None
     seed: int = 0
     precision: str = "fp32"
 
@@ -110,6 +118,7 @@ class MetaNASConfig:
         """Raise `InputError` where fields do not fit together."""
         check_common(self.data, self.inner, self.meta, self.test, self.seed, self.precision)
         at_least(2, {"channels": self.channels})
+        check_limits(self.max_params, self.max_macs)
         at_least(1, {"cells": self.cells, "nodes": self.nodes})
         rates = {"arch_lr": self.arch_lr, "arch_weight_decay": self.arch_weight_decay}
         sizes = {"arch_step_size": self.arch_step_size, "arch_step_size_end": self.arch_step_size_end}
@@ -140,6 +149,11 @@ class MetaNASConfig:
         """The meta step size of the architecture over the run."""
         return Schedule(self.arch_step_size, self.arch_step_size_end, self.arch_schedule)
 
+    @property
+    def limits(self) -> Limits:
+        """What every task's pruned network keeps to."""
+        return Limits(self.max_params, self.max_macs)
+
     def build(self, image_shape: tuple[int, int, int]) -> OneShotNetwork:
         """The search network."""
         return OneShotNetwork(
@@ -154,9 +168,9 @@ class MetaNASConfig:
         )
 
 
-def trainer(network: OneShotNetwork, source: Source, config: MetaNASConfig) -> Trainer:
-    """A meta-training run from a fresh initialisation: one forward and backward per inner step updates weights and
-    architecture together (section 3.2); the temperature falls within every task once warm-up is over."""
+def trainer(network: OneShotNetwork, source: Source, config: MetaNASConfig, start: Learned | None = None) -> Trainer:
+    """A meta-training run from a fresh initialisation, or from `start`: one forward and backward per inner step updates
+    weights and architecture together (section 3.2); the temperature falls within every task once warm-up is over."""
     keep, steps = 1.0 - config.drop_path, config.inner.steps
 
     def logits_of(ids: Tensor, warm: bool) -> Logits:
@@ -168,8 +182,9 @@ def trainer(network: OneShotNetwork, source: Source, config: MetaNASConfig) -> T
 
         return logits
 
+    start = start or Learned.untrained(network, config.seed)
     return Trainer(
-        arena=Arena.single(network.layout, network.initial(config.seed).to(source.device), config.meta.batch),
+        arena=start.to(source.device).arena(network.layout, config.meta.batch, config.inner.adam_state),
         episodes=source.training(config.inner, config.test.part, config.seed),
         optimiser=config.inner.adam(config.arch_lr, config.arch_weight_decay),
         inner=config.inner,
@@ -191,9 +206,34 @@ def adapt(
 ) -> Tensor:
     """Train weights and architecture for `test.steps` steps, then weights alone (section 3.3), all slots at once.
 
-    Returns the adapted rows `[slots, row]`. seen: receives the architecture `[slots, A]` before each of its steps and
-    after the last one.
+    Returns the adapted rows `[slots, row]`, whose networks keep to the config's limits once they are pruned. seen:
+    receives the architecture `[slots, A]` before each of its steps and after the last one.
     """
+    return limited(network, unlimited(network, learned, batches, slots, config, seen), config)
+
+
+def limited(network: OneShotNetwork, phi: Tensor, config: MetaNASConfig) -> Tensor:
+    """Adapted rows, pruned harder where their networks would be above the config's limits."""
+    if not config.limits:
+        return phi
+    least = smallest(network)
+    if not config.limits.hold(least):
+        raise InputError(
+            f"with {network.ways} classes the network has at least {least[0]:,} weights and {least[1]:,} MACs, above "
+            f"its limits ({config.limits}); adapt to fewer classes, or search with a larger budget"
+        )
+    return within(network, phi, config.t_min_test, config.prune_testing, config.limits)
+
+
+def unlimited(
+    network: OneShotNetwork,
+    learned: Learned,
+    batches: Batches,
+    slots: int,
+    config: MetaNASConfig,
+    seen: list[Tensor] | None = None,
+) -> Tensor:
+    """What `adapt` returns, before any limit."""
     test, steps = config.test, config.test.steps
     arena = learned.arena(network.layout, slots, config.inner.adam_state)
     optimiser = config.inner.adam(config.arch_lr, config.arch_weight_decay)
@@ -255,13 +295,14 @@ def meta_test_chunk(
     mode = test.batch_mode or config.inner.batch_mode
     tasks = TestTasks.draw(episodes, start, stop, test.batch, steps, mode)
     seen: list[Tensor] = []
-    phi = adapt(network, learned, tasks.batches, stop - start, config, seen)
+    adapted = unlimited(network, learned, tasks.batches, stop - start, config, seen)
+    phi = limited(network, adapted, config)
     soft = AtTemperature(network, config.t_min_test)
     hard = AtTemperature(network, config.t_min_test, config.prune_testing)
     sizes = [pruned_size(network, phi, slot, config) for slot in range(len(phi))]
     found = logits_by_mode(hard, phi, tasks.support, tasks.queries, modes)
     return MetaTest(
-        soft=accuracies(soft, phi, tasks.support, tasks.queries, tasks.labels, modes),
+        soft=accuracies(soft, adapted, tasks.support, tasks.queries, tasks.labels, modes),
         pruned={mode: accuracy(logits, tasks.labels) for mode, logits in found.items()},
         genotypes=tuple(genotype_of(network, phi, slot) for slot in range(len(phi))),
         parameters=torch.tensor([weights for weights, _ in sizes]),

@@ -40,6 +40,22 @@ METANAS = {
         test=EvalConfig(tasks=200, shots=1, queries=15, batch=5, steps=50, max_slots=20),
         compare=("four-layer",),
     ),
+    # data, ways, shots and iterations are fitted to the images
+    "photos": MetaNASConfig(
+        channels=12,
+        cells=3,
+        reductions=(0, 2),
+        nodes=2,
+        stem_stride=2,
+        data=DataConfig("my_photos", 28, rotations=4),
+        inner=InnerConfig(ways=5, shots=10, batch=10, batch_mode="passes", steps=5, lr=5e-3, adam_state="carry"),
+        arch_lr=5e-2,
+        meta=MetaConfig(iterations=1000, batch=5, step_size=1.0, step_size_end=0.0, schedule="linear"),
+        warmup=400,
+        drop_path=0.0,
+        test=EvalConfig(tasks=40, shots=1, queries=5, batch=5, steps=20, max_slots=20),
+        test_weight_steps=20,
+    ),
     "omniglot": _OMNIGLOT,
     "miniimagenet": replace(
         _OMNIGLOT,
@@ -136,6 +152,14 @@ AUTO_META = {
     # Of the paper's settings the one that brings the published cell closest to its 94,000 to 99,000 weights: 106,185.
     "miniimagenet-large": replace(_MINI_SMALL, final=MacroConfig(filters=4, repeats=0, scale_rate=2)),
 }
+
+_QUICK = AUTO_META["quick"]
+AUTO_META["photos"] = replace(
+    _QUICK,
+    beam=10,
+    data=DataConfig("my_photos", 28, rotations=4),
+    test=replace(_QUICK.test, tasks=100),
+)
 
 PRESETS = {"metanas": METANAS, "auto-meta": AUTO_META, "train": TRAIN}
 

@@ -14,6 +14,7 @@ from autometa.algorithms.config import (
     MetaConfig,
     at_least,
     check_common,
+    check_limits,
     check_reductions,
     require,
 )
@@ -53,6 +54,8 @@ class ReptileConfig:
         inner: the inner loop while meta-training.
         meta: the outer loop.
         test: evaluation.
+        max_params: weights that the network may have at most; a larger one is refused.
+        max_macs: its multiply-accumulates for one image, likewise.
         seed: of initialisation, tasks and batches.
         precision: of kernels on a GPU: `fp32`, `tf32` (products of rounded factors) or `bf16` (activations stored in
             half the memory as well); faster in this order, and less exact. The CPU computes in float32.
@@ -70,6 +73,8 @@ class ReptileConfig:
     inner: InnerConfig = field(default_factory=InnerConfig)
     meta: MetaConfig = field(default_factory=MetaConfig)
     test: EvalConfig = field(default_factory=lambda: EvalConfig(tasks=10_000))
+    max_params: int | None = None
+    max_macs: int | None = None
     seed: int = 0
     precision: str = "fp32"
 
@@ -83,6 +88,7 @@ class ReptileConfig:
             require(self.drop_path == 0, "drop_path is for genotypes; leave it 0 for a cell of Auto-Meta's space")
         elif self.network not in FOUR_LAYER:
             check_reductions(self.reductions, self.cells)
+        check_limits(self.max_params, self.max_macs)
         require(self.stem_stride in (1, 2), f"stem_stride must be 1 or 2, not {self.stem_stride}")
         require(0.0 <= self.drop_path < 1.0, f"drop_path must be at least 0 and below 1, not {self.drop_path:g}")
         if self.filters is not None:

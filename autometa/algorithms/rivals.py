@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autometa.errors import DivergedError, InputError
 from autometa.nas.block_space import OPS, Block, BlockCell, Operand
@@ -74,6 +74,7 @@ class Rival(ABC):
         candidates: cells to train in all; as many as the progression trains, failed ones included.
         batch: candidates trained side by side.
         seed: of all choices.
+        fits: which cells may be trained at all.
     """
 
     ledger: Ledger
@@ -81,6 +82,7 @@ class Rival(ABC):
     candidates: int
     batch: int
     seed: int
+    fits: Callable[[BlockCell], bool] = field(default=lambda cell: True, kw_only=True)
 
     def advance(self) -> bool:
         """Where all that was proposed is trained, propose the next round; whether anything waits to be trained now.
@@ -110,9 +112,8 @@ class Rival(ABC):
         found: list[BlockCell] = []
         for number in range(count):
             draws = Draws(self.seed, item + number)
-            cell = next(
-                (c for c in (random_cell(self.blocks, draws) for _ in range(TRIES)) if c.key not in known), None
-            )
+            tried = (random_cell(self.blocks, draws) for _ in range(TRIES))
+            cell = next((c for c in tried if c.key not in known and self.fits(c)), None)
             if cell is None:
                 break
             known.add(cell.key)
@@ -165,7 +166,7 @@ class Evolution(Rival):
         cell = BlockCell.parse(max(sample, key=lambda row: (row.accuracy, row.place)).key)
         for _ in range(TRIES):
             cell = mutated(cell, draws)
-            if cell.key not in known:
+            if cell.key not in known and self.fits(cell):
                 known.add(cell.key)
                 return cell.key
         return None

@@ -33,8 +33,8 @@ class Source:
         cls, config: DataConfig, device: torch.device | str = "cpu", notice: Callable[[str], None] = silent
     ) -> Source:
         """Raises `DataError` where the data are missing or wrong."""
-        size, seed = config.image_size, config.seed
-        found = open_dataset(config.name, size=size, root=config.root, seed=seed, variant=config.variant)
+        size, how = config.image_size, {"variant": config.variant, "rotations": config.rotations}
+        found = open_dataset(config.name, size=size, root=config.root, seed=config.seed, **how)
         return cls(*found, torch.device(device), notice)
 
     @cached_property

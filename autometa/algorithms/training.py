@@ -160,17 +160,20 @@ class Trainer:
         return sizes.expand(self.arena.groups, 2).contiguous()
 
     def divide_(self, ranks: Ranks) -> None:
-        """Keep the slots that are this process's of a meta-batch divided among `ranks`; theta is the leader's.
+        """Keep the slots that are this process's of a meta-batch divided among `ranks`; theta and what Adam keeps are
+        the leader's.
 
         Raises `InputError` where there are more processes than tasks.
         """
         total, (start, stop) = self.meta.batch, ranks.share(self.meta.batch)
         if ranks.size > total:
             raise InputError(f"{total} tasks per meta-iteration cannot be divided among {ranks.size} processes")
-        part = self.arena.part(start, stop)
+        whole, part = self.arena, self.arena.part(start, stop)
         self.arena = replace(part, **{f.name: getattr(part, f.name).clone() for f in fields(part)})
         self._places, self.ranks = self._places[start:stop], ranks
         ranks.copied(self.arena.theta)
+        for name in PER_SLOT:
+            ranks.scattered(getattr(whole, name) if ranks.leads else None, getattr(self.arena, name), total)
 
     def begun(self, warm: bool) -> Tensor:
         """This process's part of a divided meta-iteration: what all processes' parts add up to is its mean and its

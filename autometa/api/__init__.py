@@ -56,13 +56,17 @@ def search(
     settings: Mapping[str, Any] | None = None,
     out: PathLike | None = None,
     resume: bool | PathLike = False,
+    init: PathLike | None = None,
+    max_params: int | str | None = None,
+    max_macs: int | str | None = None,
     **manner: Any,
 ) -> dict[str, Any]:
     """Search for a network and its initialisation; returns the result (result.json, plus `run` and `iterations`).
 
     Args:
         algorithm: `metanas` or `auto-meta`; where it is None, that of the run to go on with, or metanas.
-        preset: named settings, `quick` where neither preset nor config is given.
+        preset: named settings; where neither preset nor config is given `photos` for a person's own images (settings
+            `data.name` a folder), those of `init` where there is one, else `quick`.
         config: YAML file over the preset.
         settings: single settings over both, such as `{"meta.iterations": 10, "data.name": "strokes"}`.
         out: the run's folder, runs/<date>-<name> where None.
@@ -70,11 +74,17 @@ def search(
         manner: quiet, device ("auto", "cpu", "cuda", "cuda:1"), time_budget ("30m"), checkpoint_every ("60s"),
             workers and ray (of auto-meta), trackers (what follows the run beside its metrics: "tensorboard",
             "package.module:Class", or objects with the methods of `Tracker`).
+        init: an earlier search, finished or stopped, from whose weights and architecture (auto-meta: scores of
+            candidates) this one starts.
+        max_params, max_macs: weights, and multiply-accumulates for one image, that the network which is handed out may
+            have at most, such as 50000 or "50k".
 
     Raises:
         InputError: before work starts. DivergedError, Interrupted: with the run saved.
     """
-    plan = plan_search(algorithm, preset_name=preset, config=config, settings=settings, out=out, resume=resume)
+    asked = {"preset_name": preset, "config": config, "settings": settings, "out": out, "resume": resume}
+    limits = {"max_params": max_params, "max_macs": max_macs, "time_budget": manner.get("time_budget")}
+    plan = plan_search(algorithm, init=init, **asked, **limits)
     return carry_out(plan, Manner(**manner))
 
 
@@ -86,6 +96,8 @@ def train(
     settings: Mapping[str, Any] | None = None,
     out: PathLike | None = None,
     resume: bool | PathLike = False,
+    max_params: int | str | None = None,
+    max_macs: int | str | None = None,
     **manner: Any,
 ) -> dict[str, Any]:
     """Meta-train a fixed network with Reptile; arguments as of `search`.
@@ -93,7 +105,8 @@ def train(
     network: a four-layer net by name, a genotype file, `cell:KEY` (a cell of Auto-Meta's space), or the folder of a
     search (MetaNAS: its most frequent cell; Auto-Meta: its best one, again in full).
     """
-    plan = plan_train(network, preset_name=preset, config=config, settings=settings, out=out, resume=resume)
+    asked = {"preset_name": preset, "config": config, "settings": settings, "out": out, "resume": resume}
+    plan = plan_train(network, **asked, max_params=max_params, max_macs=max_macs)
     return carry_out(plan, Manner(**manner))
 
 
@@ -104,7 +117,7 @@ def estimate(word: str = "search", *arguments: Any, preset: str | None = None, *
     device = device_of(options.pop("device", "auto"))
     plan = (plan_search if word == "search" else plan_train)(*arguments, preset_name=preset, **options)
     with computing(device, plan.config, lambda _: None):
-        return estimate_plan(plan, device=device)
+        return estimate_plan(plan, plan.seconds, device)
 
 
 def evaluate(

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,13 +23,46 @@ from autometa.api.planning import Plan
 from autometa.runs.environment import peak_memory
 
 SLOTS = 4
-LONG_SECONDS = 20.0
+SHORT_SECONDS, LONG_SECONDS = 2.0, 20.0
+LEAST_SHARE = 0.25
+"""Of a time budget: what the loop gets even where the rest needs more than is left."""
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What comes beside the loop of meta-iterations: seconds of each part that does not depend on its length, and of an
+    iteration of a rival that trains as long (0 without one). task: of one test task; memory: bytes, as tried."""
+
+    task: float
+    parts: dict[str, float]
+    rival_iteration: float
+    memory: int
+
+    def loop(self, budget: float, iteration: float) -> float:
+        """Seconds that are left to the loop of a budget for all."""
+        return (budget - sum(self.parts.values())) / (1 + self.rival_iteration / iteration)
+
+
+def rest(network: Network, source: Source, config) -> Rest:
+    """Of a run of this config, from a few real steps."""
+    task, sizes, memory = _evaluation(network, source, config)
+    parts, each = {"evaluation": task * config.test.tasks}, 0.0
+    compare = config.compare if isinstance(config, MetaNASConfig) else ()
+    if "untrained" in compare:
+        parts["yardstick: untrained"] = parts["evaluation"]
+    if "four-layer" in compare:
+        rival = four_layer_like(config, config.meta.iterations, sizes["parameters"], source.image_shape)
+        net = rival.build(source.image_shape)
+        each = iteration_seconds(reptile.trainer(net, source, rival), rival)
+        per_task, *_ = _evaluation(net, source, rival)
+        parts["yardstick: four-layer"] = per_task * rival.test.tasks
+    return Rest(task, parts, each, memory)
 
 
 def estimate_plan(plan: Plan, budget: float | None = None, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Seconds of each part, bytes of memory, size of the network; on this machine, with its present load.
 
-    budget: seconds after which training ends.
+    budget: seconds for all of it.
     """
     config = plan.config
     source, network = plan.prepare(device)
@@ -37,20 +70,15 @@ def estimate_plan(plan: Plan, budget: float | None = None, device: torch.device 
     if isinstance(config, AutoMetaConfig):
         parts["search"] = min(search_seconds(config, source), budget or math.inf)
         config, budget = config.final_config("published"), None
-    trainer = plan.job.trainer(network, source, config)
-    iteration = _iteration_seconds(trainer, config)
-    task, sizes, memory = _evaluation(network, source, config)
-    iterations = config.meta.iterations if budget is None else min(config.meta.iterations, int(budget / iteration))
-    parts |= {plan.job.phase: iteration * iterations, "evaluation": task * config.test.tasks}
-    compare = config.compare if isinstance(config, MetaNASConfig) else ()
-    if "untrained" in compare:
-        parts["yardstick: untrained"] = parts["evaluation"]
-    if "four-layer" in compare:
-        rival = four_layer_like(config, iterations, sizes["parameters"], source.image_shape)
-        net = rival.build(source.image_shape)
-        each = _iteration_seconds(reptile.trainer(net, source, rival), rival)
-        per_task, *_ = _evaluation(net, source, rival)
-        parts["yardstick: four-layer"] = each * rival.meta.iterations + per_task * rival.test.tasks
+    iteration = iteration_seconds(plan.job.trainer(network, source, config), config)
+    found = rest(network, source, config)
+    iterations = config.meta.iterations
+    if budget is not None:
+        iterations = min(iterations, int(max(found.loop(budget, iteration), LEAST_SHARE * budget) / iteration))
+    parts |= {plan.job.phase: iteration * iterations, **found.parts}
+    if found.rival_iteration:
+        parts["yardstick: four-layer"] += found.rival_iteration * iterations
+    task, memory = found.task, found.memory
     return {
         "kind": plan.job.word,
         "loop": plan.job.phase,
@@ -66,7 +94,7 @@ def estimate_plan(plan: Plan, budget: float | None = None, device: torch.device 
     }
 
 
-def _iteration_seconds(trainer, config) -> float:
+def iteration_seconds(trainer, config) -> float:
     """Mean over the run, before and after warm-up apart; where an iteration is long its first one must do."""
     loop, repeats = Loop(trainer), 1 if trainer.device.type == "cpu" else 10
 
@@ -111,6 +139,8 @@ def _evaluation(network: Network, source: Source, config) -> tuple[float, dict[s
 
     chunk(1)()
     short, long = _timed(chunk(1)), _timed(chunk(4))
+    if long < SHORT_SECONDS:  # what else runs disturbs so short a measurement
+        short, long = min(short, _timed(chunk(1))), min(long, _timed(chunk(4)))
     step = max(long - short, 0.0) / 3
     seconds = (short - step + step * whole) / slots
     grown = max(peak_memory() - before, 0)

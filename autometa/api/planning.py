@@ -19,11 +19,15 @@ from autometa.algorithms.reptile import CELL, ReptileConfig, read_cell, read_gen
 from autometa.algorithms.sources import Source
 from autometa.algorithms.trained import AnyConfig, config_of, model_config, settled_config
 from autometa.algorithms.training import Network, Trainer
-from autometa.api.settings import differences, settle
+from autometa.api.photos import PHOTOS, SECONDS, fitted, look, own_photos, told, with_length
+from autometa.api.settings import differences, read_yaml, settle
+from autometa.api.size_budget import check_size, limits_of, with_room
+from autometa.api.starting import SHAPE, Earlier
 from autometa.data import DATASETS
 from autometa.data.folders import VARIANTS
 from autometa.errors import InputError
 from autometa.nas.conv_network import FOUR_LAYER
+from autometa.runs.budget import parse_duration
 from autometa.runs.files import shown
 from autometa.runs.folder import CONFIG, RunFolder
 
@@ -65,13 +69,21 @@ SEARCHES = {"metanas": SEARCH, "auto-meta": AUTO_META}
 
 @dataclass(frozen=True)
 class Plan:
-    """A run to begin in `out` (a folder of its own where None), or to go on with in `resume`."""
+    """A run to begin in `out` (a folder of its own where None), or to go on with in `resume`.
+
+    earlier: the run that it starts from; seconds: its time budget where the person names none; notes: what was chosen
+    for the person, to be told; length_asked: whether the number of meta-iterations is the person's own.
+    """
 
     job: Job
     config: AnyConfig
     preset: str | None = None
     out: Path | None = None
     resume: Path | None = None
+    earlier: Earlier | None = None
+    seconds: float | None = None
+    notes: tuple[str, ...] = ()
+    length_asked: bool = False
 
     @property
     def name(self) -> str:
@@ -95,6 +107,9 @@ class Plan:
             raise
         except ValueError as error:
             raise InputError(str(error)) from error
+        check_size(self.config, network, source.image_shape)
+        if self.earlier is not None:
+            self.earlier.check(self.config, source, network)
         source.training(self.config.inner, self.config.test.part, self.config.seed)
         source.testing(self.config.inner.ways, self.config.test)
         if isinstance(self.config, AutoMetaConfig):
@@ -111,21 +126,74 @@ def plan_search(
     settings: Mapping[str, Any] | None = None,
     out: str | os.PathLike | None = None,
     resume: bool | str | os.PathLike = False,
+    init: str | os.PathLike | None = None,
+    max_params: str | int | None = None,
+    max_macs: str | int | None = None,
+    time_budget: str | float | None = None,
 ) -> Plan:
     """algorithm: `metanas` or `auto-meta`; where it is None, that of the run to go on with, or metanas.
 
-    Preset `quick` where neither preset nor config file is given. Raises `InputError`.
+    Where neither preset nor config file is given: `photos` for a person's own images, the settings of the earlier run
+    where there is one, else `quick`. Raises `InputError`.
     """
+    settings = {**(settings or {}), **limits_of(max_params, max_macs)}
     if algorithm is not None and algorithm not in SEARCHES:
         raise InputError(f"unknown search {algorithm!r}; choose from {', '.join(SEARCHES)}")
     asked = tuple(SEARCHES.values()) if algorithm is None else (SEARCHES[algorithm],)
     run = _to_resume(asked, out, resume)
     if run is not None:
         job = job_of(config_of(run))
-        return _go_on(job, run, preset(job.presets, preset_name) if preset_name else None, config, settings)
-    job, label = asked[0], preset_name or ("quick" if config is None else None)
-    base = preset(job.presets, label) if label else job.kind()
-    return Plan(job, _settled(base, config, settings), label, _path(out))
+        begun = {} if init is None else {"init": str(Path(init).resolve())}
+        base = preset(job.presets, preset_name) if preset_name not in (None, PHOTOS) else None
+        return _go_on(job, run, base, config, {**settings, **begun})
+    job = asked[0]
+    earlier = None if init is None else Earlier.open(init, job.kind)
+    alike = earlier is not None and job is AUTO_META  # its scores serve settings like its own alone
+    if preset_name in (None, PHOTOS) and config is None and not alike:
+        path = own_photos(
+            settings if preset_name is None else {"data.name": preset(job.presets, PHOTOS).data.name, **settings}
+        )
+        if path is not None:
+            plan = _for_photos(job, path, settings, earlier, time_budget)
+            return replace(plan, out=_path(out))
+    label = preset_name or ("quick" if config is None and earlier is None else None)
+    base = preset(job.presets, label) if label else job.kind() if earlier is None or config else earlier.own
+    given = set(settings) | set(read_yaml(config) if config is not None else ())
+    return replace(_begun(job, _settled(base, config, settings), given, label, earlier), out=_path(out))
+
+
+def _for_photos(
+    job: Job, path: Path, settings: Mapping[str, Any], earlier: Earlier | None, time_budget: str | float | None
+) -> Plan:
+    """A search on a person's own images, everything that is not said chosen from them."""
+    seconds = SECONDS if time_budget is None else parse_duration(time_budget)
+    base, seen = preset(job.presets, PHOTOS), look(path)
+    given = set(settings)
+    if earlier is not None and job is SEARCH:
+        base = earlier.shaped(base)
+        given |= set(SHAPE)
+        if earlier.config.data.variant in VARIANTS:
+            seen = replace(seen, variant=earlier.config.data.variant)
+    made = _settled(fitted(base, seen, settings), None, settings)
+    plan = _begun(job, made, given, PHOTOS, earlier)
+    asked = bool({"meta.iterations", "warmup"} & given)
+    if isinstance(plan.config, MetaNASConfig) and not asked:
+        plan = replace(plan, config=with_length(plan.config, 3 if plan.config.data.variant == "colour" else 1, seconds))
+    notes = (*told(plan.config, seen), *plan.notes)
+    return replace(plan, notes=notes, seconds=None if time_budget else seconds, length_asked=asked)
+
+
+def _begun(job: Job, config: AnyConfig, given: set[str], label: str | None, earlier: Earlier | None) -> Plan:
+    """A new search with room for its network, from an earlier run where there is one."""
+    notes: list[str] = []
+    if earlier is not None:
+        given = given | set(SHAPE)
+        config = replace(config, init=str(earlier.folder.path))
+        notes.append(earlier.told())
+    shape = (3 if config.data.variant == "colour" else 1, config.data.image_size, config.data.image_size)
+    config, changed = with_room(config, shape, given)
+    notes += [changed] if changed else []
+    return Plan(job, config, label, earlier=earlier, notes=tuple(notes))
 
 
 def plan_train(
@@ -136,8 +204,11 @@ def plan_train(
     settings: Mapping[str, Any] | None = None,
     out: str | os.PathLike | None = None,
     resume: bool | str | os.PathLike = False,
+    max_params: str | int | None = None,
+    max_macs: str | int | None = None,
 ) -> Plan:
     """network: a four-layer net, a genotype file, or the folder of a search. Raises `InputError`."""
+    settings = {**(settings or {}), **limits_of(max_params, max_macs)}
     run = _to_resume((TRAIN_JOB,), out, resume)
     network = None if network is None else os.fspath(network)
     if run is not None:
@@ -219,6 +290,8 @@ def _like_search(search: MetaNASConfig, genotype: str) -> ReptileConfig:
         inner=replace(search.inner, lr=1e-3, adam_state="carry"),
         meta=search.meta,
         test=search.test,
+        max_params=search.max_params,
+        max_macs=search.max_macs,
         seed=search.seed,
     )
 

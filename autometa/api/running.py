@@ -7,8 +7,9 @@ import gc
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from autometa.algorithms.jobs import OWN_GENOTYPE, Terms
 from autometa.algorithms.reptile import CELL, ReptileConfig
 from autometa.algorithms.sources import Source
 from autometa.algorithms.trained import AnyConfig, config_of, settled_config
+from autometa.api.pacing import paced
 from autometa.api.planning import Plan, job_of
 from autometa.errors import InputError, Interrupted
 from autometa.meta.ranks import Ranks
@@ -143,7 +145,7 @@ def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
     Raises `Interrupted` after Ctrl-C, `DivergedError`, and `InputError` before anything is written.
     """
     manner.check()
-    ranks = Ranks.launched()
+    begun, ranks = time.monotonic(), Ranks.launched()
     if ranks is not None and isinstance(plan.config, AutoMetaConfig):
         raise InputError("torchrun divides metanas and train; an auto-meta search takes --workers N or --ray ADDRESS")
     if ranks is not None and not ranks.leads:
@@ -158,7 +160,13 @@ def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
     trackers = Trackers(trackers_of(manner.trackers), manner.notice)
     plan.prepare()
     device = _device_for(plan, manner)
-    with _threads_of(plan, manner), _settled(), _enter(plan, manner, device) as folder:
+    for note in plan.notes:
+        manner.notice(note)
+    with contextlib.ExitStack() as held:
+        held.enter_context(_threads_of(plan, manner))
+        held.enter_context(_settled())
+        plan, loop = _paced(plan, manner, device, begun)
+        folder = held.enter_context(_enter(plan, manner, device))
         again, config = resume_command(folder, manner.words, manner.trackers), settled_config(folder)
         try:
             trackers.begin(folder.path, folder.config)
@@ -166,12 +174,22 @@ def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
             with computing(device, config, manner.notice):
                 if ranks is not None:
                     ranks.told(config)
-                plan.job.run(config, folder, manner.terms(again, device, ranks, trackers))
+                terms = manner.terms(again, device, ranks, trackers)
+                plan.job.run(config, folder, replace(terms, time_budget=loop))
         except KeyboardInterrupt as error:
             raise Interrupted(f"interrupted; go on with: {again}") from error
         finally:
             trackers.end(folder.result)
         return outcome(folder)
+
+
+def _paced(plan: Plan, manner: Manner, device: torch.device, begun: float) -> tuple[Plan, float | None]:
+    """The plan, and the seconds of its loop where there is a time budget."""
+    budget = manner.budget or plan.seconds
+    if budget is None:
+        return plan, None
+    with computing(device, plan.config, lambda _: None):
+        return paced(plan, budget, budget - (time.monotonic() - begun), device, manner.notice)
 
 
 def _followed(plan: Plan, manner: Manner, ranks: Ranks) -> dict[str, Any]:
@@ -210,6 +228,8 @@ def _enter(plan: Plan, manner: Manner, device: torch.device) -> RunFolder:
     folder = RunFolder.create(plan.out, plan.name, config, manner.typed, notice=manner.notice, **about)
     if isinstance(config, ReptileConfig) and not (config.network in FOUR_LAYER or config.network.startswith(CELL)):
         folder.write_genotype(OWN_GENOTYPE, Genotype.load(config.network).to_json())
+    if plan.earlier is not None:
+        plan.earlier.copy_to(folder, config.build(Source.open(config.data).image_shape))
     return folder
 
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from autometa.errors import InputError
 
-SHORT = {"data": "data.name"}
+SHORT = {"data": "data.name", "rotations": "data.rotations"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -72,12 +72,12 @@ def running(parser: Parser) -> None:
 def split_settings(words: Sequence[str], parser: Parser) -> tuple[list[str], dict[str, str]]:
     """The words that are not settings, and the settings: `--inner.lr 1e-3`, `--seed=3`, `--data NAME`.
 
-    Options of the parser come before settings of the same name, save --data and --seed, which are settings. A word
-    with a dot is taken for a setting, known or not.
+    Options of the parser come before settings of the same name, save --data, --rotations and --seed, which are
+    settings. A word with a dot is taken for a setting, known or not.
     """
     groups = {name.partition(".")[0] for name in parser.settings}
     known = {*parser.settings, *groups, *SHORT}
-    own = set(parser.options()) - {"--data", "--seed"}
+    own = set(parser.options()) - {f"--{name}" for name in (*SHORT, "seed")}
     rest, found, waiting = [], {}, list(words)
     while waiting:
         word = waiting.pop(0)

@@ -74,6 +74,7 @@ def _cell(found: Mapping[str, Any]) -> list[str]:
     """What Auto-Meta found."""
     cell, validation, many = found["cell"], found["validation"], found["candidates"]
     lost = f", {many['failed']} failed" if many["failed"] else ""
+    lost += f", {many['known']} more known from an earlier run" if "known" in many else ""
     how = "" if found["strategy"] == "progressive" else f" by the strategy {found['strategy']}"
     lines = [f"Found: the best of {many['trained']} cells trained{how}{lost}; each block adds up two operations."]
     rows = [["cell" if n == 0 else "", f"block {n + 2} =", block] for n, block in enumerate(cell["blocks"].split("; "))]
@@ -170,7 +171,16 @@ def _sizes(found: Mapping[str, Any]) -> list[str]:
     if four:
         rows.append([f"four-layer net, {four['filters']} filters", four])
     table = [[name, f"{size['parameters']:,.0f} parameters", f"{_large(size['macs'])} MACs"] for name, size in rows]
-    return ["Size   (MACs: multiplications with addition, for one image)", *columns(table, right=(1, 2))]
+    lines = ["Size   (MACs: multiplications with addition, for one image)", *columns(table, right=(1, 2))]
+    limits = found.get("limits", {})
+    if limits:
+        kept = " and ".join(
+            f"{limit:,} {'parameters' if name == 'max_params' else 'MACs'}" for name, limit in limits.items()
+        )
+        lines.append(
+            f"  every task's pruned network keeps to {kept}" if "search_network" in found else f"  at most {kept}"
+        )
+    return lines
 
 
 def _score(score: Mapping[str, float] | None) -> str:

@@ -17,7 +17,9 @@ from autometa.cli.options import Parser, print_json, running, split_settings
 from autometa.nas.conv_network import FOUR_LAYER
 from autometa.runs.files import say
 
-SEARCH_EXAMPLES = """  autometa search metanas --preset quick --out runs/first
+SEARCH_EXAMPLES = """  autometa search --data my_photos/                                 settings chosen from the images
+  autometa search --data my_photos/ --max-params 20k --init runs/first
+  autometa search metanas --preset quick --out runs/first
   autometa search metanas --preset omniglot-small --time-budget 30m
   autometa search --preset quick --meta.iterations 300 --inner.lr 2e-3 --dry-run
   autometa search --preset quick --print-config > mine.yaml;  autometa search --config mine.yaml
@@ -44,7 +46,8 @@ def search(words: list[str], typed: list[str]) -> int:
     parser = _parser(job, ABOUT[job.presets], AUTO_META_EXAMPLES if job is AUTO_META else SEARCH_EXAMPLES)
     about = "how to search: metanas (default) or auto-meta; --help after either explains it"
     parser.add_argument("algorithm", nargs="?", metavar="metanas|auto-meta", help=about)
-    presets = f"named settings: {', '.join(PRESETS[job.presets])} (default: quick)"
+    presets = f"named settings: {', '.join(PRESETS[job.presets])} (default: quick; for your own images photos)"
+    parser.add_argument("--init", metavar="RUN", help="start from what an earlier search had learned")
     if job is AUTO_META:
         parser.add_argument("--workers", type=int, metavar="N", help="processes that train candidates (default: none)")
         parser.add_argument(
@@ -52,7 +55,9 @@ def search(words: list[str], typed: list[str]) -> int:
         )
 
     def plan(given: argparse.Namespace, settings: dict[str, str]) -> Plan:
-        return plan_search(given.algorithm, settings=settings, **_plan_options(given))
+        return plan_search(
+            given.algorithm, settings=settings, init=given.init, time_budget=given.time_budget, **_plan_options(given)
+        )
 
     return _make_run(job, parser, presets, plan, words, typed)
 
@@ -117,8 +122,18 @@ def _make_run(job: Job, parser: Parser, presets: str, plan: Callable, words: lis
     parser.add_argument("--preset", metavar="NAME", help=presets)
     parser.add_argument("--config", metavar="FILE", help="YAML file of settings, over the preset")
     parser.add_argument("--data", metavar="NAME", help="strokes, omniglot:background, or a folder of class folders")
+    turns = (
+        "4: each quarter turn of a class is a class of its own; 1: none (default: as the data set has it; without a "
+    )
+    turns += "preset 4 for few classes of your own)"
+    parser.add_argument("--rotations", metavar="1|4", help=turns)
     parser.add_argument("--seed", metavar="N", help="of everything random")
-    parser.add_argument("--time-budget", metavar="TIME", help="end training after 30m, 1h30m, ... and evaluate")
+    times = "be done after about 30m, 1h30m, ...: training ends early enough to evaluate"
+    if job is AUTO_META:
+        times = "train candidates for so long that all is done after 30m, 1h30m, ... where that can be"
+    parser.add_argument("--time-budget", metavar="TIME", help=times)
+    parser.add_argument("--max-params", metavar="N", help="weights of the network that is handed out: 50k, 1.5M, ...")
+    parser.add_argument("--max-macs", metavar="N", help="its multiply-accumulates for one image: 2M, ...")
     parser.add_argument("--dry-run", action="store_true", help="estimate time and memory from a few steps")
     parser.add_argument("--print-config", action="store_true", help="print all settings as YAML and do nothing else")
     parser.add_argument("--help-settings", action="store_true", help="explain every setting")
@@ -142,7 +157,7 @@ def _make_run(job: Job, parser: Parser, presets: str, plan: Callable, words: lis
         manner.check()
         device = device_of(manner.device)
         with computing(device, made.config, manner.notice):
-            found = estimate_plan(made, manner.budget, device)
+            found = estimate_plan(made, manner.budget or made.seconds, device)
         print_json(found) if given.json else print("\n".join(show.estimate(found)))
         return 0
     found = carry_out(made, manner)
@@ -153,7 +168,8 @@ def _make_run(job: Job, parser: Parser, presets: str, plan: Callable, words: lis
 
 
 def _plan_options(given: argparse.Namespace) -> dict:
-    return {"preset_name": given.preset, "config": given.config, "out": given.out, "resume": given.resume}
+    limits = {"max_params": given.max_params, "max_macs": given.max_macs}
+    return {"preset_name": given.preset, "config": given.config, "out": given.out, "resume": given.resume, **limits}
 
 
 def _manner(given: argparse.Namespace, typed: list[str], time_budget: str | None = None) -> Manner:

@@ -23,6 +23,7 @@ def open_dataset(
     root: str | Path | None = None,
     seed: int = 0,
     variant: str = "ink",
+    rotations: int | None = None,
 ) -> tuple[ImageStore, Split]:
     """A data set and its split, converted into the cache on first use.
 
@@ -34,6 +35,7 @@ def open_dataset(
         root: folder of the original files, before AUTOMETA_DATA.
         seed: of the drawn alphabets, and of a split that is shuffled.
         variant: of the conversion; Omniglot: `ink` or `reptile`; a folder: `ink`, `grey` or `colour`.
+        rotations: 4 makes each quarter turn of a class a class of its own, 1 none; where None as the split has it.
 
     Raises:
         DataError: an unknown name, or data that are missing or damaged.
@@ -43,14 +45,14 @@ def open_dataset(
         if detail and detail not in SPLITS:
             raise DataError(f"unknown Omniglot split {detail!r}; choose from {', '.join(SPLITS)}")
         store = open_omniglot(size, variant, root)
-        return store, omniglot_split(store, detail or "background", seed)
+        return store, _turned(omniglot_split(store, detail or "background", seed), rotations)
     if kind == "strokes":
         store = open_strokes(_strokes_config(detail, size, seed))
-        return store, strokes_split(store)
+        return store, _turned(strokes_split(store), rotations)
     path = Path(name).expanduser()
     if path.exists():
         store = _open_path(path, size, variant)
-        return store, folder_split(store)
+        return store, folder_split(store, rotations)
     if kind == "miniimagenet":
         raise DataError(
             "Mini-ImageNet is not given out freely: name your copy with --data PATH (csv and images, pickles, class "
@@ -58,6 +60,10 @@ def open_dataset(
         )
     known = ", ".join(DATASETS)
     raise DataError(f"{str(name)!r} is no data set and no folder; choose from {known} or give a folder")
+
+
+def _turned(split: Split, rotations: int | None) -> Split:
+    return split if rotations is None else split.turned(rotations)
 
 
 def _open_path(path: Path, size: int, variant: str) -> ImageStore:

@@ -221,7 +221,8 @@ def _check(store: ImageStore, classes: np.ndarray, spec: TaskSpec, seed: int) ->
     virtual = len(classes) * spec.rotations
     if virtual < spec.ways:
         turned = " (rotations counted)" if spec.rotations > 1 else ""
-        raise DataError(f"{spec.ways} ways need as many classes, there are {virtual}{turned}; lower the ways")
+        more = "" if spec.rotations > 1 else ", or make quarter turns classes too (--rotations 4)"
+        raise DataError(f"{spec.ways} ways need as many classes, there are {virtual}{turned}; lower the ways{more}")
     counts = np.diff(store.class_start)[classes]
     if counts.min() < spec.images_per_class:
         short = int(counts.argmin())

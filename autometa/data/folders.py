@@ -26,12 +26,43 @@ def recipe(size: int, variant: str = "ink") -> Recipe:
     return Recipe(size=size, filter="box", **VARIANTS[variant])
 
 
-def folder_split(store: ImageStore) -> Split:
+FEW = 34
+"""Classes below which 15% of them make no task of five."""
+WAYS = 5
+"""Classes of a task where there are enough."""
+
+
+def folder_split(store: ImageStore, rotations: int | None = None) -> Split:
     """As `class_split` divides the classes of the store."""
-    return class_split(store.class_names, store.parts, store.split)
+    return class_split(store.class_names, store.parts, store.split, rotations)
 
 
-def class_split(names: Sequence[str], parts: Sequence[str], called: str = "") -> Split:
+def class_split(names: Sequence[str], parts: Sequence[str], called: str = "", rotations: int | None = None) -> Split:
+    """The parts of the classes, or a division by hash of their names.
+
+    rotations: 4 makes each quarter turn of a class a class of its own, of the same part as the class. Where it is given
+    (1 or 4) and the classes are few, `few_split` divides them; where it is None there are no rotations.
+    """
+    if rotations is None:
+        return _by_parts(names, parts, called)
+    if len(names) < FEW and not {"train", "test"} <= set(parts):
+        return few_split(names, rotations)
+    return _by_parts(names, parts, called).turned(rotations)
+
+
+def few_split(names: Sequence[str], rotations: int) -> Split:
+    """Fewer than `FEW` classes: as many for testing as a task of `WAYS` needs with their rotations, at least 2 and 15%
+    and at most half; the others train. Validation classes, as many, lie within train (`Split.without_val`)."""
+    everything = np.arange(len(names), dtype=np.int64)
+    count = min(max(2, round(0.15 * len(names)), -(-WAYS // rotations)), len(names) // 2)
+    test = by_hash(names, everything, count)
+    train = np.setdiff1d(everything, test)
+    val = by_hash(names, train, min(count, len(train) // 2))
+    name = f"{len(train)} and {len(test)} classes by hash of their names"
+    return Split(name, train, val, test).turned(rotations)
+
+
+def _by_parts(names: Sequence[str], parts: Sequence[str], called: str) -> Split:
     """The parts of the classes where there are `train` and `test`; else 70/15/15 by hash of the class names.
 
     Where only val classes are missing, 15% of all are taken from train, by hash. No rotations. called: the parts' name.

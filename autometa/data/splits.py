@@ -34,6 +34,11 @@ class Split:
         """The same split with val taken out of train: for whoever selects by validation accuracy."""
         return replace(self, train=self.train[~np.isin(self.train, self.val)])
 
+    def turned(self, rotations: int) -> Split:
+        """The same classes with 1 or 4 rotations in every part."""
+        name = f"{self.name}, {'quarter turns as classes' if rotations > 1 else 'no rotations'}"
+        return replace(self, name=name, train_rotations=rotations, val_rotations=rotations, test_rotations=rotations)
+
 
 def held_out(class_names: Sequence[str], ids: np.ndarray, fraction: float = 0.15, at_least: int = 20) -> np.ndarray:
     """The validation classes among `ids`: a fraction by hash, `at_least` as many as a task has ways.

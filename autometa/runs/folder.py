@@ -40,8 +40,8 @@ EVAL_PHASE = "eval-"
 """What the names of phases that evaluate a run again begin with."""
 LATEST = "latest"
 _OWN = re.compile(
-    r"(config|environment|result|search|data|observations|health)\.json|metrics(-.+)?\.jsonl|"
-    r"ledger\.sqlite(-wal|-shm)?|checkpoints|genotypes|tensorboard"
+    r"(config|environment|result|search|known|data|observations|health)\.json|metrics(-.+)?\.jsonl|"
+    r"ledger\.sqlite(-wal|-shm)?|checkpoints|genotypes|tensorboard|init"
 )
 
 

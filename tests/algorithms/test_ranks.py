@@ -51,7 +51,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(folder):
-    train = run_ranks.trainer()
+    train = run_ranks.begun_(run_ranks.trainer())
     return run_ranks.trained(Lead(train, None), Loop(train))["end"]
 
 
@@ -147,7 +147,7 @@ class Lonely(Ranks):
 
 @pytest.mark.parametrize("divided_too", [False, True])
 def test_a_divided_iteration_is_replayed_up_to_what_processes_say(folder, alone, divided_too):
-    train, graphs = run_ranks.trainer(), FakeGraphs()
+    train, graphs = run_ranks.begun_(run_ranks.trainer()), FakeGraphs()
     if divided_too:
         train.divide_(Lonely(0, 1, 0))
     loop, found = Loop(train, pytest.fail, graphs), []

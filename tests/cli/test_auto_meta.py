@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import time
 
@@ -9,6 +10,7 @@ import pytest
 
 from autometa.runs import read_metrics
 from autometa.runs.files import read_json
+from autometa.runs.ledger import LEDGER, Ledger
 from tests.cli import driving
 from tests.cli.driving import call, changed, same_outcome, start
 
@@ -158,3 +160,45 @@ def test_searches_are_not_mixed_up(found, searched):
 def test_wrong_cells():
     answer = call("train", "cell:0x1y")
     assert answer.code == 2 and "block 0 must read like 0c1m" in answer.err
+
+
+def test_cells_above_a_budget_are_never_trained(tmp_path):
+    words = ["search", "auto-meta", "--preset", "quick", *TINY]
+    answer = call(*words, "--max-params", "400", "--out", "small", "--json", "-q")
+    assert answer.code == 0, answer.err
+    assert answer.json["parameters"] <= 400 and answer.json["limits"] == {"max_params": 400}
+    with Ledger.open(tmp_path / "small" / LEDGER, create=False) as ledger:
+        rows = ledger.outcomes()
+    assert 0 < len(rows) < 58 and max(row.parameters for row in rows) <= 400
+    assert {row.level for row in rows} == {1, 2}
+
+
+def test_candidates_that_an_earlier_run_has_scored_are_not_trained_again(found, tmp_path):
+    run, _ = found
+    copy = tmp_path / "earlier"
+    shutil.copytree(run, copy)
+    again = call("search", "auto-meta", "--init", copy, "--out", "again", "-q", "--json")
+    assert again.code == 0, again.err
+    before = read_json(run / "result.json")
+    assert again.json["candidates"] == {"trained": 0, "known": 58, "failed": 0}
+    assert (again.json["cell"], again.json["scores"]) == (before["cell"], before["scores"])
+    more = call(
+        "search", "auto-meta", "--init", copy, "--beam", "5", "--out", "more", "-q", "--final_meta.iterations", 1
+    )
+    assert more.code == 0 and "best of 2 cells trained, 58 more known from an earlier run" in more.out, more
+    shutil.rmtree(copy)
+    (tmp_path / "again/result.json").unlink()
+    resumed = call("search", "--resume", "again", "-q", "--json")
+    assert resumed.code == 0 and resumed.json["scores"] == before["scores"]
+
+
+def test_scores_that_mean_something_else_are_refused(found):
+    run, _ = found
+    for words, sentence in (
+        (["--meta.iterations", "2"], "has meta.iterations 1, the new run 2"),
+        (["--seed", "5"], "has seed 0, the new run 5"),
+        (["--data.seed", "5"], "has data.seed 0, the new run 5"),
+        (["--macro.filters", "3"], "has filters 2, the new run 3"),
+    ):
+        answer = call("search", "auto-meta", "--init", run, *words)
+        assert answer.code == 2 and sentence in answer.err and answer.err.count("\n") == 1, answer

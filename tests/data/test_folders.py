@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autometa.data import DataError, open_dataset
+from autometa.data import DataError, Episodes, TaskSpec, open_dataset
 from tests.data.conftest import build_store
 
 
@@ -69,3 +69,36 @@ def test_messages(tmp_path):
     (tmp_path / "mine" / "a" / "0.png").write_text("no image")
     with pytest.raises(DataError, match="0.png cannot be read"):
         open_dataset(tmp_path / "mine")
+
+
+@pytest.mark.parametrize("count", [4, 5, 12, 33])
+def test_of_few_classes_enough_are_kept_back_and_no_turn_of_a_class_leaks(tmp_path, count):
+    built, _ = build_store(tmp_path, [3] * count, size=6)
+    store, split = open_dataset(built.path, size=6, rotations=4)
+    assert sorted([*split.train, *split.test]) == list(range(count)) and set(split.val) <= set(split.train)
+    assert len(split.test) == (5 if count == 33 else 2) and len(split.without_val().train) * 4 >= 4
+    assert "quarter turns as classes" in split.name
+    assert (split.train_rotations, split.val_rotations, split.test_rotations) == (4, 4, 4)
+    seen = []
+    for part in (split.train, split.test):
+        tasks = Episodes(store, part, TaskSpec(5, 1, 1, 4), 0).tasks(range(40))
+        seen.append(set(np.searchsorted(store.class_start, tasks.image.flatten().numpy(), side="right") - 1))
+        assert set(tasks.rotation.flatten().tolist()) == {0, 1, 2, 3}
+    assert seen[0] == set(split.train.tolist()) and seen[1] == set(split.test.tolist())
+
+
+def test_without_turns_a_whole_task_of_few_classes_is_kept_back(tmp_path):
+    built, _ = build_store(tmp_path, [3] * 12, size=6)
+    _, split = open_dataset(built.path, size=6, rotations=1)
+    assert (len(split.train), len(split.test), split.test_rotations) == (7, 5, 1)
+    again, plain = (open_dataset(built.path, size=6, rotations=r)[1] for r in (1, None))
+    assert np.array_equal(again.test, split.test) and "70/15/15" in plain.name
+
+
+def test_turns_of_given_parts_and_of_known_sets(tmp_path):
+    fill(tmp_path / "train", [f"a{k}" for k in range(10)])
+    fill(tmp_path / "test", ["b0", "b1"])
+    store, split = open_dataset(tmp_path, size=4, rotations=4)
+    assert [store.class_names[index] for index in split.test] == ["b0", "b1"] and split.test_rotations == 4
+    _, drawn = open_dataset("strokes:6x6x6", size=8, rotations=4)
+    assert (drawn.train_rotations, drawn.test_rotations) == (4, 4)

@@ -1,0 +1,210 @@
+"""Settings of a search on a person's own photos, chosen from the photos: size, colour, ways, shots, length."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from autometa.algorithms.auto_meta import AutoMetaConfig
+from autometa.algorithms.config import EvalConfig, InnerConfig
+from autometa.algorithms.metanas import MetaNASConfig
+from autometa.data import DATASETS, ImageStore, Recipe
+from autometa.data.folders import FEW, WAYS, class_split
+from autometa.data.formats.found import ImageFile, ImageSource
+from autometa.data.formats.omniglot import root_of as omniglot_root
+from autometa.data.formats.recognise import recognise
+from autometa.data.splits import Split
+from autometa.data.store import META
+from autometa.errors import InputError
+
+PHOTOS = "photos"
+"""The preset that is fitted to the images."""
+LEAST_CLASSES, LEAST_IMAGES = 5, 2
+LOOKED_AT = 48
+"""Images that are read to choose size and colour."""
+SIZES = {"ink": (14, 20, 28), "grey": (14, 20, 28), "colour": (20, 28, 32)}
+"""Sizes that a search of a few minutes can afford, by variant."""
+COLOURED, BRIGHT = 10.0, 128.0
+"""Mean distance of the colours of a pixel, and median brightness, of 255, from which images count as such."""
+SHOTS, QUERIES = 10, 5
+SECONDS = 300.0
+"""The time budget where none is given."""
+MACS_A_SECOND = 4.4e9
+"""Multiply-accumulates of training done for each second of the time budget, about a fifth of what two idle cores reach:
+the length of a search follows from the images alone, and a busy machine is done in time as well."""
+STEPS_A_SECOND = 4
+"""Meta-iterations, likewise, where a network is so small that its arithmetic does not decide."""
+
+
+@dataclass(frozen=True)
+class Photos:
+    """What was seen of a set of images. side: median of the shorter sides in pixels, None where it is not known;
+    store: whether they are converted already; counts: images per class."""
+
+    path: Path
+    names: tuple[str, ...]
+    parts: tuple[str, ...]
+    split: str
+    counts: tuple[int, ...]
+    variant: str
+    side: int | None
+    store: bool = False
+
+    @property
+    def channels(self) -> int:
+        return 3 if self.variant == "colour" else 1
+
+
+def own_photos(settings: Mapping[str, Any] | None) -> Path | None:
+    """The person's own images that the settings name, None where they name a data set that is known here or nothing."""
+    name = (settings or {}).get("data.name")
+    if name is None or str(name).partition(":")[0] in {known.partition(":")[0] for known in DATASETS}:
+        return None
+    path = Path(os.fspath(name)).expanduser()
+    if not str(name) or not path.exists() or (path.is_dir() and omniglot_root(path) is not None):
+        return None
+    return path
+
+
+def look(path: Path) -> Photos:
+    """Read names, and a few of the images. Raises `InputError` where nothing there can be used."""
+    if (path / META).is_file():
+        store = ImageStore.open(path)
+        about = tuple(store.class_names), tuple(store.parts), store.split, tuple(np.diff(store.class_start).tolist())
+        colour = "grey" if store.recipe.polarity == "as-is" else "ink"
+        return Photos(path, *about, "colour" if store.channels == 3 else colour, store.size, store=True)
+    found = recognise(path)
+    sources = [source for c in found.classes for source in c.images]
+    sample = sources[:: max(1, len(sources) // LOOKED_AT)][:LOOKED_AT]
+    names, parts = tuple(c.name for c in found.classes), tuple(c.part for c in found.classes)
+    counts = tuple(len(c.images) for c in found.classes)
+    return Photos(path, names, parts, found.split, counts, variant_of(sample), _side(sample))
+
+
+def variant_of(sample: list[ImageSource]) -> str:
+    """`colour`, or `ink` where the images are dark on light, or `grey`."""
+    pixels = np.stack([source.read(Recipe(3, 32, "box", "as-is")) for source in sample]).astype(np.float64)
+    spread = (pixels.max(axis=1) - pixels.min(axis=1)).mean(axis=(1, 2))
+    if np.median(spread) > COLOURED:
+        return "colour"
+    return "ink" if np.median(np.median(pixels, axis=(1, 2, 3))) > BRIGHT else "grey"
+
+
+def _side(sample: list[ImageSource]) -> int | None:
+    sides = []
+    for source in sample:
+        if isinstance(source, ImageFile):
+            with Image.open(source.path) as image:
+                sides.append(min(image.size))
+    return int(np.median(sides)) if sides else None
+
+
+def fitted(base: MetaNASConfig | AutoMetaConfig, photos: Photos, settings: Mapping[str, Any]):
+    """`base` for these images: data, ways, shots, batches. settings: of the command line, which come first.
+
+    Raises `InputError` where there are too few classes or images.
+    """
+    said = str(settings.get("data.rotations"))
+    rotations = int(said) if said in ("1", "4") else 4 if len(photos.names) < FEW else 1
+    split = _checked(photos, rotations)
+    ways = _ways(split, isinstance(base, AutoMetaConfig))
+    counts = np.array(photos.counts)
+    shots = int(min(SHOTS, counts[split.train].min()))
+    variant = str(settings.get("data.variant") or photos.variant)
+    size = _size(photos, variant)
+    data = replace(base.data, name=str(photos.path), image_size=size, variant=variant, rotations=rotations)
+
+    def inner(how: InnerConfig) -> InnerConfig:
+        return replace(how, ways=ways, shots=shots, batch=min(how.batch, ways * shots))
+
+    def test(how: EvalConfig, classes: np.ndarray) -> EvalConfig:
+        queries = int(min(QUERIES, counts[classes].min() - 1))
+        return replace(how, shots=1, queries=queries, batch=min(how.batch, ways))
+
+    common = {"data": data, "inner": inner(base.inner), "test": test(base.test, split.test)}
+    if isinstance(base, AutoMetaConfig):
+        validation = test(base.validation, split.val)
+        return replace(base, **common, final_inner=inner(base.final_inner), validation=validation)
+    return replace(base, **common)
+
+
+def with_length(config: MetaNASConfig, channels: int, seconds: float) -> MetaNASConfig:
+    """As many meta-iterations as fit into `seconds` with room to spare, of which the preset's share is warm-up."""
+    size, inner, meta = config.data.image_size, config.inner, config.meta
+    each = 3 * config.build((channels, size, size)).macs() * inner.batch * inner.steps * meta.batch
+    iterations = max(10, int(min(seconds * MACS_A_SECOND / each, STEPS_A_SECOND * seconds)) // 10 * 10)
+    share = config.warmup / meta.iterations
+    return replace(config, meta=replace(meta, iterations=iterations), warmup=int(share * iterations))
+
+
+def told(config: MetaNASConfig | AutoMetaConfig, photos: Photos) -> list[str]:
+    """What was seen and chosen, a line each."""
+    data, inner = config.data, config.inner
+    split = class_split(photos.names, photos.parts, photos.split, data.rotations)
+    few, many = min(photos.counts), max(photos.counts)
+    images = f"{few}" if few == many else f"{few} to {many}"
+    kind = {"ink": "dark on light", "colour": "in colour"}.get(data.variant, data.variant)
+    lines = [
+        f"{photos.path.name}: {len(photos.names)} classes with {images} images each, taken as {kind}, "
+        f"{data.image_size} x {data.image_size} pixels",
+        f"{len(split.train)} classes to search on, {len(split.test)} kept back to test on; tasks of {inner.ways} "
+        f"classes with {inner.shots} images",
+    ]
+    if data.rotations == 4:
+        lines.append(
+            "few classes: each is turned by 90, 180 and 270 degrees as well, each turn a class of its own "
+            "(--rotations 1: not)"
+        )
+    if inner.shots < 5:
+        least = photos.names[int(np.argmin(photos.counts))]
+        lines.append(f"class {least} has only {few} images: 5 to 20 of every class would teach more")
+    return lines
+
+
+def _checked(photos: Photos, rotations: int) -> Split:
+    """The split, where there is enough for one."""
+    many, place = len(photos.names), photos.path.name
+    if many < LEAST_CLASSES:
+        raise InputError(
+            f"{place} holds {many} classes, a search needs at least {LEAST_CLASSES} (folders of {LEAST_IMAGES} or more "
+            "images each): 12 or more are better; to tell a few classes apart, adapt an earlier run to them"
+        )
+    double = [name for name, count in Counter(photos.names).items() if count > 1]
+    if double:
+        raise InputError(f"{place} has two classes named {double[0]}; rename one")
+    short = [name for name, count in zip(photos.names, photos.counts, strict=True) if count < LEAST_IMAGES]
+    if short:
+        more = f" (and {len(short) - 1} classes more)" if len(short) > 1 else ""
+        raise InputError(
+            f"class {short[0]} of {place}{more} has 1 image, a search needs at least {LEAST_IMAGES} of every class: "
+            "5 to 20 are better"
+        )
+    split = class_split(photos.names, photos.parts, photos.split, rotations)
+    if min(len(split.train), len(split.test)) * rotations < 2:
+        raise InputError(
+            f"{place} has {len(split.train)} classes to train on and {len(split.test)} to test on, a search needs "
+            "at least 2 of each; move some, or put all class folders into one"
+        )
+    return split
+
+
+def _ways(split: Split, selects: bool) -> int:
+    """Classes of a task that every part has; selects: by validation classes, which then do not train."""
+    train = split.without_val().train if selects else split.train
+    parts = [len(train) * split.train_rotations, len(split.test) * split.test_rotations]
+    return min(WAYS, *parts, *([len(split.val) * split.val_rotations] if selects else []))
+
+
+def _size(photos: Photos, variant: str) -> int:
+    """The largest of `SIZES` that the images have; that of a store is fixed."""
+    if photos.store:
+        return photos.side
+    sizes = SIZES.get(variant, SIZES["grey"])
+    return max((size for size in sizes if photos.side is None or size <= photos.side), default=sizes[0])
