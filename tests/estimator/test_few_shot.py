@@ -103,7 +103,9 @@ def test_saved_and_loaded_it_goes_on(taught, drawn, tmp_path):
     )
     refitted = autometa.FewShotClassifier.load(tmp_path).fit(drawn[0], drawn[1])
     fresh = autometa.FewShotClassifier(steps=5, random_state=3).fit(drawn[0], drawn[1])
-    assert np.array_equal(refitted.predict_proba(drawn[2]), fresh.predict_proba(drawn[2])), "from the start, not further"
+    assert np.array_equal(refitted.predict_proba(drawn[2]), fresh.predict_proba(drawn[2])), (
+        "from the start, not further"
+    )
 
 
 def test_rows_and_their_levels_are_saved_too(tmp_path):
