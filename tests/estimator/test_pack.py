@@ -12,10 +12,10 @@ from autometa.algorithms.trained import Model
 from autometa.errors import InputError
 from autometa.estimator import pack
 from autometa.runs.folder import RunFolder
-from tests.cli.driving import DATA, INNER, LENGTH, SEARCH, TEST
+from tests.cli.driving import DATA, INNER, LENGTH, SEARCH, TEST, changed
 from tests.estimator.drawings import shots, strokes
 
-TRAIN = [*DATA, *INNER, *TEST, *LENGTH, "--data.variant", "ink", "--filters", "3"]
+TRAIN = [*changed(DATA, data="strokes:6x10x12"), *INNER, *TEST, *LENGTH, "--data.variant", "ink", "--filters", "3"]
 
 
 def settings(words):
