@@ -31,8 +31,6 @@ class Taught:
     def support(self) -> tuple[np.ndarray, np.ndarray]:
         """The pictures it was taught with, uint8 `[M, C, H, W]`, and their labels `[M]`."""
         lesson = self.classifier.lesson
-        if lesson is None:
-            self.classifier.start  # noqa: B018  says what to do
         return lesson.images.numpy(), self.classes[lesson.labels.numpy()]
 
     @classmethod
@@ -65,12 +63,13 @@ def teach_more(taught: Taught, images: np.ndarray, labels: np.ndarray, manner: T
     """The same as teaching the earlier pictures and these together: adapts anew from the meta-learned start, since a
     few more steps from the adapted weights would forget the earlier classes. Labels may be old or new.
     """
+    start = taught.classifier.start
     before, names = taught.support
     labels = np.asarray(labels)
     if labels.dtype.kind != names.dtype.kind and not {labels.dtype.kind, names.dtype.kind} <= set("iu"):
         raise InputError(f"the labels so far are like {names[0]!r}, the new ones like {labels[0]!r}; give all alike")
     all_images, all_labels = np.concatenate([before, images]), np.concatenate([names, labels])
-    return _teach(taught.classifier.start, all_images, all_labels, manner, taught.classifier.extra)
+    return _teach(start, all_images, all_labels, manner, taught.classifier.extra)
 
 
 def _teach(model: Model, images: np.ndarray, labels: np.ndarray, manner: Teaching, extra: Mapping[str, Any]) -> Taught:
