@@ -98,4 +98,4 @@ def test_characters_of_the_built_in_strokes():
     for seed in range(8):
         support, labels, queries, answers = shots(*strokes(seed=seed))
         right.append(made.fit(support, labels).score(queries, answers))
-    assert np.mean(right) >= 0.65, "chance is 0.2"
+    assert np.mean(right) >= 0.8, "0.895 when this was written; chance is 0.2"
