@@ -119,6 +119,7 @@ TEST = [
     "pytest-benchmark>=4.0",
     "hypothesis>=6.80",
     "h5py>=3.8",
+    "scikit-learn>=1.6",
     "ruff>=0.17,<0.18",
 ]
 
@@ -137,7 +138,7 @@ setup(
     python_requires=">=3.10",
     packages=[*find_packages(include=["autometa", "autometa.*"]), "autometa.kernels"],
     package_dir={"autometa.kernels": "kernels"},
-    package_data={"": ["py.typed", "*.json", "*.yaml", "*.txt"]},
+    package_data={"": ["py.typed", "*.json", "*.yaml", "*.txt"], "autometa": ["pretrained/*/*"]},
     include_package_data=False,
     ext_modules=[Extension(f"autometa.{name}", sources=[], optional=True) for name in ("_C", "_cuda")],
     cmdclass={"build_ext": CMakeBuild},
@@ -152,6 +153,7 @@ setup(
     extras_require={
         "hdf5": ["h5py>=3.8"],
         "ray": ["ray>=2.9"],
+        "sklearn": ["scikit-learn>=1.6"],
         "plot": ["matplotlib>=3.6"],
         "test": TEST,
         "gpu": [GPU],
