@@ -120,6 +120,7 @@ TEST = [
     "hypothesis>=6.80",
     "h5py>=3.8",
     "tensorboard>=2.10",
+    "scikit-learn>=1.6",
     "ruff>=0.17,<0.18",
 ]
 
@@ -138,7 +139,7 @@ setup(
     python_requires=">=3.10",
     packages=[*find_packages(include=["autometa", "autometa.*"]), "autometa.kernels"],
     package_dir={"autometa.kernels": "kernels"},
-    package_data={"": ["py.typed", "*.json", "*.yaml", "*.txt"]},
+    package_data={"": ["py.typed", "*.json", "*.yaml", "*.txt"], "autometa": ["pretrained/*/*"]},
     include_package_data=False,
     ext_modules=[Extension(f"autometa.{name}", sources=[], optional=True) for name in ("_C", "_cuda")],
     cmdclass={"build_ext": CMakeBuild},
@@ -153,6 +154,7 @@ setup(
     extras_require={
         "hdf5": ["h5py>=3.8"],
         "ray": ["ray>=2.9"],
+        "sklearn": ["scikit-learn>=1.6"],
         "plot": ["matplotlib>=3.6"],
         "tensorboard": ["tensorboard>=2.10"],
         "test": TEST,

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
         train,
         verify_data,
     )
+    from autometa.estimator import FewShotClassifier
 
 __all__ = [
+    "FewShotClassifier",
     "__version__",
     "adapt",
     "data_info",
@@ -51,9 +53,9 @@ __all__ = [
 def __getattr__(name: str):
     if name not in __all__:
         raise AttributeError(f"module 'autometa' has no attribute {name!r}")
-    from autometa import api
+    from autometa import api, estimator
 
-    return getattr(api, name)
+    return getattr(estimator if name in estimator.__all__ else api, name)
 
 
 def __dir__() -> list[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,19 +15,18 @@ from safetensors.torch import save
 from torch import Tensor
 
 from autometa.algorithms import metanas, reptile
-from autometa.algorithms.config import from_json
+from autometa.algorithms.kept import about, build, config_from, genotype_of
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.reptile import ReptileConfig
+from autometa.algorithms.sources import silent
 from autometa.algorithms.trained import Model
-from autometa.algorithms.training import Network
-from autometa.data import Recipe, load_class_folder, load_images
+from autometa.algorithms.training import Learned, Network
+from autometa.data import Recipe, load_images
 from autometa.errors import DivergedError, InputError
-from autometa.nas.discrete import DiscreteNetwork
 from autometa.nas.genotype import Genotype
 from autometa.nas.one_shot import AtTemperature
 from autometa.ops.batch_indices import batch_indices
-from autometa.runs.files import disk_errors, plain, say, shown, write_bytes
-from autometa.runs.folder import RunFolder
+from autometa.runs.files import disk_errors, shown, write_bytes
 from autometa.slots.statistics import Given, Recorder
 
 FORMAT = "autometa-classifier"
@@ -64,9 +64,34 @@ def balanced(labels: Tensor) -> Tensor:
     return torch.cat([m[torch.arange(most) % len(m)] for m in members])
 
 
-def to_float(images: np.ndarray) -> Tensor:
+def to_float(images: np.ndarray | Tensor) -> Tensor:
     """uint8 `[n, C, H, W]` -> float32 in 0 .. 1, as in training."""
-    return torch.from_numpy(images).to(torch.float32) / 255
+    return torch.as_tensor(images).to(torch.float32) / 255
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a classifier was taught, and where it began: enough to teach it more classes later, without its run.
+
+    images uint8 `[M, C, H, W]`, labels int64 `[M]`: the support set; learned, data_hash: of the meta-learned model.
+    """
+
+    images: Tensor
+    labels: Tensor
+    learned: Learned
+    data_hash: str
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By name, on the CPU."""
+        start = self.learned
+        found = {"images": self.images, "labels": self.labels, "theta": start.theta, "second": start.second}
+        return {name: tensor.cpu().contiguous() for name, tensor in (found | {"steps": start.steps}).items()}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], data_hash: str) -> Lesson:
+        """From what `tensors` gave."""
+        learned = Learned(tensors["theta"], tensors["second"], tensors["steps"])
+        return cls(tensors["images"], tensors["labels"], learned, data_hash)
 
 
 @dataclass(frozen=True)
@@ -74,7 +99,8 @@ class Classifier:
     """A network adapted to named classes.
 
     Queries are normalised with the support set's statistics, so that no answer depends on the other photos.
-    phi `[1, row]`; statistics: of every BN of the support forward; genotype: of a discrete network.
+    phi `[1, row]`; statistics: of every BN of the support forward; genotype: of a discrete network; lesson: None in
+    files of before it was kept; extra: what whoever saves it wants back, in JSON's own types.
     """
 
     config: MetaNASConfig | ReptileConfig
@@ -83,13 +109,22 @@ class Classifier:
     phi: Tensor
     statistics: tuple[Tensor | None, ...]
     genotype: Genotype | None = None
+    lesson: Lesson | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def network(self) -> Network | AtTemperature:
-        shape = (self.recipe.channels, self.recipe.size, self.recipe.size)
         config = replace(self.config, inner=replace(self.config.inner, ways=len(self.names)))
-        given = (shape,) if self.genotype is None else (shape, self.genotype)
-        return final_network(config, config.build(*given))
+        return final_network(config, build(config, self.recipe, self.genotype))
+
+    @property
+    def start(self) -> Model:
+        """The meta-learned model that this one was adapted from. Raises `InputError` where it was not kept."""
+        kept = self.lesson
+        if kept is None:
+            raise InputError("this classifier does not hold what it was taught with; adapt again to add classes")
+        network = build(self.config, self.recipe, self.genotype)
+        return Model(self.config, network, kept.learned, self.recipe, kept.data_hash)
 
     @torch.no_grad()
     def probabilities(self, images: np.ndarray | Tensor) -> Tensor:
@@ -120,23 +155,25 @@ class Classifier:
 
     def save(self, folder: str | Path) -> Path:
         """Write `classifier.safetensors`, whole or not at all: tensors, and everything else as its metadata."""
-        about = {
+        told = {
             "format": FORMAT,
             "version": VERSION,
-            "kind": "metanas" if isinstance(self.config, MetaNASConfig) else "train",
+            **about(self.config, self.genotype),
             "names": list(self.names),
             "recipe": self.recipe.to_dict(),
             "statistics": len(self.statistics),
-            "config": plain(self.config, strict=True),
-            "genotype": None if self.genotype is None else self.genotype.to_json(),
+            "data_hash": None if self.lesson is None else self.lesson.data_hash,
+            "extra": dict(self.extra),
         }
         kept = self.to("cpu")
         tensors = {"phi": kept.phi.contiguous()}
         tensors |= {f"statistics.{i}": s.contiguous() for i, s in enumerate(kept.statistics) if s is not None}
+        if self.lesson is not None:
+            tensors |= {f"lesson.{name}": tensor for name, tensor in self.lesson.tensors().items()}
         path = Path(folder) / FILE
         with disk_errors(f"save {shown(path)}"):
             path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, save(tensors, {FORMAT: json.dumps(about)}))
+        write_bytes(path, save(tensors, {FORMAT: json.dumps(told)}))
         return path.parent
 
     @classmethod
@@ -147,17 +184,25 @@ class Classifier:
             raise InputError(f"{folder} holds no classifier; make one with: autometa adapt --support DIR")
         try:
             with safe_open(path, "pt") as file:
-                about = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
+                told = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
         except (OSError, SafetensorError, json.JSONDecodeError) as error:
             raise InputError(f"{shown(path)} cannot be read; adapt again") from error
-        if about.get("format") != FORMAT or about.get("version") != VERSION:
+        if told.get("format") != FORMAT or told.get("version") != VERSION:
             raise InputError(f"{shown(path)} holds a classifier of another version; adapt again")
-        config = from_json(MetaNASConfig if about["kind"] == "metanas" else ReptileConfig, about["config"])
-        genotype = None if about["genotype"] is None else Genotype.from_json(about["genotype"])
-        statistics = tuple(tensors.get(f"statistics.{i}") for i in range(about["statistics"]))
-        recipe = Recipe(**about["recipe"])
-        return cls(config, tuple(about["names"]), recipe, tensors["phi"], statistics, genotype)
+        config, genotype = config_from(told)
+        statistics = tuple(tensors.get(f"statistics.{i}") for i in range(told["statistics"]))
+        taught = {name.removeprefix("lesson."): t for name, t in tensors.items() if name.startswith("lesson.")}
+        return cls(
+            config,
+            tuple(told["names"]),
+            Recipe(**told["recipe"]),
+            tensors["phi"],
+            statistics,
+            genotype,
+            Lesson.of(taught, told["data_hash"]) if taught else None,
+            told.get("extra", {}),
+        )
 
 
 def final_network(config: MetaNASConfig | ReptileConfig, network: Network) -> Network | AtTemperature:
@@ -167,56 +212,62 @@ def final_network(config: MetaNASConfig | ReptileConfig, network: Network) -> Ne
     return network
 
 
-def adapt(
-    run: RunFolder,
-    support: str | Path,
+def learn(
+    model: Model,
+    images: np.ndarray | Tensor,
+    labels: np.ndarray | Tensor,
+    names: Sequence[str],
     *,
-    out: str | Path | None = None,
-    quiet: bool = False,
-    notice: Callable[[str], None] = say,
+    steps: int | None = None,
+    seed: int | None = None,
     device: torch.device | str = "cpu",
+    notice: Callable[[str], None] = silent,
 ) -> Classifier:
-    """Teach the network of `run` the classes of a folder of class folders (1 to 5 images each are enough).
+    """Adapt a meta-learned model to a support set: images uint8 `[M, C, H, W]`, labels int64 `[M]` below `len(names)`.
 
-    A search network is adapted as at meta-testing (weights and architecture, weights alone, pruning), a fixed one
-    for its evaluation steps. Saved to `out`, by default `RUN/adapted`.
-    Raises `InputError` where folder or run cannot be used.
+    A search network is adapted as at meta-testing (weights and architecture, weights alone, pruning), a fixed one for
+    its evaluation steps; `steps` and `seed` stand for the run's own, of either part. Raises `InputError` unless there
+    are two classes, `DivergedError` where the adapted weights are not finite.
     """
-    model = Model.of(run)
-    images, labels, names = load_class_folder(support, model.recipe)
     if len(names) < 2:
-        raise InputError(f"{support} holds one class; a classifier needs at least two class folders")
-    if len(names) > model.network.ways and not quiet:
+        raise InputError("a classifier needs images of at least two classes, not of one class")
+    if len(names) > model.network.ways:
         notice(
             f"{len(names)} classes for a network trained on {model.network.ways}: the new rows of its last layer "
             "start at the mean of the trained ones, expect lower accuracy"
         )
+    support, answers = torch.as_tensor(images), torch.as_tensor(labels)
+    lesson = Lesson(support, answers, model.learned.to("cpu"), model.data_hash)
+    config = _with_steps(model.config, steps, seed)
     model = model.with_ways(len(names)).to(device)
-    classifier = learn(model, to_float(images), torch.from_numpy(labels), names)
-    classifier.save(Path(out) if out is not None else run.path / ADAPTED)
-    return classifier
-
-
-def learn(model: Model, images: Tensor, labels: Tensor, names: Sequence[str]) -> Classifier:
-    """Adapt `model`, where it lies, to a support set: images float32 `[M, C, H, W]`, labels int64 `[M]` below
-    `len(names)`.
-
-    Steps and batches as at the run's evaluation. Raises `DivergedError` where the adapted weights are not finite.
-    """
-    config, test = model.config, model.config.test
-    evened = balanced(labels)
-    device = model.learned.theta.device
-    images, labels = images[evened].to(device), labels[evened].to(device)
-    mode = test.batch_mode or config.inner.batch_mode
-    searched = isinstance(config, MetaNASConfig)
-    steps = test.steps + (config.test_weight_steps if searched else 0)
-    batches = SupportBatches.draw(images, labels, test.batch, steps, test.seed, mode)
-    adapt_slots = metanas.adapt if searched else reptile.adapt
-    phi = adapt_slots(model.network, model.learned, batches, 1, config)
+    evened = balanced(answers)
+    pictures = to_float(support[evened]).to(device)
+    phi = _adapted(replace(model, config=config), pictures, answers[evened].to(device))
     if not bool(torch.isfinite(phi).all()):
         raise DivergedError("the network left the finite numbers while it learned; train it with a smaller --inner.lr")
     recorder = Recorder()
     with torch.no_grad():
-        final_network(config, model.network).logits(phi, images[None], recorder)
-    genotype = model.network.genotype if isinstance(model.network, DiscreteNetwork) else None
-    return Classifier(config, tuple(names), model.recipe, phi, tuple(recorder.kept), genotype)
+        final_network(config, model.network).logits(phi, pictures[None], recorder)
+    genotype = genotype_of(model.network)
+    return Classifier(model.config, tuple(names), model.recipe, phi, tuple(recorder.kept), genotype, lesson)
+
+
+def _with_steps(config: MetaNASConfig | ReptileConfig, steps: int | None, seed: int | None):
+    """The config with other steps on a support set and another seed of their batches, where they are given."""
+    test = config.test
+    test = replace(test, steps=test.steps if steps is None else steps, seed=test.seed if seed is None else seed)
+    config = replace(config, test=test)
+    if steps is not None and isinstance(config, MetaNASConfig):
+        return replace(config, test_weight_steps=min(config.test_weight_steps, steps))
+    return config
+
+
+def _adapted(model: Model, images: Tensor, labels: Tensor) -> Tensor:
+    """The weights `[1, row]` after the steps and batches of the config's evaluation."""
+    config, test = model.config, model.config.test
+    searched = isinstance(config, MetaNASConfig)
+    steps = test.steps + (config.test_weight_steps if searched else 0)
+    mode = test.batch_mode or config.inner.batch_mode
+    batches = SupportBatches.draw(images, labels, test.batch, steps, test.seed, mode)
+    adapt_slots = metanas.adapt if searched else reptile.adapt
+    return adapt_slots(model.network, model.learned, batches, 1, config)

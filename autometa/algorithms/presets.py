@@ -90,6 +90,15 @@ _SCALED = ReptileConfig(
 TRAIN = {
     "reptile-omniglot": ReptileConfig(),
     "reptile-omniglot-20k": replace(ReptileConfig(), meta=MetaConfig(iterations=20_000), test=EvalConfig(tasks=5000)),
+    # The model inside the package. Ink on paper as people's drawings are read; the inner rate is three times Reptile's,
+    # for a fifth of its iterations (at 2,000 iterations: 84.7 instead of 80.5 by support statistics).
+    "omniglot-5way": replace(
+        ReptileConfig(),
+        data=DataConfig("omniglot:background", 28),
+        inner=InnerConfig(lr=3e-3),
+        meta=MetaConfig(iterations=20_000),
+        test=EvalConfig(tasks=1000, queries=5),
+    ),
     "reptile-omniglot-20way": replace(
         ReptileConfig(),
         inner=InnerConfig(ways=20, shots=10, batch=20, steps=10, lr=5e-4),

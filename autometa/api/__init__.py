@@ -5,21 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from autometa.algorithms import classifier
 from autometa.algorithms.classifier import ADAPTED, Classifier
-from autometa.algorithms.trained import config_of
 from autometa.api.checkup import examine
 from autometa.api.datasets import Described, data_info, prepare_data, verify_data
 from autometa.api.estimate import estimate_plan
 from autometa.api.evaluating import evaluate_run
 from autometa.api.planning import plan_search, plan_train
-from autometa.api.predicting import find_classifier, image_files
+from autometa.api.predicting import Prediction, answered, find_classifier, image_files
 from autometa.api.recipes import recipe, verdicts
-from autometa.api.running import Manner, carry_out, computing, device_of, open_run, tell_unfinished
+from autometa.api.running import Manner, carry_out, computing, device_of, open_run
+from autometa.api.teaching import teach_folder
 from autometa.errors import InputError
+from autometa.runs.folder import RunFolder
 from autometa.runs.listing import RunRow, list_runs
 from autometa.runs.tracking import Tracker
 
@@ -138,35 +137,45 @@ def evaluate(
 def adapt(
     support: PathLike,
     *,
-    run: PathLike = "latest",
+    run: PathLike | RunFolder | None = None,
     out: PathLike | None = None,
+    add: bool = False,
     quiet: bool = False,
     device: str = "auto",
 ) -> Classifier:
-    """Teach a run's network the classes of a folder with one sub-folder of images each.
+    """Teach a network the classes of a folder with one sub-folder of images each (1 to 5 are enough).
 
-    Saved to `out`, by default RUN/adapted.
+    Args:
+        support: the folder.
+        run: whose network: a run, a folder that was adapted to, one of a kept model; None: the last run here, or else
+            the model inside the package.
+        out: where the classifier is saved; None: RUN/adapted, or ./adapted where there is no run.
+        add: teach these classes beside those that the classifier of `run` knows already, and save it again.
+        quiet: no notices.
+        device: as of `search`.
     """
-    manner, folder = Manner(quiet, device), open_run(run)
-    where = device_of(device)
-    tell_unfinished(folder, manner.notice)
-    with computing(where, config_of(folder), manner.notice):
-        out = None if out is None else Path(out)
-        return classifier.adapt(folder, Path(support), out=out, quiet=quiet, device=where)
+    return teach_folder(support, run=run, out=out, add=add, manner=Manner(quiet, device))[0]
 
 
 def predict(
-    images: Sequence[PathLike] | PathLike, *, run: PathLike = "latest", device: str = "auto"
-) -> list[tuple[Path, str, float, dict[str, float]]]:
+    images: Sequence[PathLike] | PathLike,
+    *,
+    run: PathLike | None = None,
+    min_confidence: float | str = 0.0,
+    device: str = "auto",
+    quiet: bool = False,
+) -> list[Prediction]:
     """(path, class name, its probability, all probabilities) of each image; folders stand for the images in them.
 
-    run: a run that was adapted, or the folder that `adapt` wrote to.
+    run: a run that was adapted, or the folder that `adapt` wrote to; None: the last run here, or else ./adapted.
+    min_confidence: probability below which the name is "none of these", `calibrated` for the threshold measured for
+    the model.
     """
     where = device_of(device)
     files = image_files([images] if isinstance(images, (str, os.PathLike)) else images)
-    found = find_classifier(run)
-    with computing(where, found.config, lambda _: None):
-        return found.to(where).predict_files(files)
+    known = find_classifier(run, Manner(quiet).notice)[0]
+    with computing(where, known.config, lambda _: None):
+        return answered(known.to(where).predict_files(files), known, min_confidence)
 
 
 def doctor() -> dict[str, Any]:

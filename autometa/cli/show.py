@@ -241,7 +241,8 @@ def predictions(found: Sequence[tuple]) -> list[str]:
     rows = []
     for path, name, probability, every in found:
         others = sorted(((p, n) for n, p in every.items() if n != name), reverse=True)
-        then = f"then {others[0][1]} {others[0][0]:.1%}" if others else ""
+        word = "then" if name in every else "at best"
+        then = f"{word} {others[0][1]} {others[0][0]:.1%}" if others else ""
         rows.append([str(path), name, f"{probability:.1%}", then])
     return columns(rows, indent="", right=(2,))
 

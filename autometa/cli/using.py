@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from autometa import api
 from autometa.algorithms.config import EvalConfig
+from autometa.api.running import Manner
 from autometa.api.settings import field_types
+from autometa.api.teaching import teach_folder
 from autometa.cli import show
 from autometa.cli.options import Parser, common, print_json
-from autometa.data.images import class_folders
 from autometa.errors import InputError
+from autometa.runs.folder import CONFIG
 
 EVAL_EXAMPLES = """  autometa eval --run runs/first --shots 5 --tasks 1000
   autometa eval --run runs/reptile --ways 20"""
 ADAPT_EXAMPLES = """  autometa adapt --support photos --run runs/first
-      photos/cat/1.png  photos/cat/2.png  photos/dog/1.png ...   one sub-folder per class, named as the class"""
+      photos/cat/1.png  photos/cat/2.png  photos/dog/1.png ...   one sub-folder per class, named as the class
+  autometa adapt --support drawings                     before any search: the Omniglot model that comes with autometa
+  autometa adapt --support more_photos --add --run runs/first"""
 PREDICT_EXAMPLES = """  autometa predict new.png other.png --run runs/first
-  autometa predict folder/of/pictures"""
+  autometa predict folder/of/pictures
+  autometa predict new.png --min-confidence 0.6         answers "none of these" where it is less sure"""
 
 
 def eval(words: list[str], typed: list[str]) -> int:  # noqa: A001  the word of the command line
@@ -51,22 +56,27 @@ def eval(words: list[str], typed: list[str]) -> int:  # noqa: A001  the word of 
 
 def adapt(words: list[str], typed: list[str]) -> int:
     """`autometa adapt --support DIR`."""
-    parser = Parser("adapt", "Teach a run's network new classes from a few pictures of each.", ADAPT_EXAMPLES)
+    parser = Parser("adapt", "Teach a network new classes from a few pictures of each.", ADAPT_EXAMPLES)
     parser.add_argument("--support", metavar="DIR", help="folder with one sub-folder of 1 to 5 pictures per class")
-    parser.add_argument("--run", default="latest", metavar="RUN", help="folder of the run (default: the last one)")
-    parser.add_argument("--out", metavar="DIR", help="where to keep what was learned (default: RUN/adapted)")
+    parser.add_argument(
+        "--run",
+        metavar="RUN",
+        help="whose network learns: a run's (default: the last one's, or else that which comes with autometa)",
+    )
+    parser.add_argument("--add", action="store_true", help="teach these classes beside those taught before")
+    parser.add_argument("--out", metavar="DIR", help="where to keep what was learned (default: RUN/adapted or adapted)")
     common(parser)
     given = parser.parse_args(words)
     if given.support is None:
         raise InputError("adapt needs --support DIR, a folder with one sub-folder of pictures per class")
-    run = api.open_run(given.run)
-    classifier = api.adapt(given.support, run=run, out=given.out, quiet=given.quiet, device=given.device)
-    place = given.out or str(run.path / api.ADAPTED)
-    counts = {name: len(files) for name, files in class_folders(given.support)}
+    manner = Manner(given.quiet, given.device)
+    classifier, place = teach_folder(given.support, run=given.run, out=given.out, add=given.add, manner=manner)
+    counts = dict(zip(classifier.names, classifier.lesson.labels.bincount().tolist(), strict=True))
     if given.json:
-        print_json({"classes": list(classifier.names), "images": counts, "saved": place})
+        print_json({"classes": list(classifier.names), "images": counts, "saved": given.out or str(place)})
     else:
-        print("\n".join(show.adapted(counts, place, given.out or str(run.path))))
+        kept_in_run = given.out is None and place.name == api.ADAPTED and (place.parent / CONFIG).is_file()
+        print("\n".join(show.adapted(counts, given.out or str(place), str(place.parent if kept_in_run else place))))
     return 0
 
 
@@ -75,11 +85,20 @@ def predict(words: list[str], typed: list[str]) -> int:
     parser = Parser("predict", "Classify pictures with what `autometa adapt` learned.", PREDICT_EXAMPLES)
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="image files, or folders of them")
     parser.add_argument(
-        "--run", default="latest", metavar="RUN", help="a run that was adapted, or the folder given to adapt --out"
+        "--run",
+        metavar="RUN",
+        help="a run that was adapted, or the folder given to adapt --out (default: the last run, or else adapted)",
+    )
+    parser.add_argument(
+        "--min-confidence",
+        default="0",
+        metavar="P",
+        help='probability below which the answer is "none of these", such as 0.6; calibrated: as measured',
     )
     common(parser)
     given = parser.parse_args(words)
-    found = api.predict(given.images, run=given.run, device=given.device)
+    asked = {"run": given.run, "min_confidence": given.min_confidence, "device": given.device, "quiet": given.quiet}
+    found = api.predict(given.images, **asked)
     if given.json:
         keys = ("image", "class", "probability", "probabilities")
         print_json([dict(zip(keys, row, strict=True)) for row in found])

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from autometa.data.errors import DataError
+from autometa.data.ink import ink_of
 
 FILTERS = {
     "box": Image.Resampling.BOX,
@@ -23,7 +24,9 @@ FILTERS = {
 }
 LARGEST = 2048
 """Pixels a side: a few dozen images of this size are in memory at once."""
-POLARITIES = ("inverted", "as-is")
+POLARITIES = ("inverted", "as-is", "auto")
+WORKING = 8
+"""`auto` looks at images of at most so many times the size they get."""
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
 
 
@@ -32,7 +35,8 @@ class Recipe:
     """How an image file becomes uint8 `[channels, size, size]`.
 
     channels: 1 (Pillow mode L) or 3 (RGB). filter: resize filter, a key of `FILTERS`.
-    polarity: `inverted` makes dark ink on light paper 255 on 0, `as-is` keeps the values.
+    polarity: `inverted` makes dark ink on light paper 255 on 0, `as-is` keeps the values, `auto` makes ink 255 on
+    0 whether it is darker or lighter than its paper, with its contrast and the light evened out (`ink_of`).
     """
 
     channels: int = 1
@@ -49,6 +53,8 @@ class Recipe:
             raise DataError(f"unknown resize filter {self.filter!r}; choose from {', '.join(FILTERS)}")
         if self.polarity not in POLARITIES:
             raise DataError(f"unknown polarity {self.polarity!r}; choose from {', '.join(POLARITIES)}")
+        if self.polarity == "auto" and self.channels != 1:
+            raise DataError("polarity auto is for images of 1 channel; colours are taken as-is")
 
     @property
     def label(self) -> str:
@@ -70,10 +76,22 @@ def convert(image: Image.Image, recipe: Recipe) -> np.ndarray:
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     square = (left, top, left + side, top + side)
+    if recipe.polarity == "auto":
+        image, square = _ink(image, square, WORKING * recipe.size)
     image = image.resize((recipe.size, recipe.size), FILTERS[recipe.filter], box=square)
     pixels = np.asarray(image, dtype=np.uint8)
     pixels = pixels[None] if recipe.channels == 1 else pixels.transpose(2, 0, 1)
-    return np.ascontiguousarray(255 - pixels if recipe.polarity == "inverted" else pixels)
+    return np.ascontiguousarray(pixels if recipe.polarity == "as-is" else 255 - pixels)
+
+
+def _ink(image: Image.Image, square: tuple[int, int, int, int], largest: int) -> tuple[Image.Image, tuple]:
+    """The square as black ink on white paper, no larger than `largest`, and its box."""
+    side = square[2] - square[0]
+    if side > largest:
+        side, image = largest, image.resize((largest, largest), FILTERS["box"], box=square)
+    else:
+        image = image.crop(square)
+    return Image.fromarray(255 - ink_of(np.asarray(image, dtype=np.uint8))), (0, 0, side, side)
 
 
 def _flatten(image: Image.Image) -> Image.Image:

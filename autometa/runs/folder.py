@@ -105,6 +105,11 @@ class RunFolder:
             raise InputError(f"{shown(found)} is not a run folder: it holds no {CONFIG}")
         return cls(found.resolve())
 
+    @staticmethod
+    def has_latest(*, root: str | os.PathLike = "runs") -> bool:
+        """Whether `open("latest")` names a run, be it one that is gone."""
+        return (Path(root) / LATEST).is_symlink() or Path(LATEST).is_symlink() or Path(LATEST).is_dir()
+
     @classmethod
     def resume(
         cls,

@@ -1,4 +1,4 @@
-"""adapt and predict: new classes from folders, any number of ways, saved and loaded."""
+"""A classifier learns new classes from folders, any number of ways, and is saved and loaded with what taught it."""
 
 from dataclasses import replace
 
@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from autometa.algorithms.classifier import Classifier, adapt, balanced, learn
+from autometa.algorithms.classifier import Classifier, balanced, learn
 from autometa.algorithms.jobs import Terms, search_metanas
 from autometa.algorithms.trained import Model, resized
-from autometa.data import load_images
+from autometa.data import load_class_folder, load_images
 from autometa.errors import InputError
 from autometa.runs.folder import RunFolder
 from tests.algorithms.test_metanas import TINY
@@ -41,11 +41,17 @@ def draw(folder, classes, images=2, seed=0):
     return folder
 
 
+def adapt(run, support, **settings):
+    model = Model.of(run)
+    return learn(model, *load_class_folder(support, model.recipe), **settings)
+
+
 @pytest.mark.parametrize("ways", [2, 3, 5])
 def test_learns_any_number_of_classes_and_answers_the_same_after_loading(run, tmp_path, ways):
     names = [f"class {k}" for k in range(ways)]
     support = draw(tmp_path / "support", names)
-    made = adapt(run, support, out=tmp_path / "out", quiet=True)
+    made = adapt(run, support)
+    made.save(tmp_path / "out")
     loaded = Classifier.load(tmp_path / "out")
     photos = sorted(support.rglob("*.png"))
     answers = loaded.predict_files(photos)
@@ -58,7 +64,7 @@ def test_learns_any_number_of_classes_and_answers_the_same_after_loading(run, tm
 
 def test_an_answer_does_not_depend_on_the_other_photos(run, tmp_path):
     support = draw(tmp_path / "support", ["a", "b", "c"])
-    made = adapt(run, support, out=tmp_path / "out", quiet=True)
+    made = adapt(run, support)
     images = load_images(sorted(support.rglob("*.png")), made.recipe)
     together = made.probabilities(images)
     alone = torch.cat([made.probabilities(images[i : i + 1]) for i in range(len(images))])
@@ -83,20 +89,45 @@ def test_support_sets_are_balanced_by_repetition():
     assert torch.equal(labels[balanced(labels)].bincount(), torch.tensor([3, 3, 3]))
 
 
-def test_learning_lowers_the_loss_of_the_support_set(run, tmp_path):
-    model = Model.of(run)
-    config = replace(model.config, test=replace(model.config.test, steps=30), test_weight_steps=10)
-    torch.manual_seed(0)
-    images = torch.rand(3, 1, 8, 8)
+def test_learning_lowers_the_loss_of_the_support_set(run):
+    images = torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(3)
-    taught = learn(replace(model, config=config), images, labels, ("a", "b", "c"))
-    right = taught.probabilities((images * 255).round().to(torch.uint8))[labels, labels]
-    assert float(right.log().mean()) > np.log(1 / 3)
+    model = Model.of(run)
+    model = replace(model, config=replace(model.config, test_weight_steps=10))
+    taught = learn(model, images, labels, ("a", "b", "c"), steps=30)
+    assert float(taught.probabilities(images)[labels, labels].log().mean()) > np.log(1 / 3)
+
+
+def test_other_steps_and_another_seed_learn_otherwise(run, tmp_path):
+    support = draw(tmp_path / "support", ["a", "b", "c"])
+    rows = [adapt(run, support, **how).phi for how in ({}, {"steps": 1}, {"seed": 9}, {"seed": None})]
+    assert torch.equal(rows[0], rows[3])
+    assert not torch.equal(rows[0], rows[1]) and not torch.equal(rows[0], rows[2])
+
+
+def test_a_loaded_classifier_holds_the_start_it_was_adapted_from(run, tmp_path):
+    support = draw(tmp_path / "support", ["a", "b"])
+    made = adapt(run, support)
+    made.save(tmp_path)
+    kept, first = Classifier.load(tmp_path), Model.of(run)
+    assert torch.equal(kept.start.learned.theta, first.learned.theta) and kept.start.network.ways == 3
+    assert torch.equal(kept.start.learned.second, first.learned.second)
+    again = learn(kept.start, kept.lesson.images, kept.lesson.labels, kept.names)
+    assert torch.equal(again.phi, made.phi)
+    with pytest.raises(InputError, match="adapt again"):
+        _ = replace(made, lesson=None).start
+
+
+def test_a_notice_where_there_are_more_classes_than_ways(run, tmp_path):
+    told = []
+    adapt(run, draw(tmp_path / "three", ["a", "b", "c"]), notice=told.append)
+    assert not told
+    adapt(run, draw(tmp_path / "four", ["a", "b", "c", "d"]), notice=told.append)
+    assert len(told) == 1 and "expect lower accuracy" in told[0]
 
 
 def test_bad_folders_are_told(run, tmp_path):
     with pytest.raises(InputError, match="one class"):
-        adapt(run, draw(tmp_path / "one", ["only"]), out=tmp_path / "out", quiet=True)
+        adapt(run, draw(tmp_path / "one", ["only"]))
     with pytest.raises(InputError, match="no classifier"):
         Classifier.load(tmp_path)
-    assert not (tmp_path / "out").exists()

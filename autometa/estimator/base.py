@@ -1,0 +1,93 @@
+"""scikit-learn's base classes and checks where it is installed; as much of them as the estimator needs where not."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from autometa.errors import InputError
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_consistent_length, column_or_1d, validate_data
+
+    BASES: tuple[type, ...] = (ClassifierMixin, BaseEstimator)
+except ImportError:
+    validate_data = None
+    NotFittedError = InputError
+
+    class Plain:
+        """`get_params`, `set_params` and `score` with scikit-learn's meaning."""
+
+        def get_params(self, deep: bool = True) -> dict[str, Any]:
+            """The constructor's arguments."""
+            return {name: getattr(self, name) for name in list(inspect.signature(type(self).__init__).parameters)[1:]}
+
+        def set_params(self, **params: Any):
+            """Change arguments of the constructor. Raises `InputError` for a name that is none."""
+            known = self.get_params()
+            for name, value in params.items():
+                if name not in known:
+                    raise InputError(f"unknown parameter {name!r}; choose from {', '.join(known)}")
+                setattr(self, name, value)
+            return self
+
+        def score(self, X: Any, y: Any) -> float:
+            """Share of right answers."""
+            return float(np.mean(self.predict(X) == np.asarray(y)))
+
+        def __repr__(self) -> str:
+            return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_params().items())})"
+
+    BASES = (Plain,)
+
+
+def not_fitted(estimator: object) -> Exception:
+    """What to raise where nothing was taught yet."""
+    name = type(estimator).__name__
+    return NotFittedError(f"this {name} has not been taught any classes yet; call fit with images and labels first")
+
+
+def check_rows(estimator: Any, rows: Any, *, reset: bool) -> np.ndarray:
+    """Rows of numbers `[n, features]`, finite, as many features as when fitted; sets `n_features_in_`.
+
+    Raises `ValueError` or `TypeError` in scikit-learn's words where it is installed.
+    """
+    if validate_data is not None:
+        return validate_data(estimator, rows, reset=reset)
+    rows = np.asarray(rows)
+    if rows.ndim != 2 or not rows.size:
+        raise InputError(f"rows must be [n, features] with n and features at least 1, not {list(rows.shape)}")
+    if rows.dtype.kind not in "biuf":
+        rows = rows.astype(np.float64)
+    if not np.isfinite(rows).all():
+        raise InputError("rows hold NaN or infinity; remove or replace them")
+    if reset:
+        estimator.n_features_in_ = rows.shape[1]
+    elif rows.shape[1] != estimator.n_features_in_:
+        raise InputError(f"rows have {rows.shape[1]} features, those taught had {estimator.n_features_in_}")
+    return rows
+
+
+def check_labels(estimator: Any, labels: Any, count: int) -> np.ndarray:
+    """Labels `[count]` of classes. Raises `ValueError` where there are others than that."""
+    if labels is None:
+        raise InputError(f"{type(estimator).__name__} requires y to be passed, but the target y is None")
+    if validate_data is not None:
+        found = column_or_1d(labels, warn=True)
+        check_classification_targets(found)
+        check_consistent_length(range(count), found)
+    else:
+        found = np.asarray(labels)
+        if found.shape not in ((count,), (count, 1)):
+            raise InputError(f"{count} images need {count} labels, not {list(found.shape)}")
+        found = found.ravel()
+    if found.dtype.kind in "OS":
+        found = np.array([value.decode() if isinstance(value, bytes) else value for value in found.tolist()])
+    if found.dtype.kind not in "Uiufb":
+        raise InputError("labels must be strings, numbers or truth values, one kind of them")
+    return found

@@ -1,0 +1,228 @@
+"""`FewShotClassifier`: new classes from a few images each, with scikit-learn's conventions."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from autometa.errors import InputError
+from autometa.estimator.base import BASES, check_labels, check_rows, not_fitted
+from autometa.estimator.inputs import Levels, Rows, gather, pictures, tables
+from autometa.estimator.starts import Start, find_start
+from autometa.estimator.teaching import Taught, Teaching, none_label_of, teach, teach_more, threshold_of
+
+OWN = "estimator"
+"""What a classifier's `extra` calls what the estimator wants back."""
+
+
+class FewShotClassifier(*BASES):
+    """Classify images after seeing one to a few of each class: a meta-learned network, adapted in a few gradient steps.
+
+    With scikit-learn installed it is a `BaseEstimator` and `ClassifierMixin`; without it works the same.
+
+    Images are paths, Pillow images, arrays `[n, H, W]`, `[n, H, W, C]` or `[n, C, H, W]`, torch tensors, lists of
+    these, or rows `[n, features]` of 8 x 8 numbers and more. uint8 is 0 .. 255; other numbers are 0 .. 1, or, where
+    any lies outside, between the least and the greatest that were fitted. The model decides on size, colours and
+    polarity; the shipped one wants a drawing that fills the image, and takes ink darker or lighter than its paper.
+
+    Args:
+        model: a run folder, a folder that was adapted to, one of a kept model, `latest` (the last run), or None: the
+            Omniglot 5-way model inside the package.
+        steps: of adaptation; None: as many as in the evaluation of the model's run.
+        min_confidence: probability of the best class below which `predict` answers `none_label`; 0 always answers,
+            `calibrated` takes the threshold measured for the model (the shipped one has one).
+        none_label: the answer then; None: "none of these" for string labels, -1 for numbers.
+        random_state: seed of the order in which images are seen; None: that of the model's run, so that results repeat.
+        device: `cpu`, `cuda`, `cuda:1`.
+
+    Attributes:
+        classes_: labels `[k]`, sorted.
+        classifier_: the adapted network, `autometa.api.Classifier`, on the CPU.
+        n_features_in_, feature_names_in_: where rows were given.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike | None = None,
+        *,
+        steps: int | None = None,
+        min_confidence: float | str = 0.0,
+        none_label: Any = None,
+        random_state: Any = None,
+        device: str = "cpu",
+    ) -> None:
+        self.model = model
+        self.steps = steps
+        self.min_confidence = min_confidence
+        self.none_label = none_label
+        self.random_state = random_state
+        self.device = device
+
+    @classmethod
+    def load(cls, path: str | os.PathLike | None = None) -> FewShotClassifier:
+        """An estimator for a model (`model` of the constructor); ready to predict where the folder holds a classifier.
+
+        Raises `InputError` where there is no model.
+        """
+        path = None if path is None else os.fspath(path)
+        taught = find_start(path).taught
+        made = cls(model=path)
+        if taught is None:
+            return made
+        own = taught.extra.get(OWN, {})
+        for name, value in own.get("params", {}).items():
+            setattr(made, name, value)
+        if own.get("features") is not None:
+            made.n_features_in_ = own["features"]
+        if own.get("feature_names") is not None:
+            made.feature_names_in_ = np.array(own["feature_names"], dtype=object)
+        levels = own.get("levels")
+        made._keep(Taught.of(taught), None if levels is None else Levels(**levels))
+        return made
+
+    def save(self, folder: str | os.PathLike) -> Path:
+        """Write `classifier.safetensors`, which `load`, `autometa predict --run FOLDER` and `adapt --add` read.
+
+        Raises `InputError` where a parameter has no JSON form.
+        """
+        self._check_fitted()
+        params = {name: getattr(self, name) for name in ("steps", "min_confidence", "none_label", "random_state")}
+        params = {name: value.item() if isinstance(value, np.generic) else value for name, value in params.items()}
+        bad = [name for name, value in params.items() if not isinstance(value, (int, float, str, type(None)))]
+        if bad:
+            raise InputError(f"{bad[0]} can be saved where it is a number or a word only, not {params[bad[0]]!r}")
+        names = getattr(self, "feature_names_in_", None)
+        own = {
+            "params": params,
+            "features": getattr(self, "n_features_in_", None),
+            "feature_names": None if names is None else list(names),
+            "levels": None if self.levels_ is None else asdict(self.levels_),
+        }
+        return replace(self.classifier_, extra={**self.classifier_.extra, OWN: own}).save(folder)
+
+    def fit(self, X: Any, y: Any) -> FewShotClassifier:
+        """Learn the classes of images `X` with labels `y` `[n]`, at least two classes; forgets what was fitted before.
+
+        Raises `InputError` (a `ValueError`) where images or labels cannot be used, `DivergedError` where adaptation
+        leaves the finite numbers.
+        """
+        start = self._start()
+        self._forget()
+        images, labels, levels = self._read(X, y, start.model.recipe, None)
+        self._keep(teach(start, images, labels, self._manner()), levels)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> FewShotClassifier:
+        """Learn more classes, or more images of known ones, without forgetting: the images fitted so far are kept, and
+        the network is adapted anew from its meta-learned start to all of them, which is what few-shot adaptation means.
+        The outcome is that of one `fit` with all images. The first call needs two classes; classes: where given, the
+        labels that may come.
+        """
+        if classes is not None:
+            strange = sorted(set(np.asarray(y).ravel().tolist()) - set(np.asarray(classes).ravel().tolist()))
+            if strange:
+                raise InputError(f"label {strange[0]!r} is none of the classes; name all that may come in classes")
+        if not self._fitted:
+            return self.fit(X, y)
+        taught = self._taught
+        images, labels, levels = self._read(X, y, self.classifier_.recipe, self.levels_, fitted=True)
+        self._keep(teach_more(taught, images, labels, self._manner()), levels)
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities `[n, classes]`, in the order of `classes_`; none depends on the other images of `X`."""
+        self._check_fitted()
+        images, _, _ = self._read(X, None, self.classifier_.recipe, self.levels_, fitted=True)
+        found = self.classifier_.to(self._where()).probabilities(images).double().numpy()
+        return found / found.sum(axis=1, keepdims=True)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Labels `[n]`; where the best class has a probability below `min_confidence`, `none_label`."""
+        self._check_fitted()
+        least = threshold_of(self.min_confidence, self.classifier_)
+        probabilities = self.predict_proba(X)
+        found = self.classes_[probabilities.argmax(axis=1)]
+        if least == 0:
+            return found
+        none = np.asarray(none_label_of(self.classes_, self.none_label))
+        alike = none.dtype.kind == found.dtype.kind or {none.dtype.kind, found.dtype.kind} <= set("iuf")
+        kind = np.result_type(none, found.dtype) if alike else object
+        return np.where(probabilities.max(axis=1) < least, none.astype(kind), found.astype(kind))
+
+    def _start(self) -> Start:
+        return find_start(self.model)
+
+    def _manner(self) -> Teaching:
+        if self.steps is not None and not (isinstance(self.steps, (int, np.integer)) and self.steps >= 1):
+            raise InputError(f"steps must be a whole number of at least 1, not {self.steps!r}")
+        steps = None if self.steps is None else int(self.steps)
+        return Teaching(steps=steps, seed=_seed(self.random_state), device=self._where())
+
+    def _where(self) -> torch.device:
+        """Raises `InputError` unless this machine can compute there."""
+        try:
+            device = torch.device(self.device)
+            torch.zeros(1, device=device)
+        except (RuntimeError, AssertionError, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"device {self.device!r} cannot be used ({reason}); leave it at cpu") from error
+        return device
+
+    def _read(self, X: Any, y: Any, recipe, levels: Levels | None, *, fitted: bool = False):
+        """Images uint8 `[n, C, size, size]`, labels `[n]` (None while predicting), levels."""
+        found = gather(X)
+        teaching = y is not None or not fitted
+        if isinstance(found, Rows):
+            if fitted and not hasattr(self, "n_features_in_"):
+                raise InputError("images were fitted, these are rows of numbers; give images")
+            rows = check_rows(self, found.table, reset=not fitted)
+            labels = check_labels(self, y, len(rows)) if teaching else None
+            images, levels = tables(rows, recipe, levels, fitted=fitted)
+        else:
+            if fitted and hasattr(self, "n_features_in_"):
+                raise InputError(
+                    f"rows of {self.n_features_in_} numbers were fitted, these are images; give rows again"
+                )
+            labels = check_labels(self, y, len(found.images)) if teaching else None
+            images, levels = pictures(found, recipe, levels, fitted=fitted)
+        return images, labels, levels
+
+    def _keep(self, taught: Taught, levels: Levels | None) -> None:
+        self.classifier_, self.classes_, self.levels_ = taught.classifier, taught.classes, levels
+
+    def _forget(self) -> None:
+        for name in ("classifier_", "classes_", "levels_", "n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)
+
+    @property
+    def _taught(self) -> Taught:
+        return Taught(self.classifier_, self.classes_)
+
+    @property
+    def _fitted(self) -> bool:
+        return hasattr(self, "classifier_")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._fitted
+
+    def _check_fitted(self) -> None:
+        if not self._fitted:
+            raise not_fitted(self)
+
+
+def _seed(random_state: Any) -> int | None:
+    """A seed from None, a whole number, a `numpy.random.RandomState` or a `Generator`."""
+    if random_state is None:
+        return None
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31))
+    if isinstance(random_state, (int, np.integer)) and not isinstance(random_state, bool) and random_state >= 0:
+        return int(random_state)
+    raise InputError(f"random_state must be a whole number from 0 on, a generator or None, not {random_state!r}")

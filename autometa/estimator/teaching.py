@@ -1,0 +1,114 @@
+"""Teach labelled pictures, teach more of them, and refuse to answer where confidence is low."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from autometa.algorithms.classifier import Classifier, learn
+from autometa.algorithms.sources import silent
+from autometa.algorithms.trained import Model
+from autometa.errors import InputError
+from autometa.estimator.starts import CONFIDENCE, Start
+
+NONE_OF_THESE = "none of these"
+CALIBRATED = "calibrated"
+LABELS = "labels"
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A classifier, and the labels that its names stand for: `classes` `[n]`, sorted, as they were given."""
+
+    classifier: Classifier
+    classes: np.ndarray
+
+    @property
+    def support(self) -> tuple[np.ndarray, np.ndarray]:
+        """The pictures it was taught with, uint8 `[M, C, H, W]`, and their labels `[M]`."""
+        lesson = self.classifier.lesson
+        return lesson.images.numpy(), self.classes[lesson.labels.numpy()]
+
+    @classmethod
+    def of(cls, classifier: Classifier) -> Taught:
+        """A classifier read from its file, with its labels."""
+        told = classifier.extra.get(LABELS)
+        values = list(classifier.names) if told is None else told["values"]
+        return cls(classifier, np.array(values, dtype=None if told is None else told["dtype"]))
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """How to teach: `steps` and `seed` instead of the run's own where not None; `notice` hears what is notable."""
+
+    steps: int | None = None
+    seed: int | None = None
+    device: torch.device | str = "cpu"
+    notice: Callable[[str], None] = silent
+
+
+def teach(start: Start, images: np.ndarray, labels: np.ndarray, manner: Teaching) -> Taught:
+    """Adapt the start to pictures uint8 `[M, C, H, W]` with labels `[M]`, strings, numbers or truth values.
+
+    Equal sets of pictures teach the same, in whatever order their classes come.
+    """
+    return _teach(start.model, images, labels, manner, {CONFIDENCE: dict(start.confidence)} if start.confidence else {})
+
+
+def teach_more(taught: Taught, images: np.ndarray, labels: np.ndarray, manner: Teaching) -> Taught:
+    """The same as teaching the earlier pictures and these together: adapts anew from the meta-learned start, since a
+    few more steps from the adapted weights would forget the earlier classes. Labels may be old or new.
+    """
+    start = taught.classifier.start
+    before, names = taught.support
+    labels = np.asarray(labels)
+    if labels.dtype.kind != names.dtype.kind and not {labels.dtype.kind, names.dtype.kind} <= set("iu"):
+        raise InputError(f"the labels so far are like {names[0]!r}, the new ones like {labels[0]!r}; give all alike")
+    all_images, all_labels = np.concatenate([before, images]), np.concatenate([names, labels])
+    return _teach(start, all_images, all_labels, manner, taught.classifier.extra)
+
+
+def _teach(model: Model, images: np.ndarray, labels: np.ndarray, manner: Teaching, extra: Mapping[str, Any]) -> Taught:
+    classes, codes = np.unique(labels, return_inverse=True)
+    order = np.argsort(codes, kind="stable")
+    names = [str(value) for value in classes.tolist()]
+    settings = {"steps": manner.steps, "seed": manner.seed, "device": manner.device, "notice": manner.notice}
+    made = learn(model, images[order], codes[order].astype(np.int64), names, **settings).to("cpu")
+    told = {"dtype": "str" if classes.dtype.kind == "U" else classes.dtype.name, "values": classes.tolist()}
+    return Taught(replace(made, extra={**extra, LABELS: told}), classes)
+
+
+def threshold_of(min_confidence: float | str, classifier: Classifier) -> float:
+    """The probability below which the answer is "none of these". Raises `InputError` where it is no such number, or
+    `calibrated` for a model whose confidences nobody measured.
+    """
+    if min_confidence == CALIBRATED:
+        measured = classifier.extra.get(CONFIDENCE)
+        if not measured:
+            raise InputError("the confidences of this model were not measured; give min-confidence a number, say 0.6")
+        return float(measured["min_confidence"])
+    try:
+        value = float(min_confidence)
+    except (TypeError, ValueError):
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise InputError(f"min-confidence must lie between 0 and 1, or be {CALIBRATED}, not {min_confidence!r}")
+    return value
+
+
+def none_label_of(classes: np.ndarray, none_label: Any = None) -> Any:
+    """What stands for "none of these" among such labels: `none_label` where it is given, else `NONE_OF_THESE` for
+    strings and -1 for numbers. Raises `InputError` where that is a class, or where nothing fits (truth values).
+    """
+    if none_label is None:
+        kind = classes.dtype.kind
+        if kind not in "USOiuf":
+            raise InputError("true and false leave no label for none of these; give none_label")
+        none_label = -1 if kind in "iuf" else NONE_OF_THESE
+    if none_label in classes.tolist():
+        raise InputError(f"{none_label!r} is one of the classes; give none_label another value for none of these")
+    return none_label

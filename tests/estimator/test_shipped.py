@@ -1,0 +1,101 @@
+"""The model inside the package: small, remade by its recipe, and as good as its README says."""
+
+import io
+import json
+import re
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import autometa
+from autometa.algorithms.config import from_json
+from autometa.algorithms.presets import preset
+from autometa.algorithms.reptile import ReptileConfig
+from autometa.api.recipes import recipe
+from autometa.data import DataError
+from autometa.data.omniglot import characters, find_part
+from autometa.estimator.starts import find_start, shipped
+from tests.estimator.drawings import photographed, shots, strokes
+
+TASKS = 60
+LEAST = 0.88
+"""Of 5-way 1-shot tasks of evaluation characters, as files; 60 tasks gave 0.92 when this was written."""
+
+
+def test_it_is_small_and_complete():
+    sizes = {path.name: path.stat().st_size for path in shipped().iterdir()}
+    assert set(sizes) == {"README.md", "config.json", "confidence.json", "data.json", "model.safetensors"}
+    assert sum(sizes.values()) < 500_000
+
+
+def test_its_recipe_makes_a_model_of_its_config():
+    asked = recipe("omniglot-5way")
+    kept = from_json(ReptileConfig, json.loads((shipped() / "config.json").read_text()))
+    assert kept == preset("train", asked["preset"])
+    assert find_start().model.recipe.polarity == "auto"
+
+
+def test_its_readme_tells_the_measured_figures():
+    text = (shipped() / "README.md").read_text(encoding="utf-8")
+    for score in recipe("omniglot-5way")["recorded"].values():
+        assert f"{score['mean']:.2f} ± {score['ci95']:.2f}" in text
+    measured = json.loads((shipped() / "confidence.json").read_text())
+    assert f"`{measured['min_confidence']:g}`" in text
+    row = re.search(r"\| 1-shot \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", text)
+    one = measured["1-shot"]
+    wanted = [one["accuracy"], *(one["refused"][sort] for sort in ("right", "wrong", "unknown"))]
+    assert [float(number) for number in row.groups()] == pytest.approx(wanted, abs=0.05)
+
+
+@pytest.fixture(scope="module")
+def evaluation():
+    """Draws a task of Omniglot's evaluation characters: support, labels, queries, answers, all Pillow images."""
+    try:
+        source = find_part("evaluation")
+    except DataError as missing:
+        pytest.skip(str(missing))
+    if source.is_dir():
+        pytest.skip(f"{source} is extracted, this test reads the zip")
+    found = characters(source, "evaluation")
+
+    def task(seed, ways=5, queries=5):
+        rng = np.random.default_rng(seed)
+        support, asked = [], []
+        with zipfile.ZipFile(source) as archive:
+            for number in rng.choice(len(found), ways, replace=False):
+                chosen = rng.permutation(found[number].files)[: 1 + queries]
+                images = [Image.open(io.BytesIO(archive.read(file))) for file in chosen]
+                support.append(images[0])
+                asked += images[1:]
+        return support, np.arange(ways), asked, np.repeat(np.arange(ways), queries)
+
+    return task
+
+
+def test_unseen_omniglot_characters_by_the_way_of_a_user(evaluation):
+    made, right = autometa.FewShotClassifier(), []
+    for seed in range(TASKS):
+        support, labels, queries, answers = evaluation(seed)
+        right.append(made.fit(support, labels).score(queries, answers))
+    assert np.mean(right) >= LEAST
+
+
+def test_photographs_of_them_are_answered_nearly_as_well(evaluation):
+    made, clear, seen = autometa.FewShotClassifier(), [], []
+    for seed in range(10):
+        support, labels, queries, answers = evaluation(seed)
+        made.fit(support, labels)
+        clear.append(made.score(queries, answers))
+        photos = [photographed(np.asarray(image.convert("L"))) for image in queries]
+        seen.append(made.score([255 - p if k % 2 else p for k, p in enumerate(photos)], answers))
+    assert np.mean(seen) > np.mean(clear) - 0.1
+
+
+def test_characters_of_the_built_in_strokes():
+    made, right = autometa.FewShotClassifier(), []
+    for seed in range(8):
+        support, labels, queries, answers = shots(*strokes(seed=seed))
+        right.append(made.fit(support, labels).score(queries, answers))
+    assert np.mean(right) >= 0.8, "0.895 when this was written; chance is 0.2"
