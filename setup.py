@@ -119,6 +119,7 @@ TEST = [
     "pytest-benchmark>=4.0",
     "hypothesis>=6.80",
     "h5py>=3.8",
+    "tensorboard>=2.10",
     "scikit-learn>=1.6",
     "ruff>=0.17,<0.18",
 ]
@@ -155,6 +156,7 @@ setup(
         "ray": ["ray>=2.9"],
         "sklearn": ["scikit-learn>=1.6"],
         "plot": ["matplotlib>=3.6"],
+        "tensorboard": ["tensorboard>=2.10"],
         "test": TEST,
         "gpu": [GPU],
         "bench": ["pytest>=7.4", "pytest-benchmark>=4.0"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -14,6 +14,7 @@ from autometa.algorithms import jobs, reptile, scores
 from autometa.algorithms.auto_meta import AutoMetaConfig, Fits, Progression, Strategy, strategy_of
 from autometa.algorithms.candidates import CandidateConfig, Outcome, train_candidates
 from autometa.algorithms.config import DataConfig
+from autometa.algorithms.health import Health, Monitor, of_training, small_batches
 from autometa.algorithms.jobs import Terms
 from autometa.algorithms.level_report import measured, report, winner
 from autometa.algorithms.observing import observations
@@ -108,14 +109,18 @@ def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) ->
     """Search, train, test; returns (and keeps as result.json) what was found."""
     source = terms.source(config.data)
     jobs.record_data(folder, source)
-    kept = Kept(folder)
+    kept, health = Kept(folder), Health(folder, terms.notice)
+    judged = replace(config, final=config.macro).build(source.image_shape)
+    health.tell(SEARCH, 0, small_batches(judged, config.inner, config.validation, test_group="validation"))
     known = _known(folder, config)
     unit = CandidateUnit(config.candidate(), config.data, config.precision, known)
     seconds = progress(config, folder, terms, kept, unit, config.fits(source.image_shape))
     best, rows = kept.winner, kept.rows()
     final = config.final_config(best["key"])
     network = final.build(source.image_shape)
-    trained = jobs.meta_train(reptile.trainer(network, source, final), folder, terms, FINAL, budget=False)
+    health.tell(FINAL, 0, small_batches(network, final.inner, final.test, inner_group="final_inner"))
+    run, monitor = reptile.trainer(network, source, final), Monitor(health, FINAL, of_training(final.inner, final.meta))
+    trained = jobs.meta_train(run, folder, terms, FINAL, budget=False, monitor=monitor)
     found, test_seconds = jobs.evaluate_reptile(network, trained.learned, source, final, folder, terms, "test")
     result = {
         "kind": "search auto-meta",
@@ -140,6 +145,7 @@ def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) ->
         "seconds": {"search": seconds, "final": trained.seconds, "test": test_seconds},
     }
     folder.write_observations(observations(source, final.inner.ways, final.test, found))
+    health.finish()
     folder.write_result(result)
     return result
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import closing, nullcontext
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -12,10 +12,20 @@ from torch import Tensor
 from autometa.algorithms import metanas, reptile, scores
 from autometa.algorithms.config import DataConfig, EvalConfig
 from autometa.algorithms.divided import Lead
-from autometa.algorithms.loop import Loop, Results
+from autometa.algorithms.health import (
+    Health,
+    Monitor,
+    of_architecture,
+    of_training,
+    only_warmup,
+    skips_of_tasks,
+    small_batches,
+)
+from autometa.algorithms.journal import Journal
+from autometa.algorithms.loop import Loop
 from autometa.algorithms.observing import ArchitectureSeries, observations
 from autometa.algorithms.sources import Source, chunks, silent
-from autometa.algorithms.training import Learned, Network, Step, Trainer
+from autometa.algorithms.training import Learned, Network, Trainer
 from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES
 from autometa.meta.ranks import Ranks
@@ -25,10 +35,8 @@ from autometa.runs import checkpoint
 from autometa.runs.files import read_json, say, shown, write_json
 from autometa.runs.folder import RunFolder
 from autometa.runs.session import Session
+from autometa.runs.tracking import Trackers
 
-LOG_EVERY = 10
-DIGITS = 6
-"""Of a relative update: the last bits of a sum over all weights depend on the number of threads."""
 DATA = "data.json"
 INIT = "init"
 """The part of a run's folder that holds what an earlier run had learned, from which this one starts."""
@@ -52,6 +60,7 @@ class Terms:
     ray: str | None = None
     ranks: Ranks | None = None
     """Other processes to divide a search's or training's meta-batches with; the rest of a run is this one's alone."""
+    trackers: Trackers = field(default_factory=Trackers)
 
     @property
     def notice(self) -> Callable[[str], None]:
@@ -74,6 +83,7 @@ class Terms:
             quiet=self.quiet,
             phase=phase,
             catch_up=catch_up,
+            trackers=self.trackers,
         )
 
 
@@ -94,53 +104,35 @@ def meta_train(
     budget: bool = True,
     ranks: Ranks | None = None,
     series: ArchitectureSeries | None = None,
+    monitor: Monitor | None = None,
 ) -> MetaTrained:
     """The loop of meta-iterations; on a GPU their outcomes are told a few iterations later, in order.
 
     ranks: processes that divide the meta-batch, this one leading; the others `follow` until the loop is over.
-    series: where the architecture is written down, if there is one.
+    series: where the architecture is written down; monitor: what looks for alarms.
     """
     lead = Lead(run, ranks)
-    loop = Loop(run, terms.notice)
+    loop, journal = Loop(run, terms.notice), Journal(run.meta.iterations, run.meta.batch, series, monitor)
 
     def capture() -> tuple[dict[str, Tensor], dict]:
         tensors, state = lead.capture()
-        return tensors, state if series is None else {**state, **series.state()}
+        return tensors, {**state, **journal.state()}
 
     def restore(tensors: dict[str, Tensor], state: dict) -> None:
         lead.restore(tensors, state)
-        if series is not None:
-            series.restore(state)
-
-    def tell(results: Results) -> None:
-        for i, done in results:
-            names = [f"task {i * run.meta.batch + s}" for s in range(run.meta.batch)]
-            session.check_finite(done.finite, names, i)
-            if i % LOG_EVERY == 0 or i == run.meta.iterations - 1:
-                session.log(i, **_told(done))
-            if series is not None:
-                series.tell(i, done.architecture)
+        journal.restore(state)
 
     def catch_up() -> None:
-        tell(loop.drain())
-        if series is not None and session.stopped_early:
-            series.finish()
+        journal.tell(loop.drain())
+        if session.stopped_early:
+            journal.finish()
 
     session = terms.session(folder, capture, restore, phase, budget, catch_up)
-    with lead, session, closing(series) if series is not None else nullcontext():
+    with lead, session, closing(journal):
+        journal.open(session)
         for i in session.steps(run.meta.iterations):
-            tell(lead.launch(loop, i))
+            journal.tell(lead.launch(loop, i))
         return MetaTrained(Learned.of(lead.capture()[0]), session.step, session.elapsed)
-
-
-def _told(done: Step) -> dict[str, float | int | None]:
-    """What the metrics keep of a meta-iteration: means over the finite slots."""
-    finite = done.finite
-    values = {"loss": done.losses[-1], "loss_first": done.losses[0], "accuracy": done.accuracy}
-    told = {name: float(value[finite].mean()) if bool(finite.any()) else None for name, value in values.items()}
-    kinds = ("update", "update_architecture") if len(done.architecture) else ("update",)
-    update = {name: float(f"{value:.{DIGITS}g}") for name, value in zip(kinds, done.update.tolist(), strict=False)}
-    return {**told, "not_finite": int((~finite).sum()), **update}
 
 
 class _Collected:
@@ -178,7 +170,11 @@ def train(config: reptile.ReptileConfig, folder: RunFolder, terms: Terms) -> dic
     source = terms.source(config.data)
     network = config.build(source.image_shape)
     record_data(folder, source)
-    trained = meta_train(reptile.trainer(network, source, config), folder, terms, "train", ranks=terms.ranks)
+    health = Health(folder, terms.notice)
+    health.tell("train", 0, small_batches(network, config.inner, config.test))
+    monitor = Monitor(health, "train", of_training(config.inner, config.meta))
+    run = reptile.trainer(network, source, config)
+    trained = meta_train(run, folder, terms, "train", ranks=terms.ranks, monitor=monitor)
     found, test_seconds = evaluate_reptile(network, trained.learned, source, config, folder, terms, "test")
     result = {
         "kind": "train",
@@ -194,6 +190,7 @@ def train(config: reptile.ReptileConfig, folder: RunFolder, terms: Terms) -> dic
         "seconds": {"train": trained.seconds, "test": test_seconds},
     }
     folder.write_observations(observations(source, config.inner.ways, config.test, found))
+    health.finish()
     folder.write_result(result)
     return result
 
@@ -222,8 +219,15 @@ def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Term
     record_data(folder, source)
     series = ArchitectureSeries(folder, network, config.t_max, config.meta.iterations)
     run = metanas.trainer(network, source, config, begun_from(folder, config))
-    trained = meta_train(run, folder, terms, "search", ranks=terms.ranks, series=series)
+    health = Health(folder, terms.notice)
+    for finding in (small_batches(network, config.inner, config.test), only_warmup(config)):
+        health.tell("search", 0, finding)
+    monitor = Monitor(health, "search", of_training(config.inner, config.meta), of_architecture(config))
+    trained = meta_train(run, folder, terms, "search", ranks=terms.ranks, series=series, monitor=monitor)
     found, test_seconds, genotypes = meta_test(network, trained.learned, source, config, folder, terms, "test")
+    if "trace.ops" in found:
+        skips = skips_of_tasks(found["genotypes"], found["trace.ops"], network.primitives)
+        health.tell("test", config.test.tasks, skips)
     genotype, often, reduction_often = most_frequent(genotypes)
     folder.write_genotype("most_frequent", genotype.to_json())
     folder.write_genotype("tasks", [g.to_json() for g in genotypes])
@@ -256,6 +260,7 @@ def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Term
             config, trained.iterations, source, result["parameters"], folder, terms
         )
     folder.write_observations(observations(source, network.ways, config.test, found, network, config))
+    health.finish()
     folder.write_result(result)
     return result
 

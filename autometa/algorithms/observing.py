@@ -24,7 +24,7 @@ from autometa.nas.one_shot import OneShotNetwork
 from autometa.nas.traces import edges, entropy, joined
 from autometa.runs.environment import peak_memory
 from autometa.runs.folder import RunFolder
-from autometa.runs.metrics import MetricsWriter
+from autometa.runs.metrics import MetricsWriter, read_metrics
 
 VERSION = 1
 MODE = "support_statistics"
@@ -44,7 +44,7 @@ class ArchitectureSeries:
     """
 
     def __init__(self, folder: RunFolder, network: OneShotNetwork, t_max: float, iterations: int) -> None:
-        self._path, self._network, self._t_max = folder.phase_metrics(SERIES), network, t_max
+        self.path, self._network, self._t_max = folder.phase_metrics(SERIES), network, t_max
         self._every, self._end = max(1, -(-iterations // (SERIES_LINES - 1))), iterations - 1
         self._writer: MetricsWriter | None = None
         self._last: tuple[int, Tensor] | None = None
@@ -66,7 +66,11 @@ class ArchitectureSeries:
         return {SERIES: self._open().sync()}
 
     def restore(self, state: Mapping) -> None:
-        self._writer = MetricsWriter(self._path, state.get(SERIES, 0))
+        self._writer = MetricsWriter(self.path, state.get(SERIES, 0))
+
+    def lines(self) -> list[dict]:
+        """What is written so far."""
+        return list(read_metrics(self.path)) if self.path.exists() else []
 
     def close(self) -> None:
         if self._writer is not None:
@@ -74,7 +78,7 @@ class ArchitectureSeries:
 
     def _open(self) -> MetricsWriter:
         if self._writer is None:
-            self._writer = MetricsWriter(self._path, 0)
+            self._writer = MetricsWriter(self.path, 0)
         return self._writer
 
     def _write(self, i: int, architecture: Tensor) -> dict:

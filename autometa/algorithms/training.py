@@ -35,6 +35,9 @@ class Network(Protocol):
     layout: Layout
     ways: int
 
+    @property
+    def smallest_map(self) -> tuple[int, int]: ...
+
     def initial(self, seed: int) -> Tensor: ...
 
     def logits(self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None) -> Tensor: ...

@@ -20,12 +20,14 @@ from autometa.api.teaching import teach_folder
 from autometa.errors import InputError
 from autometa.runs.folder import RunFolder
 from autometa.runs.listing import RunRow, list_runs
+from autometa.runs.tracking import Tracker
 
 __all__ = [
     "ADAPTED",
     "Classifier",
     "Described",
     "RunRow",
+    "Tracker",
     "adapt",
     "data_info",
     "doctor",
@@ -69,7 +71,8 @@ def search(
         out: the run's folder, runs/<date>-<name> where None.
         resume: the folder of a run to go on with, or True for that in `out` or the last one.
         manner: quiet, device ("auto", "cpu", "cuda", "cuda:1"), time_budget ("30m"), checkpoint_every ("60s"),
-            workers and ray (of auto-meta).
+            workers and ray (of auto-meta), trackers (what follows the run beside its metrics: "tensorboard",
+            "package.module:Class", or objects with the methods of `Tracker`).
         init: an earlier search, finished or stopped, from whose weights and architecture (auto-meta: scores of
             candidates) this one starts.
         max_params, max_macs: weights, and multiply-accumulates for one image, that the network which is handed out may

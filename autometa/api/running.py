@@ -32,6 +32,7 @@ from autometa.runs import checkpoint
 from autometa.runs.budget import parse_duration
 from autometa.runs.files import say, shown
 from autometa.runs.folder import RunFolder
+from autometa.runs.tracking import Tracker, Trackers, trackers_of
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Manner:
     command: Sequence[str] = ()
     workers: int | None = None
     ray: str | None = None
+    trackers: Sequence[Tracker | str] = ()
+    """What follows a run beside its metrics: `tensorboard`, `package.module:Class`, or objects with three methods."""
     words: str | None = None
     """What `--resume` follows in the command that goes on, where that is not the run's own `search` or `train`."""
 
@@ -72,7 +75,9 @@ class Manner:
         """Seconds for training, None without limit."""
         return None if self.time_budget is None else parse_duration(self.time_budget)
 
-    def terms(self, resume_command: str, device: torch.device, ranks: Ranks | None = None) -> Terms:
+    def terms(
+        self, resume_command: str, device: torch.device, ranks: Ranks | None = None, trackers: Trackers | None = None
+    ) -> Terms:
         return Terms(
             self.quiet,
             self.budget,
@@ -82,6 +87,7 @@ class Manner:
             workers=self.workers,
             ray=self.ray,
             ranks=ranks,
+            trackers=trackers or Trackers(),
         )
 
 
@@ -151,6 +157,7 @@ def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
             if ranks is not None:
                 ranks.told(None)
             return outcome(folder)
+    trackers = Trackers(trackers_of(manner.trackers), manner.notice)
     plan.prepare()
     device = _device_for(plan, manner)
     for note in plan.notes:
@@ -160,15 +167,19 @@ def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
         held.enter_context(_settled())
         plan, loop = _paced(plan, manner, device, begun)
         folder = held.enter_context(_enter(plan, manner, device))
-        again, config = resume_command(folder, manner.words), settled_config(folder)
+        again, config = resume_command(folder, manner.words, manner.trackers), settled_config(folder)
         try:
+            trackers.begin(folder.path, folder.config)
             manner.notice(_announcement(plan, folder, device))
             with computing(device, config, manner.notice):
                 if ranks is not None:
                     ranks.told(config)
-                plan.job.run(config, folder, replace(manner.terms(again, device, ranks), time_budget=loop))
+                terms = manner.terms(again, device, ranks, trackers)
+                plan.job.run(config, folder, replace(terms, time_budget=loop))
         except KeyboardInterrupt as error:
             raise Interrupted(f"interrupted; go on with: {again}") from error
+        finally:
+            trackers.end(folder.result)
         return outcome(folder)
 
 
@@ -261,9 +272,10 @@ def _threads_of(plan: Plan, manner: Manner) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def resume_command(folder: RunFolder, words: str | None = None) -> str:
-    """What to type to go on with a run."""
-    return f"autometa {words or job_of(config_of(folder)).word} --resume {shlex.quote(shown(folder.path))}"
+def resume_command(folder: RunFolder, words: str | None = None, trackers: Sequence[Tracker | str] = ()) -> str:
+    """What to type to go on with a run, followed by the trackers that have a name."""
+    track = "".join(f" --track {shlex.quote(one)}" for one in trackers if isinstance(one, str))
+    return f"autometa {words or job_of(config_of(folder)).word} --resume {shlex.quote(shown(folder.path))}{track}"
 
 
 def outcome(folder: RunFolder) -> dict[str, Any]:

@@ -137,6 +137,10 @@ def _make_run(job: Job, parser: Parser, presets: str, plan: Callable, words: lis
     parser.add_argument("--dry-run", action="store_true", help="estimate time and memory from a few steps")
     parser.add_argument("--print-config", action="store_true", help="print all settings as YAML and do nothing else")
     parser.add_argument("--help-settings", action="store_true", help="explain every setting")
+    tracking = (
+        "tell tensorboard (pip install 'autometa-nas[tensorboard]'), or package.module:Class, all metrics as well"
+    )
+    parser.add_argument("--track", action="append", default=[], metavar="NAME", help=tracking)
     running(parser)
     parser.settings = tuple(field_types(job.kind))
     rest, settings = split_settings(words, parser)
@@ -170,4 +174,5 @@ def _plan_options(given: argparse.Namespace) -> dict:
 
 def _manner(given: argparse.Namespace, typed: list[str], time_budget: str | None = None) -> Manner:
     who = {"workers": getattr(given, "workers", None), "ray": getattr(given, "ray", None)}
+    who["trackers"] = tuple(getattr(given, "track", ()))
     return Manner(given.quiet, given.device, time_budget, given.checkpoint_every, tuple(typed), **who)

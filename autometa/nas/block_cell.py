@@ -10,6 +10,7 @@ from torch import Tensor
 
 from autometa.nas.block_network import BlockMacro, BlockNetwork
 from autometa.nas.block_space import BlockCell
+from autometa.nas.counting import map_sizes
 from autometa.slots.layout import Layout
 from autometa.slots.statistics import BatchStatistics
 
@@ -46,6 +47,11 @@ class BlockCellNetwork:
         """phi `[S, row]`, images `[S, N, C, H, W]` -> logits `[S, N, ways]`."""
         cell_of_slot = torch.zeros(phi.shape[0], dtype=torch.int64)
         return self.network.logits(phi, images, cell_of_slot, statistics)
+
+    @property
+    def smallest_map(self) -> tuple[int, int]:
+        """Height and width of the smallest feature map that a BN normalises."""
+        return map_sizes(self.network.networks[0])[-1]
 
     def macs(self) -> int:
         """Multiply-accumulates of convolutions and linear layer for one image."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 from torch import Tensor
 
@@ -71,13 +72,23 @@ class ConvNetwork:
             statistics.keep(kept)
         return linear_head([x], blocks["head"], self.ways, flatten=self.flatten)
 
+    @property
+    def smallest_map(self) -> tuple[int, int]:
+        """Height and width of the smallest feature map that a BN normalises."""
+        return min((_convolved(block, size) for block, size in zip(self.blocks, self.sizes, strict=False)), key=prod)
+
     def macs(self) -> int:
         """Multiply-accumulates of convolutions and linear layer for one image."""
         total = self.features * self.ways
         for block, (height, width) in zip(self.blocks, self.sizes[:-1], strict=True):
-            plain = [(n + sum(block.pads(n)) - block.kernel) // block.stride + 1 for n in (height, width)]
-            total += plain[0] * plain[1] * block.c_in * block.c_out * block.kernel**2
+            total += prod(_convolved(block, (height, width))) * block.c_in * block.c_out * block.kernel**2
         return total
+
+
+def _convolved(block: ConvBlock, size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of what a block's convolution puts out, before any pooling."""
+    height, width = ((n + sum(block.pads(n)) - block.kernel) // block.stride + 1 for n in size)
+    return height, width
 
 
 _STRIDED = dict(stride=2, padding="same", bias=True, relu=True, eps=1e-3)

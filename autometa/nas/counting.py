@@ -1,4 +1,4 @@
-"""Multiply-accumulates of a network of cells."""
+"""Multiply-accumulates of a network of cells, and the sizes of its feature maps."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from autometa.nas.cell_network import CellNetwork
 from autometa.ops.primitives import PRIMITIVES
 
 
+def map_sizes(network: CellNetwork) -> list[tuple[int, int]]:
+    """Height and width of what the stem and then each cell puts out."""
+    sizes = [tuple(network.stem.output(n) for n in network.image_shape[1:])]
+    for c in range(network.cells):
+        sizes.append(tuple(-(-n // 2) for n in sizes[-1]) if c in network.reductions else sizes[-1])
+    return sizes
+
+
 def network_macs(
     network: CellNetwork,
     live: Callable[[str, int, int], bool] | None = None,
@@ -15,11 +23,12 @@ def network_macs(
 ) -> int:
     """MACs of convolutions and linear layer for one image; `live(kind, node, instance)` tells which ops count; parts:
     the cells that count, and of each the preprocessings (0, 1), all where None."""
-    size = tuple(network.stem.output(n) for n in network.image_shape[1:])
+    sizes = map_sizes(network)
+    size = sizes[0]
     total = size[0] * size[1] * 9 * network.stem.c_in * network.stem.c_out
     for c in range(network.cells):
         cell, channels, reduction = network.cell(c), network.width(c), c in network.reductions
-        out = tuple(-(-n // 2) for n in size) if reduction else size
+        out = sizes[c + 1]
         for p in (0, 1) if parts is None else parts.get(c, ()):
             total += size[0] * size[1] * network.output_channels(c - 2 + p) * channels
         for i, node in enumerate(cell.nodes):

@@ -8,7 +8,7 @@ from functools import cached_property
 from torch import Tensor
 
 from autometa.nas.cell_network import CellNetwork
-from autometa.nas.counting import network_macs
+from autometa.nas.counting import map_sizes, network_macs
 from autometa.nas.drop_path import drop_masks
 from autometa.nas.genotype import Genotype
 from autometa.slots.init import initial_row
@@ -57,6 +57,11 @@ class DiscreteNetwork:
         """Logits with drop path: each op instance survives with probability `keep`, per image."""
         masks = drop_masks(self.network, keep, seed, task_ids, step, images.shape[1], phi.dtype)
         return self.network.forward(phi, images, drop=masks)
+
+    @property
+    def smallest_map(self) -> tuple[int, int]:
+        """Height and width of the smallest feature map that a BN normalises."""
+        return map_sizes(self.network)[-1]
 
     def macs(self) -> int:
         """Multiply-accumulates of convolutions and linear layer for one image."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from autometa.nas.cell_network import KINDS, CellNetwork, CellWeights, NodeWeights
 from autometa.nas.cells import INPUT_STATES, METANAS_PRIMITIVES, one_shot_cell
-from autometa.nas.counting import network_macs
+from autometa.nas.counting import map_sizes, network_macs
 from autometa.nas.drop_path import drop_masks
 from autometa.nas.soft_pruning import input_weights, pairs, sharpened
 from autometa.slots.init import Init, initial_row
@@ -142,6 +142,11 @@ class OneShotNetwork:
     def macs(self) -> int:
         """Multiply-accumulates of convolutions and linear layer for one image, all ops evaluated."""
         return network_macs(self.network)
+
+    @property
+    def smallest_map(self) -> tuple[int, int]:
+        """Height and width of the smallest feature map that a BN normalises."""
+        return map_sizes(self.network)[-1]
 
     def drop(self, keep: float, seed: int, task_ids: Tensor, step: int, batch: int, dtype: torch.dtype):
         """Drop-path masks of one inner step, see `drop_masks`."""

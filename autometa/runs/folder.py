@@ -35,7 +35,7 @@ from autometa.runs.files import (
 
 CONFIG, ENVIRONMENT, METRICS, RESULT = "config.json", "environment.json", "metrics.jsonl", "result.json"
 CHECKPOINTS, GENOTYPES, LOCK = "checkpoints", "genotypes", ".autometa.lock"
-OBSERVATIONS = "observations.json"
+OBSERVATIONS, HEALTH = "observations.json", "health.json"
 EVAL_PHASE = "eval-"
 """What the names of phases that evaluate a run again begin with."""
 LATEST = "latest"

@@ -29,6 +29,7 @@ from autometa.runs import checkpoint
 from autometa.runs.files import say, shown, sweep
 from autometa.runs.folder import RunFolder
 from autometa.runs.metrics import MetricsWriter
+from autometa.runs.tracking import Trackers
 from autometa.runs.watch import NonFiniteWatch
 
 Capture = Callable[[], tuple[dict[str, torch.Tensor], dict[str, Any]]]
@@ -46,6 +47,7 @@ class Session:
     phase: a name where a run has several loops; each has checkpoints and metrics of its own.
     catch_up: called before anything is saved and before the loop ends, where outcomes of steps are known later than the
     steps are done: it waits for them, logs them and calls `check_finite`.
+    trackers: are told every line as well.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Session:
         watch: NonFiniteWatch | None = None,
         notice: Callable[[str], None] | None = None,
         catch_up: Callable[[], None] = lambda: None,
+        trackers: Trackers | None = None,
     ):
         if phase and (not re.fullmatch(r"[A-Za-z0-9_-]+", phase) or phase.startswith("step-")):
             raise InputError(f"phase {phase!r} may hold letters, digits, dash and underscore only")
@@ -90,7 +93,7 @@ class Session:
         self._in_step = False
         self._wanted: list[str] = []
         self._diverged: DivergedError | None = None
-        self._catch_up = catch_up
+        self._catch_up, self._trackers = catch_up, trackers or Trackers()
         self._signals = _Signals()
         self._bar: Any = None
 
@@ -160,10 +163,20 @@ class Session:
     def log(self, step: int, **values: Any) -> None:
         """Append a line to the metrics and show loss and accuracy, where given, beside the progress bar."""
         self._metrics.log(step, **values)
+        self.track(self._phase, step, **values)
         if self._bar is not None and not self._bar.disable:
             told = {key: f"{values[key]:.4g}" for key in ("loss", "accuracy") if values.get(key) is not None}
             if told:
                 self._bar.set_postfix(told, refresh=False)
+
+    def track(self, phase: str, step: int, **values: Any) -> None:
+        """Tell trackers alone, of what stands in a file of its own."""
+        self._trackers.log(phase, step, values)
+
+    def tell(self, text: str) -> None:
+        """A notice above the progress bar; a quiet run says nothing."""
+        if not self.quiet:
+            self._notice(text)
 
     def check_finite(
         self, finite: torch.Tensor | Sequence[bool], names: Sequence[str] | None = None, step: int | None = None

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autometa.algorithms import jobs, metanas, reptile
+from autometa.algorithms import jobs, journal, metanas, reptile
 from autometa.algorithms.config import MetaConfig
 from autometa.algorithms.jobs import Terms
 from autometa.algorithms.loop import LAG, Loop
@@ -157,7 +157,7 @@ def search(config, path, monkeypatch, graphs=None, stops=(), device="cpu"):
 
 
 def test_lines_checkpoints_and_resumption_are_those_of_a_run_step_by_step(tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs, "LOG_EVERY", 3)
+    monkeypatch.setattr(journal, "LOG_EVERY", 3)
     expected = search(LONG, tmp_path / "plain", monkeypatch)
     steps = [json.loads(line)["step"] for line in expected[1].splitlines()]
     assert steps == [0, 3, 6, 9, 12, 13, *range(14)]
@@ -169,7 +169,7 @@ def test_lines_checkpoints_and_resumption_are_those_of_a_run_step_by_step(tmp_pa
 
 def test_divergence_names_its_iteration_and_keeps_every_line(tmp_path, monkeypatch):
     config = replace(LONG, inner=replace(LONG.inner, lr=1e30), meta=replace(LONG.meta, iterations=40), warmup=0)
-    monkeypatch.setattr(jobs, "LOG_EVERY", 1)
+    monkeypatch.setattr(journal, "LOG_EVERY", 1)
     said, steps = [], []
     for name, graphs in (("plain", None), ("late", FakeGraphs())):
         with pytest.raises(DivergedError) as caught:

@@ -15,6 +15,7 @@ from autometa.algorithms.loop import Loop
 from autometa.meta.ranks import Ranks, part_of_mean, step_to_mean_
 from autometa.ops.reptile import reptile_
 from autometa.runs import RunFolder, load_latest, read_metrics
+from autometa.runs.files import read_json
 from autometa.slots.arena import Arena
 from tests.cli import driving
 from tests.meta.graphs import FakeGraphs
@@ -182,6 +183,11 @@ def test_the_command_line_under_torchrun(tmp_path, monkeypatch):
     folders = [RunFolder.open(tmp_path / name) for name in ("one", "two")]
     lines = [list(read_metrics(folder.phase_metrics("search"))) for folder in folders]
     assert [line["step"] for line in lines[0]] == [line["step"] for line in lines[1]]
+    series = [[line["step"] for line in read_metrics(folder.phase_metrics("architecture"))] for folder in folders]
+    assert series == [[0, 1, 2, 3]] * 2 and "update_architecture" in lines[1][0]
+    seen = [read_json(folder.path / "observations.json") for folder in folders]
+    assert seen[0].keys() == seen[1].keys() and {"confusion", "examples", "pruning", "weights"} < seen[1].keys()
+    assert [read_json(folder.path / "health.json") for folder in folders] == [[], []]
     assert lines[0][0]["loss"] == pytest.approx(lines[1][0]["loss"], rel=1e-5)
     many = run([*LAUNCH, 3, "-m", "autometa", *search, "--out", tmp_path / "many"], tmp_path)
     assert many.returncode != 0 and "2 tasks per meta-iteration cannot be divided among 3 processes" in many.stderr

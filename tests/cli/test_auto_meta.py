@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from autometa.runs import read_metrics
 from autometa.runs.files import read_json
 from autometa.runs.ledger import LEDGER, Ledger
 from tests.cli import driving
@@ -87,6 +88,13 @@ def test_adapt_and_predict(found, tmp_path):
     assert taught.code == 0, taught.err
     told = call("predict", support / "bar" / "0.png", "--run", "taught", "--json")
     assert told.code == 0 and set(told.json[0]["probabilities"]) == {"bar", "blob", "cross"}
+
+
+def test_the_winner_is_observed(found):
+    seen = read_json(found[0] / "observations.json")
+    assert {"confusion", "examples", "memory", "counts"} < seen.keys() and "pruning" not in seen
+    assert isinstance(read_json(found[0] / "health.json"), list)
+    assert all("update" in line for line in read_metrics(found[0] / "metrics-final.jsonl"))
 
 
 def test_eval_again(found):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autometa.algorithms import jobs
+from autometa.algorithms import journal
 from autometa.algorithms.loop import Loop
 from autometa.algorithms.sources import Source
 from autometa.data.episodes import DRAWING
@@ -93,7 +93,7 @@ def test_images_too_large_for_the_gpu_stay_on_the_host(monkeypatch):
 
 
 def test_resumed_equals_uninterrupted(tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs, "LOG_EVERY", 3)
+    monkeypatch.setattr(journal, "LOG_EVERY", 3)
     expected = search(LONG, tmp_path / "whole", monkeypatch, device=GPU)
     tensors, lines, watch = search(LONG, tmp_path / "broken", monkeypatch, stops=(2, 6, 7, 13), device=GPU)
     assert lines == expected[1] and watch == expected[2]
