@@ -1,0 +1,114 @@
+"""HTML and SVG as escaped text: whatever is not `Markup` already becomes text, so no name or path can become a tag."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+VOID = frozenset({"br", "col", "img", "meta", "link", "hr"})
+_PNG = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+={0,2}")
+
+
+class Markup(str):
+    """Text that is markup: made by `el` alone, from escaped parts."""
+
+    __slots__ = ()
+
+
+def el(name: str, /, *children: Any, **attributes: Any) -> Markup:
+    """An element.
+
+    Children: `Markup` as it is, None left out, sequences of children one after another, all else escaped. Attributes:
+    None and False left out, True without a value, numbers rounded to 2 decimals; `class_` is `class`, `stroke_width`
+    is `stroke-width`.
+    """
+    parts = [name]
+    for key, value in attributes.items():
+        if value is None or value is False:
+            continue
+        key = key.rstrip("_").replace("_", "-")
+        parts.append(key if value is True else f'{key}="{html.escape(_attribute(value), quote=True)}"')
+    opening = f"<{' '.join(parts)}>"
+    return Markup(opening if name in VOID else f"{opening}{join(children)}</{name}>")
+
+
+def join(children: Iterable[Any]) -> Markup:
+    """Children one after another, as `el` puts them."""
+    return Markup("".join(_child(child) for child in children))
+
+
+def _child(child: Any) -> str:
+    if child is None:
+        return ""
+    if isinstance(child, Markup):
+        return child
+    if isinstance(child, (list, tuple)):
+        return join(child)
+    return html.escape(str(child), quote=False)
+
+
+def _attribute(value: Any) -> str:
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def number(value: float) -> str:
+    """At most 2 decimals, no trailing zeros: coordinates of drawings."""
+    text = f"{value:.2f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def svg(width: float, height: float, title: str, about: str, *children: Any, class_: str = "chart") -> Markup:
+    """A drawing of `width` x `height` units, which a reader without eyes gets as `title` and `about`."""
+    return el(
+        "svg",
+        el("title", title),
+        el("desc", about),
+        *children,
+        viewBox=f"0 0 {number(width)} {number(height)}",
+        width=float(width),
+        height=float(height),
+        role="img",
+        aria_label=f"{title}. {about}" if about else title,
+        class_=class_,
+    )
+
+
+def label(x: float, y: float, words: Any, anchor: str = "start", class_: str | None = None, **more: Any) -> Markup:
+    """Text of a drawing with its baseline at y; anchor is start, middle or end."""
+    return el("text", words, x=float(x), y=float(y), text_anchor=anchor, class_=class_, **more)
+
+
+def figure(caption: Any, *drawings: Any, class_: str | None = None) -> Markup:
+    """Drawings beside one another under one caption."""
+    return el("figure", el("figcaption", caption), el("div", *drawings, class_="drawings"), class_=class_)
+
+
+def table(head: Sequence[Any], rows: Sequence[Sequence[Any]], right: Sequence[int] = (), about: str = "") -> Markup:
+    """A table in a container that scrolls by itself where it is wide; `right` are columns of numbers."""
+
+    def cells(tag: str, row: Sequence[Any], **more: Any) -> list[Markup]:
+        return [el(tag, cell, class_="number" if c in right else None, **more) for c, cell in enumerate(row)]
+
+    body = [el("tr", cells("td", row)) for row in rows]
+    caption = el("caption", about) if about else None
+    made = el("table", caption, el("thead", el("tr", cells("th", head, scope="col"))), el("tbody", body))
+    return el("div", made, class_="scroll", tabindex="0", role="region", aria_label=about or str(head[0]))
+
+
+def details(summary: Any, *children: Any) -> Markup:
+    """What is folded away until asked for; printed open."""
+    return el("details", el("summary", summary), *children)
+
+
+def note(*words: Any) -> Markup:
+    """A line about what a run did not record, or what to bear in mind."""
+    return el("p", *words, class_="note")
+
+
+def picture(uri: Any, alternative: str, **attributes: Any) -> Markup:
+    """A PNG data URI as an image; anything else as its alternative text, since a report loads nothing."""
+    if not isinstance(uri, str) or not _PNG.fullmatch(uri):
+        return el("span", alternative, class_="missing")
+    return el("img", src=uri, alt=alternative, **attributes)
