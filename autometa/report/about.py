@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autometa.report.charts import Bar, bars
-from autometa.report.markup import Markup, details, el, figure, note, table
+from autometa.report.markup import Markup, Missing, details, el, figure, note, table
 from autometa.report.recorded import Recorded
 from autometa.report.words import PHASES, large, size
 from autometa.runs.budget import format_duration
@@ -47,18 +47,19 @@ def cost(run: Recorded) -> list[Markup]:
         made.append(figure(caption, bars("Time by phase", rows)))
     else:
         made.append(note("Times are told once a run is finished."))
-    made.append(_sizes(run, result))
-    return made
+    return [*made, *_sizes(run, result)]
 
 
 def phase_seconds(result: Mapping[str, Any]) -> dict[str, float]:
     """Seconds of each loop, those of the rival's among them."""
     rival = result.get("compare", {}).get("four-layer", {}).get("seconds", {})
-    extra = {name: rival[word] for name, word in (("four-layer", "train"), ("test-four-layer", "test")) if word in rival}
+    extra = {
+        name: rival[word] for name, word in (("four-layer", "train"), ("test-four-layer", "test")) if word in rival
+    }
     return {**result.get("seconds", {}), **extra}
 
 
-def _sizes(run: Recorded, result: Mapping[str, Any]) -> Markup:
+def _sizes(run: Recorded, result: Mapping[str, Any]) -> list[Markup]:
     rows: list[list] = []
     if "search_network" in result:
         rows.append(["search network", *_numbers(result["search_network"])])
@@ -67,7 +68,7 @@ def _sizes(run: Recorded, result: Mapping[str, Any]) -> Markup:
     four = result.get("compare", {}).get("four-layer")
     if four:
         rows.append([f"four-layer net, {four['filters']} filters", *_numbers(four)])
-    parts = []
+    parts: list[Markup] = []
     if rows:
         about = "Sizes; MACs: multiplications with addition, for one image"
         parts.append(table(["network", "parameters", "MACs"], rows, (1, 2), about))
@@ -76,13 +77,13 @@ def _sizes(run: Recorded, result: Mapping[str, Any]) -> Markup:
     if told:
         parts.append(el("p", f"Memory at most: {', '.join(told)}."))
     else:
-        parts.append(note("This run did not record how much memory it took."))
+        parts.append(Missing("how much memory it took"))
     many = result.get("candidates")
     seconds = [row.seconds for row in run.candidates if row.seconds is not None]
     if many and seconds:
         words = f"{many['trained']:,} candidates trained, {many['failed']:,} failed; {format_duration(sum(seconds))} of work."
         parts.append(el("p", words))
-    return el("div", parts)
+    return parts
 
 
 MEMORY = {"peak_bytes": "main memory", "gpu_peak_bytes": "GPU memory"}
@@ -125,7 +126,9 @@ def repeat(run: Recorded) -> list[Markup]:
     for again in about.get("resumed", []):
         changed = ", ".join(again.get("changed", [])) or "nothing changed"
         rows.append(["resumed", f"{again.get('started', '')} by {again.get('command', '')} ({changed})"])
-    made.append(table(["", ""], rows, about="What it ran on") if rows else note("This run did not record its environment."))
+    made.append(
+        table(["", ""], rows, about="What it ran on") if rows else note("This run did not record its environment.")
+    )
     if run.config:
         settings = json.dumps(run.config, indent=2, ensure_ascii=False)
         made.append(details("All settings (config.json)", el("pre", settings)))

@@ -13,8 +13,8 @@ from autometa.report.placing import text_width
 from autometa.report.words import op_class, op_meaning, op_name
 
 INPUTS = ("cell before last", "last cell")
-SMALL = Sizes(op=(64.0, 17.0), node=(16.0, 16.0), input=(34.0, 15.0), output=(52.0, 15.0), between=13.0, within=8.0)
-TINY_WIDEST = 300.0
+SMALL = Sizes(op=(76.0, 17.0), node=(16.0, 16.0), input=(34.0, 15.0), output=(52.0, 15.0), between=13.0, within=8.0)
+TINY_WIDEST = 260.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def draw_cell(cell: CellGenotype, title: str, facts: Facts | None = None) -> Mar
     facts = facts or {}
     weighted = any(fact.input is not None or fact.op is not None for fact in facts.values())
     height = 22.0 + 12.0 * any(fact.size for fact in facts.values()) + 12.0 * weighted
-    layout = lay_out(cell, Sizes(op=(96.0, height)))
+    layout = lay_out(cell, Sizes(op=(97.0, height)))
     parts = [_way(way, _fact(way.target, facts).input) for way in layout.ways]
     for box in layout.boxes.values():
         parts.append(_full(box, cell, facts))
@@ -163,7 +163,9 @@ def _way(way: Way, weight: float | None) -> Markup:
             path.append(f"L{number(to_x)} {number(to_y)}")
         else:
             bend = (to_y - y) / 2
-            path.append(f"C{number(x)} {number(y + bend)} {number(to_x)} {number(to_y - bend)} {number(to_x)} {number(to_y)}")
+            path.append(
+                f"C{number(x)} {number(y + bend)} {number(to_x)} {number(to_y - bend)} {number(to_x)} {number(to_y)}"
+            )
         x, y = to_x, to_y
     broad = None if weight is None else 0.6 + 2.4 * max(0.0, min(weight, 1.0))
     return el("path", d="".join(path), class_="way", stroke_width=broad)

@@ -16,9 +16,11 @@ from autometa.report.placing import spread
 
 Key = tuple
 """("state", k), ("op", node, place), ("bend", state, layer) or ("output",); state k >= 2 is node k - 2."""
-MARGIN, PASSAGE, SWEEPS = 12.0, 9.0, 24
-WIDEST = 372.0
+MARGIN, PASSAGE, SWEEPS = 10.0, 8.0, 40
+WIDEST = 424.0
 """Units that a drawing may take; a phone shows about as many at full size."""
+STIFF = 12.0
+"""How much more a bend keeps to its place than a box does, so that long edges run straight."""
 OUTPUT: Key = ("output",)
 
 
@@ -26,7 +28,7 @@ OUTPUT: Key = ("output",)
 class Sizes:
     """Widths and heights of what is drawn, in units."""
 
-    op: tuple[float, float] = (96.0, 36.0)
+    op: tuple[float, float] = (97.0, 34.0)
     node: tuple[float, float] = (24.0, 24.0)
     input: tuple[float, float] = (104.0, 24.0)
     output: tuple[float, float] = (132.0, 24.0)
@@ -195,25 +197,25 @@ def _swap(layers: list[list[Key]], edges: set[tuple[Key, Key]]) -> None:
                     layer[k], layer[k + 1] = layer[k + 1], layer[k]
 
 
-def _gap(a: Key, b: Key, sizes: Sizes) -> float:
-    """Least distance of the middles of two neighbours of a layer."""
-    margin = PASSAGE if "bend" in (a[0], b[0]) else MARGIN
-    return (sizes.of(a)[0] + sizes.of(b)[0]) / 2 + margin
+def _gaps(layer: Sequence[Key], sizes: Sizes) -> list[float]:
+    """Least distances of the middles of neighbours of a layer."""
+    found = []
+    for a, b in zip(layer, layer[1:], strict=False):
+        margin = PASSAGE if "bend" in (a[0], b[0]) else MARGIN
+        found.append((sizes.of(a)[0] + sizes.of(b)[0]) / 2 + margin)
+    return found
 
 
 def _placed(graph: _Graph, sizes: Sizes) -> CellLayout:
     above, below = _neighbours(graph)
     x: dict[Key, float] = {}
     for layer in graph.layers:
-        for key, place in zip(layer, spread([0.0] * len(layer), [_gap(a, b, sizes) for a, b in _pairs(layer)])):  # noqa: B905
-            x[key] = place
-        middle = (x[layer[0]] + x[layer[-1]]) / 2
-        for key in layer:
-            x[key] -= middle
+        x.update(zip(layer, spread([0.0] * len(layer), _gaps(layer, sizes)), strict=True))
     for sweep in range(SWEEPS):
         for layer in graph.layers if sweep % 2 == 0 else graph.layers[::-1]:
             wanted = [_pull(key, [*above[key], *below[key]], x) for key in layer]
-            x.update(zip(layer, spread(wanted, [_gap(a, b, sizes) for a, b in _pairs(layer)]), strict=True))
+            stiff = [STIFF if key[0] == "bend" else 1.0 for key in layer]
+            x.update(zip(layer, spread(wanted, _gaps(layer, sizes), stiff), strict=True))
     left = min(x[key] - sizes.of(key)[0] / 2 for key in x)
     right = max(x[key] + sizes.of(key)[0] / 2 for key in x)
     boxes, y = {}, 1.0
@@ -230,13 +232,9 @@ def _placed(graph: _Graph, sizes: Sizes) -> CellLayout:
     return CellLayout(right - left + 2, tops[-1][1] + 1, kept, ways)
 
 
-def _pairs(layer: Sequence[Key]) -> list[tuple[Key, Key]]:
-    return list(zip(layer, layer[1:], strict=False))
-
-
 def _pull(key: Key, near: Sequence[Key], x: Mapping[Key, float]) -> float:
     """Where the neighbours want a part: those on the same long edge most, so that long edges run straight."""
-    weights = [1.0 + 2.0 * (key[0] == "bend") + 5.0 * (key[0] == other[0] == "bend") for other in near]
+    weights = [1.0 + 20.0 * (key[0] == other[0] == "bend") for other in near]
     if not near:
         return x[key]
     return sum(w * x[other] for w, other in zip(weights, near, strict=True)) / sum(weights)

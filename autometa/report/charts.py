@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from autometa.report.markup import Markup, el, label, number, svg
 from autometa.report.placing import spread_within, text_width
-from autometa.report.scales import Scale, scale
+from autometa.report.scales import Scale, round_step, scale
 
 WIDTH, HEIGHT = 344.0, 208.0
 MOST_POINTS = 220
@@ -66,10 +66,17 @@ class Frame:
 
     @classmethod
     def around(
-        cls, xs: Sequence[float], ys: Sequence[float], axes: Axes, width: float, height: float, right: float = 10.0
+        cls,
+        xs: Sequence[float],
+        ys: Sequence[float],
+        axes: Axes,
+        width: float,
+        height: float,
+        right: float = 10.0,
+        marked: bool = False,
     ) -> Frame:
-        """Scales that hold all values; `right`: room for words behind the last point."""
-        top, bottom = (20.0 if axes.y else 7.0), (34.0 if axes.x else 20.0)
+        """Scales that hold all values; `right`: room for words behind the last point, `marked`: for words above."""
+        top, bottom = (20.0 if axes.y or marked else 7.0), (34.0 if axes.x else 20.0)
         ys = [*ys, *(bound for bound in (axes.low, axes.high) if bound is not None)]
         y = scale(ys, height - bottom, top, zero=axes.zero, wanted=axes.wanted_y)
         left = 6.0 + max(text_width(words, 10.5) for words in y.labels)
@@ -77,7 +84,11 @@ class Frame:
         if axes.log_x:
             x = scale(xs, left, width - right, log=True, wanted=axes.wanted_x)
         else:
-            x = Scale(low, high if high > low else low + 1.0, left, width - right, wanted=axes.wanted_x)
+            high = high if high > low else low + 1.0
+            step = round_step(high - low, axes.wanted_x)
+            beyond = math.ceil(high / step - 1e-9) * step
+            high = beyond if beyond - high < 0.02 * (high - low) else high
+            x = Scale(low, high, left, width - right, wanted=axes.wanted_x)
         return cls(width, height, x, y, axes)
 
     def draw(self) -> list[Markup]:
@@ -114,10 +125,11 @@ class Frame:
                 made.append(el("line", x1=self.x.start, x2=self.x.end, y1=y, y2=y, class_="mark"))
                 made.append(label(self.x.start + 3, y - 4, mark.words, "start", "axis"))
                 continue
-            x, wide = self.x(mark.at), text_width(mark.words, 10.5) + 6
-            behind = x + wide <= self.width
-            made.append(el("line", x1=x, x2=x, y1=self.y.end, y2=self.y.start, class_="mark"))
-            made.append(label(x + 4 if behind else x - 4, self.y.end + 9, mark.words, "start" if behind else "end", "axis"))
+            x, half = self.x(mark.at), text_width(mark.words, 10.5) / 2
+            taken = text_width(self.axes.y, 10.5) + 8 if self.axes.y else 0.0
+            made.append(el("line", x1=x, x2=x, y1=self.y.end - 5, y2=self.y.start, class_="mark"))
+            middle = min(max(x, taken + half), self.width - half)
+            made.append(label(middle, 10, mark.words, "middle", "axis"))
         return made
 
 
@@ -138,7 +150,8 @@ def lines(
     room = 8.0 + max((text_width(one.name) for one in named), default=2.0)
     levels = [mark.at for mark in marks if mark.level]
     ys = [y for _, y in points] + spans + levels
-    frame = Frame.around([x for x, _ in points], ys, axes, width, height, room)
+    marked = any(not mark.level for mark in marks)
+    frame = Frame.around([x for x, _ in points], ys, axes, width, height, room, marked)
     parts = [*frame.draw(), *frame.marks(marks)]
     for one in series:
         parts += _line(one, frame)
@@ -206,12 +219,14 @@ class Interval:
     class_: str = "first"
 
 
-def intervals(title: str, rows: Sequence[Interval], axes: Axes, mark: Mark | None = None, width: float = WIDTH) -> Markup:
+def intervals(
+    title: str, rows: Sequence[Interval], axes: Axes, mark: Mark | None = None, width: float = WIDTH
+) -> Markup:
     """Means with their intervals, one below the other, named at the left and told at the right."""
     known = [row for row in rows if row.mean is not None]
     told = {id(row): f"{row.mean:.2f}" + ("" if row.half is None else f" ± {row.half:.2f}") for row in known}
     left = 10.0 + max(text_width(row.name) for row in known)
-    right = 8.0 + max(text_width(text) for text in told.values())
+    right = 22.0 + max(text_width(text) for text in told.values())
     ends = [row.mean + sign * (row.half or 0.0) for row in known for sign in (-1, 1)]
     ends += [mark.at] if mark else []
     step, top = 19.0, 18.0 if mark else 6.0
@@ -323,7 +338,9 @@ def scatter(
         for point, words in zip(group.points, said, strict=True):
             x, y = frame.at(point)
             tip = el("title", words) if words else None
-            parts.append(el("circle", tip, cx=round(x, 1), cy=round(y, 1), r=group.radius, class_=f"dot {group.class_}"))
+            parts.append(
+                el("circle", tip, cx=round(x, 1), cy=round(y, 1), r=group.radius, class_=f"dot {group.class_}")
+            )
     if joined:
         stairs = [joined[0]]
         for (x, y), (_, before) in zip(joined[1:], joined, strict=False):
@@ -333,5 +350,5 @@ def scatter(
         x, y = frame.at(point)
         wide = text_width(words)
         parts.append(el("circle", cx=x, cy=y, r=4.0, class_="hollow second"))
-        parts.append(label(min(max(x, wide / 2), width - wide / 2), max(y - 9, 10), words, "middle", "of"))
+        parts.append(label(min(max(x, wide / 2), width - wide / 2), max(y - 9, 10), words, "middle", "of second"))
     return svg(width, height, title, about, *parts)

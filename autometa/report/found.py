@@ -9,10 +9,10 @@ from autometa.errors import InputError
 from autometa.nas.cells import INPUT_STATES
 from autometa.nas.genotype import CellGenotype
 from autometa.report.cell_drawing import OpFacts, draw_cell, legend
-from autometa.report.markup import Markup, el, figure, note, table
+from autometa.report.markup import Markup, Missing, aside, el, figure, note, table
 from autometa.report.recorded import AUTO_META, METANAS, TRAIN, Recorded
 from autometa.report.sizes import Network, network_of
-from autometa.report.words import large, op_meaning, op_name, plural, score, short
+from autometa.report.words import large, op_name, plural, score, short
 
 Weights = dict[tuple[str, int, int], tuple[float | None, float]]
 """(kind, node, place of an operation in it) -> (weight of its input, its own weight on that input)."""
@@ -30,6 +30,8 @@ def found(run: Recorded) -> list[Markup]:
         weights = op_weights(run)
         parts.append(_drawings(run, network, weights))
         parts.append(_operations(run, network, weights))
+        if run.kind == METANAS and not weights:
+            parts.append(Missing("the weights of inputs and operations"))
     if network is not None:
         parts.append(_layers(network, run))
     parts += [note(why)] if why else []
@@ -77,7 +79,7 @@ def _sentences(run: Recorded) -> list[Markup]:
                 f"These cells were not searched for: training ended within its warm-up of {run.config['warmup']} "
                 "meta-iterations, in which the architecture stands still."
             )
-    return [note(sentence) for sentence in told]
+    return [aside(sentence) for sentence in told]
 
 
 def _commonest(run: Recorded, result) -> str:
@@ -133,27 +135,25 @@ def _drawings(run: Recorded, network: Network | None, weights: Weights) -> Marku
 def _caption(run: Recorded, network: Network | None, weights: Weights) -> list:
     words: list = [el("b", "The cells" if len(run.cells) > 1 else "The cell"), ", from the inputs at the top. "]
     if network is not None and network.ops:
-        words.append("In each operation: its channels and parameters in one cell of its kind. ")
+        words.append("In each operation its channels (ch) and parameters (p) in one cell of its kind. ")
     if weights:
         words.append(
             "Below that, weight of its input × weight of the operation on it, means over the test tasks at the end of "
             "meta-testing; the heavier the input, the broader the line."
         )
-    elif run.kind == METANAS:
-        words.append("This run did not record the weights of inputs and operations.")
     return words
 
 
 def _size(network: Network | None, kind: str, node: int, place: int) -> str | None:
     found = network.ops.get((kind, node, place)) if network is not None else None
-    return None if found is None else f"{found.channels[0]} ch, {short(found.parameters[0])} par."
+    return None if found is None else f"{found.channels[0]} ch, {short(found.parameters[0])} p"
 
 
 def _operations(run: Recorded, network: Network | None, weights: Weights) -> Markup:
     """The drawings as a table."""
     sized = network is not None and bool(network.ops)
-    head = ["cell", "node", "operation", "on", "", "input weight", "op weight", "parameters", "MACs"]
-    keep = [0, 1, 2, 3, 4, *((5, 6) if weights else ()), *((7, 8) if sized else ())]
+    head = ["cell", "node", "operation", "on", "input weight", "op weight", "parameters", "MACs"]
+    keep = [0, 1, 2, 3, *((4, 5) if weights else ()), *((6, 7) if sized else ())]
     rows = []
     for kind, cell in run.cells.items():
         rows += _rows(kind, cell, network if sized else None, weights)
@@ -162,7 +162,7 @@ def _operations(run: Recorded, network: Network | None, weights: Weights) -> Mar
     return table(
         [head[c] for c in keep],
         rows,
-        right=[k for k, c in enumerate(keep) if c > 4],
+        right=[k for k, c in enumerate(keep) if c > 3],
         about=about if sized else "Operations",
     )
 
@@ -179,7 +179,6 @@ def _rows(kind: str, cell: CellGenotype, network: Network | None, weights: Weigh
                     n + INPUT_STATES if k == 0 else "",
                     op_name(name),
                     state,
-                    el("span", op_meaning(name), class_="sub"),
                     "" if inputs is None else f"{inputs:.3f}",
                     "" if own is None else f"{own:.3f}",
                     "" if found is None else f"{sum(found.parameters):,}",

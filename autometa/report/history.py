@@ -10,7 +10,7 @@ from itertools import combinations
 from autometa.nas.cells import INPUT_STATES
 from autometa.report.cell_drawing import draw_small
 from autometa.report.charts import Axes, Bar, Mark, Point, Series, bars, lines, smoothed, thinned
-from autometa.report.markup import Markup, details, el, figure, note, table
+from autometa.report.markup import Markup, Missing, details, el, figure, note, table
 from autometa.report.recorded import AUTO_META, METANAS, Recorded
 from autometa.report.words import op_class, op_name, plural, share
 
@@ -37,23 +37,29 @@ def training(run: Recorded) -> list[Markup]:
     trained = [Series("", points(rows, "accuracy", 100))]
     rival = run.metrics.get("four-layer", ())
     if rival:
-        trained = [replace(trained[0], name="search"), Series("four-layer net", points(rival, "accuracy", 100), "third")]
+        trained = [
+            replace(trained[0], name="search"),
+            Series("four-layer net", points(rival, "accuracy", 100), "third"),
+        ]
     made.append(_curve("Accuracy on the batch of the last step", trained, Axes(ITERATION, "%", high=100), marks))
-    updates = [Series("weights", points(rows, "update")), Series("architecture", points(rows, "update_architecture"), "second")]
+    updates = [
+        Series("weights", points(rows, "update")),
+        Series("architecture", points(rows, "update_architecture"), "second"),
+    ]
     if any(one.points for one in updates):
-        title = "Size of a meta-update, relative to what it changes"
-        made.append(_curve(title, updates, Axes(ITERATION, "‖update‖ / ‖weights‖", zero=True), marks))
+        title = "Size of a meta-update relative to what it changes"
+        made.append(_curve(title, updates, Axes(ITERATION, zero=True), marks))
     sharp = [Series(kind, entropy(run, kind), style) for kind, style in zip(KINDS, ("first", "second"), strict=True)]
     if any(one.points for one in sharp):
-        title = "Entropy of the operations' weights: 1 undecided, 0 decided"
-        made.append(_curve(title, sharp, Axes(ITERATION, "part of the largest possible", zero=True, high=1), marks))
+        title = "Entropy of the operations' weights (1: undecided, 0: decided)"
+        made.append(_curve(title, sharp, Axes(ITERATION, zero=True, high=1), marks))
     caption = [
         el("b", "Meta-training."),
         f" {plural(len(rows), 'recorded meta-iteration')}; line: mean of neighbouring ones, band: their range.",
     ]
     parts = [figure(caption, *made), details("The curves as a table", _curve_table(rows))]
     if not any(one.points for one in updates):
-        parts.append(note("This run did not record the size of its meta-updates."))
+        parts.append(Missing("the size of its meta-updates"))
     return parts
 
 
@@ -79,7 +85,9 @@ def _curve(title: str, series: Sequence[Series], axes: Axes, marks: Sequence[Mar
 
 def _curve_table(rows: Sequence[Mapping]) -> Markup:
     """About twenty of the lines."""
-    names = [n for n in ("loss_first", "loss", "accuracy", "update", "update_architecture", "not_finite") if n in rows[-1]]
+    names = [
+        n for n in ("loss_first", "loss", "accuracy", "update", "update_architecture", "not_finite") if n in rows[-1]
+    ]
     every = max(1, len(rows) // 20)
     kept = [row for k, row in enumerate(rows) if k % every == 0 or k == len(rows) - 1]
     body = [[f"{row['step']:,}", *(_cell(row.get(name)) for name in names)] for row in kept]
@@ -95,9 +103,9 @@ def architecture(run: Recorded) -> list[Markup]:
     rows = run.architecture
     if run.kind != METANAS:
         return []
-    made = [el("h3", "Weights of operations and inputs over time")]
     if not rows:
-        return [*made, note("This run did not record its architecture over time.")]
+        return [Missing("its architecture over time")]
+    made = [el("h3", "Weights of operations and inputs over time")]
     primitives = list(run.config["primitives"])
     for kind in KINDS:
         if kind in rows[-1]["ops"]:
@@ -160,7 +168,9 @@ def _pairs(rows: Sequence[Mapping], kind: str) -> list[Markup]:
         for rank, k in enumerate(order):
             one = Series(names[k] if rank < 3 else "", [(row["step"], row["pairs"][kind][n][k]) for row in rows])
             style = "first" if rank == 0 else "third"
-            one = replace(thinned(one, SMALL_POINTS, banded=False), class_=style, weight="thick" if rank == 0 else "thin")
+            one = replace(
+                thinned(one, SMALL_POINTS, banded=False), class_=style, weight="thick" if rank == 0 else "thin"
+            )
             series.append(one)
         axes = Axes(zero=True, high=highest, wanted_x=2, wanted_y=2)
         chart = lines(f"{kind} cell, inputs of node {n + INPUT_STATES}", series[::-1], axes, (), SMALL, SMALL_HEIGHT)
@@ -190,10 +200,9 @@ def pruning(run: Recorded) -> list[Markup]:
     """Temperature, operations left and entropy over the steps of meta-testing."""
     if run.kind != METANAS:
         return []
-    made = [el("h3", "Pruning on a test task")]
     seen = (run.observations or {}).get("pruning")
     if not seen:
-        return [*made, note("This run did not record how its operations were pruned.")]
+        return [Missing("how its operations were pruned")]
     steps = seen["step"]
 
     def series(name: str) -> list[Series]:
@@ -207,9 +216,9 @@ def pruning(run: Recorded) -> list[Markup]:
     threshold = run.config.get("prune_testing")
     heat = Series("", list(zip(steps, seen["temperature"], strict=True)), "third")
     charts = [
-        ("Temperature", [heat], Axes("step", "", zero=True)),
-        (f"Operations that weigh at least {threshold}", _percent(series("alive")), Axes("step", "% of all", zero=True)),
-        ("Entropy", series("entropy"), Axes("step", "part of the largest possible", zero=True)),
+        ("Temperature", [heat], Axes("step", zero=True)),
+        (f"Operations that weigh at least {threshold}, %", _percent(series("alive")), Axes("step", zero=True)),
+        ("Entropy (1: undecided, 0: decided)", series("entropy"), Axes("step", zero=True)),
     ]
     drawn = [el("div", el("p", title), lines(title, own, axes)) for title, own, axes in charts if own]
     left = {one.name: one.points[-1][1] for one in charts[1][1]}
@@ -225,7 +234,8 @@ def pruning(run: Recorded) -> list[Markup]:
         rows.append([steps[k], f"{seen['temperature'][k]:.3f}", *(f"{value:.3f}" for value in parts)])
     head = ["step", "temperature"]
     head += [f"{what}, {kind}" for what in ("left", "entropy") for kind in KINDS if kind in seen["alive"]]
-    return [*made, figure(caption, *drawn), details("The same as a table", table(head, rows, range(len(head))))]
+    listing = details("The same as a table", table(head, rows, range(len(head))))
+    return [el("h3", "Pruning on a test task"), figure(caption, *drawn), listing]
 
 
 def _percent(series: Sequence[Series]) -> list[Series]:
@@ -236,9 +246,9 @@ def task_cells(run: Recorded) -> list[Markup]:
     """The task-dependent cells: the commonest drawn, more of them listed, how often each operation was chosen."""
     if run.kind != METANAS:
         return []
-    made = [el("h3", "The cells that test tasks settled on")]
     if not run.tasks:
-        return [*made, note("No test task has settled on a cell yet.")]
+        return [note("No test task has settled on a cell yet.")]
+    made = [el("h3", "The cells that test tasks settled on")]
     for kind in KINDS:
         counts = Counter(getattr(genotype, kind) for genotype in run.tasks)
         ranked = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
@@ -248,7 +258,10 @@ def task_cells(run: Recorded) -> list[Markup]:
             words = [el("b", f"{count} of {len(run.tasks)}"), f" ({share(count, len(run.tasks))})"]
             drawn.append(el("div", el("p", words), draw_small(cell, title)))
         many = f"{len(ranked)} different {kind} cells" if len(ranked) > 1 else f"one {kind} cell"
-        caption = [el("b", many.capitalize() if len(ranked) == 1 else many), f" in {plural(len(run.tasks), 'test task')}"]
+        caption = [
+            el("b", many.capitalize() if len(ranked) == 1 else many),
+            f" in {plural(len(run.tasks), 'test task')}",
+        ]
         caption.append(f"; the commonest {len(drawn)}." if len(ranked) > 1 else ".")
         made.append(figure(caption, *drawn, class_="many"))
         if len(ranked) > 1:

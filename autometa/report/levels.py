@@ -39,9 +39,7 @@ def tried(run: Recorded) -> list[Tried]:
     """All of them in the order in which they were proposed: from the ledger, or from the levels that are over."""
     if run.candidates:
         done = [row for row in run.candidates if row.state == "done" and row.accuracy is not None]
-        return [
-            Tried(c.key, c.level, c.accuracy, c.interval, c.parameters, c.macs, c.predicted_mean) for c in done
-        ]
+        return [Tried(c.key, c.level, c.accuracy, c.interval, c.parameters, c.macs, c.predicted_mean) for c in done]
     names = ("accuracy", "interval", "parameters", "macs", "predicted")
     return [
         Tried(cell["key"], level["level"], *(cell.get(name) for name in names))
@@ -114,7 +112,18 @@ def _progress(cells: Sequence[Tried], word: str) -> Markup:
 
 
 def _table(reports: Sequence[dict], word: str) -> Markup:
-    head = ["blocks" if word == "block" else "round", "cells", "failed", "best", "mean", "worst", "predicted before: ρ", "τ", "fitted: ρ", "τ"]
+    head = [
+        "blocks" if word == "block" else "round",
+        "cells",
+        "failed",
+        "best",
+        "mean",
+        "worst",
+        "predicted before: ρ",
+        "τ",
+        "fitted: ρ",
+        "τ",
+    ]
     rows = []
     for level in reports:
         found = level["accuracy"]
@@ -124,7 +133,9 @@ def _table(reports: Sequence[dict], word: str) -> Markup:
             + [f"{found[name]:.2f}" for name in ("best", "mean", "worst")]
             + [text for name in ("before", "own") for text in _ranks(level.get(name))]
         )
-    about = "Validation accuracy in %; ρ and τ: rank correlations (Spearman, Kendall) of predicted with measured accuracy"
+    about = (
+        "Validation accuracy in %; ρ and τ: rank correlations (Spearman, Kendall) of predicted with measured accuracy"
+    )
     return table(head, rows, range(len(head)), about)
 
 
@@ -185,7 +196,10 @@ def _best(cells: Sequence[Tried]) -> list[Markup]:
     ranked = sorted(cells, key=lambda cell: (-cell.accuracy, cell.parameters or 0, cell.key))[:BEST]
     drawn = []
     for rank, cell in enumerate(ranked[:DRAWN], 1):
-        words = [el("b", f"{cell.accuracy:.2f} %"), f" {plural(cell.parameters, 'parameter')}" if cell.parameters else None]
+        words = [
+            el("b", f"{cell.accuracy:.2f} %"),
+            f" {plural(cell.parameters, 'parameter')}" if cell.parameters else None,
+        ]
         small = draw_small(BlockCell.parse(cell.key).genotype(), f"Cell number {rank}")
         drawn.append(el("div", el("p", words), small))
     rows = [

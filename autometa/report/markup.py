@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 VOID = frozenset({"br", "col", "img", "meta", "link", "hr"})
+_PERCENT = re.compile(r"(\d) %")
 _PNG = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+={0,2}")
 
 
@@ -46,7 +47,7 @@ def _child(child: Any) -> str:
         return child
     if isinstance(child, (list, tuple)):
         return join(child)
-    return html.escape(str(child), quote=False)
+    return html.escape(_PERCENT.sub("\\1\u00a0%", str(child)), quote=False)
 
 
 def _attribute(value: Any) -> str:
@@ -67,8 +68,7 @@ def svg(width: float, height: float, title: str, about: str, *children: Any, cla
         el("desc", about),
         *children,
         viewBox=f"0 0 {number(width)} {number(height)}",
-        width=float(width),
-        height=float(height),
+        style=f"--w:{number(width)}px",
         role="img",
         aria_label=f"{title}. {about}" if about else title,
         class_=class_,
@@ -81,7 +81,8 @@ def label(x: float, y: float, words: Any, anchor: str = "start", class_: str | N
 
 
 def figure(caption: Any, *drawings: Any, class_: str | None = None) -> Markup:
-    """Drawings beside one another under one caption."""
+    """Drawings beside one another under one caption; an even number of large ones is drawn larger on a desk."""
+    class_ = class_ or ("pairs" if len(drawings) in (1, 2, 4) else None)
     return el("figure", el("figcaption", caption), el("div", *drawings, class_="drawings"), class_=class_)
 
 
@@ -89,12 +90,19 @@ def table(head: Sequence[Any], rows: Sequence[Sequence[Any]], right: Sequence[in
     """A table in a container that scrolls by itself where it is wide; `right` are columns of numbers."""
 
     def cells(tag: str, row: Sequence[Any], **more: Any) -> list[Markup]:
-        return [el(tag, cell, class_="number" if c in right else None, **more) for c, cell in enumerate(row)]
+        return [el(tag, cell, class_=_column(c in right, cell), **more) for c, cell in enumerate(row)]
 
     body = [el("tr", cells("td", row)) for row in rows]
-    caption = el("caption", about) if about else None
-    made = el("table", caption, el("thead", el("tr", cells("th", head, scope="col"))), el("tbody", body))
-    return el("div", made, class_="scroll", tabindex="0", role="region", aria_label=about or str(head[0]))
+    top = el("thead", el("tr", cells("th", head, scope="col"))) if any(head) else None
+    made = el("table", top, el("tbody", body))
+    scroll = el("div", made, class_="scroll", tabindex="0", role="region", aria_label=about or str(head[0]))
+    return join([el("p", about, class_="above"), scroll]) if about else scroll
+
+
+def _column(right: bool, cell: Any) -> str | None:
+    if right:
+        return "number"
+    return "long" if isinstance(cell, str) and not isinstance(cell, Markup) and len(cell) > 26 else None
 
 
 def details(summary: Any, *children: Any) -> Markup:
@@ -103,8 +111,29 @@ def details(summary: Any, *children: Any) -> Markup:
 
 
 def note(*words: Any) -> Markup:
-    """A line about what a run did not record, or what to bear in mind."""
+    """A line about what is missing or wrong."""
     return el("p", *words, class_="note")
+
+
+def aside(*words: Any) -> Markup:
+    """A line that explains."""
+    return el("p", *words, class_="sub")
+
+
+class Missing(Markup):
+    """What a run did not record, in words that follow "This run did not record"; `gathered` makes one line of all."""
+
+    __slots__ = ()
+
+
+def gathered(parts: Sequence[Markup]) -> list[Markup]:
+    """Parts of a section, what is `Missing` joined in one line at its end."""
+    gone = [part for part in parts if isinstance(part, Missing)]
+    shown = [part for part in parts if not isinstance(part, Missing)]
+    if not gone:
+        return shown
+    words = ", ".join(gone[:-1]) + (" and " if len(gone) > 1 else "") + gone[-1]
+    return [*shown, note(f"This run did not record {words}; runs of this version do once they have finished.")]
 
 
 def picture(uri: Any, alternative: str, **attributes: Any) -> Markup:

@@ -91,7 +91,9 @@ def _of_block(made: BlockCellNetwork) -> Network:
     return _of_cells(network, network.affine, made.layout, set(made.network.parts[0]))
 
 
-def _of_cells(network: CellNetwork, affine: bool, layout: Layout | None = None, used: set[int] | None = None) -> Network:
+def _of_cells(
+    network: CellNetwork, affine: bool, layout: Layout | None = None, used: set[int] | None = None
+) -> Network:
     """Layers and ops; `used`: the cells that lead to the classifier, all where None."""
     counts = _by_layer(layout or network.layout)
     size = tuple(network.stem.output(n) for n in network.image_shape[1:])

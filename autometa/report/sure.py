@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autometa.report.charts import Axes, Interval, Mark, intervals
-from autometa.report.markup import Markup, el, figure, note, picture, table
+from autometa.report.markup import Markup, Missing, aside, el, figure, note, picture, table
 from autometa.report.recorded import AUTO_META, METANAS, Recorded
 from autometa.report.words import MODES, large, plural, score, share
 
@@ -42,7 +42,9 @@ def accuracy(run: Recorded) -> list[Markup]:
         for k, (name, scores) in enumerate(by_name.items()):
             found = scores.get(mode) or {}
             if found.get("mean") is not None:
-                style = ("first", "second")[k] if k < 2 and "pruning" in " ".join(by_name) else "third" if k else "first"
+                style = (
+                    ("first", "second")[k] if k < 2 and "pruning" in " ".join(by_name) else "third" if k else "first"
+                )
                 rows.append(Interval(name, found["mean"], found.get("ci95"), style))
     means = [row.mean for row in rows if row.mean is not None]
     if not means:
@@ -86,14 +88,14 @@ def _notes(run: Recorded) -> list[Markup]:
         made.append(f"{plural(lost, 'task')} left the finite numbers: their answers count as wrong.")
     if result.get("precision", "fp32") != "fp32":
         made.append(f"Computed in {result['precision']}, which is less exact than fp32.")
-    return [note(words) for words in made]
+    return [aside(words) for words in made]
 
 
 def confusion(run: Recorded) -> list[Markup]:
     """The pairs of classes taken for one another most."""
     seen = (run.observations or {}).get("confusion")
     if seen is None:
-        return [el("h3", "Confused classes"), note("This run did not record which classes were confused.")]
+        return [Missing("which classes were confused")]
     pairs = seen["pairs"][:MOST_CONFUSED]
     if not pairs:
         return [el("h3", "Confused classes"), el("p", "No class was ever taken for another one.")]
@@ -108,7 +110,9 @@ def confusion(run: Recorded) -> list[Markup]:
     rows = []
     for pair in pairs:
         part = pair["count"] / pair["of"] if pair["of"] else 0.0
-        rows.append([pair["true"], pair["predicted"], _bar(part), share(pair["count"], pair["of"]), pair["count"], pair["of"]])
+        rows.append(
+            [pair["true"], pair["predicted"], _bar(part), share(pair["count"], pair["of"]), pair["count"], pair["of"]]
+        )
     head = ["class", "taken for", "", "rate", "times", "of"]
     about = f"The {len(pairs)} pairs most often confused, worst rate first (normalised with the support images alone)"
     return [el("h3", "Confused classes"), el("p", words), table(head, rows, (3, 4, 5), about)]
@@ -117,14 +121,14 @@ def confusion(run: Recorded) -> list[Markup]:
 def _bar(part: float) -> Markup:
     """A bar inside a table, read out by the number beside it."""
     rect = el("rect", x=0.0, y=2.0, width=max(64.0 * min(part, 1.0), 0.8), height=9.0, class_="bar second")
-    return el("svg", rect, viewBox="0 0 64 13", width=64, height=13, aria_hidden="true")
+    return el("svg", rect, viewBox="0 0 64 13", style="--w:64px", aria_hidden="true")
 
 
 def examples(run: Recorded) -> list[Markup]:
     """Tasks as the network saw them."""
     tasks = (run.observations or {}).get("examples")
     if not tasks:
-        return [el("h3", "Examples"), note("This run did not keep examples of its test tasks.")]
+        return [Missing("examples of its test tasks")]
     words = (
         "Test tasks as the network saw them: the support images that it learned from, then queries with its answers "
         "and their probabilities, wrong ones first."

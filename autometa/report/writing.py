@@ -12,7 +12,7 @@ from autometa.report.about import alarms, cost, phase_seconds, repeat
 from autometa.report.found import found
 from autometa.report.history import history
 from autometa.report.levels import levels
-from autometa.report.markup import Markup, el, join, note
+from autometa.report.markup import Markup, el, gathered, join, note
 from autometa.report.recorded import AUTO_META, METANAS, Recorded, read
 from autometa.report.sure import sure
 from autometa.report.words import large, plural, short
@@ -81,7 +81,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[Recorded], list[Markup]]], ...] = (
 def _guarded(make: Callable[[Recorded], list[Markup]], run: Recorded) -> list[Markup]:
     """A section; where a file holds other things than this version writes, a line in its place says so."""
     try:
-        return make(run)
+        return gathered(make(run))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
         return [note(f"This part cannot be shown: the run holds other data than this version expects ({reason}).")]
@@ -132,4 +132,6 @@ def _key_figures(run: Recorded) -> Markup | None:
     notes = [note(problem) for problem in run.problems]
     if not found:
         return join(notes) if notes else None
-    return join([el("dl", [el("div", el("dt", title), el("dd", value)) for title, value in found], class_="key"), *notes])
+    return join(
+        [el("dl", [el("div", el("dt", title), el("dd", value)) for title, value in found], class_="key"), *notes]
+    )
