@@ -81,8 +81,8 @@ def _sizes(run: Recorded, result: Mapping[str, Any]) -> list[Markup]:
     many = result.get("candidates")
     seconds = [row.seconds for row in run.candidates if row.seconds is not None]
     if many and seconds:
-        words = f"{many['trained']:,} candidates trained, {many['failed']:,} failed; {format_duration(sum(seconds))} of work."
-        parts.append(el("p", words))
+        counts = f"{many['trained']:,} candidates trained, {many['failed']:,} failed"
+        parts.append(el("p", f"{counts}; {format_duration(sum(seconds))} of work."))
     return parts
 
 

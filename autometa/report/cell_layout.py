@@ -165,14 +165,14 @@ def _ordered(graph: _Graph) -> _Graph:
     best, fewest = [list(layer) for layer in layers], crossings(layers, graph.edges)
     for sweep in range(SWEEPS):
         down = sweep % 2 == 0
-        near = above if down else below
+        near, ties = (above if down else below), (1 if sweep % 4 < 2 else -1)
         for n in range(1, len(layers)) if down else range(len(layers) - 2, -1, -1):
             place = {key: k for k, key in enumerate(layers[n - 1 if down else n + 1])}
             own = {key: k for k, key in enumerate(layers[n])}
 
-            def barycentre(key: Key, place=place, own=own, near=near) -> tuple[float, float]:
+            def barycentre(key: Key, place=place, own=own, near=near, ties=ties) -> tuple[float, float]:
                 found = [place[other] for other in near[key] if other in place]
-                return (sum(found) / len(found) if found else own[key], own[key] if sweep % 4 < 2 else -own[key])
+                return (sum(found) / len(found) if found else own[key], ties * own[key])
 
             layers[n].sort(key=barycentre)
         found = crossings(layers, graph.edges)

@@ -319,7 +319,7 @@ def scatter(
     width: float = WIDTH,
     height: float = HEIGHT,
 ) -> Markup:
-    """Points; `joined` by a line of steps; `named` points with their words; `same`: both axes alike, with a diagonal."""
+    """Points; `joined` by a line of steps; `named` ones with words; `same`: both axes alike, with a diagonal."""
     points = [*(point for group in groups for point in group.points), *joined, *(point for point, _ in named)]
     xs, ys = [x for x, _ in points], [y for _, y in points]
     xs, ys = ([*xs, *ys], [*xs, *ys]) if same else (xs, ys)

@@ -40,10 +40,12 @@ def found(run: Recorded) -> list[Markup]:
 
 def _introduction(run: Recorded) -> str:
     if run.kind == METANAS and run.cells:
-        cells = ", ".join(f"{i}" for i in run.config.get("reductions", []))
+        at = [str(c) for c in run.config.get("reductions", []) if c < run.config["cells"]]
+        halve = f"cell{'s' * (len(at) > 1)} {' and '.join(at)} (from 0) halve{'s' * (len(at) == 1)} the resolution"
+        halve = halve if at else "none halves the resolution"
         return (
-            f"A network of {plural(run.config['cells'], 'cell')} with {run.config['channels']} channels; cells {cells} halve "
-            "the resolution. Each node adds up two operations, each on an earlier state; the nodes together are the output."
+            f"A network of {plural(run.config['cells'], 'cell')} with {run.config['channels']} channels; {halve}. Each "
+            "node adds up two operations, each on an earlier state; the nodes together are the output."
         )
     if run.kind == AUTO_META and run.cells:
         winner = run.winner
@@ -88,7 +90,8 @@ def _commonest(run: Recorded, result) -> str:
         return f"All {tasks} test tasks settled on these cells."
     return (
         f"Of {tasks} test tasks, {genotype['normal_found_in']} settled on this normal cell and "
-        f"{genotype['reduction_found_in']} on this reduction cell; {genotype['different_cells']} different pairs came up."
+        f"{genotype['reduction_found_in']} on this reduction cell; there were {genotype['different_cells']} different "
+        "pairs."
     )
 
 

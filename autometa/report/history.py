@@ -224,8 +224,8 @@ def pruning(run: Recorded) -> list[Markup]:
     left = {one.name: one.points[-1][1] for one in charts[1][1]}
     caption = [
         el("b", "While a test task is learned"),
-        ", means over the test tasks: the temperature falls, weights sharpen, then what weighs too little is removed. At "
-        f"the end {', '.join(f'{value:.0f} % of the {kind} operations' for kind, value in left.items())} are left.",
+        ", means over the test tasks: the temperature falls, weights sharpen, then what weighs too little is removed. "
+        f"At the end {', '.join(f'{value:.0f} % of the {kind} operations' for kind, value in left.items())} are left.",
     ]
     every = max(1, len(steps) // 12)
     rows = []

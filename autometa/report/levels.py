@@ -78,7 +78,7 @@ def _progress(cells: Sequence[Tried], word: str) -> Markup:
             "Accuracy of the candidates, level by level",
             [Dots(spot, said=[cell.said for cell in cells])],
             Axes(x, "validation accuracy, %", whole_x=True),
-            f"Best by level: {'; '.join(f'{_name(n, word)} {c.accuracy:.2f}' for n, c in zip(numbers, best, strict=True))}.",
+            f"Best by level: {'; '.join(f'{_name(c.level, word)} {c.accuracy:.2f}' for c in best)}.",
             named=peaks,
         )
     ]
@@ -186,8 +186,8 @@ def _predictions(cells: Sequence[Tried], reports: Sequence[dict], word: str) -> 
         return [note("No prediction was made before training: there is nothing to compare.")]
     caption = [
         el("b", "Predicted before training, and measured"),
-        ". On the dashed line both agree; what counts for the search is the order: ρ (Spearman) and τ (Kendall) are 1 where "
-        "it is the same, 0 where it is chance.",
+        ". On the dashed line both agree; what counts for the search is the order: ρ (Spearman) and τ (Kendall) are 1 "
+        "where it is the same, 0 where it is chance.",
     ]
     return [figure(caption, *drawn, class_="many")]
 

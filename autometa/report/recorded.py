@@ -16,12 +16,12 @@ from autometa.errors import InputError
 from autometa.nas.block_space import PUBLISHED_CONCAT, BlockCell
 from autometa.nas.genotype import CellGenotype, Genotype
 from autometa.runs.files import read_json, shown
-from autometa.runs.folder import CONFIG, ENVIRONMENT, EVAL_PHASE, RESULT, RunFolder
+from autometa.runs.folder import CONFIG, ENVIRONMENT, EVAL_PHASE, OBSERVATIONS, RESULT, RunFolder
 from autometa.runs.ledger import LEDGER, Candidate, Ledger
 from autometa.runs.listing import describe_run
 from autometa.runs.metrics import read_metrics
 
-OBSERVATIONS, HEALTH, ARCHITECTURE = "observations.json", "health.json", "architecture"
+HEALTH, ARCHITECTURE = "health.json", "architecture"
 METANAS, AUTO_META, TRAIN, OTHER = "metanas", "auto-meta", "train", "other"
 LOOPS = {METANAS: "search", AUTO_META: FINAL, TRAIN: "train"}
 """The phase whose meta-iterations make the network that is tested."""

@@ -11,6 +11,7 @@ from autometa.report.recorded import AUTO_META, METANAS, Recorded
 from autometa.report.words import MODES, large, plural, score, share
 
 MOST_CONFUSED = 10
+UNPRUNED = "before pruning"
 
 
 def sure(run: Recorded) -> list[Markup]:
@@ -25,7 +26,7 @@ def networks(result: Mapping[str, Any], kind: str) -> dict[str, Mapping[str, Any
     name = {METANAS: "pruned cells", AUTO_META: "best cell"}.get(kind, "this network")
     made = {name: result["scores"]}
     if "scores_before_pruning" in result:
-        made["before pruning"] = result["scores_before_pruning"]
+        made[UNPRUNED] = result["scores_before_pruning"]
     for rival, title in (("untrained", "untrained, pruned"), ("four-layer", "four-layer net")):
         if rival in result.get("compare", {}):
             made[title] = result["compare"][rival]["scores"]
@@ -42,21 +43,14 @@ def accuracy(run: Recorded) -> list[Markup]:
         for k, (name, scores) in enumerate(by_name.items()):
             found = scores.get(mode) or {}
             if found.get("mean") is not None:
-                style = (
-                    ("first", "second")[k] if k < 2 and "pruning" in " ".join(by_name) else "third" if k else "first"
-                )
+                style = "first" if k == 0 else "second" if name == UNPRUNED else "third"
                 rows.append(Interval(name, found["mean"], found.get("ci95"), style))
     means = [row.mean for row in rows if row.mean is not None]
     if not means:
         return [note("No test task stayed finite: there is no accuracy to show.")]
     chance = 100 / p["ways"]
     mark = Mark(chance, f"chance {chance:.0f} %") if min(means) < chance + 25 else None
-    protocol = (
-        f"{plural(p['tasks'], 'task')} of {p['ways']} classes that training never saw, {plural(p['shots'], 'support image')} "
-        f"and {plural(p['queries'], 'query image')} per class (split {p['split']}, {p['part']} classes; seed {p['seed']}, "
-        f"tasks of seed {p['test_seed']})"
-    )
-    caption = [el("b", "Accuracy in %, mean and 95% confidence interval"), f" over {protocol}."]
+    caption = [el("b", "Accuracy in %, mean and 95% confidence interval"), f" over {_protocol(p)}."]
     if mark is None:
         caption.append(f" Chance is {chance:.0f} %.")
     drawn = intervals("Accuracy in the three modes of batch normalisation", rows, Axes(x="accuracy, %"), mark, 372.0)
@@ -66,11 +60,17 @@ def accuracy(run: Recorded) -> list[Markup]:
     return [figure(caption, drawn), table(head, body, right, "The same in numbers"), *_notes(run)]
 
 
+def _protocol(p: Mapping[str, Any]) -> str:
+    images = f"{plural(p['shots'], 'support image')} and {plural(p['queries'], 'query image')} per class"
+    seeds = f"split {p['split']}, {p['part']} classes; seed {p['seed']}, tasks of seed {p['test_seed']}"
+    return f"{plural(p['tasks'], 'task')} of {p['ways']} classes that training never saw, {images} ({seeds})"
+
+
 def _notes(run: Recorded) -> list[Markup]:
     result, made = run.result, []
     made.append(
-        "“Support images alone” is what predict uses: no answer depends on the other pictures. “All queries of the task” "
-        "looks at the queries together, as many papers do, and reads higher."
+        "“Support images alone” is what predict uses: no answer depends on the other pictures. “All queries of the "
+        "task” looks at the queries together, as many papers do, and often reads higher."
     )
     if "pruning_cost" in result:
         costs = [cost for cost in result["pruning_cost"].values() if cost.get("mean") is not None]
@@ -80,8 +80,8 @@ def _notes(run: Recorded) -> list[Markup]:
     four = result.get("compare", {}).get("four-layer")
     if four:
         made.append(
-            f"The four-layer net has {four['filters']} filters, {large(four['parameters'])} parameters, and was trained by "
-            "Reptile on as many images."
+            f"The four-layer net has {four['filters']} filters, {large(four['parameters'])} parameters, and was "
+            "trained by Reptile on as many images."
         )
     lost = result["protocol"]["tasks"] - result.get("finite_tasks", result["protocol"]["tasks"])
     if lost:

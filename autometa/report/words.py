@@ -77,8 +77,10 @@ def short(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def size(count: float) -> str:
-    """Bytes."""
+def size(count: float | None) -> str:
+    """Bytes for a person."""
+    if count is None:
+        return "unknown"
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 

@@ -1,4 +1,4 @@
-"""Headless Chromium over its DevTools protocol: two pipes, JSON between zero bytes, so nothing but Chromium is needed."""
+"""Headless Chromium over its DevTools protocol: two pipes, JSON between zero bytes, and nothing but Chromium."""
 
 from __future__ import annotations
 
