@@ -85,12 +85,16 @@ class _Graph:
 
 
 def lay_out(cell: CellGenotype, sizes: Sizes | None = None, widest: float = WIDEST) -> CellLayout:
-    """Nodes side by side, two at most, where that stays within `widest`; one below the other where it does not."""
-    sizes = sizes or Sizes()
-    if max(len(node) for node in cell.nodes) > 2:
-        return _placed(_ordered(_layered(cell, 1)), sizes)
-    wide = _placed(_ordered(_layered(cell, 2)), sizes)
-    return wide if wide.width <= widest else _placed(_ordered(_layered(cell, 1)), sizes)
+    """Nodes side by side, two at most, where that stays within `widest`; one below the other where it does not, drawn
+    together towards the middle as much as it takes."""
+    sizes, found = sizes or Sizes(), []
+    for most in (2, 1) if max(len(node) for node in cell.nodes) <= 2 else (1,):
+        graph = _ordered(_layered(cell, most))
+        for inwards in (0.0, 0.5, 2.0, 8.0, 32.0):
+            found.append(_placed(graph, sizes, inwards))
+            if found[-1].width <= widest:
+                return found[-1]
+    return min(found, key=lambda layout: layout.width)
 
 
 def _rows(cell: CellGenotype, most: int) -> list[int]:
@@ -206,14 +210,15 @@ def _gaps(layer: Sequence[Key], sizes: Sizes) -> list[float]:
     return found
 
 
-def _placed(graph: _Graph, sizes: Sizes) -> CellLayout:
+def _placed(graph: _Graph, sizes: Sizes, inwards: float) -> CellLayout:
+    """Positions; `inwards`: how much the middle pulls boxes, compared with a neighbour."""
     above, below = _neighbours(graph)
     x: dict[Key, float] = {}
     for layer in graph.layers:
         x.update(zip(layer, spread([0.0] * len(layer), _gaps(layer, sizes)), strict=True))
     for sweep in range(SWEEPS):
         for layer in graph.layers if sweep % 2 == 0 else graph.layers[::-1]:
-            wanted = [_pull(key, [*above[key], *below[key]], x) for key in layer]
+            wanted = [_pull(key, [*above[key], *below[key]], x, inwards) for key in layer]
             stiff = [STIFF if key[0] == "bend" else 1.0 for key in layer]
             x.update(zip(layer, spread(wanted, _gaps(layer, sizes), stiff), strict=True))
     left = min(x[key] - sizes.of(key)[0] / 2 for key in x)
@@ -232,12 +237,11 @@ def _placed(graph: _Graph, sizes: Sizes) -> CellLayout:
     return CellLayout(right - left + 2, tops[-1][1] + 1, kept, ways)
 
 
-def _pull(key: Key, near: Sequence[Key], x: Mapping[Key, float]) -> float:
-    """Where the neighbours want a part: those on the same long edge most, so that long edges run straight."""
+def _pull(key: Key, near: Sequence[Key], x: Mapping[Key, float], inwards: float) -> float:
+    """Where the neighbours want a part, those on the same long edge most, and the middle at 0."""
     weights = [1.0 + 20.0 * (key[0] == other[0] == "bend") for other in near]
-    if not near:
-        return x[key]
-    return sum(w * x[other] for w, other in zip(weights, near, strict=True)) / sum(weights)
+    total = sum(weights) + inwards
+    return sum(w * x[other] for w, other in zip(weights, near, strict=True)) / total if total else x[key]
 
 
 def _way(source: Key, target: Key, chain: Sequence[Key], boxes, tops, graph: _Graph) -> Way:

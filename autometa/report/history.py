@@ -10,7 +10,7 @@ from itertools import combinations
 from autometa.nas.cells import INPUT_STATES
 from autometa.report.cell_drawing import draw_small
 from autometa.report.charts import Axes, Bar, Mark, Point, Series, bars, lines, smoothed, thinned
-from autometa.report.markup import Markup, Missing, details, el, figure, note, table
+from autometa.report.markup import Markup, Missing, details, el, figure, join, note, table
 from autometa.report.recorded import AUTO_META, METANAS, Recorded
 from autometa.report.words import op_class, op_name, plural, share
 
@@ -21,8 +21,9 @@ ITERATION = "meta-iteration"
 
 
 def training(run: Recorded) -> list[Markup]:
-    """Curves of the loop of meta-iterations."""
+    """Curves of the loop of meta-iterations; an Auto-Meta search has one for its best cell."""
     rows = run.loop
+    head = el("h3", "Training of the best cell") if run.kind == AUTO_META else None
     if not rows:
         return [note("No meta-iteration was recorded.")]
     marks = _warmup(run)
@@ -57,7 +58,7 @@ def training(run: Recorded) -> list[Markup]:
         el("b", "Meta-training."),
         f" {plural(len(rows), 'recorded meta-iteration')}; line: mean of neighbouring ones, band: their range.",
     ]
-    parts = [figure(caption, *made), details("The curves as a table", _curve_table(rows))]
+    parts = [join([head]), figure(caption, *made), details("The curves as a table", _curve_table(rows))]
     if not any(one.points for one in updates):
         parts.append(Missing("the size of its meta-updates"))
     return parts
@@ -290,10 +291,3 @@ def _usage(run: Recorded) -> Markup:
         rows = [Bar(op_name(n), counts[n], share(counts[n], total), op_class(n)) for n in names]
         drawn.append(el("div", el("p", f"{kind.capitalize()} cell"), bars(f"Operations chosen in {kind} cells", rows)))
     return figure([el("b", "How often each operation was chosen"), ", over all test tasks."], *drawn)
-
-
-def history(run: Recorded) -> list[Markup]:
-    """The section, for a search by MetaNAS and for training; Auto-Meta's ends with the training of its best cell."""
-    if run.kind == AUTO_META:
-        return [el("h3", "Training of the best cell"), *training(run)]
-    return [*training(run), *architecture(run), *pruning(run), *task_cells(run)]

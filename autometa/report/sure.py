@@ -14,11 +14,8 @@ MOST_CONFUSED = 10
 UNPRUNED = "before pruning"
 
 
-def sure(run: Recorded) -> list[Markup]:
-    """The section."""
-    if run.result is None or "scores" not in run.result:
-        return [note("Not tested yet: accuracy on unseen classes is measured at the end of a run.")]
-    return [*accuracy(run), *confusion(run), *examples(run)]
+def tested(run: Recorded) -> bool:
+    return run.result is not None and "scores" in run.result
 
 
 def networks(result: Mapping[str, Any], kind: str) -> dict[str, Mapping[str, Any]]:
@@ -35,6 +32,8 @@ def networks(result: Mapping[str, Any], kind: str) -> dict[str, Mapping[str, Any
 
 def accuracy(run: Recorded) -> list[Markup]:
     """Chart and table of the three BN modes."""
+    if not tested(run):
+        return [note("Not tested yet: accuracy on unseen classes is measured at the end of a run.")]
     p, by_name = run.result["protocol"], networks(run.result, run.kind)
     rows: list[Interval] = []
     modes = [mode for mode in reversed(MODES) if any(scores.get(mode) for scores in by_name.values())]
@@ -93,6 +92,8 @@ def _notes(run: Recorded) -> list[Markup]:
 
 def confusion(run: Recorded) -> list[Markup]:
     """The pairs of classes taken for one another most."""
+    if not tested(run):
+        return []
     seen = (run.observations or {}).get("confusion")
     if seen is None:
         return [Missing("which classes were confused")]
@@ -126,6 +127,8 @@ def _bar(part: float) -> Markup:
 
 def examples(run: Recorded) -> list[Markup]:
     """Tasks as the network saw them."""
+    if not tested(run):
+        return []
     tasks = (run.observations or {}).get("examples")
     if not tasks:
         return [Missing("examples of its test tasks")]

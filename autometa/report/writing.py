@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from autometa._version import __version__
 from autometa.errors import InputError
 from autometa.report.about import alarms, cost, phase_seconds, repeat
 from autometa.report.found import found
-from autometa.report.history import history
+from autometa.report.history import architecture, pruning, task_cells, training
 from autometa.report.levels import levels
 from autometa.report.markup import Markup, el, gathered, join, note
 from autometa.report.recorded import AUTO_META, METANAS, Recorded, read
-from autometa.report.sure import sure
+from autometa.report.sure import accuracy, confusion, examples
 from autometa.report.words import large, plural, short
 from autometa.runs.budget import format_duration
 from autometa.runs.files import shown, write_text
@@ -43,7 +43,7 @@ def report(run: str | os.PathLike | RunFolder = "latest", out: str | os.PathLike
 
 def page(run: Recorded) -> str:
     """The whole document."""
-    sections = [(key, title, _guarded(make, run)) for key, title, make in SECTIONS]
+    sections = [(key, title, _section(makes, run)) for key, title, makes in SECTIONS]
     title = f"{run.title}: {run.name}"
     head = el(
         "head",
@@ -64,27 +64,27 @@ def page(run: Recorded) -> str:
     return f"<!doctype html>\n{el('html', head, body, lang='en')}\n"
 
 
-def _both(run: Recorded) -> list[Markup]:
-    return [*(_guarded(levels, run) if run.kind == AUTO_META else []), *_guarded(history, run)]
-
-
-SECTIONS: tuple[tuple[str, str, Callable[[Recorded], list[Markup]]], ...] = (
-    ("found", "What was found", found),
-    ("sure", "How sure it is", sure),
-    ("history", "How it got there", _both),
-    ("health", "Health", alarms),
-    ("cost", "What it cost", cost),
-    ("repeat", "How to repeat it", repeat),
+Make = Callable[[Recorded], list[Markup]]
+SECTIONS: tuple[tuple[str, str, tuple[Make, ...]], ...] = (
+    ("found", "What was found", (found,)),
+    ("sure", "How sure it is", (accuracy, confusion, examples)),
+    ("history", "How it got there", (levels, training, architecture, pruning, task_cells)),
+    ("health", "Health", (alarms,)),
+    ("cost", "What it cost", (cost,)),
+    ("repeat", "How to repeat it", (repeat,)),
 )
 
 
-def _guarded(make: Callable[[Recorded], list[Markup]], run: Recorded) -> list[Markup]:
-    """A section; where a file holds other things than this version writes, a line in its place says so."""
-    try:
-        return gathered(make(run))
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        return [note(f"This part cannot be shown: the run holds other data than this version expects ({reason}).")]
+def _section(makes: Sequence[Make], run: Recorded) -> list[Markup]:
+    """Its parts; where a file holds other things than this version writes, a line in the place of a part says so."""
+    made: list[Markup] = []
+    for make in makes:
+        try:
+            made += make(run)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            reason = f"{make.__name__.replace('_', ' ')}, {type(error).__name__}: {error}"
+            made.append(note(f"A part cannot be shown: the run holds other data than this version expects ({reason})."))
+    return gathered(made)
 
 
 def _subtitle(run: Recorded) -> str:
