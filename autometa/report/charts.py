@@ -48,6 +48,7 @@ class Axes:
     high: float | None = None
     zero: bool = False
     log_x: bool = False
+    log_y: bool = False
     wanted_x: int = 5
     wanted_y: int = 4
     whole_x: bool = False
@@ -78,7 +79,7 @@ class Frame:
         """Scales that hold all values; `right`: room for words behind the last point, `marked`: for words above."""
         top, bottom = (20.0 if axes.y or marked else 7.0), (34.0 if axes.x else 20.0)
         ys = [*ys, *(bound for bound in (axes.low, axes.high) if bound is not None)]
-        y = scale(ys, height - bottom, top, zero=axes.zero, wanted=axes.wanted_y)
+        y = scale(ys, height - bottom, top, log=axes.log_y, zero=axes.zero, wanted=axes.wanted_y)
         left = 6.0 + max(text_width(words, 10.5) for words in y.labels)
         low, high = (min(xs), max(xs)) if xs else (0.0, 1.0)
         if axes.log_x:
@@ -117,7 +118,7 @@ class Frame:
     def at(self, point: Point) -> Point:
         return self.x(point[0]), self.y(point[1])
 
-    def marks(self, marks: Sequence[Mark]) -> list[Markup]:
+    def marks(self, marks: Sequence[Mark]) -> list[Markup | None]:
         made = []
         for mark in marks:
             if mark.level:
@@ -129,7 +130,7 @@ class Frame:
             taken = text_width(self.axes.y, 10.5) + 8 if self.axes.y else 0.0
             made.append(el("line", x1=x, x2=x, y1=self.y.end - 5, y2=self.y.start, class_="mark"))
             middle = min(max(x, taken + half), self.width - half)
-            made.append(label(middle, 10, mark.words, "middle", "axis"))
+            made.append(label(middle, 10, mark.words, "middle", "axis") if mark.words else None)
         return made
 
 
@@ -150,7 +151,7 @@ def lines(
     room = 8.0 + max((text_width(one.name) for one in named), default=2.0)
     levels = [mark.at for mark in marks if mark.level]
     ys = [y for _, y in points] + spans + levels
-    marked = any(not mark.level for mark in marks)
+    marked = any(mark.words and not mark.level for mark in marks)
     frame = Frame.around([x for x, _ in points], ys, axes, width, height, room, marked)
     parts = [*frame.draw(), *frame.marks(marks)]
     for one in series:
@@ -185,7 +186,16 @@ def _ends(series: Sequence[Series]) -> str:
     return f"{'; '.join(told)}." if told else ""
 
 
-def thinned(one: Series, most: int = MOST_POINTS, banded: bool = True) -> Series:
+def picked(one: Series, most: int) -> Series:
+    """Every so many points, the first and the last among them, where there are more than `most`."""
+    every = math.ceil((len(one.points) - 1) / max(most - 1, 1))
+    if every < 2:
+        return one
+    kept = [*one.points[:-1:every], one.points[-1]]
+    return replace(one, points=kept)
+
+
+def thinned(one: Series, most: int = MOST_POINTS) -> Series:
     """The means of neighbouring points where there are more than `most`, with their range as the band."""
     size = math.ceil(len(one.points) / most)
     if size < 2:
@@ -193,7 +203,7 @@ def thinned(one: Series, most: int = MOST_POINTS, banded: bool = True) -> Series
     buckets = [one.points[k : k + size] for k in range(0, len(one.points), size)]
     means = [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in buckets]
     ranges = [(m[0], min(y for _, y in part), max(y for _, y in part)) for m, part in zip(means, buckets, strict=True)]
-    return replace(one, points=means, band=ranges if banded else ())
+    return replace(one, points=means, band=ranges)
 
 
 def smoothed(one: Series, window: int = 9) -> Series:

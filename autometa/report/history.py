@@ -9,7 +9,7 @@ from itertools import combinations
 
 from autometa.nas.cells import INPUT_STATES
 from autometa.report.cell_drawing import draw_small
-from autometa.report.charts import Axes, Bar, Mark, Point, Series, bars, lines, smoothed, thinned
+from autometa.report.charts import Axes, Bar, Mark, Point, Series, bars, lines, picked, smoothed, thinned
 from autometa.report.markup import Markup, Missing, details, el, figure, join, note, table
 from autometa.report.recorded import AUTO_META, METANAS, Recorded
 from autometa.report.words import op_class, op_name, plural, share
@@ -18,6 +18,7 @@ KINDS = ("normal", "reduction")
 SMALL, SMALL_HEIGHT, SMALL_POINTS = 162.0, 96.0, 60
 DRAWN, LISTED = 4, 10
 ITERATION = "meta-iteration"
+BANDS = "; line: mean of neighbouring ones, band: their range."
 
 
 def training(run: Recorded) -> list[Markup]:
@@ -43,20 +44,18 @@ def training(run: Recorded) -> list[Markup]:
             Series("four-layer net", points(rival, "accuracy", 100), "third"),
         ]
     made.append(_curve("Accuracy on the batch of the last step", trained, Axes(ITERATION, "%", high=100), marks))
-    updates = [
-        Series("weights", points(rows, "update")),
-        Series("architecture", points(rows, "update_architecture"), "second"),
-    ]
+    updates = [_positive(Series("weights", points(rows, "update")))]
+    updates.append(_positive(Series("architecture", points(rows, "update_architecture"), "second")))
     if any(one.points for one in updates):
         title = "Size of a meta-update relative to what it changes"
-        made.append(_curve(title, updates, Axes(ITERATION, zero=True), marks))
+        made.append(_curve(title, updates, Axes(ITERATION, log_y=True), marks))
     sharp = [Series(kind, entropy(run, kind), style) for kind, style in zip(KINDS, ("first", "second"), strict=True)]
     if any(one.points for one in sharp):
         title = "Entropy of the operations' weights (1: undecided, 0: decided)"
         made.append(_curve(title, sharp, Axes(ITERATION, zero=True, high=1), marks))
     caption = [
         el("b", "Meta-training."),
-        f" {plural(len(rows), 'recorded meta-iteration')}; line: mean of neighbouring ones, band: their range.",
+        f" {plural(len(rows), 'recorded meta-iteration')}{BANDS if len(rows) >= 27 else '.'}",
     ]
     parts = [join([head]), figure(caption, *made), details("The curves as a table", _curve_table(rows))]
     if not any(one.points for one in updates):
@@ -67,6 +66,11 @@ def training(run: Recorded) -> list[Markup]:
 def points(rows: Sequence[Mapping], name: str, times: float = 1.0) -> list[Point]:
     """(step, value) wherever there is a number."""
     return [(row["step"], row[name] * times) for row in rows if isinstance(row.get(name), (int, float))]
+
+
+def _positive(one: Series) -> Series:
+    """What a logarithmic axis can hold: the architecture stands still in warm-up."""
+    return replace(one, points=[(x, y) for x, y in one.points if y > 0])
 
 
 def entropy(run: Recorded, kind: str) -> list[Point]:
@@ -106,13 +110,13 @@ def architecture(run: Recorded) -> list[Markup]:
         return []
     if not rows:
         return [Missing("its architecture over time")]
-    made = [el("h3", "Weights of operations and inputs over time")]
     primitives = list(run.config["primitives"])
+    marks = [replace(mark, words="") for mark in _warmup(run)]
+    made = [el("h3", "Weights of operations and inputs over time"), _legend(primitives)]
     for kind in KINDS:
         if kind in rows[-1]["ops"]:
-            made.append(_edges(rows, kind, primitives))
-            made += _pairs(rows, kind)
-    made.append(_legend(primitives))
+            made.append(_edges(rows, kind, primitives, marks))
+            made += _pairs(rows, kind, marks)
     made.append(details("The last line as tables", *(_last(rows[-1], kind, primitives) for kind in KINDS)))
     return made
 
@@ -127,7 +131,7 @@ def edge_names(count: int) -> list[tuple[int, int]]:
     return found
 
 
-def _edges(rows: Sequence[Mapping], kind: str, primitives: Sequence[str]) -> Markup:
+def _edges(rows: Sequence[Mapping], kind: str, primitives: Sequence[str], marks: Sequence[Mark]) -> Markup:
     """A small chart per edge, all with the same axes."""
     names = edge_names(len(rows[-1]["ops"][kind]))
     highest = max(value for row in rows for edge in row["ops"][kind] for value in edge)
@@ -138,13 +142,13 @@ def _edges(rows: Sequence[Mapping], kind: str, primitives: Sequence[str]) -> Mar
         series = []
         for p, name in enumerate(primitives):
             one = Series("", [(row["step"], row["ops"][kind][e][p]) for row in rows], op_class(name))
-            series.append(replace(thinned(one, SMALL_POINTS, banded=False), weight="thick" if p == winner else "thin"))
+            series.append(replace(picked(one, SMALL_POINTS), weight="thick" if p == winner else "thin"))
         series.append(series.pop(winner))
         title = f"{kind} cell, node {node} from {state}"
         about = f"At the end {op_name(primitives[winner])} leads with {last[winner]:.2f}."
         axes = Axes(zero=True, high=highest, wanted_x=2, wanted_y=2)
-        chart = lines(title, series, axes, (), SMALL, SMALL_HEIGHT, about)
-        words = [f"{state} → {node}: ", el("b", op_name(primitives[winner])), f" {last[winner]:.2f}"]
+        chart = lines(title, series, axes, marks, SMALL, SMALL_HEIGHT, about)
+        words = [f"{state} → {node}", el("br"), el("b", op_name(primitives[winner])), f" {last[winner]:.2f}"]
         drawn.append(el("div", el("p", words), chart))
     caption = [
         el("b", f"{kind.capitalize()} cell: weight of each operation on each edge"),
@@ -153,7 +157,7 @@ def _edges(rows: Sequence[Mapping], kind: str, primitives: Sequence[str]) -> Mar
     return figure(caption, *drawn, class_="many")
 
 
-def _pairs(rows: Sequence[Mapping], kind: str) -> list[Markup]:
+def _pairs(rows: Sequence[Mapping], kind: str, marks: Sequence[Mark]) -> list[Markup]:
     """A small chart per node that can choose between pairs of inputs."""
     nodes = rows[-1].get("pairs", {}).get(kind, [])
     if not any(len(node) > 1 for node in nodes):
@@ -169,13 +173,12 @@ def _pairs(rows: Sequence[Mapping], kind: str) -> list[Markup]:
         for rank, k in enumerate(order):
             one = Series(names[k] if rank < 3 else "", [(row["step"], row["pairs"][kind][n][k]) for row in rows])
             style = "first" if rank == 0 else "third"
-            one = replace(
-                thinned(one, SMALL_POINTS, banded=False), class_=style, weight="thick" if rank == 0 else "thin"
-            )
+            one = replace(picked(one, SMALL_POINTS), class_=style, weight="thick" if rank == 0 else "thin")
             series.append(one)
         axes = Axes(zero=True, high=highest, wanted_x=2, wanted_y=2)
-        chart = lines(f"{kind} cell, inputs of node {n + INPUT_STATES}", series[::-1], axes, (), SMALL, SMALL_HEIGHT)
-        words = [f"node {n + INPUT_STATES}: inputs ", el("b", names[order[0]]), f" {node[order[0]]:.2f}"]
+        title = f"{kind} cell, inputs of node {n + INPUT_STATES}"
+        chart = lines(title, series[::-1], axes, marks, SMALL, SMALL_HEIGHT)
+        words = [f"node {n + INPUT_STATES}", el("br"), "inputs ", el("b", names[order[0]]), f" {node[order[0]]:.2f}"]
         drawn.append(el("div", el("p", words), chart))
     caption = [el("b", f"{kind.capitalize()} cell: weight of each pair of inputs"), f" over the {ITERATION}s."]
     return [figure(caption, *drawn, class_="many")]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-VOID = frozenset({"br", "col", "img", "meta", "link", "hr"})
+VOID = frozenset({"br", "wbr", "col", "img", "meta", "link", "hr"})
 _PERCENT = re.compile(r"(\d) %")
 _PNG = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+={0,2}")
 
@@ -73,6 +73,12 @@ def svg(width: float, height: float, title: str, about: str, *children: Any, cla
         aria_label=f"{title}. {about}" if about else title,
         class_=class_,
     )
+
+
+def breakable(name: str) -> Markup:
+    """A name that may be broken behind slashes, underscores and commas."""
+    parts = re.split(r"(?<=[/_,\\-])", name)
+    return join(joined for part in parts for joined in (part, el("wbr")))
 
 
 def label(x: float, y: float, words: Any, anchor: str = "start", class_: str | None = None, **more: Any) -> Markup:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autometa.report.charts import Axes, Interval, Mark, intervals
-from autometa.report.markup import Markup, Missing, aside, el, figure, note, picture, table
+from autometa.report.markup import Markup, Missing, aside, breakable, el, figure, note, picture, table
 from autometa.report.recorded import AUTO_META, METANAS, Recorded
 from autometa.report.words import MODES, large, plural, score, share
 
@@ -112,7 +112,14 @@ def confusion(run: Recorded) -> list[Markup]:
     for pair in pairs:
         part = pair["count"] / pair["of"] if pair["of"] else 0.0
         rows.append(
-            [pair["true"], pair["predicted"], _bar(part), share(pair["count"], pair["of"]), pair["count"], pair["of"]]
+            [
+                breakable(pair["true"]),
+                breakable(pair["predicted"]),
+                _bar(part),
+                share(pair["count"], pair["of"]),
+                pair["count"],
+                pair["of"],
+            ]
         )
     head = ["class", "taken for", "", "rate", "times", "of"]
     about = f"The {len(pairs)} pairs most often confused, worst rate first (normalised with the support images alone)"
@@ -133,8 +140,8 @@ def examples(run: Recorded) -> list[Markup]:
     if not tasks:
         return [Missing("examples of its test tasks")]
     words = (
-        "Test tasks as the network saw them: the support images that it learned from, then queries with its answers "
-        "and their probabilities, wrong ones first."
+        "Test tasks as the network saw them: the support images that it learned from, then queries with its answers, "
+        "their probabilities and, where they are wrong, what is right; wrong ones first."
     )
     made = [el("h3", "Examples"), el("p", words)]
     for number, task in enumerate(tasks, 1):
@@ -145,30 +152,43 @@ def examples(run: Recorded) -> list[Markup]:
 def _episode(number: int, task: Mapping[str, Any]) -> Markup:
     names = task["classes"]
     support = [
-        el("li", [picture(uri, f"support image of {name}") for uri in images], el("br"), name)
-        for name, images in zip(names, task["support"], strict=True)
+        el(
+            "li",
+            [picture(uri, f"support image of {name}") for uri in images],
+            el("br"),
+            el("b", _letter(k)),
+            " ",
+            breakable(name),
+        )
+        for k, (name, images) in enumerate(zip(names, task["support"], strict=True))
     ]
     queries = [_query(query, names) for query in task["queries"]]
     title = f"Task {task['task']}" if "task" in task else f"Task {number}"
     return el(
         "div",
-        el("p", el("b", title), ", learned from"),
+        el("p", el("b", title), " learned from"),
         el("ul", support, class_="support"),
-        el("p", "Queries and answers"),
+        el("p", "and answered"),
         el("ul", queries, class_="queries"),
         class_="episode",
     )
 
 
+def _letter(k: int) -> str:
+    """A, B, ... Z, 27, 28, ..."""
+    return chr(ord("A") + k) if k < 26 else str(k + 1)
+
+
 def _query(query: Mapping[str, Any], names: Sequence[str]) -> Markup:
     right = query["true"] == query["predicted"]
-    said, true = names[query["predicted"]], names[query["true"]]
+    said, true = _letter(query["predicted"]), _letter(query["true"])
+    name = names[query["true"]]
     return el(
         "li",
-        picture(query["image"], f"query image of {true}"),
+        picture(query["image"], f"query image of {name}"),
         el("br"),
-        el("b", "✓ " if right else "✗ "),
-        f"{said}, {100 * query['probability']:.0f} %",
+        el("b", f"{'✓' if right else '✗'} {said}"),
+        f" {100 * query['probability']:.0f} %",
         None if right else [el("br"), f"is {true}"],
         class_="right" if right else "wrong",
     )
