@@ -107,7 +107,7 @@ def _progress(cells: Sequence[Tried], word: str) -> Markup:
                 joined=[(point.parameters, point.accuracy) for point in edge],
             )
         )
-    titles = ("Every candidate; the best of each level is named", "Best so far", "What no smaller candidate equals")
+    titles = ("Every candidate, the best by level", "Best so far", "What no smaller candidate equals")
     made = [el("div", el("p", title), chart) for title, chart in zip(titles, drawn, strict=False)]
     caption = [el("b", "The search"), f" trained {plural(len(cells), 'candidate')}, scored on validation classes."]
     return figure(caption, *made)
@@ -144,7 +144,9 @@ def _table(reports: Sequence[dict], word: str) -> Markup:
 def _ranks(found: dict[str, Any] | None) -> tuple[str, str]:
     if not found:
         return "-", "-"
-    return tuple("-" if found.get(name) is None else f"{found[name]:.2f}" for name in ("spearman", "kendall"))
+    return tuple(
+        "-" if found.get(name) is None else f"{found[name]:.2f}".replace("-", "−") for name in ("spearman", "kendall")
+    )
 
 
 def _depths(reports: Sequence[dict], word: str) -> Markup:

@@ -32,7 +32,7 @@ class Scale:
 
     @property
     def labels(self) -> list[str]:
-        return tick_labels(self.ticks)
+        return [tick_labels([t])[0] for t in self.ticks] if self.log else tick_labels(self.ticks)
 
 
 def scale(

@@ -129,7 +129,7 @@ def confusion(run: Recorded) -> list[Markup]:
 def _bar(part: float) -> Markup:
     """A bar inside a table, read out by the number beside it."""
     rect = el("rect", x=0.0, y=2.0, width=max(64.0 * min(part, 1.0), 0.8), height=9.0, class_="bar second")
-    return el("svg", rect, viewBox="0 0 64 13", style="--w:64px", aria_hidden="true")
+    return el("svg", rect, viewBox="0 0 64 13", style="--w:64px", class_="meter", aria_hidden="true")
 
 
 def examples(run: Recorded) -> list[Markup]:

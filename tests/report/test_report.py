@@ -233,7 +233,8 @@ def test_auto_meta():
     trained = sum(len(level["cells"]) for level in search["levels"])
     assert f"trained {trained} candidates" in found.words
     for level in search["levels"][1:]:
-        assert f"ρ {level['before']['spearman']:.2f}, τ {level['before']['kendall']:.2f}" in found.words
+        words = f"ρ {level['before']['spearman']:.2f}, τ {level['before']['kendall']:.2f}".replace("-", "−")
+        assert words in found.words
     assert search["winner"]["key"] in found.words
     # the front and the best so far are those of `compare`
     from autometa.report.compare import Point, curve, front
