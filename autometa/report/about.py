@@ -15,6 +15,8 @@ from autometa.runs.budget import format_duration
 
 def alarms(run: Recorded) -> list[Markup]:
     """What went wrong while the run was watched, and what to do about it."""
+    if run.health is None and run.status != "finished":
+        return [el("p", "No alarm so far.")]
     if run.health is None:
         return [note("Nobody watched this run: its version had no health alarms.")]
     if not run.health:
@@ -119,7 +121,7 @@ def repeat(run: Recorded) -> list[Markup]:
     rows = [[title, str(about[name])] for name, title in ENVIRONMENT.items() if about.get(name) is not None]
     if run.data.get("data_hash"):
         rows.append(["data", f"{run.config.get('data', {}).get('name', '')}"])
-        rows.append(["data hash", el("code", str(run.data["data_hash"]))])
+        rows.append(["data hash", str(run.data["data_hash"])])
     recipe = run.data.get("recipe")
     if recipe:
         rows.append(["images", ", ".join(f"{name} {value}" for name, value in recipe.items())])

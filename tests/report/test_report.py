@@ -185,6 +185,7 @@ def test_an_unfinished_run(old):
     found = outline(old)
     check_page(found)
     assert "interrupted: what is missing comes with the end of the run" in found.words
+    assert "No alarm so far" in found.words
     assert "20 recorded meta-iterations" in found.words and "No cell is chosen yet" in found.words
 
 
