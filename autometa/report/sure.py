@@ -122,7 +122,9 @@ def confusion(run: Recorded) -> list[Markup]:
             ]
         )
     head = ["class", "taken for", "", "rate", "times", "of"]
-    about = f"{plural(len(pairs), 'pair')} most often confused, worst rate first (normalised with the support images alone)"
+    about = (
+        f"{plural(len(pairs), 'pair')} most often confused, worst rate first (normalised with the support images alone)"
+    )
     return [el("h3", "Confused classes"), el("p", words), table(head, rows, (3, 4, 5), about)]
 
 
