@@ -23,6 +23,7 @@ WORDS = {
     "adapt": ("using", "teach a run's network your own classes from 1 to 5 pictures each"),
     "predict": ("using", "classify pictures with what `adapt` learned"),
     "data": ("data", "recognise, convert and check data sets and folders of your own photos"),
+    "report": ("reporting", "a run on one page: cells, accuracy, curves, cost, how to repeat it"),
     "compare": ("comparing", "searches side by side: accuracy against parameters and candidates trained"),
     "runs": ("looking", "list the runs of a folder"),
     "doctor": ("looking", "what is installed, which code runs on this machine and why, which data are found"),

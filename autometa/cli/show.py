@@ -6,14 +6,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autometa.report.words import MODES, large, score, size
 from autometa.runs.budget import format_duration
 from autometa.runs.files import shown
-
-MODES = {
-    "transductive": "all queries of the task",
-    "support_plus_one": "support images + one query",
-    "support_statistics": "support images alone",
-}
 
 
 def columns(rows: Sequence[Sequence[str]], indent: str = "  ", right: Sequence[int] = ()) -> list[str]:
@@ -47,6 +42,7 @@ def result(found: Mapping[str, Any]) -> list[str]:
     kept = "result.json, config.json, checkpoints/, genotypes/" if "genotype" in found else "result.json, checkpoints/"
     kept = f"{kept}, search.json, ledger.sqlite" if "cell" in found else kept
     lines += [f"Files  {run}  ({kept})"]
+    lines += [f"Report autometa report {run}  (writes one page with drawings and curves)"]
     lines += [f"Next   autometa adapt --support FOLDER --run {run}"]
     return [*lines, "       FOLDER: one sub-folder of 1 to 5 pictures per class, named as the class"]
 
@@ -78,12 +74,12 @@ def _cell(found: Mapping[str, Any]) -> list[str]:
     how = "" if found["strategy"] == "progressive" else f" by the strategy {found['strategy']}"
     lines = [f"Found: the best of {many['trained']} cells trained{how}{lost}; each block adds up two operations."]
     rows = [["cell" if n == 0 else "", f"block {n + 2} =", block] for n, block in enumerate(cell["blocks"].split("; "))]
-    score = {"mean": cell["validation_accuracy"], "ci95": cell["validation_interval"]}
+    validated = {"mean": cell["validation_accuracy"], "ci95": cell["validation_interval"]}
     return [
         *lines,
         *columns(rows),
         f"  Puts out {', '.join(map(str, cell['output']))}. (0) and (1) are the two cells before; key {cell['key']}",
-        f"  As a candidate {_score(score)} % on {validation['tasks']} tasks of validation classes",
+        f"  As a candidate {score(validated)} % on {validation['tasks']} tasks of validation classes",
     ]
 
 
@@ -137,12 +133,12 @@ def _accuracy(found: Mapping[str, Any]) -> list[str]:
     by_name = _networks(found)
     rows = [["normalised with statistics of", *by_name]]
     for mode, title in MODES.items():
-        rows.append([title, *(_score(scores.get(mode)) for scores in by_name.values())])
+        rows.append([title, *(score(scores.get(mode)) for scores in by_name.values())])
     lines += columns(rows, right=range(1, len(rows[0])))
     if "pruning_cost" in found:
         costs = found["pruning_cost"]
         worst = max(costs, key=lambda mode: costs[mode]["mean"])
-        lines.append(f"  pruning costs {_score(costs[worst])} points or less (mean of before - after, task by task)")
+        lines.append(f"  pruning costs {score(costs[worst])} points or less (mean of before - after, task by task)")
     if found.get("finite_tasks", p["tasks"]) < p["tasks"]:
         lost = p["tasks"] - found["finite_tasks"]
         lines.append(f"  {lost} tasks left the finite numbers: their answers count as wrong; try a smaller --inner.lr")
@@ -170,7 +166,7 @@ def _sizes(found: Mapping[str, Any]) -> list[str]:
     four = found.get("compare", {}).get("four-layer")
     if four:
         rows.append([f"four-layer net, {four['filters']} filters", four])
-    table = [[name, f"{size['parameters']:,.0f} parameters", f"{_large(size['macs'])} MACs"] for name, size in rows]
+    table = [[name, f"{size['parameters']:,.0f} parameters", f"{large(size['macs'])} MACs"] for name, size in rows]
     lines = ["Size   (MACs: multiplications with addition, for one image)", *columns(table, right=(1, 2))]
     limits = found.get("limits", {})
     if limits:
@@ -181,21 +177,6 @@ def _sizes(found: Mapping[str, Any]) -> list[str]:
             f"  every task's pruned network keeps to {kept}" if "search_network" in found else f"  at most {kept}"
         )
     return lines
-
-
-def _score(score: Mapping[str, float] | None) -> str:
-    if not score or score["mean"] is None:
-        return "-"
-    if score["ci95"] is None:
-        return f"{score['mean']:.2f}"
-    return f"{score['mean']:.2f} ± {score['ci95']:.2f}"
-
-
-def _large(number: float) -> str:
-    for size, unit in ((1e9, " billion"), (1e6, " million")):
-        if number >= size:
-            return f"{number / size:.2f}{unit}"
-    return f"{number:,.0f}"
 
 
 def _precision(found: Mapping[str, Any]) -> list[str]:
@@ -224,7 +205,7 @@ def estimate(found: Mapping[str, Any]) -> list[str]:
     if found["gpu_memory_bytes"] is not None:
         rows.append(["GPU memory", size(found["gpu_memory_bytes"]), "at most, by the steps that were tried"])
     network = found["network"]
-    macs = f"{_large(network['macs'])} multiplications per image"
+    macs = f"{large(network['macs'])} multiplications per image"
     rows.append(["network", f"{network['parameters']:,} parameters", macs])
     return ["Estimate from a few real steps; no run was begun.", *columns(rows)]
 
@@ -306,10 +287,3 @@ def checkup(found: Mapping[str, Any]) -> list[str]:
     where.append(["strokes", data["strokes"]])
     settings = [[name, value or "not set"] for name, value in found["settings"].items()]
     return [*lines, "", "Data", *columns(where), "", "Environment", *columns(settings)]
-
-
-def size(count: int | None) -> str:
-    """Bytes for a person."""
-    if count is None:
-        return "unknown"
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -102,7 +102,7 @@ def _compared(folder: RunFolder, name: str) -> Compared:
         failed=sum(row.state == "failed" for row in rows),
         seconds=None if not seconds or None in seconds else sum(seconds),
         best=max(points, key=lambda p: p.accuracy, default=None),
-        curve=_curve([point.accuracy for point in points]),
+        curve=curve([point.accuracy for point in points]),
         front=front(points),
         scatter=tuple(points),
         final=final,
@@ -122,14 +122,15 @@ def _final(result: Mapping[str, Any] | None) -> Point | None:
     return Point(result["accuracy"], scores.get("ci95"), result.get("parameters"), str(result.get("kind", "")))
 
 
-def _curve(accuracies: Sequence[float]) -> tuple[tuple[int, float], ...]:
-    curve: list[tuple[int, float]] = []
+def curve(accuracies: Sequence[float]) -> tuple[tuple[int, float], ...]:
+    """(candidates trained, best accuracy so far) where it rises, and at the end."""
+    found: list[tuple[int, float]] = []
     for count, accuracy in enumerate(accuracies, 1):
-        if not curve or accuracy > curve[-1][1]:
-            curve.append((count, accuracy))
-    if curve and curve[-1][0] < len(accuracies):
-        curve.append((len(accuracies), curve[-1][1]))
-    return tuple(curve)
+        if not found or accuracy > found[-1][1]:
+            found.append((count, accuracy))
+    if found and found[-1][0] < len(accuracies):
+        found.append((len(accuracies), found[-1][1]))
+    return tuple(found)
 
 
 def front(points: Sequence[Point]) -> tuple[Point, ...]:

@@ -41,7 +41,7 @@ EVAL_PHASE = "eval-"
 LATEST = "latest"
 _OWN = re.compile(
     r"(config|environment|result|search|known|data|observations|health)\.json|metrics(-.+)?\.jsonl|"
-    r"ledger\.sqlite(-wal|-shm)?|checkpoints|genotypes|tensorboard|init"
+    r"ledger\.sqlite(-wal|-shm)?|checkpoints|genotypes|tensorboard|init|report\.html"
 )
 
 

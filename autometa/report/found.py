@@ -1,0 +1,204 @@
+"""What was found: the cells, drawn, with sizes and weights; the network around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+from autometa.errors import InputError
+from autometa.nas.cells import INPUT_STATES
+from autometa.nas.genotype import CellGenotype
+from autometa.report.cell_drawing import OpFacts, draw_cell, legend
+from autometa.report.markup import Markup, Missing, aside, el, figure, note, table
+from autometa.report.recorded import AUTO_META, METANAS, TRAIN, Recorded
+from autometa.report.sizes import Network, network_of
+from autometa.report.words import large, op_name, plural, score, short
+
+Weights = dict[tuple[str, int, int], tuple[float | None, float]]
+"""(kind, node, place of an operation in it) -> (weight of its input, its own weight on that input)."""
+
+
+def found(run: Recorded) -> list[Markup]:
+    """The section."""
+    network, why = None, None
+    try:
+        network = network_of(run)
+    except (InputError, ValueError, KeyError, TypeError) as error:
+        why = f"Sizes are left out: this version cannot rebuild the network ({error})."
+    parts = [el("p", _introduction(run)), *_sentences(run)]
+    if run.cells:
+        weights = op_weights(run)
+        parts.append(_drawings(run, network, weights))
+        parts.append(_operations(run, network, weights))
+        if run.kind == METANAS and not weights:
+            parts.append(Missing("the weights of inputs and operations"))
+    if network is not None:
+        parts.append(_layers(network, run))
+    parts += [note(why)] if why else []
+    return parts
+
+
+def _introduction(run: Recorded) -> str:
+    if run.kind == METANAS and run.cells:
+        at = [str(c) for c in run.config.get("reductions", []) if c < run.config["cells"]]
+        halve = f"cell{'s' * (len(at) > 1)} {' and '.join(at)} (from 0) halve{'s' * (len(at) == 1)} the resolution"
+        halve = halve if at else "none halves the resolution"
+        return (
+            f"A network of {plural(run.config['cells'], 'cell')} with {run.config['channels']} channels; {halve}. Each "
+            "node adds up two operations, each on an earlier state; the nodes together are the output."
+        )
+    if run.kind == AUTO_META and run.cells:
+        winner = run.winner
+        accuracy = score({"mean": winner["validation_accuracy"], "ci95": winner["validation_interval"]})
+        return (
+            f"The best of all cells tried, {accuracy} % on validation classes as a candidate. Each block adds up two "
+            f"operations, each on an earlier state; blocks that nothing reads are the output. Its key: {winner['key']}"
+        )
+    if run.kind == TRAIN:
+        return f"No search: the fixed network {run.config.get('network', '')} was meta-trained."
+    if run.kind in (METANAS, AUTO_META):
+        return "No cell is chosen yet: cells are drawn here once the search is over."
+    return "This folder holds no run of a kind that this version draws."
+
+
+def _sentences(run: Recorded) -> list[Markup]:
+    """What the drawings do not show."""
+    result = run.result or {}
+    told = []
+    if run.kind == METANAS and "genotype" in result:
+        told.append(_commonest(run, result))
+        kept = _kept(result)
+        if kept is not None:
+            told.append(
+                f"The tested networks hold more than is drawn: pruning removed only what weighed less than "
+                f"{run.config.get('prune_testing')}, which left {short(result['parameters'])} of the search network's "
+                f"{short(result['search_network']['parameters'])} parameters ({100 * kept:.0f} %, median over tasks)."
+            )
+    if run.kind == METANAS and "search" in run.metrics:
+        done = 1 + max((line["step"] for line in run.loop), default=-1)
+        if done <= run.config.get("warmup", -1):
+            told.append(
+                f"These cells were not searched for: training ended within its warm-up of {run.config['warmup']} "
+                "meta-iterations, in which the architecture stands still."
+            )
+    return [aside(sentence) for sentence in told]
+
+
+def _commonest(run: Recorded, result) -> str:
+    genotype, tasks = result["genotype"], result["protocol"]["tasks"]
+    if genotype["different_cells"] == 1:
+        return f"All {tasks} test tasks settled on these cells."
+    return (
+        f"Of {tasks} test tasks, {genotype['normal_found_in']} settled on this normal cell and "
+        f"{genotype['reduction_found_in']} on this reduction cell; there were {genotype['different_cells']} different "
+        "pairs."
+    )
+
+
+def _kept(result) -> float | None:
+    whole = result.get("search_network", {}).get("parameters")
+    return result["parameters"] / whole if whole and result.get("parameters") else None
+
+
+def op_weights(run: Recorded) -> Weights:
+    """Mean weights at the end of meta-testing of the operations drawn; empty where they were not recorded."""
+    seen = run.observations or {}
+    if run.kind != METANAS or "weights" not in seen:
+        return {}
+    made: Weights = {}
+    place = {name: k for k, name in enumerate(seen["primitives"])}
+    for kind in ("normal", "reduction"):
+        cell = run.cells.get(kind, run.cells.get("cell"))
+        shares = {tuple(edge): row for edge, row in zip(seen["edges"][kind], seen["weights"][kind], strict=True)}
+        by_node = seen["weights"].get("pairs", {}).get(kind, [])
+        for n, node in enumerate(cell.nodes):
+            both = list(combinations(range(n + INPUT_STATES), 2))
+            for k, (name, state) in enumerate(node):
+                inputs = None
+                if by_node:
+                    inputs = sum(w for w, ab in zip(by_node[n], both, strict=True) if state in ab)
+                made[kind, n, k] = (inputs, shares[n, state][place[name]])
+    return made
+
+
+def _drawings(run: Recorded, network: Network | None, weights: Weights) -> Markup:
+    titles = {"cell": "Cell", "normal": "Normal cell", "reduction": "Reduction cell"}
+    drawn = []
+    for kind, cell in run.cells.items():
+        facts = {}
+        for n, node in enumerate(cell.nodes):
+            for k in range(len(node)):
+                inputs, own = weights.get(("normal" if kind == "cell" else kind, n, k), (None, None))
+                facts[n, k] = OpFacts(inputs, own, _size(network, kind, n, k))
+        title = titles[kind]
+        drawn.append(el("div", el("p", el("b", title)), draw_cell(cell, title, facts)))
+    return el("div", figure(_caption(run, network, weights), *drawn), legend(list(run.cells.values())))
+
+
+def _caption(run: Recorded, network: Network | None, weights: Weights) -> list:
+    words: list = [el("b", "The cells" if len(run.cells) > 1 else "The cell"), ", from the inputs at the top. "]
+    if network is not None and network.ops:
+        words.append("In each operation its channels (ch) and parameters (p) in one cell of its kind. ")
+    if weights:
+        words.append(
+            "Below that, weight of its input × weight of the operation on it, means over the test tasks at the end of "
+            "meta-testing; the heavier the input, the broader the line."
+        )
+    return words
+
+
+def _size(network: Network | None, kind: str, node: int, place: int) -> str | None:
+    found = network.ops.get((kind, node, place)) if network is not None else None
+    return None if found is None else f"{found.channels[0]} ch, {short(found.parameters[0])} p"
+
+
+def _operations(run: Recorded, network: Network | None, weights: Weights) -> Markup:
+    """The drawings as a table."""
+    sized = network is not None and bool(network.ops)
+    head = ["cell", "node", "operation", "on", "input weight", "op weight", "parameters", "MACs"]
+    keep = [0, 1, 2, 3, *((4, 5) if weights else ()), *((6, 7) if sized else ())]
+    rows = []
+    for kind, cell in run.cells.items():
+        rows += _rows(kind, cell, network if sized else None, weights)
+    rows = [[row[c] for c in keep] for row in rows]
+    about = "Operations; parameters and MACs (multiplications with addition, one image) over all cells of a kind"
+    return table(
+        [head[c] for c in keep],
+        rows,
+        right=[k for k, c in enumerate(keep) if c > 3],
+        about=about if sized else "Operations",
+    )
+
+
+def _rows(kind: str, cell: CellGenotype, network: Network | None, weights: Weights) -> Sequence[list]:
+    rows = []
+    for n, node in enumerate(cell.nodes):
+        for k, (name, state) in enumerate(node):
+            inputs, own = weights.get(("normal" if kind == "cell" else kind, n, k), (None, None))
+            found = network.ops.get((kind, n, k)) if network is not None else None
+            rows.append(
+                [
+                    kind if (n, k) == (0, 0) else "",
+                    n + INPUT_STATES if k == 0 else "",
+                    op_name(name),
+                    state,
+                    "" if inputs is None else f"{inputs:.3f}",
+                    "" if own is None else f"{own:.3f}",
+                    "" if found is None else f"{sum(found.parameters):,}",
+                    "" if found is None else f"{sum(found.macs):,}",
+                ]
+            )
+    return rows
+
+
+def _layers(network: Network, run: Recorded) -> Markup:
+    """The network from input to output."""
+    shape = run.data["image_shape"]
+    rows = [["images", "", f"{shape[0]} × {shape[1]} × {shape[2]}", ""]]
+    for layer in network.layers:
+        out = f"{layer.channels}" if layer.size is None else f"{layer.channels} × {layer.size[0]} × {layer.size[1]}"
+        rows.append([layer.name, layer.kind, out, f"{layer.parameters:,}"])
+    total = sum(layer.parameters for layer in network.layers)
+    rows.append([el("b", "together"), "", "", el("b", f"{total:,}")])
+    about = f"The network as drawn, layer by layer: {large(total)} parameters"
+    return table(["layer", "kind", "puts out", "parameters"], rows, right=(3,), about=about)

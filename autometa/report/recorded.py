@@ -1,0 +1,181 @@
+"""What a run folder holds, read once: finished or not, of this version or an older one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from autometa.algorithms.auto_meta_job import FINAL, FOUND
+from autometa.algorithms.jobs import DATA, OWN_GENOTYPE
+from autometa.algorithms.reptile import CELL, read_cell
+from autometa.errors import InputError
+from autometa.nas.block_space import PUBLISHED_CONCAT, BlockCell
+from autometa.nas.genotype import CellGenotype, Genotype
+from autometa.runs.files import read_json, shown
+from autometa.runs.folder import CONFIG, ENVIRONMENT, EVAL_PHASE, OBSERVATIONS, RESULT, RunFolder
+from autometa.runs.ledger import LEDGER, Candidate, Ledger
+from autometa.runs.listing import describe_run
+from autometa.runs.metrics import read_metrics
+
+HEALTH, ARCHITECTURE = "health.json", "architecture"
+METANAS, AUTO_META, TRAIN, OTHER = "metanas", "auto-meta", "train", "other"
+LOOPS = {METANAS: "search", AUTO_META: FINAL, TRAIN: "train"}
+"""The phase whose meta-iterations make the network that is tested."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run. What was not recorded, or cannot be read, is None or empty, and said in `problems`.
+
+    status: finished, interrupted, running or unreadable. metrics: lines by phase. tasks: genotype of each test task.
+    levels: of an Auto-Meta search. health: None where nobody watched.
+    """
+
+    path: str
+    name: str
+    kind: str
+    status: str
+    progress: tuple[int, int] | None
+    config: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    data: Mapping[str, Any]
+    result: Mapping[str, Any] | None
+    metrics: Mapping[str, Sequence[Mapping[str, Any]]]
+    genotypes: Mapping[str, Genotype]
+    tasks: Sequence[Genotype]
+    found: Mapping[str, Any] | None
+    candidates: Sequence[Candidate]
+    observations: Mapping[str, Any] | None
+    health: Sequence[Mapping[str, Any]] | None
+    problems: Sequence[str] = field(default=())
+
+    @property
+    def architecture(self) -> Sequence[Mapping[str, Any]]:
+        """Op and pair shares over meta-training, step by step."""
+        return self.metrics.get(ARCHITECTURE, ())
+
+    @property
+    def loop(self) -> Sequence[Mapping[str, Any]]:
+        """Metrics of the meta-iterations."""
+        return self.metrics.get(LOOPS.get(self.kind, ""), ())
+
+    @property
+    def title(self) -> str:
+        words = {METANAS: "MetaNAS search", AUTO_META: "Auto-Meta search", TRAIN: "Meta-training"}
+        return words.get(self.kind, "Run")
+
+    @cached_property
+    def winner(self) -> Mapping[str, Any] | None:
+        """Auto-Meta's best cell."""
+        return (self.found or {}).get("winner") or (self.result or {}).get("cell")
+
+    @cached_property
+    def cells(self) -> dict[str, CellGenotype]:
+        """The cells that were found or trained, by kind; `cell` where one serves as both."""
+        if self.kind == AUTO_META:
+            return {"cell": BlockCell.parse(self.winner["key"]).genotype()} if self.winner else {}
+        network = str(self.config.get("network", ""))
+        if self.kind == TRAIN and network.startswith(CELL):
+            concat = PUBLISHED_CONCAT if network == f"{CELL}published" else None
+            return {"cell": read_cell(network).genotype(concat)}
+        genotype = self.genotypes.get("most_frequent" if self.kind == METANAS else OWN_GENOTYPE)
+        if genotype is None:
+            return {}
+        if genotype.normal == genotype.reduction:
+            return {"cell": genotype.normal}
+        return {"normal": genotype.normal, "reduction": genotype.reduction}
+
+
+def read(run: str | os.PathLike | RunFolder) -> Recorded:
+    """Read a run folder. Raises `InputError` where there is none."""
+    folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
+    row, problems = describe_run(folder.path), []
+
+    def kept(read: Callable[[], Any], otherwise: Any, what: str) -> Any:
+        try:
+            return read()
+        except (InputError, ValueError) as error:
+            problems.append(f"{what} cannot be read: {error}")
+            return otherwise
+
+    def document(name: str, otherwise: Any, type_: type) -> Any:
+        path = folder.path / name
+        if not path.exists():
+            return otherwise
+        value = kept(lambda: read_json(path), otherwise, name)
+        if value is not otherwise and not isinstance(value, type_):
+            problems.append(f"{name} holds something else than this version expects")
+            return otherwise
+        return value
+
+    config = document(CONFIG, {}, dict)
+    return Recorded(
+        path=shown(folder.path),
+        name=folder.path.name,
+        kind=_kind(config),
+        status=row.status,
+        progress=row.progress,
+        config=config,
+        environment=document(ENVIRONMENT, {}, dict),
+        data=document(DATA, {}, dict),
+        result=document(RESULT, None, dict),
+        metrics=_metrics(folder, kept),
+        genotypes=_genotypes(folder, kept),
+        tasks=kept(lambda: _tasks(folder), (), "genotypes/tasks.json"),
+        found=document(FOUND, None, dict),
+        candidates=kept(lambda: _candidates(folder), (), LEDGER),
+        observations=document(OBSERVATIONS, None, dict),
+        health=document(HEALTH, None, list),
+        problems=problems,
+    )
+
+
+def _kind(config: Mapping[str, Any]) -> str:
+    names = {"arch_lr": METANAS, "beam": AUTO_META, "network": TRAIN}
+    return next((kind for name, kind in names.items() if name in config), OTHER)
+
+
+def _metrics(folder: RunFolder, kept: Callable) -> dict[str, list[dict]]:
+    found = {}
+    for path in sorted(folder.path.glob("metrics-*.jsonl")):
+        phase = path.stem.removeprefix("metrics-")
+        if not phase.startswith(EVAL_PHASE):
+            lines = kept(lambda path=path: list(read_metrics(path)), [], path.name)
+            found[phase] = [line for line in lines if isinstance(line, dict) and isinstance(line.get("step"), int)]
+    return found
+
+
+def _genotypes(folder: RunFolder, kept: Callable) -> dict[str, Genotype]:
+    found = {}
+    for name in ("most_frequent", "best", OWN_GENOTYPE):
+        path = folder.genotypes / f"{name}.json"
+        if path.exists():
+            genotype = kept(lambda path=path: Genotype.load(path), None, f"genotypes/{name}.json")
+            if genotype is not None:
+                found[name] = genotype
+    return found
+
+
+def _tasks(folder: RunFolder) -> list[Genotype]:
+    path = folder.genotypes / "tasks.json"
+    if not path.exists():
+        return []
+    made: dict[str, Genotype] = {}
+    found = []
+    for value in read_json(path):
+        text = json.dumps(value)
+        if text not in made:
+            made[text] = Genotype.from_json(value)
+        found.append(made[text])
+    return found
+
+
+def _candidates(folder: RunFolder) -> list[Candidate]:
+    if not (folder.path / LEDGER).is_file():
+        return []
+    with Ledger.open(folder.path / LEDGER, create=False) as ledger:
+        return ledger.outcomes()
