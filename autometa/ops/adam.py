@@ -38,7 +38,7 @@ def adam_(
         phi: parameters `[slots, row]`, float32 or float64, contiguous; changed.
         grad: gradients, like phi; read only.
         second: second moments, like phi; changed.
-        steps: step counts, int64 `[slots, kinds]`, below 2^32 - 1; changed.
+        steps: step counts, int64 `[slots, kinds]`, below 2^32; changed.
         lr, weight_decay: float64 `[groups, kinds]`.
         bounds: int64 `[layouts, kinds + 1]`, columns at which the kinds of a row begin and end.
         group_of_slot, layout_of_slot: int64 `[slots]`.

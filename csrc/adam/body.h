@@ -7,10 +7,10 @@
 namespace autometa {
 namespace cuda {
 
-// The number of the step that `sharers` blocks take together; each calls this once. The upper half of `steps` counts the
-// calls, and the lower half, the steps before, stays as it is until the last call, which clears the one and counts in
-// the other. So all blocks find the same number in whatever order they come, without a number elsewhere to be reset and
-// without another memory access to be ordered with this one.
+// The number of the step that `sharers` blocks take together; each calls this once. The upper half of `steps` counts
+// calls; the lower half, the steps before, stays until the last call, which counts the step and clears the upper half.
+// So all blocks find the same number, in whatever order they come: one number is all they share, there is no other
+// access to order with it, and nothing to reset.
 AUTOMETA_FORMULA int64_t count_step(int64_t* steps, int64_t sharers) {
     constexpr uint64_t kCall = uint64_t{1} << 32;
     const uint64_t before = fetch_add(steps, kCall), all = static_cast<uint64_t>(sharers);
@@ -22,7 +22,7 @@ AUTOMETA_FORMULA int64_t count_step(int64_t* steps, int64_t sharers) {
 template <class T>
 struct AdamRule {
     using Step = AdamStep<T>;
-    int64_t* steps;  // [slots, kinds], each below 2^32 - 1
+    int64_t* steps;  // [slots, kinds], each below 2^32
     const double *lr, *weight_decay;
     AdamConstants constants;
 
