@@ -32,13 +32,12 @@ auto by_type(bool is_double, const Body& body) {
 }
 
 void adam(bool is_double, Address phi, Address grad, Address second, Address first, Address steps, Address lr,
-          Address weight_decay, Address constants, Address bounds, Address groups_of, Address layouts_of, int64_t slots,
-          int64_t row, int64_t groups, int64_t layouts, int64_t kinds, double beta1, double beta2, double eps,
-          Address stream) {
+          Address weight_decay, Address bounds, Address groups_of, Address layouts_of, int64_t slots, int64_t row,
+          int64_t groups, int64_t layouts, int64_t kinds, double beta1, double beta2, double eps, Address stream) {
     by_type(is_double, [&](auto* type) {
         using T = std::remove_pointer_t<decltype(type)>;
         cuda::adam<T>(at<T>(phi), at<T>(grad), at<T>(second), at<T>(first), at<int64_t>(steps), at<double>(lr),
-                      at<double>(weight_decay), at<T>(constants),
+                      at<double>(weight_decay),
                       arena(bounds, groups_of, layouts_of, slots, row, groups, layouts, kinds), {beta1, beta2, eps},
                       on(stream));
     });
@@ -125,7 +124,6 @@ PYBIND11_MODULE(_cuda, m) {
     m.attr("architectures") = AUTOMETA_CUDA_ARCHITECTURES;
     m.def("runtime_version", &cuda::runtime_version, "The CUDA runtime inside, e.g. 13000.");
     m.def("driver_version", &cuda::driver_version, "The newest CUDA that the driver knows, 0 without one.");
-    m.def("adam_scratch", &cuda::adam_scratch, "Elements that adam needs as `constants`.");
     m.def("adam", &adam, release());
     m.def("sgd", &sgd, release());
     m.def("reptile", &reptile, release());

@@ -38,7 +38,7 @@ def adam_(
         phi: parameters `[slots, row]`, float32 or float64, contiguous; changed.
         grad: gradients, like phi; read only.
         second: second moments, like phi; changed.
-        steps: step counts, int64 `[slots, kinds]`; changed.
+        steps: step counts, int64 `[slots, kinds]`, below 2^32; changed.
         lr, weight_decay: float64 `[groups, kinds]`.
         bounds: int64 `[layouts, kinds + 1]`, columns at which the kinds of a row begin and end.
         group_of_slot, layout_of_slot: int64 `[slots]`.
@@ -165,10 +165,9 @@ def _kernel(
     eps,
 ) -> None:
     with launching(phi) as (cuda, stream):
-        constants = phi.new_empty(cuda.adam_scratch(*steps.shape))
         cuda.adam(
             phi.dtype == torch.float64,
-            *(pointer(tensor) for tensor in (phi, grad, second, first, steps, lr, weight_decay, constants)),
+            *(pointer(tensor) for tensor in (phi, grad, second, first, steps, lr, weight_decay)),
             *layout_arguments(phi, lr.shape[0], bounds, group_of_slot, layout_of_slot),
             beta1,
             beta2,

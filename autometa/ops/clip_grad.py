@@ -40,7 +40,7 @@ def clip_grad_(
     kinds = check_layouts(grad.shape[0], grad.device, bounds, group_of_slot, layout_of_slot)
     groups = max_norm.shape[0] if max_norm.dim() else 0
     check_table("max_norm", max_norm, (groups, kinds), torch.float64, grad.device)
-    norms = torch.zeros(grad.shape[0], kinds, dtype=grad.dtype, device=grad.device)
+    norms = torch.empty(grad.shape[0], kinds, dtype=grad.dtype, device=grad.device)
     run = dispatch("clip_grad", grad.device, grad.dtype, backend)
     run(grad, norms, max_norm, bounds, group_of_slot, layout_of_slot)
     return norms

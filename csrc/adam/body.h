@@ -1,4 +1,4 @@
-// The CUDA kernels of Adam; see device_block.h for how they are written.
+// The CUDA kernel of Adam; see device_block.h for how it is written.
 #pragma once
 
 #include "formula.h"
@@ -7,46 +7,31 @@
 namespace autometa {
 namespace cuda {
 
-// Counts the step of every slot and kind that is not frozen, and writes its constants, which every thread of the update
-// would otherwise compute anew.
-template <class T>
-struct AdamStepBody {
-    using Shared = Nothing;
-    AdamStep<T>* table;  // [slots, kinds]
-    int64_t* steps;
-    const double *lr, *weight_decay;
-    Arena arena;
-    AdamConstants constants;
-
-    int64_t blocks() const { return (arena.slots * arena.kinds + kThreads - 1) / kThreads; }
-
-    template <class Block>
-    AUTOMETA_BOTH void operator()(Block& block, Shared&) const {
-        block.finally([&](int thread) {
-            const int64_t at = block.index * kThreads + thread;
-            if (at >= arena.slots * arena.kinds) return;
-            const int64_t slot = at / arena.kinds, kind = at % arena.kinds;
-            const int64_t of_group = group_of(arena, slot) * arena.kinds + kind;
-            AdamStep<T> step{};
-            if (lr[of_group] != 0.0) {
-                const int64_t t = steps[at] + 1;
-                steps[at] = t;
-                step = adam_step<T>(t, lr[of_group], weight_decay[of_group], constants);
-            }
-            table[at] = step;
-        });
-    }
-};
+// The number of the step that `sharers` blocks take together; each calls this once. The upper half of `steps` counts
+// calls; the lower half, the steps before, stays until the last call, which counts the step and clears the upper half.
+// So all blocks find the same number, in whatever order they come: one number is all they share, there is no other
+// access to order with it, and nothing to reset.
+AUTOMETA_FORMULA int64_t count_step(int64_t* steps, int64_t sharers) {
+    constexpr uint64_t kCall = uint64_t{1} << 32;
+    const uint64_t before = fetch_add(steps, kCall), all = static_cast<uint64_t>(sharers);
+    if (before / kCall == all - 1) fetch_add(steps, 1 - all * kCall);
+    return static_cast<int64_t>(before % kCall + 1);
+}
 
 // The rows are phi, the second moments and, where there are three, the first ones.
 template <class T>
 struct AdamRule {
     using Step = AdamStep<T>;
-    const AdamStep<T>* table;
+    int64_t* steps;  // [slots, kinds], each below 2^32
+    const double *lr, *weight_decay;
+    AdamConstants constants;
 
-    AUTOMETA_BOTH bool begin(const Arena& arena, int64_t slot, int64_t kind, Step& step) const {
-        step = table[slot * arena.kinds + kind];
-        return !frozen(step);
+    AUTOMETA_BOTH bool begin(const Arena& arena, int64_t slot, int64_t kind, int64_t sharers, Step& step) const {
+        const int64_t of_group = group_of(arena, slot) * arena.kinds + kind;
+        if (lr[of_group] == 0.0) return false;
+        const int64_t t = count_step(steps + slot * arena.kinds + kind, sharers);
+        step = adam_step<T>(t, lr[of_group], weight_decay[of_group], constants);
+        return true;
     }
     static AUTOMETA_BOTH void apply(T (&x)[2], T g, const Step& step) { adam_element(x[0], g, x[1], step); }
     static AUTOMETA_BOTH void apply(T (&x)[3], T g, const Step& step) { adam_element(x[0], g, x[1], x[2], step); }

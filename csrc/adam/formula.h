@@ -17,7 +17,8 @@ struct alignas(16) AdamStep {
 template <class T>
 AUTOMETA_FORMULA AdamStep<T> adam_step(int64_t t, double lr, double weight_decay, AdamConstants c) {
     const double count = static_cast<double>(t);
-    return {static_cast<T>(lr / (1.0 - ::pow(c.beta1, count))),
+    const double decayed = c.beta1 == 0.0 ? 0.0 : ::pow(c.beta1, count);  // the usual case spares the power
+    return {static_cast<T>(lr / (1.0 - decayed)),
             static_cast<T>(weight_decay),
             static_cast<T>(1.0 / (1.0 - ::pow(c.beta2, count))),
             static_cast<T>(c.beta1),

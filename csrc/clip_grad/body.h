@@ -1,4 +1,4 @@
-// The CUDA kernels of clipping by norm; see device_block.h for how they are written.
+// The CUDA kernel of clipping by norm, two bodies in turn; see device_block.h for how they are written.
 #pragma once
 
 #include "arena_columns.h"
@@ -6,7 +6,7 @@
 namespace autometa {
 namespace cuda {
 
-// The same for both kernels: the second adds up what the first left for each tile.
+// The same for both bodies: the second adds up what the first left for each tile.
 template <class T>
 using ClipTiles = Tiles<T, 4>;
 
@@ -26,7 +26,7 @@ struct SquaresBody {
     Arena arena;
     bool aligned;
 
-    int64_t blocks() const { return arena.slots * Tile(arena.row).per_row; }
+    AUTOMETA_BOTH int64_t blocks() const { return arena.slots * Tile(arena.row).per_row; }
 
     template <class Block>
     AUTOMETA_BOTH void operator()(Block& block, Shared& shared) const {
@@ -80,7 +80,7 @@ struct ClipBody {
     Arena arena;
     bool aligned;
 
-    int64_t blocks() const { return arena.slots * Tile(arena.row).per_row; }
+    AUTOMETA_BOTH int64_t blocks() const { return arena.slots * Tile(arena.row).per_row; }
 
     template <class Block>
     AUTOMETA_BOTH void operator()(Block& block, Shared& shared) const {

@@ -14,8 +14,8 @@ int64_t clip_grad_scratch(int64_t slots, int64_t row, int64_t kinds) {
 template <class T>
 void clip_grad(T* grad, T* norms, const double* max_norm, double* partial, const Arena& arena, Stream stream) {
     const bool aligned = rows_aligned<T>(arena.row, grad);
-    launch("clip_grad", SquaresBody<T>{grad, partial, arena, aligned}, stream);
-    launch("clip_grad", ClipBody<T>{grad, norms, max_norm, partial, arena, aligned}, stream);
+    launch_in_turn<sizeof(T) == 4 ? 4 : 3>("clip_grad", SquaresBody<T>{grad, partial, arena, aligned},
+                                           ClipBody<T>{grad, norms, max_norm, partial, arena, aligned}, stream);
 }
 
 template int64_t clip_grad_scratch<float>(int64_t, int64_t, int64_t);

@@ -1,10 +1,26 @@
-// The CUDA kernel that looks for NaN and infinity; see device_block.h for how it is written.
+// The CUDA kernel that looks for NaN and infinity, two bodies in turn; see device_block.h for how they are written.
 #pragma once
 
 #include "arena_columns.h"
 
 namespace autometa {
 namespace cuda {
+
+struct TrueBody {
+    using Shared = Nothing;
+    bool* finite;
+    int64_t slots;
+
+    AUTOMETA_BOTH int64_t blocks() const { return (slots + kThreads - 1) / kThreads; }
+
+    template <class Block>
+    AUTOMETA_BOTH void operator()(Block& block, Shared&) const {
+        block.finally([&](int thread) {
+            const int64_t slot = block.index * kThreads + thread;
+            if (slot < slots) finite[slot] = true;
+        });
+    }
+};
 
 // `finite` starts as true; whoever finds a number that is not finite writes false.
 template <class T>
@@ -17,7 +33,7 @@ struct FiniteBody {
     int64_t slots, row;
     bool aligned;
 
-    int64_t blocks() const { return slots * Tile(row).per_row; }
+    AUTOMETA_BOTH int64_t blocks() const { return slots * Tile(row).per_row; }
 
     template <class Block>
     AUTOMETA_BOTH void operator()(Block& block, Shared&) const {

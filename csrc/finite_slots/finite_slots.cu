@@ -8,9 +8,8 @@ namespace cuda {
 
 template <class T>
 void finite_slots(const T* phi, bool* finite, int64_t slots, int64_t row, Stream stream) {
-    if (slots == 0) return;
-    check("finite_slots", cudaMemsetAsync(finite, 1, static_cast<size_t>(slots) * sizeof(bool), stream));
-    launch("finite_slots", FiniteBody<T>{phi, finite, slots, row, rows_aligned<T>(row, phi)}, stream);
+    launch_in_turn("finite_slots", TrueBody{finite, slots},
+                   FiniteBody<T>{phi, finite, slots, row, rows_aligned<T>(row, phi)}, stream);
 }
 
 template void finite_slots<float>(const float*, bool*, int64_t, int64_t, Stream);

@@ -67,8 +67,18 @@ AUTOMETA_BOTH void store(T* begin, int64_t column, const Vector<T>& value, unsig
         if (live >> i & 1u) begin[column + i] = value.lane[i];
 }
 
+struct Span {
+    int64_t first, last;  // both included
+};
+
 struct Columns {
     int64_t first, last;  // [first, last)
+
+    // The tiles of a row (see Tiles) that hold some of these; the first tile stands for none.
+    template <class Tile>
+    AUTOMETA_BOTH Span tiles() const {
+        return first < last ? Span{first / Tile::kColumns, (last - 1) / Tile::kColumns} : Span{0, 0};
+    }
 
     // Bits of the lanes of a vector at `column` that lie in here.
     template <class T>
@@ -92,14 +102,15 @@ AUTOMETA_FORMULA int64_t group_of(const Arena& arena, int64_t slot) {
     return clamped(arena.group_of_slot[slot], arena.groups);
 }
 
-// A row of an arena cut into tiles, one for each block of threads; every thread has n vectors of a tile.
+// A row of an arena cut into tiles, one for each block of threads; every thread has n vectors of a tile. A row of no
+// columns is one tile, so that there is a block to speak for every slot.
 template <class T, int n>
 struct Tiles {
     static constexpr int kVectors = n;
     static constexpr int64_t kColumns = int64_t{kThreads} * kVectors * Vector<T>::kLanes;
 
     int64_t per_row;
-    explicit AUTOMETA_BOTH Tiles(int64_t row) : per_row((row + kColumns - 1) / kColumns) {}
+    explicit AUTOMETA_BOTH Tiles(int64_t row) : per_row(row > 0 ? (row + kColumns - 1) / kColumns : 1) {}
 
     // Block numbers fit 32 bits, whose division is fast.
     AUTOMETA_BOTH int64_t row_of(int64_t block) const {

@@ -1,5 +1,6 @@
 // Entry points of the CUDA module: device pointers, 64-bit sizes, and the stream to launch on. They allocate nothing and
-// wait for nothing, so all of them can be captured in a CUDA graph. A launch that fails raises std::runtime_error.
+// wait for nothing, and each is one launch, so all of them can be captured in a CUDA graph. A launch that fails raises
+// std::runtime_error.
 // Tables are not checked, that would need a look at the device's memory; see arena_columns.h for what happens to
 // indices out of range.
 #pragma once
@@ -15,11 +16,9 @@ namespace cuda {
 
 using Stream = CUstream_st*;
 
-// Elements of T that `constants` must have room for.
-int64_t adam_scratch(int64_t slots, int64_t kinds);
 template <class T>
 void adam(T* phi, const T* grad, T* second, T* first, int64_t* steps, const double* lr, const double* weight_decay,
-          T* constants, const Arena& arena, AdamConstants betas, Stream stream);
+          const Arena& arena, AdamConstants constants, Stream stream);
 
 template <class T>
 void sgd(T* phi, const T* grad, T* velocity, const double* lr, const double* weight_decay, const Arena& arena,

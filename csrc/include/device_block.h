@@ -28,7 +28,7 @@ struct DeviceBlock {
 #endif
     }
 
-    // The last phase of a body: nobody waits.
+    // A phase after which nobody waits: the last one, or one that disturbs no other thread in the next.
     template <class Phase>
     AUTOMETA_BOTH void finally(const Phase& phase) const {
 #if defined(__CUDA_ARCH__)

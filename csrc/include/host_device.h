@@ -34,4 +34,18 @@ AUTOMETA_FORMULA int64_t clamped(int64_t x, int64_t limit) {
     return most < 0 ? 0 : most;
 }
 
+// Adds to a number that many blocks add to, and returns what it was before. On the host blocks may run in several
+// threads, too.
+AUTOMETA_FORMULA uint64_t fetch_add(int64_t* at, uint64_t x) {
+#if defined(__CUDA_ARCH__)
+    return atomicAdd(reinterpret_cast<unsigned long long*>(at), static_cast<unsigned long long>(x));
+#elif defined(__GNUC__)
+    return __atomic_fetch_add(reinterpret_cast<uint64_t*>(at), x, __ATOMIC_RELAXED);
+#else
+    const uint64_t before = static_cast<uint64_t>(*at);
+    *at = static_cast<int64_t>(before + x);
+    return before;
+#endif
+}
+
 }  // namespace autometa

@@ -16,7 +16,7 @@ struct SgdRule {
     const double *lr, *weight_decay;
     double momentum;
 
-    AUTOMETA_BOTH bool begin(const Arena& arena, int64_t slot, int64_t kind, Step& step) const {
+    AUTOMETA_BOTH bool begin(const Arena& arena, int64_t slot, int64_t kind, int64_t, Step& step) const {
         const int64_t of_group = group_of(arena, slot) * arena.kinds + kind;
         step = {static_cast<T>(lr[of_group]), static_cast<T>(weight_decay[of_group]), static_cast<T>(momentum)};
         return lr[of_group] != 0.0;

@@ -16,6 +16,8 @@ namespace {
 
 using namespace autometa::cuda;
 
+constexpr Order kOrders[] = {Order::forwards, Order::backwards, Order::at_once};
+
 // Rows that 16 bytes divide and rows that they do not, edges inside a vector, gaps, more slots than threads.
 struct Case {
     const char* name;
@@ -57,6 +59,8 @@ std::vector<Case> cases() {
             {"odd edges", 2112, 2, 3, {3, 17, 2050, 2101, 0, 0, 31, 33}, {1, 0, 1, 1}, {1, 0, 1, 1}},
             {"odd row", 4099, 3, 2, {3, 2500, 4090, 0, 17, 33}, {2, 0, 1, 0, 2}, {0, 1, 0, 1, 0}},
             {"gaps between layouts", 64, 1, 1, {16, 48}, {0, 0}, {0, 0}},
+            {"more kinds than a block takes at once", 5000, 1, 10,
+             {2, 2, 700, 2047, 2048, 2048, 4095, 4097, 4097, 4099, 5000}, {0, 0}, {0, 0}},
             many};
 }
 
@@ -91,19 +95,15 @@ struct AdamState {
                           lr.data(), decay.data(), of.arena(), {with_first ? 0.5 : 0.0, 0.999, 1e-8}, 1);
     }
 
-    void by_body(const Case& of, bool with_first, bool backwards) {
-        std::vector<autometa::AdamStep<T>> table(steps.size());
-        const autometa::AdamConstants betas{with_first ? 0.5 : 0.0, 0.999, 1e-8};
-        run_on_host(AdamStepBody<T>{table.data(), steps.data(), lr.data(), decay.data(), of.arena(), betas}, backwards);
-        const AdamRule<T> rule{table.data()};
+    void by_body(const Case& of, bool with_first, Order order) {
+        const AdamRule<T> rule{steps.data(), lr.data(), decay.data(), {with_first ? 0.5 : 0.0, 0.999, 1e-8}};
+        const bool aligned = rows_aligned<T>(of.row, phi.data(), second.data(), first.data(), grad.data());
         if (with_first)
-            run_on_host(RowUpdate<T, 3, AdamRule<T>>{{phi.data(), second.data(), first.data()}, grad.data(), rule,
-                                                     of.arena(), rows_aligned<T>(of.row, phi.data(), grad.data())},
-                        backwards);
+            run_in(order, RowUpdate<T, 3, AdamRule<T>>{{phi.data(), second.data(), first.data()}, grad.data(), rule,
+                                                       of.arena(), aligned});
         else
-            run_on_host(RowUpdate<T, 2, AdamRule<T>>{{phi.data(), second.data()}, grad.data(), rule, of.arena(),
-                                                     rows_aligned<T>(of.row, phi.data(), grad.data())},
-                        backwards);
+            run_in(order, RowUpdate<T, 2, AdamRule<T>>{{phi.data(), second.data()}, grad.data(), rule, of.arena(),
+                                                       aligned});
     }
 
     bool equals(const AdamState& other) const {
@@ -118,15 +118,29 @@ void test_adam(const Case& of, Random& random) {
         AdamState<T> expected = before;
         expected.on_cpu(of, with_first);
         expect(!same(expected.phi, before.phi), "Adam moves the parameters");
-        for (const bool backwards : {false, true}) {
+        for (const Order order : kOrders) {
             AdamState<T> found = before;
-            found.by_body(of, with_first, backwards);
+            found.by_body(of, with_first, order);
             expect(found.equals(expected), std::string("the bits of Adam, ") + of.name);
         }
         AdamState<T> alone = before.only(of.slots() - 1, of.slots());
-        alone.by_body(of.only(of.slots() - 1), with_first, false);
+        alone.by_body(of.only(of.slots() - 1), with_first, Order::forwards);
         expect(alone.equals(expected.only(of.slots() - 1, of.slots())), std::string("Adam of one slot, ") + of.name);
     }
+}
+
+// Kinds without columns count theirs too; counts go up to 2^32 - 1.
+template <class T>
+void test_steps_are_counted_once(const Case& of, Random& random) {
+    AdamState<T> expected(of, random), found = expected;
+    for (size_t i = 0; i < expected.steps.size(); ++i) expected.steps[i] = static_cast<int64_t>(i % 3 * 2147483645);
+    found.steps = expected.steps;
+    for (int step = 0; step < 4; ++step) {
+        expected.on_cpu(of, false);
+        found.by_body(of, false, kOrders[step % 3]);
+        expect(found.steps == expected.steps, std::string("steps of Adam, ") + of.name);
+    }
+    expect(found.equals(expected), std::string("four steps of Adam, ") + of.name);
 }
 
 template <class T>
@@ -134,28 +148,27 @@ void test_sgd(const Case& of, Random& random) {
     const std::vector<T> phi = of.random<T>(random), grad = of.random<T>(random), start = of.random<T>(random);
     const std::vector<double> lr = of.per_group(0.1), decay = of.per_group(0.01);
     for (const bool with_velocity : {false, true})
-        for (const bool backwards : {false, true}) {
+        for (const Order order : kOrders) {
             std::vector<T> p = phi, q = phi, v = start, w = start;
             autometa::sgd<T>(p.data(), grad.data(), with_velocity ? v.data() : nullptr, lr.data(), decay.data(),
                              of.arena(), with_velocity ? 0.9 : 0.0, 1);
             const SgdRule<T> rule{lr.data(), decay.data(), 0.9};
             const bool aligned = rows_aligned<T>(of.row, q.data(), grad.data(), w.data());
             if (with_velocity)
-                run_on_host(RowUpdate<T, 2, SgdRule<T>>{{q.data(), w.data()}, grad.data(), rule, of.arena(), aligned},
-                            backwards);
+                run_in(order, RowUpdate<T, 2, SgdRule<T>>{{q.data(), w.data()}, grad.data(), rule, of.arena(), aligned});
             else
-                run_on_host(RowUpdate<T, 1, SgdRule<T>>{{q.data()}, grad.data(), rule, of.arena(), aligned}, backwards);
+                run_in(order, RowUpdate<T, 1, SgdRule<T>>{{q.data()}, grad.data(), rule, of.arena(), aligned});
             expect(same(p, q) && same(v, w) && !same(p, phi), std::string("the bits of SGD, ") + of.name);
         }
 }
 
 template <class T>
 void clip(const Case& of, std::vector<T>& grad, std::vector<T>& norms, const std::vector<double>& limit,
-          bool backwards) {
+          Order order) {
     std::vector<double> partial(size(of.slots() * of.kinds * ClipTiles<T>(of.row).per_row), static_cast<double>(kNan));
     const bool aligned = rows_aligned<T>(of.row, grad.data());
-    run_on_host(SquaresBody<T>{grad.data(), partial.data(), of.arena(), aligned}, backwards);
-    run_on_host(ClipBody<T>{grad.data(), norms.data(), limit.data(), partial.data(), of.arena(), aligned}, backwards);
+    run_in(order, SquaresBody<T>{grad.data(), partial.data(), of.arena(), aligned},
+           ClipBody<T>{grad.data(), norms.data(), limit.data(), partial.data(), of.arena(), aligned});
 }
 
 template <class T>
@@ -163,18 +176,21 @@ void test_clip(const Case& of, Random& random) {
     const double tolerance = sizeof(T) == 4 ? 2e-7 : 1e-13;
     const std::vector<T> grad = of.random<T>(random);
     const std::vector<double> limit = of.per_group(0.5);
-    std::vector<T> norms(size(of.slots() * of.kinds)), expected_norms = norms, again = norms, one(size(of.kinds));
-    std::vector<T> expected = grad, found = grad, backwards = grad, alone = piece(grad, of.slots() - 1, of.slots());
+    std::vector<T> norms(size(of.slots() * of.kinds), kNan), expected_norms = norms, one(size(of.kinds), kNan);
+    std::vector<T> expected = grad, found = grad, alone = piece(grad, of.slots() - 1, of.slots());
     autometa::clip_grad<T>(expected.data(), expected_norms.data(), limit.data(), of.arena(), 1);
-    clip(of, found, norms, limit, false);
-    clip(of, backwards, again, limit, true);
-    clip(of.only(of.slots() - 1), alone, one, limit, false);
+    clip(of, found, norms, limit, Order::forwards);
+    clip(of.only(of.slots() - 1), alone, one, limit, Order::forwards);
     bool close = true;
     for (size_t i = 0; i < found.size(); ++i)
         close = close && (std::isnan(expected[i]) ? std::isnan(found[i]) : near(found[i], expected[i], tolerance));
     for (size_t i = 0; i < norms.size(); ++i) close = close && near(norms[i], expected_norms[i], tolerance);
     expect(close && (of.row == 1 || !same(expected, grad)), std::string("clipped gradients, ") + of.name);
-    expect(same(found, backwards) && same(norms, again), std::string("threads that clip, ") + of.name);
+    for (const Order order : {Order::backwards, Order::at_once}) {
+        std::vector<T> again = grad, its_norms(norms.size(), kNan);
+        clip(of, again, its_norms, limit, order);
+        expect(same(found, again) && same(norms, its_norms), std::string("threads that clip, ") + of.name);
+    }
     expect(same(alone, piece(found, of.slots() - 1, of.slots())), std::string("clipping one slot, ") + of.name);
 }
 
@@ -188,11 +204,10 @@ void test_reptile(const Case& of, Random& random) {
     for (int64_t s = 0; s < of.slots(); ++s) finite[size(s)] = s % 4 != 1;
     std::vector<T> expected = theta;
     autometa::reptile<T>(expected.data(), phi.data(), step_size.data(), finite.get(), of.arena(), 1);
-    for (const bool backwards : {false, true}) {
+    for (const Order order : kOrders) {
         std::vector<T> found = theta;
-        run_on_host(ReptileBody<T>{found.data(), phi.data(), step_size.data(), finite.get(), of.arena(),
-                                   rows_aligned<T>(of.row, found.data(), phi.data())},
-                    backwards);
+        run_in(order, ReptileBody<T>{found.data(), phi.data(), step_size.data(), finite.get(), of.arena(),
+                                     rows_aligned<T>(of.row, found.data(), phi.data())});
         expect(same(found, expected) && !same(found, theta), std::string("the bits of Reptile, ") + of.name);
     }
 }
@@ -203,9 +218,12 @@ void test_finite() {
         for (const int64_t place : {int64_t{0}, row / 2, row - 1}) {
             std::vector<T> phi(size(3 * row), std::numeric_limits<T>::max());
             phi[size(row + place)] = place % 2 ? static_cast<T>(kNan) : -std::numeric_limits<T>::infinity();
-            bool found[] = {true, true, true};
-            run_on_host(FiniteBody<T>{phi.data(), found, 3, row, rows_aligned<T>(row, phi.data())}, false);
-            expect(found[0] && !found[1] && found[2], "finite_slots, row " + std::to_string(row));
+            for (const Order order : {Order::forwards, Order::backwards}) {
+                bool found[] = {false, true, false};
+                run_in(order, TrueBody{found, 3},
+                       FiniteBody<T>{phi.data(), found, 3, row, rows_aligned<T>(row, phi.data())});
+                expect(found[0] && !found[1] && found[2], "finite_slots, row " + std::to_string(row));
+            }
         }
 }
 
@@ -217,8 +235,11 @@ void test_wild_tables(Random& random) {
     AdamState<T> state(wild, random);
     wild.layout = {9, -9, 1};
     std::vector<T> phi = values, norms(6);
-    state.by_body(wild, true, false);
-    clip(wild, phi, norms, wild.per_group(0.1), false);
+    const Integers before = state.steps;
+    state.by_body(wild, true, Order::forwards);
+    for (size_t i = 0; i < before.size(); ++i)
+        expect(state.steps[i] - before[i] == 0 || state.steps[i] - before[i] == 1, "steps where tables are wild");
+    clip(wild, phi, norms, wild.per_group(0.1), Order::forwards);
     const bool finite[] = {true, true, true};
     std::vector<T> theta(66, T(1));
     run_on_host(ReptileBody<T>{theta.data(), phi.data(), state.lr.data(), finite, wild.arena(), false}, false);
@@ -230,10 +251,12 @@ void test_type() {
     Random random(5);
     for (const Case& of : cases()) {
         test_adam<T>(of, random);
+        test_steps_are_counted_once<T>(of, random);
         test_sgd<T>(of, random);
         test_clip<T>(of, random);
         test_reptile<T>(of, random);
     }
+    test_steps_are_counted_once<T>({"no columns", 5000, 1, 2, {4000, 4000, 4000}, {0, 0, 0}, {0, 0, 0}}, random);
     test_finite<T>();
     test_wild_tables<T>(random);
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib
 import importlib.util
@@ -25,7 +26,10 @@ SOURCES = sorted((ROOT / "csrc").glob("*/*.cu"))
 
 @functools.cache
 def build() -> ModuleType | str:
-    """The module, or why there is none. A kernel's threads run one after another, see tests/cpp/on_host."""
+    """The module, or why there is none. A kernel's threads run one after another, see tests/cpp/on_host.
+
+    Its `launches` are those so far.
+    """
     compiler = os.environ.get("CXX") or next((c for c in ("c++", "g++", "clang++") if shutil.which(c)), None)
     headers = Path(torch.__file__).parent / "include"
     if compiler is None or os.name == "nt" or not (headers / "pybind11").exists():
@@ -47,6 +51,7 @@ def build() -> ModuleType | str:
     spec = importlib.util.spec_from_file_location("_cuda", library)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    module.launches = ctypes.c_int64.in_dll(ctypes.CDLL(str(library)), "autometa_launches")
     shutil.rmtree(folder, ignore_errors=True)
     return module
 

@@ -20,7 +20,6 @@ GPU, CPU = torch.device("cuda"), torch.device("cpu")
 SOURCES = sorted((Path(__file__).resolve().parents[2] / "csrc").glob("*/*.cu"))
 ENTRY_POINTS = {
     "adam",
-    "adam_scratch",
     "batch_indices",
     "clip_grad",
     "clip_grad_scratch",
@@ -115,9 +114,10 @@ def test_every_op_is_registered_and_shares_its_schema():
 
 def test_nothing_to_do_needs_no_device(module):
     empty = (0, 0, 0, 0, 16, 1, 1, 2)  # no tables, then no slots of 16 columns
-    assert module.adam(False, *(0,) * 8, *empty, 0.0, 0.999, 1e-8, 0) is None
+    assert module.adam(False, *(0,) * 7, *empty, 0.0, 0.999, 1e-8, 0) is None
     assert module.gather_images(0, 1, 1, 28, 28, 0, 0, 0, 0, 0, 0, 0) is None
-    assert module.adam_scratch(10, 2) == 160 and module.clip_grad_scratch(False, 10, 4097, 3) == 60
+    assert module.finite_slots(False, 0, 0, 0, 16, 0) is None
+    assert module.clip_grad_scratch(False, 10, 4097, 3) == 60 and module.clip_grad_scratch(True, 2, 0, 3) == 6
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")

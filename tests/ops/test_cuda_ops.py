@@ -292,6 +292,15 @@ def test_rows_of_more_than_2_to_the_32_bytes(place):
     assert phi[:, -1].tolist() == [0.5, 0.5, float("inf")] and bool((phi[:, :-1] == 0.5).all())
 
 
+def test_rows_of_no_columns_have_steps_and_norms():
+    shape = arena(0, [[0, 0]], [0, 0], [0])
+    found = adam_step(shape, before := test_adam.state(shape, torch.float32, False))
+    assert torch.equal(found["steps"], before["steps"] + 1)
+    norms = clip(shape, torch.empty(2, 0), torch.ones(1, 1, dtype=torch.float64))[1]
+    assert torch.equal(norms, torch.zeros(2, 1))
+    assert finite_slots(torch.empty(2, 0, device=DEVICE), backend=BACKEND).tolist() == [True, True]
+
+
 def test_bounds_out_of_range_are_clamped():
     wild = arena(33, [[-5, 20, 900]], [0, 0], [0])
     phi = torch.ones(2, 33, device=DEVICE)

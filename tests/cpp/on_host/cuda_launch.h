@@ -2,18 +2,12 @@
 // and now, thread by thread (tests/ops/cuda_on_host.py).
 #pragma once
 
-#include <cstring>
 #include <stdexcept>
 #include <string>
 
 #include "../host_block.h"
 
 enum cudaError_t { cudaSuccess };
-
-inline cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, CUstream_st*) {
-    std::memset(to, value, bytes);
-    return cudaSuccess;
-}
 
 inline cudaError_t cudaRuntimeGetVersion(int* version) {
     *version = 0;
@@ -22,17 +16,36 @@ inline cudaError_t cudaRuntimeGetVersion(int* version) {
 
 inline cudaError_t cudaDriverGetVersion(int* version) { return cudaRuntimeGetVersion(version); }
 
+// Launches so far, for tests to read.
+extern "C" {
+#if defined(__GNUC__)
+__attribute__((visibility("default")))
+#endif
+inline int64_t autometa_launches = 0;
+}
+
 namespace autometa {
 namespace cuda {
 
 inline void check(const char*, cudaError_t) {}
 
 // Every other launch runs backwards.
-template <class Body>
-void launch(const char*, const Body& body, CUstream_st*) {
+template <class... Bodies>
+void run_in_turn(const Bodies&... bodies) {
     static bool backwards = false;
     backwards = !backwards;
-    autometa_test::run_on_host(body, backwards);
+    ++autometa_launches;
+    (autometa_test::run_on_host(bodies, backwards), ...);
+}
+
+template <int = 0, class Body>
+void launch(const char*, const Body& body, CUstream_st*) {
+    run_in_turn(body);
+}
+
+template <int = 0, class First, class Second>
+void launch_in_turn(const char*, const First& first, const Second& second, CUstream_st*) {
+    run_in_turn(first, second);
 }
 
 }  // namespace cuda
