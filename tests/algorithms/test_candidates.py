@@ -186,12 +186,12 @@ def test_a_diverged_cell_is_named_and_harms_nobody(source, monkeypatch, iteratio
 def test_the_rest_goes_on_with_the_same_bits_when_a_cell_is_left_out(source):
     trainer, other = (CandidateTrainer.create(CELLS, TINY, source) for _ in range(2))
     trainer.step(0), other.step(0)
-    trainer._leave_out([1])
+    trainer.leave_out([1])
     assert trainer.alive == [0, 2, 3] and trainer.arena.slots == 3 * TINY.meta.batch
     trainer.step(1), other.step(1)
     kept = [0, 2, 3]
     assert torch.equal(trainer.arena.theta, other.arena.theta[kept])
-    trainer._leave_out([0, 2, 3])
+    trainer.leave_out([0, 2, 3])
     assert trainer.alive == [] and score(trainer, source)[0].shape == (0, 5)
 
 
