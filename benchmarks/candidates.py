@@ -6,6 +6,9 @@
 tasks side by side, op by op; `alone, slotwise` with the compiled op that `together` uses; `eager` is `alone` on the
 reference backend, for the first cells only.  All take turns within a round.  Ratios are medians over rounds, of wall
 time and of processor time, which other work on the machine disturbs less.  Says nothing where results disagree.
+
+With `--device cuda`, all cells in one graph beside a graph of its own for each of the first cells (benchmarks/
+gpu_candidates.py); times are the device's.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import itertools
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -43,36 +46,50 @@ def some_cells(count: int, level: int) -> list[BlockCell]:
 
 
 class Step:
-    """One inner step of `tasks` slots of every cell, on the same random images."""
+    """One inner step of `tasks` slots of every cell, on the same random images; alone: how many cells can take it one
+    at a time as well, all where None."""
 
-    def __init__(self, cells: Sequence[BlockCell], macro: BlockMacro, tasks: int, batch: int) -> None:
+    def __init__(
+        self,
+        cells: Sequence[BlockCell],
+        macro: BlockMacro,
+        tasks: int,
+        batch: int,
+        device: torch.device | str = "cpu",
+        alone: int | None = None,
+    ) -> None:
         made = torch.Generator().manual_seed(0)
-        self.tasks, groups = tasks, torch.arange(len(cells))
-        images = torch.rand(tasks, batch, *macro.image_shape, generator=made)
-        self.data = [(images, torch.randint(WAYS, (tasks, batch), generator=made))]
+        self.tasks, self.device, groups = tasks, torch.device(device), torch.arange(len(cells))
+        images = torch.rand(tasks, batch, *macro.image_shape, generator=made).to(device)
+        self.data = [(images, torch.randint(WAYS, (tasks, batch), generator=made).to(device))]
         self.network = BlockNetwork(macro, cells)
         self.arena = self._arena(self.network, groups)
-        self.alone = [BlockNetwork(macro, [cell]) for cell in cells]
+        self.chunk = SLOTS if self.device.type == "cpu" else self.arena.slots
+        self.alone = [BlockNetwork(macro, [cell]) for cell in cells[:alone]]
         self.arenas = [self._arena(network, groups[:1]) for network in self.alone]
         self.optimiser = Adam(PerKind(1e-6))  # weights hardly move, so that every round computes the same
         self.flops = 2 * 3 * batch * tasks * sum(self.network.macs(g) for g in range(len(cells)))
 
     def _arena(self, network: BlockNetwork, groups: torch.Tensor) -> Arena:
-        return Arena.create(network.layouts, network.initial(0), groups.repeat_interleave(self.tasks), groups)
+        groups, theta = groups.to(self.device), network.initial(0).to(self.device)
+        return Arena.create(network.layouts, theta, groups.repeat_interleave(self.tasks), groups)
 
     def _adapt(self, arena: Arena, objective: Objective) -> None:
-        rows = torch.arange(arena.slots) % self.tasks
+        rows = torch.arange(arena.slots, device=self.device) % self.tasks
         adapt_(arena, objective, SameBatches(self.data, rows), self.optimiser, 1)
 
     def together(self) -> None:
-        for start in range(0, self.arena.slots, SLOTS):
-            part = self.arena.part(start, min(start + SLOTS, self.arena.slots))
+        for start in range(0, self.arena.slots, self.chunk):
+            part = self.arena.part(start, min(start + self.chunk, self.arena.slots))
             self._adapt(part, Cells(self.network, part.layout_of_slot).loss)
 
     def one_at_a_time(self, slotwise: bool, cells: int | None = None) -> None:
-        for network, arena in list(zip(self.alone, self.arenas, strict=True))[:cells]:
-            own = Cells(network, arena.layout_of_slot)
-            self._adapt(arena, own.loss if slotwise else op_by_op(own))
+        for k in range(len(self.alone) if cells is None else cells):
+            self.one_cell(k, slotwise)
+
+    def one_cell(self, k: int, slotwise: bool = False) -> None:
+        own = Cells(self.alone[k], self.arenas[k].layout_of_slot)
+        self._adapt(self.arenas[k], own.loss if slotwise else op_by_op(own))
 
     def eager(self) -> None:
         with forced("reference"):
@@ -81,7 +98,7 @@ class Step:
     def disagreement(self) -> str | None:
         """What is wrong with the losses of `together`, None where nothing is."""
         phi, (images, labels) = self.arena.phi, self.data[0]
-        rows = torch.arange(self.arena.slots) % self.tasks
+        rows = torch.arange(self.arena.slots, device=self.device) % self.tasks
         cells = self.arena.layout_of_slot
         with torch.no_grad():
             found = self.network.losses(phi, images[rows], labels[rows], cells)
@@ -149,6 +166,30 @@ def line(result: dict) -> str:
     return f"{head}| {own:.2f} | {told} |"
 
 
+def _settings(chosen: argparse.Namespace, *names: str) -> Iterator[tuple[int, ...]]:
+    """All combinations of options that name one or more numbers."""
+    return itertools.product(*([int(value) for value in getattr(chosen, name).split(",")] for name in names))
+
+
+def on_a_gpu(chosen: argparse.Namespace) -> None:
+    """Print, and keep, what `benchmarks.gpu_candidates` measures. Raises `SystemExit` without a GPU."""
+    from autometa.api.running import gpu_refuses
+    from benchmarks import gpu_candidates, gpu_table
+    from benchmarks.gpu_measure import Clock
+
+    reason, results = gpu_refuses(0), []
+    if reason:
+        raise SystemExit(f"{reason}; --device cuda needs one")
+    for filters, repeats, level in _settings(chosen, "filters", "repeats", "levels"):
+        macro = BlockMacro(filters, repeats, chosen.scale_rate, WAYS, (1, chosen.size, chosen.size))
+        found = gpu_candidates.measure(macro, chosen.cells, level, chosen.tasks, chosen.batch, Clock(60.0))
+        results.append(found)
+        print("\n".join(gpu_table.candidates(found)), flush=True)
+    if chosen.json:
+        about = {"machine": torch.cuda.get_device_name(0), "results": results}
+        chosen.json.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.candidates", description=__doc__.split("\n")[0])
     parser.add_argument("--filters", default="10", help="one or more, as in 4,10")
@@ -161,14 +202,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=10)
     parser.add_argument("--size", type=int, default=28)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
+    if chosen.device == "cuda":
+        return on_a_gpu(chosen)
     about, results = machine(), []
     print(", ".join(f"{key} {value}" for key, value in about.items() if key != "auto") + "\n")
     print("| F | N | blocks | threads | together, ms per cell | alone (processor time) | alone, slotwise | eager |")
     print("|---|---|---|---|---|---|---|---|")
-    settings = (getattr(chosen, name).split(",") for name in ("filters", "repeats", "levels", "threads"))
-    for filters, repeats, level, threads in itertools.product(*([int(v) for v in values] for values in settings)):
+    for filters, repeats, level, threads in _settings(chosen, "filters", "repeats", "levels", "threads"):
         macro = BlockMacro(filters, repeats, chosen.scale_rate, WAYS, (1, chosen.size, chosen.size))
         results.append(measure(chosen.cells, level, macro, chosen.tasks, chosen.batch, threads, chosen.rounds))
         print(line(results[-1]), flush=True)

@@ -25,12 +25,13 @@ from autometa.api.running import gpu_refuses
 from autometa.runs import environment
 from benchmarks import gpu_table
 
-PARTS = ("ceilings", "meta-iteration 28", "kernels", "slots", "meta-iteration 84", "training", "compile")
+PARTS = ("ceilings", "meta-iteration 28", "kernels", "slots", "candidates", "meta-iteration 84", "training", "compile")
 SHARES = {
     "ceilings": 0.05,
     "meta-iteration 28": 0.2,
     "kernels": 0.2,
     "slots": 0.12,
+    "candidates": 0.1,
     "meta-iteration 84": 0.2,
     "compile": 0.35,
 }
@@ -138,6 +139,12 @@ def slots_part(tops: dict, clock, options) -> dict:
     return found
 
 
+def candidates_part(tops: dict, clock, options) -> dict:
+    from benchmarks.gpu_candidates import part
+
+    return part(clock)
+
+
 def training_part(tops: dict, clock, options) -> dict:
     from benchmarks.gpu_measure import GPU
     from benchmarks.gpu_training import train
@@ -179,6 +186,7 @@ RUN: dict[str, Callable[[dict, Any, Any], dict]] = {
     "meta-iteration 84": lambda *given: iteration_part("84", *given),
     "kernels": kernels_part,
     "slots": slots_part,
+    "candidates": candidates_part,
     "training": training_part,
     "compile": compile_part,
 }

@@ -18,6 +18,7 @@ AIMS = {
     "all tasks, eager in a graph": (3.0, 5.0),
     "torch.compile": (3.0, 5.0),
 }
+CANDIDATES = (10.0, 20.0)  # times the speed of one cell at a time
 SLOT_LIMIT = 1.1  # cost per slot from ten slots on, over the least seen
 
 
@@ -37,6 +38,8 @@ def lines(result: Mapping[str, Any]) -> list[str]:
             rows += [row for kernel, modes in part.items() for row in kernels(kernel, modes, parts.get("ceilings"))]
         elif name == "slots":
             rows += [row for case, found in part.items() for row in slots(case, found)]
+        elif name == "candidates":
+            rows += candidates(part)
         elif name == "training":
             rows.append(training(part))
     return rows
@@ -102,6 +105,21 @@ def slots(case: str, found: Mapping[str, float]) -> list[str]:
     worst = max(many) / best if many else float("nan")
     verdict = "met" if worst <= SLOT_LIMIT else "missed"
     return [f"us per slot and inner step, {case}: {told}; at most {worst:.2f} of the least from 10 on ({verdict})"]
+
+
+def candidates(part: Mapping[str, Any]) -> list[str]:
+    """Inner steps of many cells in one batch, and how many times as fast that is as one cell at a time."""
+    head = f"candidates, F = {part['filters']}, N = {part['repeats']}, {part['level']}-block cells"
+    if "failed" in part:
+        return [f"{head}: {part['failed']}"]
+    least, aim = CANDIDATES
+    verdict = "aim met" if part["ratio"] >= aim else "target met" if part["ratio"] >= least else "target missed"
+    rate = 1e3 * part["cells"] / part["p50_ms"]
+    return [
+        f"{head}: {part['cells']} x {part['tasks']} tasks {_spread(part)} ms a step",
+        f"  {rate:.0f} cells' steps per second, {part['tflops_per_s']:.2f} TFLOP/s; one cell alone {part['alone_ms']:.2f} ms:"
+        f" {part['ratio']:.1f} times as fast (wanted {least:.0f}, aim {aim:.0f}; {verdict})",
+    ]
 
 
 def training(part: Mapping[str, Any]) -> str:

@@ -10,9 +10,10 @@ import torch
 from autometa.algorithms import metanas
 from autometa.algorithms.loop import Loop
 from autometa.algorithms.presets import METANAS
+from autometa.nas.block_network import BlockMacro
 from autometa.nas.conv_network import four_layer
 from autometa.ops import backend
-from benchmarks import gpu, gpu_cases, gpu_kernels, gpu_measure, gpu_table, gpu_training
+from benchmarks import gpu, gpu_candidates, gpu_cases, gpu_kernels, gpu_measure, gpu_table, gpu_training
 from benchmarks.gpu_cases import SIZES, random_source, unpruned
 from benchmarks.gpu_measure import points
 from benchmarks.gpu_training import remaining
@@ -71,6 +72,16 @@ def test_cost_per_slot_is_judged_from_ten_slots_on():
     assert "1.05 of the least from 10 on (met)" in good and "1.20 of the least from 10 on (missed)" in bad
 
 
+def test_candidates_are_judged_by_one_at_a_time():
+    found = {"filters": 10, "repeats": 0, "level": 1, "cells": 100, "tasks": 5, **SPREAD, "tflops_per_s": 1.0}
+    _, good = gpu_table.candidates({**found, "alone_ms": 10.4, "ratio": 20.0})
+    _, bad = gpu_table.candidates({**found, "alone_ms": 4.68, "ratio": 9.0})
+    assert "20.0 times as fast" in good and "aim met" in good and "1923 cells' steps per second" in good
+    assert "target missed" in bad
+    (wrong,) = gpu_table.candidates({**found, "failed": "cell 3 has other losses in the batch than alone"})
+    assert "cell 3 has other losses" in wrong
+
+
 def test_a_table_of_what_there_is():
     training = {
         "preset": "omniglot", "data": "strokes", "mode": "fp32", "iterations": 900, "planned": 30_000, "warmup": 15_000,
@@ -106,7 +117,7 @@ def pretended(monkeypatch):
     cpu, tiny = torch.device("cpu"), Case("tiny", lambda: four_layer("reptile-omniglot", 2, (1, 8, 8), 2), 2, "")
     config = replace(LONG, warmup=0, meta=replace(LONG.meta, iterations=5))
     sizes = {name: replace(size, config=config, image_shape=(1, 8, 8), case="tiny") for name, size in SIZES.items()}
-    for module in (gpu_measure, gpu_cases, gpu_kernels):
+    for module in (gpu_measure, gpu_cases, gpu_kernels, gpu_candidates):
         monkeypatch.setattr(module, "GPU", cpu)
     for name in ("reset_peak_memory_stats", "synchronize", "empty_cache"):
         monkeypatch.setattr(torch.cuda, name, lambda *_: None)
@@ -114,7 +125,7 @@ def pretended(monkeypatch):
         monkeypatch.setattr(torch.cuda, name, lambda *_: 2**30)
     monkeypatch.setattr(torch.cuda, "device", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(gpu_measure, "milliseconds", lambda call, repeats=1: (call(), 30.0)[1])
-    for module in (gpu_measure, gpu_kernels):
+    for module in (gpu_measure, gpu_kernels, gpu_candidates):
         monkeypatch.setattr(module, "graphed", lambda call: call)
     monkeypatch.setattr(gpu_measure, "_product", lambda dtype, mode: (lambda: None, 1.0))
     monkeypatch.setattr(gpu_measure, "COPY", 2**10)
@@ -127,6 +138,8 @@ def pretended(monkeypatch):
     monkeypatch.setitem(CASES, "tiny", tiny), monkeypatch.setitem(CASES, "four-layer-28", tiny)
     monkeypatch.setitem(CASES, "discrete-28", replace(tiny, title="discrete"))
     monkeypatch.setattr(gpu, "SLOTS", (1, 10))
+    small = BlockMacro(2, 0, 1, 5, (1, 8, 8))
+    monkeypatch.setattr(gpu_candidates, "part", lambda clock: gpu_candidates.measure(small, 6, 1, 2, 2, clock))
     monkeypatch.setitem(METANAS, "tiny", replace(config, test=replace(config.test, tasks=2)))
     monkeypatch.setattr(gpu_training, "TASKS", 2)
     about = {"name": "a pretended GPU", "torch": "2", "triton": "3", "commit": None}
@@ -144,6 +157,7 @@ def test_all_parts_run_and_fill_the_table(pretended, tmp_path, monkeypatch, caps
         "one task at a time, eager",
         "all tasks, eager in a graph",
     }
+    assert made["candidates"]["ratio"] == 6.0, "every call takes 30 ms here"
     assert made["training"]["iterations"] == 5 and made["training"]["remaining_seconds"] > 0
     printed = capsys.readouterr().out
     assert "failed" not in printed and printed.count("ms, ") > 5 and "us per slot" in printed

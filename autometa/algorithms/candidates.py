@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -24,12 +24,14 @@ from autometa.algorithms.config import (
     one_of,
     require,
 )
+from autometa.algorithms.loop import Loop, Results
 from autometa.algorithms.scores import Score
 from autometa.algorithms.sources import Source, TestTasks, chunks
+from autometa.algorithms.training import StepSizes
 from autometa.data import Episodes
 from autometa.errors import DivergedError
 from autometa.meta.bn_modes import MODES, accuracies
-from autometa.meta.inner_loop import Adam, Batches, adapt_
+from autometa.meta.inner_loop import Adam, Batches, Objective, adapt_
 from autometa.meta.reptile import Iteration, meta_iteration_
 from autometa.nas.block_network import BlockMacro, BlockNetwork
 from autometa.nas.block_space import BlockCell
@@ -39,7 +41,7 @@ from autometa.slots.arena import Arena
 from autometa.slots.statistics import BatchStatistics
 
 SLOTS = 200
-"""Slots worked on at once where the config does not say."""
+"""Slots worked on at once on a CPU, where the config does not say; a GPU takes as many as its memory holds."""
 LOST = 0.1
 """Share of validation tasks that may leave the finite numbers."""
 
@@ -55,7 +57,8 @@ class CandidateConfig:
         data: images and split.
         inner: the inner loop.
         meta: the outer loop; max_slots: slots of all cells worked on at once.
-        validation: scoring on validation classes; max_slots: tasks of all cells adapted and classified at once.
+        validation: scoring on validation classes; max_slots: tasks of all cells adapted and classified at once, on a
+            GPU at least.
         mode: normalisation of the queries that are scored, one of the three BN modes.
         seed: of initialisations, tasks and batches, the same for every cell.
     """
@@ -132,7 +135,9 @@ class SameBatches:
 
 @dataclass
 class CandidateTrainer:
-    """Meta-training of several cells as state (the arena) and a step; a slot's layout is the number of its cell."""
+    """Meta-training of several cells as state (the arena) and a step, for `Loop`; a slot's layout is the number of its
+    cell. Beside the fields: counter, max_slots, as of any trainer that `Loop` runs; alive: the cells that have not
+    failed, in the order of the arena's groups."""
 
     network: BlockNetwork
     arena: Arena
@@ -141,14 +146,17 @@ class CandidateTrainer:
     config: CandidateConfig
     failures: dict[int, str] = field(default_factory=dict)
 
+    warmup = 0
+    ranks = None
+
     @classmethod
     def create(cls, cells: Sequence[BlockCell], config: CandidateConfig, source: Source) -> CandidateTrainer:
         """From fresh initialisations, `meta.batch` slots for each cell."""
         network = BlockNetwork(config.macro(source.image_shape), cells)
-        groups = torch.arange(len(cells))
+        groups = torch.arange(len(cells), device=source.device)
         arena = Arena.create(
             network.layouts,
-            network.initial(config.seed),
+            network.initial(config.seed).to(source.device),
             groups.repeat_interleave(config.meta.batch),
             groups,
         )
@@ -156,66 +164,120 @@ class CandidateTrainer:
         return cls(network, arena, episodes, config.inner.adam(), config)
 
     def __post_init__(self) -> None:
-        self._watches = {g: NonFiniteWatch() for g in range(len(self.network.cells))}
+        meta, home = self.config.meta, self.episodes.home
+        self.alive = list(range(len(self.network.cells)))
+        self._watches = {g: NonFiniteWatch() for g in self.alive}
+        self.max_slots = meta.max_slots or (SLOTS if self.device.type == "cpu" else None)
+        self.counter = torch.zeros(1, dtype=torch.int64, device=home)
+        self._places = torch.arange(meta.batch, device=home)
+        self._sizes = StepSizes(lambda i: (meta.steps().at(i, meta.iterations), 0.0), meta.iterations, home)
 
     @property
-    def alive(self) -> list[int]:
-        """Cells that have not failed, in the order of the arena's groups."""
-        return self.arena.layout_of_slot[:: self.config.meta.batch].tolist()
+    def device(self) -> torch.device:
+        return self.arena.theta.device
+
+    def reach(self, i: int) -> None:
+        """As `StepSizes.reach`."""
+        self._sizes.reach(i)
 
     def step(self, i: int) -> Iteration:
         """Meta-iteration i, every cell on tasks i * batch .. (i + 1) * batch - 1."""
-        inner, meta = self.config.inner, self.config.meta
-        tasks = self.episodes.tasks(torch.arange(i * meta.batch, (i + 1) * meta.batch))
-        drawn = SameBatches.drawn(self.episodes.batches(tasks, inner.batch, inner.steps, inner.batch_mode), inner.steps)
+        self.reach(i)
+        self.counter.fill_(i)
+        return self.next_step(False)
 
-        def of_slots(start: int, stop: int):
-            cells = Cells(self.network, self.arena.layout_of_slot[start:stop])
-            return cells.loss, SameBatches(drawn, torch.arange(start, stop) % meta.batch)
-
+    def next_step(self, warm: bool) -> Iteration:
+        """The meta-iteration that `counter` names, which then names the one after it; there is no warm-up."""
+        sizes = self._sizes.at(self.counter, self.arena.groups, self.device)
+        drawn = self._drawn()
         done = meta_iteration_(
             self.arena,
-            of_slots,
+            lambda start, stop: self._work(drawn, start, stop),
             self.optimiser,
-            inner.steps,
-            (meta.steps().at(i, meta.iterations), 0.0),
-            max_slots=meta.max_slots or SLOTS,
+            self.config.inner.steps,
+            sizes,
+            max_slots=self.max_slots,
         )
-        self._watch(done.finite)
+        self.counter += 1
         return done
 
-    def _watch(self, finite: Tensor) -> None:
-        """Give up cells of which too many slots left the finite numbers."""
-        failed = []
-        for g, flags in zip(self.alive, finite.view(-1, self.config.meta.batch), strict=True):
-            try:
-                self._watches[g].update(flags)
-            except DivergedError as error:
-                self.failures[g] = str(error)
-                failed.append(g)
-        if failed:
-            self._leave_out(failed)
+    def _drawn(self) -> list[tuple[Tensor, Tensor]]:
+        """The batches of that meta-iteration, of all inner steps and tasks."""
+        inner = self.config.inner
+        tasks = self.episodes.tasks(self.counter * self.config.meta.batch + self._places)
+        return SameBatches.drawn(self.episodes.batches(tasks, inner.batch, inner.steps, inner.batch_mode), inner.steps)
 
-    def _leave_out(self, failed: Sequence[int]) -> None:
+    def _work(self, drawn: Sequence[tuple[Tensor, Tensor]], start: int, stop: int) -> tuple[Objective, Batches]:
+        """Objective and batches of some slots."""
+        cells = Cells(self.network, self.arena.layout_of_slot[start:stop])
+        task = torch.arange(start, stop, device=self.device) % self.config.meta.batch
+        return cells.loss, SameBatches(drawn, task)
+
+    def try_slots(self, slots: int, warm: bool) -> None:
+        """One inner step of the first slots, of which nothing is kept: to see how much memory they take."""
+        part = self.arena.part(0, slots)
+        copied = replace(part, phi=part.phi.clone(), second=part.second.clone(), steps=part.steps.clone())
+        adapt_(copied, *self._work(self._drawn(), 0, slots), self.optimiser, 1)
+
+    def packed(self, done: Iteration) -> Tensor:
+        """A meta-iteration's outcome as one row, float64."""
+        return torch.cat([done.losses.to(torch.float64).flatten(), done.finite.to(torch.float64)])
+
+    def unpacked(self, row: Tensor) -> Iteration:
+        """What `packed` packed."""
+        losses, finite = row.split([self.config.inner.steps * self.arena.slots, self.arena.slots])
+        return Iteration(losses.view(-1, self.arena.slots).to(self.arena.theta.dtype), finite != 0)
+
+    def failed(self, results: Results) -> list[int]:
+        """The cells of which too many slots left the finite numbers, as these meta-iterations show."""
+        found = []
+        for _, done in results:
+            for g, flags in zip(self.alive, done.finite.view(-1, self.config.meta.batch), strict=True):
+                try:
+                    if g not in self.failures:
+                        self._watches[g].update(flags)
+                except DivergedError as error:
+                    self.failures[g] = str(error)
+                    found.append(g)
+        return found
+
+    def leave_out(self, failed: Sequence[int]) -> None:
         """Go on without these cells; to the others nothing changes."""
+        if not failed:
+            return
         kept = [k for k, g in enumerate(self.alive) if g not in failed]
-        arena, groups = self.arena, torch.tensor(kept, dtype=torch.int64)
+        arena, groups = self.arena, torch.tensor(kept, dtype=torch.int64, device=self.device)
         slots = torch.isin(arena.group_of_slot, groups)
+        new_groups = torch.arange(len(kept), device=self.device)
+        self.alive = [self.alive[k] for k in kept]
         self.arena = replace(
             arena,
             theta=arena.theta[groups],
             phi=arena.phi[slots],
             second=arena.second[slots],
             steps=arena.steps[slots],
-            group_of_slot=torch.arange(len(kept)).repeat_interleave(self.config.meta.batch),
+            group_of_slot=new_groups.repeat_interleave(self.config.meta.batch),
             layout_of_slot=arena.layout_of_slot[slots],
         )
+
+    def train(self, notice: Callable[[str], None]) -> None:
+        """All meta-iterations. On a GPU they are replayed as a graph, which is made anew when cells were left out."""
+        loop = Loop(self, notice)
+        for i in range(self.config.meta.iterations):
+            failed = self.failed(loop.launch(i))
+            if failed:
+                failed += self.failed(loop.drain())
+                self.leave_out(failed)
+                if not self.alive:
+                    return
+                loop = Loop(self, notice)
+        self.leave_out(self.failed(loop.drain()))
 
     def learned(self) -> Arena:
         """One slot per cell that has not failed, as evaluation begins: at theta, and with Adam's state carried from
         the cell's mean second moment and largest count."""
         arena, batch = self.arena, self.config.meta.batch
-        made = Arena.create(self.network.layouts, arena.theta, torch.arange(arena.groups))
+        made = Arena.create(self.network.layouts, arena.theta, torch.arange(arena.groups, device=self.device))
         made.layout_of_slot.copy_(arena.layout_of_slot[::batch])
         if self.config.inner.adam_state == "carry" and arena.groups:
             total = arena.second[::batch].clone()
@@ -237,9 +299,7 @@ def train_candidates(cells: Sequence[BlockCell], config: CandidateConfig, source
         return []
     begin = time.perf_counter()
     trainer = CandidateTrainer.create(cells, config, source)
-    for i in range(config.meta.iterations):
-        if trainer.alive:
-            trainer.step(i)
+    trainer.train(source.notice)
     right, finite = score(trainer, source)
     seconds = (time.perf_counter() - begin) / len(cells)
     for k, g in enumerate(trainer.alive):
@@ -264,19 +324,33 @@ def train_candidates(cells: Sequence[BlockCell], config: CandidateConfig, source
 def score(trainer: CandidateTrainer, source: Source) -> tuple[Tensor, Tensor]:
     """Share of right answers float64 `[cells, tasks]` of every cell that has not failed, on the same validation tasks,
     and whether its adapted weights were finite, bool `[cells, tasks]`."""
+    most = trainer.config.validation.max_slots
+    if trainer.device.type != "cpu":
+        most = max(most, trainer.max_slots or SLOTS)
+    while True:
+        try:
+            return _scored(trainer, source, most)
+        except torch.OutOfMemoryError:
+            if most == 1:
+                raise
+            most = -(-most // 2)
+
+
+def _scored(trainer: CandidateTrainer, source: Source, most: int) -> tuple[Tensor, Tensor]:
+    """`score`, with at most so many slots at once."""
     config, test = trainer.config, trainer.config.validation
     learned, episodes = trainer.learned(), source.testing(config.inner.ways, test)
     right = torch.zeros(learned.slots, test.tasks, dtype=torch.float64)
     finite = torch.zeros(learned.slots, test.tasks, dtype=torch.bool)
     mode = test.batch_mode or config.inner.batch_mode
-    per_cell = min(test.tasks, test.max_slots)
+    per_cell = min(test.tasks, most)
     for start, stop in chunks(test.tasks, per_cell):
         tasks = TestTasks.draw(episodes, start, stop, test.batch, test.steps, mode)
         drawn = SameBatches.drawn(tasks.batches, test.steps)
-        for first, last in chunks(learned.slots, max(1, test.max_slots // per_cell)):
+        for first, last in chunks(learned.slots, max(1, most // per_cell)):
             found = _score_chunk(trainer, learned.part(first, last), drawn, tasks)
             for table, values in zip((right, finite), found, strict=True):
-                table[first:last, start:stop] = values.view(last - first, -1)
+                table[first:last, start:stop] = values.view(last - first, -1).cpu()
     return right, finite
 
 
@@ -285,8 +359,8 @@ def _score_chunk(
 ) -> tuple[Tensor, Tensor]:
     """Accuracy and finiteness `[cells * tasks]` of the cells of `learned` on these tasks."""
     config, count = trainer.config, len(tasks.ids)
-    cell = torch.arange(learned.slots).repeat_interleave(count)
-    task = torch.arange(count).repeat(learned.slots)
+    cell = torch.arange(learned.slots, device=trainer.device).repeat_interleave(count)
+    task = torch.arange(count, device=trainer.device).repeat(learned.slots)
     arena = replace(
         learned,
         phi=learned.phi.index_select(0, cell),

@@ -4,20 +4,55 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from autometa.algorithms.sources import silent
-from autometa.algorithms.training import Step, Trainer
+from autometa.meta.ranks import Ranks
 from autometa.meta.replay import CudaGraphs, Graphs, Lagged, replayed
+from autometa.slots.arena import Arena
 
 LAG = 4
 """Iterations that the host may be ahead of what it knows: enough to keep a GPU busy, few enough to stop soon."""
 MEMORY_SHARE = 0.8
 """Of the free memory: what slots may take by the measure of one of them."""
 
-Results = list[tuple[int, Step]]
+Results = list[tuple[int, Any]]
+
+
+class Trainer(Protocol):
+    """What `Loop` runs: its state, a meta-iteration, and how its outcome becomes a row of float64 and is read again.
+
+    As `autometa.algorithms.training.Trainer` has them; `CandidateTrainer` is another one. begun and ended are needed
+    where `ranks` is not None alone.
+    """
+
+    arena: Arena
+    counter: Tensor
+    max_slots: int | None
+    warmup: int
+    ranks: Ranks | None
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def reach(self, i: int) -> None: ...
+
+    def step(self, i: int) -> Any: ...
+
+    def next_step(self, warm: bool) -> Any: ...
+
+    def begun(self, warm: bool) -> Tensor: ...
+
+    def ended(self, total: Tensor) -> Any: ...
+
+    def try_slots(self, slots: int, warm: bool) -> None: ...
+
+    def packed(self, step: Any) -> Tensor: ...
+
+    def unpacked(self, row: Tensor) -> Any: ...
 
 
 class Loop:
@@ -62,7 +97,7 @@ class Loop:
         return [] if self._lagged is None else self._known(self._lagged.drain())
 
     def _known(self, arrived: list[tuple[int, Tensor]]) -> Results:
-        return [(i, _unpacked(values, self.trainer)) for i, values in arrived]
+        return [(i, self.trainer.unpacked(values)) for i, values in arrived]
 
     def _enter(self, warm: bool) -> None:
         """Make ready for the iterations of a phase; those of the other one give their memory back first."""
@@ -85,7 +120,7 @@ class Loop:
         trainer, divided = self.trainer, self.trainer.ranks is not None
 
         def step() -> Tensor:
-            return _packed(trainer.next_step(warm))
+            return trainer.packed(trainer.next_step(warm))
 
         if os.environ.get("AUTOMETA_GRAPH") == "0":
             return step
@@ -98,7 +133,7 @@ class Loop:
             return replayed(step, state, self._graphs, self._notice)
         # what processes say to each other stays outside: their captures need not go alike
         begun = replayed(lambda: trainer.begun(warm), state, self._graphs, self._notice)
-        return lambda: _packed(trainer.ended(trainer.ranks.summed(begun())))
+        return lambda: trainer.packed(trainer.ended(trainer.ranks.summed(begun())))
 
     def _fitting(self, warm: bool) -> int:
         """As many slots as the free memory holds, in chunks of about one size; more are never needed than there are."""
@@ -107,17 +142,3 @@ class Loop:
         each = self._graphs.peak_bytes(lambda: self.trainer.try_slots(1, warm))
         fit = max(1, int(MEMORY_SHARE * self._graphs.free_bytes() / max(each, 1)))
         return slots if fit >= slots else -(-slots // -(-slots // fit))
-
-
-def _packed(step: Step) -> Tensor:
-    """A meta-iteration's outcome as one row, float64 `[(inner steps + 2) * S + 2 + A]`."""
-    parts = (step.losses.flatten(), step.accuracy, step.finite, step.update, step.architecture)
-    return torch.cat([part.to(torch.float64) for part in parts])
-
-
-def _unpacked(row: Tensor, trainer: Trainer) -> Step:
-    """What `_packed` packed."""
-    dtype, slots, steps = trainer.arena.theta.dtype, trainer.meta.batch, trainer.inner.steps
-    own = trainer.arena.theta.shape[1] - trainer.before_architecture
-    losses, right, finite, update, architecture = row.split([steps * slots, slots, slots, 2, own])
-    return Step(losses.view(steps, slots).to(dtype), right, finite != 0, update, architecture.to(dtype))

@@ -65,6 +65,34 @@ class Step:
     architecture: Tensor
 
 
+class StepSizes:
+    """Meta step sizes of weights and architecture where tasks are drawn, a window of meta-iterations at a time.
+
+    of(i): both at meta-iteration i of `total`.
+    """
+
+    def __init__(self, of: Callable[[int], tuple[float, float]], total: int, home: torch.device) -> None:
+        self._of, self._total = of, total
+        self._window, self._sizes = 0, self._schedule(0).to(home)
+
+    def _schedule(self, window: int) -> Tensor:
+        """float64 `[WINDOW, 2]`."""
+        last = max(self._total, 1)
+        rows = [self._of(min(i, last)) for i in range(window * WINDOW, (window + 1) * WINDOW)]
+        return torch.tensor(rows, dtype=torch.float64)
+
+    def reach(self, i: int) -> None:
+        """Have the step sizes of meta-iteration i at hand, before it is done: the host's part of it."""
+        if i // WINDOW != self._window:
+            self._window = i // WINDOW
+            self._sizes.copy_(self._schedule(self._window))
+
+    def at(self, counter: Tensor, groups: int, device: torch.device) -> Tensor:
+        """Those of the meta-iteration that `counter` int64 `[1]` names, float64 `[groups, 2]` on `device`."""
+        sizes = self._sizes.index_select(0, counter % WINDOW).to(device)
+        return sizes.expand(groups, 2).contiguous()
+
+
 @dataclass
 class Trainer:
     """One meta-training run as state (the arena) and a step.
@@ -92,26 +120,20 @@ class Trainer:
         self.counter = torch.zeros(1, dtype=torch.int64, device=home)
         self._places = torch.arange(self.meta.batch, device=home)
         self.ranks: Ranks | None = None
-        self._window, self._step_sizes = 0, self._schedule(0).to(home)
+        self._step_sizes = StepSizes(self._sizes_at, self.meta.iterations, home)
 
     @property
     def device(self) -> torch.device:
         return self.arena.theta.device
 
-    def _schedule(self, window: int) -> Tensor:
-        """Meta step sizes of weights and architecture at the meta-iterations of a window, float64 `[WINDOW, 2]`."""
-        total, rows = self.meta.iterations, []
-        for i in range(window * WINDOW, (window + 1) * WINDOW):
-            i = min(i, max(total, 1))
-            architecture = 0.0 if i < self.warmup else self.architecture_step.at(i, total)
-            rows.append([self.meta.steps().at(i, total), architecture])
-        return torch.tensor(rows, dtype=torch.float64)
+    def _sizes_at(self, i: int) -> tuple[float, float]:
+        total = self.meta.iterations
+        architecture = 0.0 if i < self.warmup else self.architecture_step.at(i, total)
+        return self.meta.steps().at(i, total), architecture
 
     def reach(self, i: int) -> None:
-        """Have the step sizes of meta-iteration i at hand, before it is done: the host's part of it."""
-        if i // WINDOW != self._window:
-            self._window = i // WINDOW
-            self._step_sizes.copy_(self._schedule(self._window))
+        """As `StepSizes.reach`."""
+        self._step_sizes.reach(i)
 
     def step(self, i: int) -> Step:
         """Meta-iteration i, on tasks i * batch .. (i + 1) * batch - 1."""
@@ -156,8 +178,19 @@ class Trainer:
 
     def _sizes(self) -> Tensor:
         """Its meta step sizes, float64 `[groups, kinds]`."""
-        sizes = self._step_sizes.index_select(0, self.counter % WINDOW).to(self.device)
-        return sizes.expand(self.arena.groups, 2).contiguous()
+        return self._step_sizes.at(self.counter, self.arena.groups, self.device)
+
+    def packed(self, step: Step) -> Tensor:
+        """A meta-iteration's outcome as one row, float64 `[(inner steps + 2) * S + 2 + A]`."""
+        parts = (step.losses.flatten(), step.accuracy, step.finite, step.update, step.architecture)
+        return torch.cat([part.to(torch.float64) for part in parts])
+
+    def unpacked(self, row: Tensor) -> Step:
+        """What `packed` packed."""
+        dtype, slots, steps = self.arena.theta.dtype, self.meta.batch, self.inner.steps
+        own = self.arena.theta.shape[1] - self.before_architecture
+        losses, right, finite, update, architecture = row.split([steps * slots, slots, slots, 2, own])
+        return Step(losses.view(steps, slots).to(dtype), right, finite != 0, update, architecture.to(dtype))
 
     def divide_(self, ranks: Ranks) -> None:
         """Keep the slots that are this process's of a meta-batch divided among `ranks`; theta and what Adam keeps are

@@ -207,10 +207,6 @@ def _followed(plan: Plan, manner: Manner, ranks: Ranks) -> dict[str, Any]:
 
 def _device_for(plan: Plan, manner: Manner) -> torch.device:
     """A resumed run goes on where it began, if that works here and nothing else is asked for: it decides its bits."""
-    if isinstance(plan.config, AutoMetaConfig):
-        if device_of(manner.device).type != "cpu" and manner.device != "auto":
-            raise InputError("an auto-meta search trains its candidates on the CPU so far; leave --device out")
-        return torch.device("cpu")
     began = None if plan.resume is None else RunFolder.open(plan.resume).environment.get("device")
     if manner.device != "auto" or began is None:
         return device_of(manner.device)

@@ -45,7 +45,7 @@ class BlockCellNetwork:
 
     def logits(self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None) -> Tensor:
         """phi `[S, row]`, images `[S, N, C, H, W]` -> logits `[S, N, ways]`."""
-        cell_of_slot = torch.zeros(phi.shape[0], dtype=torch.int64)
+        cell_of_slot = torch.zeros(phi.shape[0], dtype=torch.int64, device=phi.device)
         return self.network.logits(phi, images, cell_of_slot, statistics)
 
     @property

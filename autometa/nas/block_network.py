@@ -18,7 +18,7 @@ from autometa.nas.block_space import BlockCell
 from autometa.nas.cell_network import CellNetwork
 from autometa.nas.cells import Cell
 from autometa.nas.counting import network_macs
-from autometa.ops.cell_stack import Program, cell_stack, evaluate, slotwise
+from autometa.ops.cell_stack import Program, cell_stack, evaluate, slotwise, tables_cost_nothing
 from autometa.ops.cross_entropy import cross_entropy
 from autometa.slots.init import initial_row
 from autometa.slots.layout import Layout, LayoutBuilder
@@ -103,14 +103,23 @@ class BlockNetwork:
     ) -> Tensor:
         """phi `[S, row]`, images `[S, N, C, H, W]`, cell_of_slot int64 `[S]` -> logits `[S, N, ways]`.
 
-        Raises `ValueError` where cell_of_slot names a cell that does not exist.
+        Raises `ValueError` where cell_of_slot is too short, or, where that can be seen without waiting for a GPU,
+        names a cell that does not exist.
         """
+        program, of_slot = self._program_for(phi, cell_of_slot)
+        return evaluate(program, self.layouts[0].split(phi), images, of_slot, statistics or BatchStatistics())
+
+    def _program_for(self, phi: Tensor, cell_of_slot: Tensor) -> tuple[Program, Tensor]:
+        """A program that has rows for the cells of these slots, and the row of each slot."""
+        if tables_cost_nothing(phi.device, phi.dtype):
+            if len(cell_of_slot) != len(phi):
+                raise ValueError(f"cell_of_slot must name a cell for each of {len(phi)} slots")
+            return self._program(tuple(range(len(self.cells))), phi.device), cell_of_slot.to(phi.device)
         present = sorted(set(self._cells(phi, cell_of_slot)))
         of_cell = torch.zeros(len(self.cells), dtype=torch.int64)
         of_cell[present] = torch.arange(len(present))
         of_slot = of_cell.to(phi.device).index_select(0, cell_of_slot.to(phi.device))
-        program = self._program(tuple(present), phi.device)
-        return evaluate(program, self.layouts[0].split(phi), images, of_slot, statistics or BatchStatistics())
+        return self._program(tuple(present), phi.device), of_slot
 
     def losses(self, phi: Tensor, images: Tensor, labels: Tensor, cell_of_slot: Tensor) -> Tensor:
         """Cross-entropies `[S]` of the same; labels int64 `[S, N]`.  Slot by slot where the compiled op can run."""

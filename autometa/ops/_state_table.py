@@ -8,11 +8,13 @@ read costs nothing, may hold anything, and gets gradient 0.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from autometa.ops._native import pointer
+from autometa.ops._triton import derived
 
 
 def check_state_table(table: Tensor | None, table_of_slot: Tensor | None, slots: int, states: int) -> None:
@@ -41,20 +43,50 @@ def readers(
         raise ValueError(f"table_of_slot must lie in 0..{table.shape[0] - 1}")
     for t, row in enumerate(table.tolist()):
         found = (own == t).nonzero().flatten()
-        if not len(found):
-            continue
-        states = sorted((j for j, at in enumerate(row) if at >= 0), key=lambda j: row[j])
-        end = 0
-        for j in states:
-            if row[j] != end:
-                raise ValueError(f"table {t}: state {j} begins at {row[j]}, not at {end}, where the one before it ends")
-            end += sizes[j]
-        yield found, states
+        if len(found):
+            yield found, _in_order(t, row, sizes)
 
 
-def lacks(table: Tensor | None) -> dict[str, str]:
-    """Backends that cannot run a call with this table, and why."""
-    return {} if table is None else {"triton": "its kernels read no tables of states yet; use cpp or reference"}
+def _in_order(t: int, row: Sequence[int], sizes: Sequence[int]) -> list[int]:
+    """The states that row t reads, by their places."""
+    states = sorted((j for j, at in enumerate(row) if at >= 0), key=lambda j: row[j])
+    end = 0
+    for j in states:
+        if row[j] != end:
+            raise ValueError(f"table {t}: state {j} begins at {row[j]}, not at {end}, where the one before it ends")
+        end += sizes[j]
+    return states
+
+
+@dataclass(frozen=True)
+class StateReads:
+    """A table as the Triton kernels read it (kernels/state_table.py): int32 `[T, 1 + 2 J]` on the device; of_slot as
+    in `table_of_slot`, None where all slots follow one row; narrowest, widest: the fewest and the most channels (or
+    features) that a row reads.
+    """
+
+    table: Tensor
+    of_slot: Tensor | None
+    narrowest: int
+    widest: int
+
+    @classmethod
+    def of(cls, table: Tensor, table_of_slot: Tensor | None, sizes: Sequence[int], device: torch.device) -> StateReads:
+        """Made once per table; whether table_of_slot names rows that exist is not looked at, for that would wait.
+
+        Raises `ValueError` where places of some row leave gaps or overlap.
+        """
+        made, *depths = derived(table, ("states", *sizes), device, lambda t: _for_kernels(t.tolist(), sizes, device))
+        return cls(made, None if table_of_slot is None else table_of_slot.contiguous(), *depths)
+
+
+def _for_kernels(table: list[list[int]], sizes: Sequence[int], device: torch.device) -> tuple[Tensor, int, int]:
+    rows = []
+    for t, row in enumerate(table):
+        states = _in_order(t, row, sizes)
+        rows.append([sum(sizes[j] for j in states), *row, *states, *[-1] * (len(row) - len(states))])
+    depths = [row[0] for row in rows]
+    return torch.tensor(rows, dtype=torch.int32, device=device), min(depths), max(depths)
 
 
 def table_arguments(table: Tensor | None, table_of_slot: Tensor | None) -> tuple[int, int, int]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from autometa.ops._cell_stack_cpp import cell_stack_cpp
+from autometa.ops._mixed_op_triton import mixed_op_triton
 from autometa.ops._native import refuses_unless
 from autometa.ops.backend import BackendError, dispatch, implements
 from autometa.ops.conv_block import ConvBlock, conv_block
@@ -74,7 +75,7 @@ def evaluate(
     def slots_of(table: Tensor | None) -> Tensor | None:
         return None if table is None or table.shape[0] == 1 else of_slot
 
-    record, slots = statistics.record, images.shape[0]
+    record, slots, ones = statistics.record, images.shape[0], {}
     x, kept = conv_block(
         images, blocks["stem"], program.stem, given=statistics.take(), want_statistics=record, backend=backend
     )
@@ -90,8 +91,10 @@ def evaluate(
             backend=backend,
         )
         if step.node:
-            ones = torch.ones(slots, step.table.shape[1], dtype=x.dtype, device=x.device)
-            x, kept = mixed_op(states, block, ones, ones, step.table, **options)
+            instances = step.table.shape[1]
+            if instances not in ones:
+                ones[instances] = torch.ones(slots, instances, dtype=x.dtype, device=x.device)
+            x, kept = mixed_op(states, block, ones[instances], ones[instances], step.table, **options)
         else:
             x, kept = preprocess(states, block, step.channels, reduce=step.reduce, table=step.table, **options)
         statistics.keep(kept)
@@ -129,6 +132,15 @@ def slotwise(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether the compiled op would run here, which goes slot by slot; the reference is slower than `evaluate`."""
     try:
         return dispatch("cell_stack", device, dtype) is cell_stack_cpp
+    except BackendError:
+        return False
+
+
+def tables_cost_nothing(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether kernels find a slot's row of a table on the device: one program may then have rows that no slot follows,
+    and the host need not know which slots follow which."""
+    try:
+        return dispatch("mixed_op", device, dtype) is mixed_op_triton
     except BackendError:
         return False
 

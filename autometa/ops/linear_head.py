@@ -11,7 +11,7 @@ from torch import Tensor
 from autometa.ops._linear_head_triton import linear_head_triton
 from autometa.ops._memory import activation, activation_strides, as_activation, floats
 from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, refuses_unless, register, threads
-from autometa.ops._state_table import check_state_table, lacks, readers, table_arguments
+from autometa.ops._state_table import check_state_table, readers, table_arguments
 from autometa.ops._triton import triton_refuses
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.primitives import Shape, aligned, read_parameters
@@ -40,7 +40,7 @@ def linear_head(
     Returns logits `[S, N, classes]`.  Raises `ValueError` where params are too few or tables do not fit.
     """
     check_state_table(table, table_of_slot, params.shape[0], len(states))
-    call = dispatch("linear_head", params.device, params.dtype, backend, lacking=lacks(table))
+    call = dispatch("linear_head", params.device, params.dtype, backend)
     more = () if table is None else (table, table_of_slot)
     return call(states, params, classes, flatten, *more)
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from autometa.ops._native import refuses_unless
 from autometa.ops._preprocess_cpp import preprocess_cpp
-from autometa.ops._preprocess_triton import preprocess_triton
-from autometa.ops._state_table import check_state_table, lacks, readers
+from autometa.ops._preprocess_triton import preprocess_triton, unequal
+from autometa.ops._state_table import check_state_table, readers
 from autometa.ops._triton import triton_refuses
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.batch_norm import batch_norm, batch_statistics
@@ -59,7 +59,7 @@ def preprocess(
     """
     _check(states, params, channels, reduce, affine, given, table)
     check_state_table(table, table_of_slot, params.shape[0], len(states))
-    call = dispatch("preprocess", params.device, params.dtype, backend, lacking=lacks(table))
+    call = dispatch("preprocess", params.device, params.dtype, backend, lacking=unequal(states, table))
     more = () if table is None else (table, table_of_slot)
     return call(states, params, channels, reduce, affine, given, want_statistics, eps, *more)
 

@@ -12,9 +12,12 @@ from dataclasses import replace
 
 import torch
 
+from autometa.algorithms.candidates import CandidateTrainer
 from autometa.algorithms.sources import Source
+from autometa.nas import block_network
 from autometa.ops import backend
-from tests.algorithms.test_loop import FOUR, LONG, trainer
+from tests.algorithms import test_candidates, test_loop
+from tests.algorithms.test_loop import FOUR, LONG
 from tests.algorithms.waiting import LOOKING
 
 PRIMITIVES = ("max_pool_3x3", "skip_connect", "conv_1x5_5x1", "conv_3x3")
@@ -23,7 +26,18 @@ CONFIGS = {
     "metanas": replace(LONG, inner=INNER, cells=1, reductions=(0,), nodes=1, primitives=PRIMITIVES),
     "reptile": replace(FOUR, inner=INNER),
 }
+CELLS = replace(
+    test_candidates.TINY, data=LONG.data, inner=INNER, meta=replace(test_candidates.TINY.meta, batch=1, max_slots=None)
+)
+CONFIGS["candidates"] = CELLS
 ITERATION = 7
+
+
+def trainer(config, source):
+    """Of cells, two of them, where the config is of candidates."""
+    if config is CELLS:
+        return CandidateTrainer.create(test_candidates.CELLS[:2], config, source)
+    return test_loop.trainer(config, source)
 
 
 def looks() -> list[str]:
@@ -36,7 +50,12 @@ def looks() -> list[str]:
         def call(*args, **kwargs):
             caller = sys._getframe(1)
             file = caller.f_code.co_filename
-            if "autometa/kernels" in file or ("autometa/ops" in file and ("triton" in file or "_node_plan" in file)):
+            beside = "nas/block_" in file or "algorithms/candidates" in file
+            if (
+                beside
+                or "autometa/kernels" in file
+                or ("autometa/ops" in file and ("triton" in file or "_node_plan" in file))
+            ):
                 found.append(f"{name} in {file.rpartition('/')[2]}:{caller.f_lineno}")
             return original(*args, **kwargs)
 
@@ -56,6 +75,7 @@ def main() -> None:
         run = trainer(config, source)
         expected[name] = run.step(ITERATION).losses, run.arena.second.sqrt()
     backend.PREFERENCE["cpu"] = ("triton", "cpp", "reference")
+    block_network.slotwise = lambda *_: False  # as on a GPU
     found = looks()
     for name, config in CONFIGS.items():
         run = trainer(config, source)

@@ -11,6 +11,7 @@ import torch
 from autometa.algorithms import candidates, reptile
 from autometa.algorithms.candidates import CandidateConfig, CandidateTrainer, Outcome, score, train_candidates
 from autometa.algorithms.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, from_json
+from autometa.algorithms.loop import Loop
 from autometa.algorithms.reptile import ReptileConfig
 from autometa.algorithms.sources import Source
 from autometa.algorithms.training import Learned, Trainer
@@ -18,6 +19,7 @@ from autometa.errors import InputError
 from autometa.nas.block_network import BlockNetwork
 from autometa.nas.block_space import BlockCell
 from autometa.runs.files import plain
+from tests.meta.graphs import FakeGraphs
 from tests.ops.arenas import native
 
 CELLS = [BlockCell.parse(key) for key in ("0c1m", "0i0f", "0c1c|1f1i|2m3a", "1a1c")]
@@ -186,13 +188,68 @@ def test_a_diverged_cell_is_named_and_harms_nobody(source, monkeypatch, iteratio
 def test_the_rest_goes_on_with_the_same_bits_when_a_cell_is_left_out(source):
     trainer, other = (CandidateTrainer.create(CELLS, TINY, source) for _ in range(2))
     trainer.step(0), other.step(0)
-    trainer._leave_out([1])
+    trainer.leave_out([1])
     assert trainer.alive == [0, 2, 3] and trainer.arena.slots == 3 * TINY.meta.batch
     trainer.step(1), other.step(1)
     kept = [0, 2, 3]
     assert torch.equal(trainer.arena.theta, other.arena.theta[kept])
-    trainer._leave_out([0, 2, 3])
+    trainer.leave_out([0, 2, 3])
     assert trainer.alive == [] and score(trainer, source)[0].shape == (0, 5)
+
+
+def arena_of(trainer: CandidateTrainer) -> list[torch.Tensor]:
+    return [getattr(trainer.arena, name) for name in ("theta", "phi", "second", "steps", "layout_of_slot")]
+
+
+@native
+def test_a_replayed_run_equals_one_step_by_step(source, monkeypatch):
+    """As on a GPU, results coming late; a cell that diverges is left out all the same, and a new graph is made."""
+    config = replace(TINY, meta=replace(TINY.meta, iterations=20, max_slots=5))
+    plain, run = (CandidateTrainer.create(CELLS, config, source) for _ in range(2))
+    for trainer in (plain, run):
+        trainer.arena.theta[1] = torch.nan
+    plain.train(pytest.fail)
+    made = []
+
+    def replaying(trainer, notice):
+        made.append(FakeGraphs())
+        return Loop(trainer, notice, made[-1])
+
+    monkeypatch.setattr(candidates, "Loop", replaying)
+    run.train(pytest.fail)
+    assert plain.alive == run.alive == [0, 2, 3] and plain.failures == run.failures
+    assert all(torch.equal(a, b) for a, b in zip(arena_of(run), arena_of(plain), strict=True))
+    assert [graphs.captured for graphs in made] == [1, 1] and sum(graphs.replays for graphs in made) == 20
+
+
+@native
+def test_slots_at_once_follow_the_free_memory(source, monkeypatch):
+    config = replace(TINY, meta=replace(TINY.meta, iterations=2))
+    plain, run = (CandidateTrainer.create(CELLS, config, source) for _ in range(2))
+    run.max_slots = None
+    monkeypatch.setattr(candidates, "Loop", lambda trainer, notice: Loop(trainer, notice, FakeGraphs(free=50, each=10)))
+    run.train(pytest.fail)
+    plain.max_slots = 8
+    monkeypatch.undo()
+    plain.train(pytest.fail)
+    assert run.max_slots == 4, "eight slots in chunks of at most 0.8 * 50 / 10"
+    assert all(torch.equal(a, b) for a, b in zip(arena_of(run), arena_of(plain), strict=True))
+
+
+@native
+def test_a_full_memory_halves_the_slots_that_are_scored(source, monkeypatch):
+    trainer = trained(CELLS, TINY, source)
+    expected, scored, tried = score(trainer, source), candidates._scored, []
+
+    def full(*arguments):
+        tried.append(arguments[-1])
+        if tried[-1] > 1:
+            raise torch.OutOfMemoryError("no room")
+        return scored(*arguments)
+
+    monkeypatch.setattr(candidates, "_scored", full)
+    found = score(trainer, source)
+    assert tried == [4, 2, 1] and all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_nothing_to_train(source):

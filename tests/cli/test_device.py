@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from autometa.algorithms.presets import METANAS
+from autometa.algorithms.presets import AUTO_META, METANAS
 from autometa.api import running
 from autometa.api.planning import SEARCH as SEARCHING
 from autometa.api.planning import Plan
@@ -55,6 +55,12 @@ def test_a_resumed_run_goes_on_where_it_began(began, asked, place, two_gpus, mon
     plan = Plan(SEARCHING, METANAS["quick"], resume=tmp_path / "run")
     assert running._device_for(plan, running.Manner(device=asked)) == torch.device(place)
     assert running._device_for(Plan(SEARCHING, METANAS["quick"]), running.Manner()) == torch.device("cuda:0")
+
+
+def test_a_search_over_cells_takes_a_device_too(two_gpus):
+    plan = Plan(SEARCHING, AUTO_META["quick"])
+    for asked, place in (("auto", "cuda:0"), ("cuda:1", "cuda:1"), ("cpu", "cpu")):
+        assert running._device_for(plan, running.Manner(device=asked)) == torch.device(place)
 
 
 def test_precision_is_a_setting_that_the_cpu_does_without(tmp_path):

@@ -41,6 +41,24 @@ def _preprocess(reduce: bool) -> None:
     y.backward(torch.ones_like(y))
 
 
+# Of four slots: which of three states they read, in channels of 28.
+TABLES = torch.tensor([[0, 28, -1], [-1, 0, 28], [-1, -1, 0], [0, 28, 56]])
+
+
+def _of_slot(slots: int) -> Tensor:
+    return torch.arange(slots) % len(TABLES)
+
+
+def _preprocess_tables(reduce: bool) -> None:
+    from autometa.ops.preprocess import preprocess, preprocess_parameters
+
+    states = [_normal(10, 20, 28, 28, 28).requires_grad_(True) for _ in range(3)]
+    params = _parameters(10, preprocess_parameters(84, 28, reduce, True))
+    options = {"table": TABLES, "table_of_slot": _of_slot(10), "backend": "triton"}
+    y, _ = preprocess(states, params, 28, reduce=reduce, affine=True, **options)
+    y.backward(torch.ones_like(y))
+
+
 def _mixed_op() -> None:
     from tests.ops.node_case import METANAS, random_node
 
@@ -64,6 +82,15 @@ def _head(flatten: bool) -> None:
     states = [_normal(10, 20, 28, 7, 7).requires_grad_(True) for _ in range(3)]
     params = _parameters(10, head_parameters(84 * (49 if flatten else 1), 20))
     logits = linear_head(states, params, 20, flatten=flatten, backend="triton")
+    logits.backward(torch.ones_like(logits))
+
+
+def _head_tables() -> None:
+    from autometa.ops.linear_head import head_parameters, linear_head
+
+    states = [_normal(10, 20, 28, 7, 7).requires_grad_(True) for _ in range(3)]
+    params = _parameters(10, head_parameters(84, 20))
+    logits = linear_head(states, params, 20, table=TABLES, table_of_slot=_of_slot(10), backend="triton")
     logits.backward(torch.ones_like(logits))
 
 
@@ -93,11 +120,14 @@ CASES: dict[str, Callable[[], None]] = {
     "mixed_op": _mixed_op,
     "preprocess": lambda: _preprocess(False),
     "preprocess, reduction": lambda: _preprocess(True),
+    "preprocess, tables": lambda: _preprocess_tables(False),
+    "preprocess, reduction, tables": lambda: _preprocess_tables(True),
     "stem": lambda: _conv_block(1, 84),
     "conv_block": lambda: _conv_block(64, 64, stride=2, padding="same", bias=True, relu=True),
     "conv_block, pool": lambda: _conv_block(32, 32, padding="same", bias=True, relu=True, pool=True),
     "linear_head": lambda: _head(False),
     "linear_head, flatten": lambda: _head(True),
+    "linear_head, tables": _head_tables,
     "cross_entropy": _cross_entropy,
     "share": _share,
     "split_columns": _split_columns,
@@ -122,7 +152,8 @@ class _Target:
         return GPUTarget("cuda", self.capability, 32)
 
 
-WITHOUT_MODES = {"linear_head", "linear_head, flatten", "cross_entropy", "share", "split_columns"}
+HEADS = {"linear_head", "linear_head, flatten", "linear_head, tables"}
+WITHOUT_MODES = HEADS | {"cross_entropy", "share", "split_columns"}
 
 
 def jobs() -> list[tuple[int, str, str]]:

@@ -82,11 +82,13 @@ def test_opcheck(flatten, monkeypatch):
         [y.to(DEVICE) for y in x] if isinstance(x, list) else x.to(DEVICE) for x in ugly(flatten, *SHAPES[1])
     )
     leaves = [x.detach().requires_grad_(True) for x in states]
-    assert torch.library.opcheck(_forward.custom, (leaves, params.detach().requires_grad_(True), CLASSES, flatten))
+    assert torch.library.opcheck(
+        _forward.custom, (leaves, params.detach().requires_grad_(True), CLASSES, flatten, None, None)
+    )
     features = torch.randn(3, 2, 75 if flatten else 5, device=DEVICE)
     # its own gradient is meant to raise
     checks = ("test_schema", "test_faketensor")
-    arguments = (grad, features, params, [2, 3, 5, 3, 3, 5], flatten)
+    arguments = (grad, features, params, [2, 3, 5, 3, 3, 5], flatten, None, None)
     assert torch.library.opcheck(_backward.custom, arguments, test_utils=checks)
 
 

@@ -158,7 +158,8 @@ def test_strided_inputs_give_the_same_bits():
 
 def arguments(own: Case, keep: bool = True, statistics: bool = False) -> tuple:
     """Of `autometa::preprocess_triton`."""
-    return own.states, own.params, own.gy.shape[2], own.reduce, own.affine, None, 1e-5, statistics, keep, "fp32"
+    settings = own.gy.shape[2], own.reduce, own.affine, None, None
+    return own.states, own.params, *settings, None, 1e-5, statistics, keep, "fp32"
 
 
 def test_opcheck(monkeypatch):
@@ -172,7 +173,7 @@ def test_opcheck(monkeypatch):
     _, _, z, factors = forward(*arguments(own))
     # its own gradient is meant to raise
     checks = ("test_schema", "test_faketensor")
-    backward = (own.gy, z.detach(), factors.detach(), *arguments(own)[:5], True, "fp32")
+    backward = (own.gy, z.detach(), factors.detach(), *arguments(own)[:7], True, "fp32")
     assert torch.library.opcheck(torch.ops.autometa.preprocess_triton_backward, backward, test_utils=checks)
     dropped, _, z, factors = forward(*arguments(own, keep=False))
     assert z.numel() == 0 and factors.numel() == 0

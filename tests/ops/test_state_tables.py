@@ -224,12 +224,6 @@ def test_what_does_not_fit_is_named(message, head, reduce, name):
         WRONG[message](case(head, reduce)).gradients(name)
 
 
-@EACH
-def test_triton_refuses_tables(head, reduce):
-    with pytest.raises(backend.BackendError, match="no tables of states"):
-        case(head, reduce).gradients("triton")
-
-
 @native
 @EACH
 def test_opcheck(head, reduce):
