@@ -139,11 +139,7 @@ setup(
     python_requires=">=3.10",
     packages=[*find_packages(include=["autometa", "autometa.*"]), "autometa.kernels"],
     package_dir={"autometa.kernels": "kernels"},
-<<<<<<< HEAD
-    package_data={"": ["py.typed", "*.json", "*.yaml", "*.txt"], "autometa": ["pretrained/*/*"]},
-=======
-    package_data={"": ["py.typed", "*.json", "*.yaml", "*.txt", "*.css"]},
->>>>>>> f42d352 (The word report, in the shell and in Python; a search ends by naming it)
+    package_data={"": ["py.typed", "*.json", "*.yaml", "*.txt", "*.css"], "autometa": ["pretrained/*/*"]},
     include_package_data=False,
     ext_modules=[Extension(f"autometa.{name}", sources=[], optional=True) for name in ("_C", "_cuda")],
     cmdclass={"build_ext": CMakeBuild},
