@@ -118,7 +118,8 @@ def candidates(part: Mapping[str, Any]) -> list[str]:
     return [
         f"{head}: {part['cells']} x {part['tasks']} tasks {_spread(part)} ms a step",
         f"  {rate:.0f} cells' steps per second, {part['tflops_per_s']:.2f} TFLOP/s; "
-        f"one cell alone {part['alone_ms']:.2f} ms: {part['ratio']:.1f} times as fast (wanted {least:.0f}, aim {aim:.0f}; {verdict})",
+        f"one cell alone {part['alone_ms']:.2f} ms: "
+        f"{part['ratio']:.1f} times as fast (wanted {least:.0f}, aim {aim:.0f}; {verdict})",
     ]
 
 
