@@ -115,11 +115,11 @@ def candidates(part: Mapping[str, Any]) -> list[str]:
     least, aim = CANDIDATES
     verdict = "aim met" if part["ratio"] >= aim else "target met" if part["ratio"] >= least else "target missed"
     rate = 1e3 * part["cells"] / part["p50_ms"]
+    speed = f"{rate:.0f} cells' steps per second, {part['tflops_per_s']:.2f} TFLOP/s"
+    times = f"one cell alone {part['alone_ms']:.2f} ms: {part['ratio']:.1f} times as fast"
     return [
         f"{head}: {part['cells']} x {part['tasks']} tasks {_spread(part)} ms a step",
-        f"  {rate:.0f} cells' steps per second, {part['tflops_per_s']:.2f} TFLOP/s; "
-        f"one cell alone {part['alone_ms']:.2f} ms: "
-        f"{part['ratio']:.1f} times as fast (wanted {least:.0f}, aim {aim:.0f}; {verdict})",
+        f"  {speed}; {times} (wanted {least:.0f}, aim {aim:.0f}; {verdict})",
     ]
 
 

@@ -149,7 +149,7 @@ def pretended(monkeypatch):
 def test_all_parts_run_and_fill_the_table(pretended, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("AUTOMETA_CACHE", str(tmp_path / "cache"))
     parts = [name for name in gpu.PARTS if name != "compile"]
-    words = ["--preset", "tiny", "--train-seconds", "0.2", "--seconds", "60", "--run", str(tmp_path / "run")]
+    words = ["--preset", "tiny", "--train-seconds", "5", "--seconds", "60", "--run", str(tmp_path / "run")]
     assert gpu.main(["--out", str(tmp_path), "--parts", ",".join(parts), *words]) == 0, capsys.readouterr()
     made = json.loads((tmp_path / "gpu.json").read_text())["parts"]
     assert list(made) == parts and set(made["kernels"]) == set(gpu_kernels.KERNELS)
