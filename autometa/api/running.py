@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from autometa import plugins
 from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.divided import follow
 from autometa.algorithms.jobs import OWN_GENOTYPE, Terms
@@ -269,9 +270,10 @@ def _threads_of(plan: Plan, manner: Manner) -> Iterator[None]:
 
 
 def resume_command(folder: RunFolder, words: str | None = None, trackers: Sequence[Tracker | str] = ()) -> str:
-    """What to type to go on with a run, followed by the trackers that have a name."""
+    """What to type to go on with a run, followed by the plugins, and the trackers that have a name."""
     track = "".join(f" --track {shlex.quote(one)}" for one in trackers if isinstance(one, str))
-    return f"autometa {words or job_of(config_of(folder)).word} --resume {shlex.quote(shown(folder.path))}{track}"
+    word = words or job_of(config_of(folder)).word
+    return f"autometa {word} --resume {shlex.quote(shown(folder.path))}{plugins.options()}{track}"
 
 
 def outcome(folder: RunFolder) -> dict[str, Any]:
