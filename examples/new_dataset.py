@@ -65,7 +65,8 @@ def main() -> None:
         "data.image_size": 14,
         "data.variant": "ink",
         "filters": 16,
-        "meta.iterations": 60,
+        "inner.lr": 5e-3,
+        "meta.iterations": 100,
         "test.tasks": 50,
         "test.queries": 5,
     }

@@ -11,6 +11,7 @@ from autometa.errors import InputError
 from autometa.ops import PRIMITIVES, backend
 from autometa.ops.primitives import BUILT_IN, BY_CODE, Shape, conv, primitive_named, register, registered
 from tests.ops.node_case import Node, assert_same, random_node
+from tests.registries import restored
 
 NAMES = ("max_pool_3x3", "skip_connect", "conv_3x3", "sep_conv_3x3")
 TWINS = {"conv_3x3": "own_conv", "sep_conv_3x3": "own_sep"}
@@ -18,11 +19,8 @@ TWINS = {"conv_3x3": "own_conv", "sep_conv_3x3": "own_sep"}
 
 @pytest.fixture
 def vocabulary():
-    """What a test registers goes again."""
-    yield
-    for primitive in BY_CODE[BUILT_IN:]:
-        del PRIMITIVES[primitive.name]
-    del BY_CODE[BUILT_IN:]
+    with restored():
+        yield
 
 
 @pytest.fixture
