@@ -113,6 +113,7 @@ class CMakeBuild(build_ext):
 
 
 GPU = 'triton>=3.3; platform_system == "Linux"'
+DOCS = ["sphinx>=7.2", "myst-parser>=3.0"]
 TEST = [
     'triton; platform_system == "Linux"',
     "pytest>=7.4",
@@ -122,6 +123,7 @@ TEST = [
     "tensorboard>=2.10",
     "scikit-learn>=1.6",
     "ruff>=0.17,<0.18",
+    *DOCS,
 ]
 
 setup(
@@ -157,6 +159,7 @@ setup(
         "sklearn": ["scikit-learn>=1.6"],
         "plot": ["matplotlib>=3.6"],
         "tensorboard": ["tensorboard>=2.10"],
+        "docs": DOCS,
         "test": TEST,
         "gpu": [GPU],
         "bench": ["pytest>=7.4", "pytest-benchmark>=4.0"],

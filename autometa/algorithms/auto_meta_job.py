@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from autometa import plugins
 from autometa.algorithms import jobs, reptile, scores
 from autometa.algorithms.auto_meta import AutoMetaConfig, Fits, Progression, Strategy, strategy_of
 from autometa.algorithms.candidates import CandidateConfig, Outcome, train_candidates
@@ -51,6 +52,7 @@ class CandidateUnit:
     """Outcomes by key that an earlier run found: these cells are not trained again."""
 
     def __call__(self, device: str) -> Work:
+        plugins.load()  # a process of its own may have to learn what the data's name means
         where = torch.device(device)
         source = Source.open(self.data, where, silent)
         work = work_of(lambda cells: train_candidates(cells, self.config, source), self.config.seed)

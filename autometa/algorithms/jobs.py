@@ -179,6 +179,7 @@ def train(config: reptile.ReptileConfig, folder: RunFolder, terms: Terms) -> dic
     result = {
         "kind": "train",
         "network": config.network,
+        "learner": config.learner,
         "protocol": protocol(config, source),
         "scores": scores.as_json(scores.scores(found)),
         "accuracy": scores.Score.of(found["support_statistics"]).mean,

@@ -141,7 +141,8 @@ class MetaNASConfig:
 
     def _check_primitives(self) -> None:
         unknown = [name for name in self.primitives if name not in PRIMITIVES]
-        require(not unknown, f"unknown primitives {', '.join(unknown)}; known are {', '.join(PRIMITIVES)}")
+        hint = f"known are {', '.join(PRIMITIVES)}; --plugin loads a file that registers others"
+        require(not unknown, f"unknown primitives {', '.join(unknown)}; {hint}")
         require(len(set(self.primitives)) == len(self.primitives), "primitives names one of them twice")
         require(set(self.primitives) - {"none"} != set(), "primitives must name at least one operation beside none")
 

@@ -1,7 +1,9 @@
-"""Reptile with a fixed network (Nichol et al. 2018): the four-layer nets, or a network from a genotype."""
+"""Reptile with a fixed network (Nichol et al. 2018): the four-layer nets, or a network from a genotype; and what other
+meta-learners, registered by name, share with it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +50,7 @@ class ReptileConfig:
         reductions: positions of reduction cells, from 0, for a genotype.
         stem_stride: of a cell network, as in its search.
         drop_path: probability of dropping an op of a cell network while training (MetaNAS, scaled up: 0.2).
+        learner: `reptile`, or the name under which a meta-learner was registered (--plugin loads its file).
         repeats: normal cells before each of three reductions, for `cell:KEY` (Auto-Meta's N).
         scale_rate: what filters are multiplied by at reductions, for `cell:KEY`.
         data: images and split.
@@ -67,6 +70,7 @@ class ReptileConfig:
     reductions: tuple[int, ...] = (1, 3)
     stem_stride: int = 1
     drop_path: float = 0.0
+    learner: str = "reptile"
     repeats: int = 1
     scale_rate: int = 1
     data: DataConfig = field(default_factory=lambda: DataConfig("omniglot:reptile", 28, "reptile"))
@@ -83,6 +87,7 @@ class ReptileConfig:
         check_common(self.data, self.inner, self.meta, self.test, self.seed, self.precision)
         at_least(1, {"cells": self.cells, "scale_rate": self.scale_rate})
         at_least(0, {"repeats": self.repeats})
+        learner_named(self.learner)
         if self.network.startswith(CELL):
             read_cell(self.network)
             require(self.drop_path == 0, "drop_path is for genotypes; leave it 0 for a cell of Auto-Meta's space")
@@ -141,8 +146,32 @@ def read_cell(network: str) -> BlockCell:
         raise InputError(f"network {network!r} names no cell: {error}") from error
 
 
+def register(name: str, learner: Learner, *, replace: bool = False) -> None:
+    """Let `autometa train NET --learner NAME` train with a meta-learner of your own.
+
+    learner: (network, source, config) -> a `Trainer`, most easily that of `reptile_trainer` with another `target`.
+    replace: take the place of a registered one of that name. Raises `InputError` where the name is taken.
+    """
+    if name in LEARNERS and (name == "reptile" or not replace):
+        raise InputError(f"a meta-learner {name} is there already; choose another name, or pass replace=True for yours")
+    LEARNERS[name] = learner
+
+
+def learner_named(name: str) -> Learner:
+    """Raises `InputError` where none of that name is registered."""
+    if name not in LEARNERS:
+        known = ", ".join(LEARNERS)
+        raise InputError(f"unknown meta-learner {name!r} (known: {known}); load the file that registers it: --plugin")
+    return LEARNERS[name]
+
+
 def trainer(network: Network, source: Source, config: ReptileConfig) -> Trainer:
-    """A meta-training run from a fresh initialisation."""
+    """A meta-training run from a fresh initialisation, by the meta-learner that the config names."""
+    return learner_named(config.learner)(network, source, config)
+
+
+def reptile_trainer(network: Network, source: Source, config: ReptileConfig) -> Trainer:
+    """Reptile's."""
     keep = 1.0 - config.drop_path
 
     def logits_of(ids: Tensor, warm: bool) -> Logits:
@@ -161,6 +190,10 @@ def trainer(network: Network, source: Source, config: ReptileConfig) -> Trainer:
         meta=config.meta,
         logits=logits_of,
     )
+
+
+Learner = Callable[[Network, Source, ReptileConfig], Trainer]
+LEARNERS: dict[str, Learner] = {"reptile": reptile_trainer}
 
 
 def adapt(network: Network, learned: Learned, batches: Batches, slots: int, config: ReptileConfig) -> Tensor:

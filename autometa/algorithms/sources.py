@@ -46,13 +46,13 @@ class Source:
     def image_shape(self) -> tuple[int, int, int]:
         return tuple(self.store.images.shape[1:])
 
-    def training(self, inner: InnerConfig, part: str, seed: int) -> Episodes:
-        """Tasks of the training classes; they need no queries, Reptile learns from support sets alone.
+    def training(self, inner: InnerConfig, part: str, seed: int, queries: int = 0) -> Episodes:
+        """Tasks of the training classes; Reptile learns from support sets alone, other meta-learners from queries too.
 
         part: what the run is judged on; where that is `val`, its classes are kept out of training.
         """
         split = self.split.without_val() if part == "val" else self.split
-        return self._episodes(split.train, TaskSpec(inner.ways, inner.shots, 0, split.train_rotations), seed)
+        return self._episodes(split.train, TaskSpec(inner.ways, inner.shots, queries, split.train_rotations), seed)
 
     def testing(self, ways: int, test: EvalConfig) -> Episodes:
         """Tasks of the test (or validation) classes."""

@@ -93,12 +93,20 @@ class StepSizes:
         return sizes.expand(groups, 2).contiguous()
 
 
+class Target(Protocol):
+    """What a meta-learner makes of slots after their inner loops: an arena of these slots, their task ids int64 `[S]`
+    and logits. Theta moves towards the mean of what it leaves in `arena.phi`; Reptile leaves all as it is."""
+
+    def __call__(self, arena: Arena, ids: Tensor, logits: Logits) -> None: ...
+
+
 @dataclass
 class Trainer:
     """One meta-training run as state (the arena) and a step.
 
     logits(task ids `[S]`, in warm-up?) gives the network of those slots; architecture_step is the meta step size of
-    the architecture parameters, which stand still for `warmup` meta-iterations. counter int64 `[1]`: the number of the
+    the architecture parameters, which stand still for `warmup` meta-iterations. target: of another meta-learner than
+    Reptile. counter int64 `[1]`: the number of the
     next meta-iteration, where tasks are drawn; max_slots: that of `meta` until `Loop` finds another one; ranks: the
     processes among which `divide_` has divided the meta-batch; weights: columns of theta before the architecture's,
     all of them where it is None.
@@ -113,6 +121,7 @@ class Trainer:
     architecture_step: Schedule = Schedule(0.0)
     warmup: int = 0
     weights: int | None = None
+    target: Target | None = None
 
     def __post_init__(self) -> None:
         home = self.episodes.home
@@ -151,7 +160,8 @@ class Trainer:
             return self.ended(self.ranks.summed(self.begun(warm)))
         right: list[Tensor] = []
         before = self.arena.theta.clone()
-        done = meta_iteration_(*self._work(warm, right), self._sizes(), frozen=(False, warm), max_slots=self.max_slots)
+        how = {"frozen": (False, warm), "max_slots": self.max_slots, "target": self._target(warm)}
+        done = meta_iteration_(*self._work(warm, right), self._sizes(), **how)
         self.counter += 1
         return Step(done.losses, torch.cat(right), done.finite, *self._moved(before))
 
@@ -173,8 +183,18 @@ class Trainer:
 
     def _work(self, warm: bool, right: list[Tensor]) -> tuple:
         """Arena, tasks, optimiser and steps of the meta-iteration that `counter` names."""
-        ids = self.counter * self.meta.batch + self._places
+        ids = self._ids()
         return self.arena, lambda a, b: self._tasks(ids[a:b], warm, right), self.optimiser, self.inner.steps
+
+    def _ids(self) -> Tensor:
+        """The task of each slot."""
+        return self.counter * self.meta.batch + self._places
+
+    def _target(self, warm: bool) -> Callable[[Arena, int, int], None] | None:
+        if self.target is None:
+            return None
+        ids, target = self._ids(), self.target
+        return lambda part, a, b: target(part, ids[a:b], self.logits(ids[a:b].to(self.device), warm))
 
     def _sizes(self) -> Tensor:
         """Its meta step sizes, float64 `[groups, kinds]`."""
@@ -212,7 +232,8 @@ class Trainer:
         """This process's part of a divided meta-iteration: what all processes' parts add up to is its mean and its
         outcomes, float64 `[row + 1 + (inner steps + 2) * batch]`. Nothing here waits for another process."""
         right: list[Tensor] = []
-        done = adapt_slots_(*self._work(warm, right), frozen=(False, warm), max_slots=self.max_slots)
+        how = {"frozen": (False, warm), "max_slots": self.max_slots, "target": self._target(warm)}
+        done = adapt_slots_(*self._work(warm, right), **how)
         rows = torch.cat([done.losses.double(), torch.cat(right).double()[None], done.finite.double()[None]])
         before, after = self.ranks.share(self.meta.batch)
         rows = torch.nn.functional.pad(rows, (before, self.meta.batch - after))

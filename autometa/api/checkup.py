@@ -12,16 +12,18 @@ from typing import Any
 
 import torch
 
-from autometa import ops  # noqa: F401  registers every op
+from autometa import ops, plugins  # noqa: F401  ops registers every op
+from autometa.algorithms.reptile import LEARNERS
 from autometa.api.estimate import free_memory
-from autometa.data import DataError, cache_root
+from autometa.data import DATASETS, DataError, cache_root, dataset_names
 from autometa.data.omniglot import PARTS, find_part
 from autometa.ops import backend
 from autometa.ops._cuda import cuda_state
+from autometa.ops.primitives import registered
 from autometa.runs import environment
 
 PACKAGES = ("torch", "numpy", "pillow", "safetensors", "jsonargparse", "tqdm")
-_NAMES = "DATA", "CACHE", "BACKEND", "ISA", "PRECISION", "GRAPH", "DEBUG"
+_NAMES = "DATA", "CACHE", "PLUGINS", "BACKEND", "ISA", "PRECISION", "GRAPH", "DEBUG"
 SETTINGS = tuple(f"AUTOMETA_{name}" for name in _NAMES)
 
 
@@ -40,8 +42,18 @@ def examine() -> dict[str, Any]:
         "compiled": _compiled(),
         "cuda_kernels": cuda_state(),
         "backends": {device: _backends(device) for device in _devices()},
+        "plugins": _plugins(),
         "settings": {name: os.environ.get(name) for name in SETTINGS},
         "data": _data(),
+    }
+
+
+def _plugins() -> dict[str, list[str]]:
+    return {
+        "loaded": plugins.loaded(),
+        "primitives": list(registered()),
+        "data_sets": [name for name in dataset_names() if name not in DATASETS],
+        "learners": [name for name in LEARNERS if name != "reptile"],
     }
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.config import EvalConfig, InnerConfig
 from autometa.algorithms.metanas import MetaNASConfig
-from autometa.data import DATASETS, ImageStore, Recipe
+from autometa.data import ImageStore, Recipe, dataset_names
 from autometa.data.folders import FEW, WAYS, class_split
 from autometa.data.formats.found import ImageFile, ImageSource
 from autometa.data.formats.omniglot import root_of as omniglot_root
@@ -65,7 +65,7 @@ class Photos:
 def own_photos(settings: Mapping[str, Any] | None) -> Path | None:
     """The person's own images that the settings name, None where they name a data set that is known here or nothing."""
     name = (settings or {}).get("data.name")
-    if name is None or str(name).partition(":")[0] in {known.partition(":")[0] for known in DATASETS}:
+    if name is None or str(name).partition(":")[0] in {known.partition(":")[0] for known in dataset_names()}:
         return None
     path = Path(os.fspath(name)).expanduser()
     if not str(name) or not path.exists() or (path.is_dir() and omniglot_root(path) is not None):

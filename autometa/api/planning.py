@@ -23,7 +23,7 @@ from autometa.api.photos import PHOTOS, SECONDS, fitted, look, own_photos, told,
 from autometa.api.settings import differences, read_yaml, settle
 from autometa.api.size_budget import check_size, limits_of, with_room
 from autometa.api.starting import SHAPE, Earlier
-from autometa.data import DATASETS
+from autometa.data import dataset_names
 from autometa.data.folders import VARIANTS
 from autometa.errors import InputError
 from autometa.nas.conv_network import FOUR_LAYER
@@ -372,7 +372,7 @@ def _absolute(config):
     """Folders of data by their full path, so that the run can be used from anywhere."""
     data: DataConfig = config.data
     name, path = data.name, Path(data.name).expanduser()
-    if name.partition(":")[0] not in {known.partition(":")[0] for known in DATASETS} and path.is_dir():
+    if name.partition(":")[0] not in {known.partition(":")[0] for known in dataset_names()} and path.is_dir():
         name = str(path.resolve())
     root = None if data.root is None else str(Path(data.root).expanduser().resolve())
     return replace(config, data=replace(data, name=name, root=root))

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from autometa import plugins
 from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.divided import follow
 from autometa.algorithms.jobs import OWN_GENOTYPE, Terms
@@ -23,15 +24,16 @@ from autometa.algorithms.sources import Source
 from autometa.algorithms.trained import AnyConfig, config_of, settled_config
 from autometa.api.pacing import paced
 from autometa.api.planning import Plan, job_of
-from autometa.errors import InputError, Interrupted
+from autometa.errors import DiskError, InputError, Interrupted
 from autometa.meta.ranks import Ranks
 from autometa.nas.conv_network import FOUR_LAYER
 from autometa.nas.genotype import Genotype
 from autometa.ops import backend
+from autometa.report.card import write_card
 from autometa.runs import checkpoint
 from autometa.runs.budget import parse_duration
 from autometa.runs.files import say, shown
-from autometa.runs.folder import RunFolder
+from autometa.runs.folder import MODEL_CARD, RunFolder
 from autometa.runs.tracking import Tracker, Trackers, trackers_of
 
 
@@ -156,6 +158,7 @@ def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
             manner.notice(f"{shown(folder.path)} is finished already; nothing was done")
             if ranks is not None:
                 ranks.told(None)
+            _mend_card(folder)
             return outcome(folder)
     trackers = Trackers(trackers_of(manner.trackers), manner.notice)
     plan.prepare()
@@ -180,6 +183,7 @@ def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
             raise Interrupted(f"interrupted; go on with: {again}") from error
         finally:
             trackers.end(folder.result)
+        write_card(folder)
         return outcome(folder)
 
 
@@ -190,6 +194,13 @@ def _paced(plan: Plan, manner: Manner, device: torch.device, begun: float) -> tu
         return plan, None
     with computing(device, plan.config, lambda _: None):
         return paced(plan, budget, budget - (time.monotonic() - begun), device, manner.notice)
+
+
+def _mend_card(folder: RunFolder) -> None:
+    """The card of a run that was stopped between its result and its card, where it can be written."""
+    if not (folder.path / MODEL_CARD).exists():
+        with contextlib.suppress(DiskError, InputError), folder:
+            write_card(folder)
 
 
 def _followed(plan: Plan, manner: Manner, ranks: Ranks) -> dict[str, Any]:
@@ -269,9 +280,10 @@ def _threads_of(plan: Plan, manner: Manner) -> Iterator[None]:
 
 
 def resume_command(folder: RunFolder, words: str | None = None, trackers: Sequence[Tracker | str] = ()) -> str:
-    """What to type to go on with a run, followed by the trackers that have a name."""
+    """What to type to go on with a run, followed by the plugins, and the trackers that have a name."""
     track = "".join(f" --track {shlex.quote(one)}" for one in trackers if isinstance(one, str))
-    return f"autometa {words or job_of(config_of(folder)).word} --resume {shlex.quote(shown(folder.path))}{track}"
+    word = words or job_of(config_of(folder)).word
+    return f"autometa {word} --resume {shlex.quote(shown(folder.path))}{plugins.options()}{track}"
 
 
 def outcome(folder: RunFolder) -> dict[str, Any]:

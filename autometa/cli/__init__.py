@@ -13,6 +13,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 
+from autometa import plugins
 from autometa._version import __version__
 from autometa.errors import AutometaError, InputError
 
@@ -58,7 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _complain_otherwise(error)
 
 
-def _run(words: list[str]) -> int:
+def _run(typed: list[str]) -> int:
+    words, named = _without_plugins(typed)
+    plugins.load(named)
     if not words or words[0] in ("-h", "--help", "help"):
         print(_help())
         return 0
@@ -71,7 +74,23 @@ def _run(words: list[str]) -> int:
         hint = f"did you mean {near[0]}?" if near else "autometa --help lists them"
         raise InputError(f"unknown command {name!r}; {hint}")
     module = importlib.import_module(f"autometa.cli.{WORDS[name][0]}")
-    return getattr(module, name)(words[1:], ["autometa", *words]) or 0
+    return getattr(module, name)(words[1:], ["autometa", *typed]) or 0
+
+
+def _without_plugins(words: list[str]) -> tuple[list[str], list[str]]:
+    """The words without `--plugin NAME` and `--plugin=NAME`, and the names."""
+    rest, named, waiting = [], [], list(words)
+    while waiting:
+        word = waiting.pop(0)
+        if word == "--plugin" and (not waiting or waiting[0].startswith("--")):
+            raise InputError("--plugin needs a Python file, or the name of a module")
+        if word == "--plugin":
+            named.append(waiting.pop(0))
+        elif word.startswith("--plugin="):
+            named.append(word.partition("=")[2])
+        else:
+            rest.append(word)
+    return rest, named
 
 
 def _help() -> str:
@@ -88,6 +107,7 @@ def _help() -> str:
             "",
             EXAMPLES,
             "",
+            "--plugin FILE, with any command, loads primitives, data sets or meta-learners of your own.",
             "autometa COMMAND --help explains one command; autometa --version tells the version.",
         ]
     )

@@ -281,6 +281,14 @@ def checkup(found: Mapping[str, Any]) -> list[str]:
         lines += ["", f"What computes on {device}"]
         forced_badly = isinstance(rows, str)
         lines += [f"  {rows}"] if forced_badly else columns([[r["op"], r["backend"], r["reason"]] for r in rows])
+    own = found["plugins"]
+    if any(own.values()):
+        through = "run through the reference, the nodes' other operations where they would without them"
+        rows = [["loaded", ", ".join(own["loaded"]) or "by Python code"]]
+        rows += [["primitives", f"{', '.join(own['primitives'])}: {through}"]] if own["primitives"] else []
+        rows += [["data sets", ", ".join(own["data_sets"])]] if own["data_sets"] else []
+        rows += [["meta-learners", ", ".join(own["learners"])]] if own["learners"] else []
+        lines += ["", "Plugins", *columns(rows)]
     where = [["cache", f"{data['cache']} ({size(data['cache_free_bytes'])} free on that disk)"]]
     where += [["converted", name] for name in data["converted"]]
     where += [[f"Omniglot {part}", text] for part, text in data["omniglot"].items()]

@@ -1,11 +1,12 @@
 """Data sets as memory-mapped stores, their splits, and few-shot episodes."""
 
-from autometa.data.catalogue import DATASETS, open_dataset
+from autometa.data.catalogue import DATASETS, dataset_names, open_dataset, register
 from autometa.data.episodes import Batches, Episodes, Tasks, TaskSpec
 from autometa.data.errors import DataError
+from autometa.data.folders import folder_split
 from autometa.data.images import Recipe, load_class_folder, load_images
 from autometa.data.splits import Split
-from autometa.data.store import ClassEntry, ImageStore, cache_root, write_store
+from autometa.data.store import ClassEntry, ImageStore, cache_root, cached_store, write_store
 from autometa.data.strokes import StrokesConfig
 
 __all__ = [
@@ -21,8 +22,12 @@ __all__ = [
     "TaskSpec",
     "Tasks",
     "cache_root",
+    "cached_store",
+    "dataset_names",
+    "folder_split",
     "load_class_folder",
     "load_images",
     "open_dataset",
+    "register",
     "write_store",
 ]

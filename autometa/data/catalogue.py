@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from autometa.data.errors import DataError
@@ -12,8 +13,38 @@ from autometa.data.prepare import prepare
 from autometa.data.splits import Split
 from autometa.data.store import META, ImageStore
 from autometa.data.strokes import StrokesConfig, open_strokes, strokes_split
+from autometa.errors import InputError
 
 DATASETS = ("strokes", *(f"omniglot:{split}" for split in SPLITS))
+Load = Callable[..., tuple[ImageStore, Split]]
+_OWN_KINDS = ("strokes", "omniglot", "miniimagenet")
+_REGISTERED: dict[str, Load] = {}
+
+
+def register(name: str, load: Load, *, replace: bool = False) -> None:
+    """Let `--data NAME` and `--data NAME:DETAIL` mean a data set of your own.
+
+    Args:
+        name: letters, digits, underscores and dashes.
+        load: called by keyword with detail (what follows the colon, or an empty string), size, root, seed and variant,
+            as `open_dataset` got them; returns the images and the split. `cached_store` keeps a conversion.
+        replace: take the place of a registered set of that name, as when a notebook's cell runs again.
+
+    Raises:
+        InputError: a name that is taken or cannot be one.
+    """
+    if not name.replace("-", "_").isidentifier():
+        raise InputError(f"a data set's name is letters, digits, underscores and dashes, not {name!r}")
+    if name in _OWN_KINDS:
+        raise InputError(f"{name} is a data set of autometa; give yours another name")
+    if name in _REGISTERED and not replace:
+        raise InputError(f"a data set {name} is registered already; choose another name, or pass replace=True")
+    _REGISTERED[name] = load
+
+
+def dataset_names() -> tuple[str, ...]:
+    """What `open_dataset` knows by name: autometa's own sets and those registered."""
+    return (*DATASETS, *_REGISTERED)
 
 
 def open_dataset(
@@ -29,8 +60,8 @@ def open_dataset(
 
     Args:
         name: `omniglot` (= `omniglot:background`), `omniglot:vinyals`, `omniglot:reptile`; `strokes`, or
-            `strokes:AxCxD` for A alphabets of C characters with D drawings each; or the path of a folder of
-            class folders, or of a store.
+            `strokes:AxCxD` for A alphabets of C characters with D drawings each; a registered name; or the path of a
+            folder of class folders, or of a store.
         size: height and width of the images.
         root: folder of the original files, before AUTOMETA_DATA.
         seed: of the drawn alphabets, and of a split that is shuffled.
@@ -49,6 +80,9 @@ def open_dataset(
     if kind == "strokes":
         store = open_strokes(_strokes_config(detail, size, seed))
         return store, _turned(strokes_split(store), rotations)
+    if kind in _REGISTERED:
+        store, split = _loaded(kind, detail=detail, size=size, root=root, seed=seed, variant=variant)
+        return store, _turned(split, rotations)
     path = Path(name).expanduser()
     if path.exists():
         store = _open_path(path, size, variant)
@@ -58,8 +92,23 @@ def open_dataset(
             "Mini-ImageNet is not given out freely: name your copy with --data PATH (csv and images, pickles, class "
             "folders, a torchmeta root; autometa data info PATH says whether it is recognised)"
         )
-    known = ", ".join(DATASETS)
-    raise DataError(f"{str(name)!r} is no data set and no folder; choose from {known} or give a folder")
+    known = ", ".join(dataset_names())
+    raise DataError(
+        f"{str(name)!r} is no data set and no folder; choose from {known}, give a folder, or load the file that "
+        "registers it with --plugin"
+    )
+
+
+def _loaded(kind: str, **asked) -> tuple[ImageStore, Split]:
+    found = _REGISTERED[kind](**asked)
+    if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], ImageStore)):
+        raise DataError(
+            f"the loader of the data set {kind} must return (ImageStore, Split), not {type(found).__name__}"
+        )
+    store, split = found
+    if store.size != asked["size"]:
+        raise DataError(f"the data set {kind} came with images of size {store.size}, not {asked['size']} as asked")
+    return store, split
 
 
 def _turned(split: Split, rotations: int | None) -> Split:

@@ -43,6 +43,9 @@ class Schedule:
 
 
 TaskSource = Callable[[int, int], tuple[Objective, Batches]]
+Target = Callable[[Arena, int, int], None]
+"""Called with slots start .. stop - 1 as an arena, after their inner loops; what it leaves in `phi` is what theta moves
+towards."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ def meta_iteration_(
     *,
     frozen: tuple[bool, bool] = (False, False),
     max_slots: int | None = None,
+    target: Target | None = None,
 ) -> Iteration:
     """One Reptile iteration, in place on `arena`.
 
@@ -69,9 +73,10 @@ def meta_iteration_(
     `theta += step_size * mean over finite slots (phi - theta)` for weights and architecture with a step size each; a
     frozen kind keeps its bits. step_size: of both kinds, or float64 `[groups, kinds]` where it lies on the device.
     `tasks(start, stop)` gives objective and batches of those slots. Adam's second moment of a slot that is not finite
-    is mended from its group. (Nichol et al. 2018, algorithm 2: Reptile, batched version.)
+    is mended from its group. target: what makes of it another meta-learner. (Nichol et al. 2018, algorithm 2: Reptile,
+    batched version.)
     """
-    done = adapt_slots_(arena, tasks, optimiser, inner_steps, frozen=frozen, max_slots=max_slots)
+    done = adapt_slots_(arena, tasks, optimiser, inner_steps, frozen=frozen, max_slots=max_slots, target=target)
     sizes = step_size if isinstance(step_size, Tensor) else PerKind(*step_size).table(arena, frozen)
     reptile_(arena.theta, arena.phi, sizes, done.finite, arena.bounds, arena.group_of_slot, arena.layout_of_slot)
     return done
@@ -85,6 +90,7 @@ def adapt_slots_(
     *,
     frozen: tuple[bool, bool] = (False, False),
     max_slots: int | None = None,
+    target: Target | None = None,
 ) -> Iteration:
     """`meta_iteration_` without its last step: slots adapt from theta, which stays; lost slots' moments are mended."""
     arena.reload_()
@@ -94,7 +100,10 @@ def adapt_slots_(
     for start in range(0, arena.slots, chunk):
         stop = min(start + chunk, arena.slots)
         objective, batches = tasks(start, stop)
-        losses.append(adapt_(arena.part(start, stop), objective, batches, optimiser, inner_steps, frozen=frozen))
+        part = arena.part(start, stop)
+        losses.append(adapt_(part, objective, batches, optimiser, inner_steps, frozen=frozen))
+        if target is not None:
+            target(part, start, stop)
     loss = torch.cat(losses, dim=1)
     finite = finite_slots(arena.phi) & torch.isfinite(loss).all(dim=0)
     _heal_moments_(arena, finite)

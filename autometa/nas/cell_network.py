@@ -18,7 +18,7 @@ from autometa.ops.conv_block import ConvBlock, conv_block
 from autometa.ops.linear_head import head_parameters, linear_head
 from autometa.ops.mixed_op import mixed_op
 from autometa.ops.preprocess import preprocess, preprocess_parameters
-from autometa.ops.primitives import PRIMITIVES
+from autometa.ops.primitives import primitive_named
 from autometa.ops.share import share
 from autometa.slots.init import ONES, ZEROS, Init, convolution_init
 from autometa.slots.layout import Layout, LayoutBuilder
@@ -136,7 +136,7 @@ class CellNetwork:
     def _node_entries(self, c: int, i: int) -> Iterator[tuple[str, tuple[int, ...], Init]]:
         cell, reduction = self.cell(c), c in self.reductions
         for k, instance in enumerate(cell.nodes[i]):
-            primitive, stride = PRIMITIVES[instance.primitive], cell.stride(instance, reduction)
+            primitive, stride = primitive_named(instance.primitive), cell.stride(instance, reduction)
             for p in primitive.parameters(self.width(c), stride, self.affine):
                 yield f"cell{c}.node{i}.op{k}.{p.role}", p.shape, _initial(p.role, p.shape)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autometa.ops.primitives import PRIMITIVES, aligned
+from autometa.ops.primitives import aligned, primitive_named
 
 INPUT_STATES = 2
 
@@ -75,7 +75,7 @@ def op_table(cell: Cell, node: int, channels: int, reduction: bool, affine: bool
     """The node's table for `mixed_op`, int64 `[1, I, 5]`, and the width of its parameter block."""
     rows, offset = [], 0
     for instance in cell.nodes[node]:
-        primitive, stride = PRIMITIVES[instance.primitive], cell.stride(instance, reduction)
+        primitive, stride = primitive_named(instance.primitive), cell.stride(instance, reduction)
         rows.append([instance.state, instance.edge, primitive.code, stride, offset])
         offset += sum(aligned(p.size) for p in primitive.parameters(channels, stride, affine))
     return torch.tensor([rows], dtype=torch.int64), offset

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 from autometa.nas.cell_network import CellNetwork
-from autometa.ops.primitives import PRIMITIVES
+from autometa.ops.primitives import primitive_named
 
 
 def map_sizes(network: CellNetwork) -> list[tuple[int, int]]:
@@ -36,6 +36,6 @@ def network_macs(
                 counts = (parts is None or c in parts) and (live is None or live(network.kind(c), i, k))
                 if counts:
                     stride = cell.stride(instance, reduction)
-                    total += PRIMITIVES[instance.primitive].macs(channels, *out, stride)
+                    total += primitive_named(instance.primitive).macs(channels, *out, stride)
         size = out
     return total + network.features * network.ways

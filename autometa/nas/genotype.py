@@ -29,7 +29,9 @@ class CellGenotype:
                 raise ValueError(f"node {i} has no input; give it at least one [primitive, state]")
             for name, state in node:
                 if name not in PRIMITIVES:
-                    raise ValueError(f"node {i} names the unknown primitive {name!r}; known: {', '.join(PRIMITIVES)}")
+                    known = ", ".join(PRIMITIVES)
+                    hint = f"known: {known}; --plugin loads a file that registers others"
+                    raise ValueError(f"node {i} names the unknown primitive {name!r}; {hint}")
                 if not 0 <= state < i + INPUT_STATES:
                     raise ValueError(f"node {i} reads state {state}, but only 0 to {i + 1} come before it")
         states = range(INPUT_STATES, INPUT_STATES + len(self.nodes))

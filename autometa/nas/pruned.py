@@ -9,7 +9,7 @@ from autometa.nas.cells import INPUT_STATES
 from autometa.nas.genotype import CellGenotype, Genotype
 from autometa.nas.one_shot import OneShotNetwork
 from autometa.nas.soft_pruning import pairs
-from autometa.ops.primitives import PRIMITIVES
+from autometa.ops.primitives import primitive_named
 
 
 def remaining(one_shot: OneShotNetwork, shares, slot: int, threshold: float) -> dict[str, list[list[bool]]]:
@@ -43,7 +43,9 @@ def remaining_weights(one_shot: OneShotNetwork, survivors: dict[str, list[list[b
             for instance, alive in zip(node, flags, strict=True):
                 if not alive:
                     stride = cell.stride(instance, reduction)
-                    parameters = PRIMITIVES[instance.primitive].parameters(network.width(c), stride, network.affine)
+                    parameters = primitive_named(instance.primitive).parameters(
+                        network.width(c), stride, network.affine
+                    )
                     total -= sum(p.size for p in parameters)
     return total
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autometa.ops.primitives import BY_CODE, PRIMITIVES, aligned
+from autometa.ops.primitives import BUILT_IN, BY_CODE, aligned
 
 COLUMNS = 25
 NONE, IDENTITY, MAXIMUM, AVERAGE, SEPARABLE, PAIR, FULL, REDUCTION = range(8)
@@ -34,7 +34,7 @@ _SORTS = {
     "conv_7x1_1x7": (PAIR, 7, 1),
     "full_conv_3x3": (FULL, 3, 1),
 }
-assert set(_SORTS) == set(PRIMITIVES)
+assert list(_SORTS) == [primitive.name for primitive in BY_CODE[:BUILT_IN]]
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,8 @@ def _check(tables, sizes, channels: int, edges: int, width: int, affine: bool) -
             if code < 0:
                 continue
             where = f"instance {i}"
-            if code >= len(BY_CODE):
-                raise ValueError(f"{where}: primitive {code} is not in 0..{len(BY_CODE) - 1}")
+            if code >= BUILT_IN:
+                raise ValueError(f"{where}: primitive {code} is not in 0..{BUILT_IN - 1}")
             if not 0 <= state < len(sizes):
                 raise ValueError(f"table must have an instance, and states 0..{len(sizes) - 1} only")
             if not 0 <= edge < edges:

@@ -16,6 +16,7 @@ from torch import Tensor
 from autometa.ops._cell_stack_cpp import cell_stack_cpp
 from autometa.ops._mixed_op_triton import mixed_op_triton
 from autometa.ops._native import refuses_unless
+from autometa.ops._registered import lacking_for
 from autometa.ops.backend import BackendError, dispatch, implements
 from autometa.ops.conv_block import ConvBlock, conv_block
 from autometa.ops.cross_entropy import cross_entropy
@@ -124,7 +125,9 @@ def cell_stack(
     slots = params.shape[0]
     if len(of_slot) != slots or images.shape[0] != slots or labels.shape != images.shape[:2]:
         raise ValueError(f"images, labels and of_slot must be of {slots} slots, as params is, and agree in the batch")
-    call = dispatch("cell_stack", params.device, params.dtype, backend)
+    tables = [step.table for program in programs for step in program.steps if step.node]
+    lacking = lacking_for(tables, backend, whole=True)
+    call = dispatch("cell_stack", params.device, params.dtype, backend, lacking=lacking)
     return call(params, images, labels, programs, of_slot)
 
 

@@ -10,7 +10,7 @@ pruned: not evaluated, reads no parameters, and every gradient through it is 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch import Tensor
 from autometa.ops._mixed_op_cpp import mixed_op_cpp
 from autometa.ops._mixed_op_triton import mixed_op_triton
 from autometa.ops._native import refuses_unless
+from autometa.ops._registered import apart, lacking_for
 from autometa.ops._triton import triton_refuses
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.batch_norm import batch_norm, batch_statistics
@@ -65,15 +66,29 @@ def mixed_op(
     Returns:
         y `[S, N, C, H', W']` and the statistics or None.  Differentiable in states, params and both weights.
 
+    Instances of registered primitives, which no kernel knows, run through the reference, the others where they would.
+
     Raises:
         ValueError: sizes that do not fit together.  BackendError: a forced backend cannot run.
     """
     _check(states, params, op_weight, input_weight, table, table_of_slot)
     _check_options(states, table, drop, given)
-    call = dispatch("mixed_op", params.device, params.dtype, backend)
-    return call(
-        states, params, op_weight, input_weight, table, table_of_slot, drop, affine, given, want_statistics, eps
-    )
+    call = dispatch("mixed_op", params.device, params.dtype, backend, lacking=lacking_for([table], backend))
+    parts = None if call is _reference else apart(table)
+
+    def run(call: Callable, own: Tensor) -> tuple[Tensor, Tensor | None]:
+        return call(
+            states, params, op_weight, input_weight, own, table_of_slot, drop, affine, given, want_statistics, eps
+        )
+
+    if parts is None:
+        return run(call, table)
+    if not parts.kernels_have_work:
+        return run(_reference, table)
+    (y, found), (other, others) = run(call, parts.built_in), run(_reference, parts.registered)
+    if want_statistics:
+        found = torch.where(parts.mask_of(table_of_slot, len(found)), others, found)
+    return y + other, found
 
 
 def _check(states, params, op_weight, input_weight, table, table_of_slot) -> None:

@@ -1,4 +1,4 @@
-"""The closed vocabulary of primitives: parameters and arithmetic of each.
+"""The vocabulary of primitives: parameters and arithmetic of each, and `register` for one more.
 
 Sources: MetaNAS (Elsken et al. 2020, section 4 and its released search space), DARTS (Liu et al. 2019), and for
 `full_conv_3x3` Auto-Meta (Kim et al. 2018).  `conv_3x3` is MetaNAS's depthwise-separable convolution.
@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from autometa.errors import InputError
+from autometa.ops._try_primitive import try_primitive
 from autometa.ops.folding import cat_channels, fold, unfold
 
 ALIGNMENT = 16
@@ -213,4 +215,56 @@ _DEFINITIONS = (
 PRIMITIVES: dict[str, Primitive] = {
     name: Primitive(name, code, *parts) for code, (name, parts) in enumerate(_DEFINITIONS)
 }
-BY_CODE: tuple[Primitive, ...] = tuple(PRIMITIVES.values())
+BY_CODE: list[Primitive] = list(PRIMITIVES.values())
+BUILT_IN = len(BY_CODE)
+"""Codes from here on are registered primitives, which no kernel knows."""
+
+
+def register(
+    name: str,
+    convolutions: Callable[[int, int], tuple[tuple[Shape, ...], ...]],
+    run: Callable[..., Tensor],
+    macs: Callable[[int, int, int, int], int],
+    *,
+    replace: bool = False,
+) -> Primitive:
+    """Add a primitive of your own to the vocabulary; it runs in plain PyTorch beside the kernels of the others.
+
+    Args:
+        name: what genotypes and `--primitives` call it.
+        convolutions: (channels, stride) -> the weights of each normalised stage, one or two stages of as many weights.
+        run: (x, relu_x, weights, slots, stride) -> one stage before its batch normalisation; x `[N, slots * C, H, W]`,
+            its ReLU (None where the stage has no weights), weights `[slots, *shape]` in their order, `conv` works on
+            all slots at once; returns `[N, slots * C, ceil(H / stride), ceil(W / stride)]`. The second stage gets
+            what the first became, and stride 1.
+        macs: (channels, height, width of the output, stride) -> multiply-accumulates of one image.
+        replace: take the place of a registered primitive of that name, as when a notebook's cell runs again.
+
+    Raises:
+        InputError: a name that is taken, or functions that do not keep to this; tried on small inputs.
+    """
+    known = PRIMITIVES.get(name)
+    if not name.isidentifier():
+        raise InputError(f"a primitive's name is letters, digits and underscores, not {name!r}")
+    if known is not None and known.code < BUILT_IN:
+        raise InputError(f"{name} is a primitive of autometa; give yours another name")
+    if known is not None and not replace:
+        raise InputError(f"a primitive {name} is registered already; choose another name, or pass replace=True")
+    made = Primitive(name, len(BY_CODE) if known is None else known.code, convolutions, run, macs)
+    try_primitive(made)
+    PRIMITIVES[name] = made
+    BY_CODE[made.code :] = [made, *BY_CODE[made.code + 1 :]]
+    return made
+
+
+def registered() -> tuple[str, ...]:
+    """Names of the primitives that are not autometa's own."""
+    return tuple(primitive.name for primitive in BY_CODE[BUILT_IN:])
+
+
+def primitive_named(name: str) -> Primitive:
+    """The primitive of that name. Raises `InputError` where there is none."""
+    if name not in PRIMITIVES:
+        known = ", ".join(PRIMITIVES)
+        raise InputError(f"there is no primitive {name!r} (known: {known}); load the file that registers it: --plugin")
+    return PRIMITIVES[name]

@@ -36,12 +36,13 @@ from autometa.runs.files import (
 CONFIG, ENVIRONMENT, METRICS, RESULT = "config.json", "environment.json", "metrics.jsonl", "result.json"
 CHECKPOINTS, GENOTYPES, LOCK = "checkpoints", "genotypes", ".autometa.lock"
 OBSERVATIONS, HEALTH = "observations.json", "health.json"
+MODEL_CARD = "MODEL_CARD.md"
 EVAL_PHASE = "eval-"
 """What the names of phases that evaluate a run again begin with."""
 LATEST = "latest"
 _OWN = re.compile(
     r"(config|environment|result|search|known|data|observations|health)\.json|metrics(-.+)?\.jsonl|"
-    r"ledger\.sqlite(-wal|-shm)?|checkpoints|genotypes|tensorboard|init|report\.html"
+    r"ledger\.sqlite(-wal|-shm)?|checkpoints|genotypes|tensorboard|init|report\.html|MODEL_CARD\.md"
 )
 
 

@@ -46,6 +46,8 @@ def test_a_search_says_what_it_found(found):
     assert result["candidates"] == {"trained": 58, "failed": 0}
     kept = read_json(run / "search.json")
     assert kept["winner"] == result["cell"] and len(kept["levels"][1]["cells"]) == 3
+    card = (run / "MODEL_CARD.md").read_text()
+    assert f"`{result['cell']['key']}`, the best of 58 trained candidates" in card
 
 
 def test_killed_at_random_moments_it_ends_alike(found, tmp_path):

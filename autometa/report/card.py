@@ -1,0 +1,215 @@
+"""The model card of a run (Mitchell et al. 2019): what was trained on which data, how well it does, what it is not for.
+
+Made from the files of the run folder alone; what an older run did not record is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from autometa.algorithms.auto_meta import AutoMetaConfig
+from autometa.algorithms.trained import PHASES, AnyConfig, config_of
+from autometa.errors import InputError
+from autometa.runs import checkpoint
+from autometa.runs.budget import format_duration
+from autometa.runs.files import disk_errors, read_json, shown, write_text
+from autometa.runs.folder import MODEL_CARD, RunFolder
+
+MODES = {
+    "transductive": ("transductive", "all queries of a task together"),
+    "support_plus_one": ("support + one", "the support images and one query"),
+    "support_statistics": ("support statistics", "the support images alone; what `predict` does"),
+}
+KINDS = {
+    "search metanas": """A search network with its initialisation, found by MetaNAS (Elsken et al. 2020): for every new
+task it is trained on the support images, then pruned to a cell of the task's own.""",
+    "search auto-meta": """The best cell of a search by Auto-Meta (Kim et al. 2018), with an initialisation meta-trained
+in full.""",
+    "train": "A fixed network with a meta-trained initialisation.",
+}
+BN_CAVEAT = """The three rows answer different questions and must not be compared with each other. Transductive figures,
+which many papers report, let the queries of a task help each other; a picture that comes alone is served by the last
+row."""
+USE = """Teach it about {ways} new classes of pictures like those above from one to five pictures each
+(`autometa adapt`), then classify others (`autometa predict`). It is a result of research on few-shot learning and
+architecture search: a starting point for such tasks, and something to compare other methods with."""
+LIMITS = """* Measured for {ways} classes and {shots} of each, on pictures of one sort. With more classes or other
+  pictures it does worse as a rule: measure that with `autometa eval`, or on pictures of your own held back.
+* One training run with one seed: intervals say how tasks differ, not how runs would.
+* `predict` gives every picture one of the classes taught, also one of a class never shown. Probabilities are not
+  calibrated.
+* Nothing here measures errors by group of people, change over time or deliberate deception: not for decisions about
+  people, nor where safety depends on it."""
+PLACES = ("AUTOMETA_CACHE", "AUTOMETA_DATA")
+"""Settings that say where something lies on one machine: nobody else's business."""
+
+
+def write_card(run: RunFolder) -> Path:
+    """Write RUN/MODEL_CARD.md. Raises `InputError` where the run is not finished."""
+    text, path = model_card(run), run.path / MODEL_CARD
+    run.acquire()
+    with disk_errors(f"write {shown(path)}"):
+        write_text(path, text)
+    return path
+
+
+def model_card(run: RunFolder) -> str:
+    """The card as Markdown; it depends on the run folder alone. Raises `InputError` where the run is not finished."""
+    result, config = run.result, config_of(run)
+    if result is None:
+        raise InputError(f"{shown(run.path)} is not finished; its card is written when it is")
+    environment = run.environment
+    parts = [
+        [f"# {environment.get('name', result['kind'])}", "", KINDS[result["kind"]], *_found(result)],
+        ["## Data", "", *_data(run, config, result)],
+        ["## Accuracy", "", *_accuracy(result), "", BN_CAVEAT],
+        ["## Size and cost", "", *_sizes(result), *_cost(run, result, environment)],
+        ["## Intended use", "", USE.format(ways=result["protocol"]["ways"])],
+        ["## Limits", "", *_limits(run, config, result)],
+        ["## How to repeat it", "", *_repeat(run, config, environment)],
+    ]
+    return "\n\n".join("\n".join(part) for part in parts) + "\n"
+
+
+def _found(result: Mapping[str, Any]) -> Iterator[str]:
+    """The architecture in a few lines."""
+    if "genotype" in result:
+        cells, tasks = result["genotype"], result["protocol"]["tasks"]
+        yield ""
+        for kind in ("normal", "reduction"):
+            yield f"* commonest {kind} cell, in {cells[f'{kind}_found_in']} of {tasks} test tasks: `{cells[kind]}`"
+        yield f"* different pairs of cells over the test tasks: {cells['different_cells']}"
+    elif "cell" in result:
+        yield ""
+        yield f"* cell `{result['cell']['key']}`, the best of {result['candidates']['trained']} trained candidates"
+        yield f"* its blocks: `{result['cell']['blocks']}`"
+    else:
+        learner = result.get("learner", "reptile")
+        yield ""
+        yield f"* network `{Path(result['network']).name}`, meta-learner `{learner}`"
+
+
+def _data(run: RunFolder, config: AnyConfig, result: Mapping[str, Any]) -> list[str]:
+    protocol = result["protocol"]
+    recipe = read_json(run.path / "data.json")["recipe"]
+    colour = "colour" if recipe["channels"] == 3 else "grey"
+    ink = "dark ink on light paper becomes 255 on 0" if recipe["polarity"] == "inverted" else "values as they are"
+    shots = (
+        f"{_count(protocol['shots'], 'support image')} and {_count(protocol['queries'], 'query', 'queries')} per class"
+    )
+    return [
+        f"* set `{config.data.name}`, split `{protocol['split']}`; trained on its training classes, judged on its "
+        f"{protocol['part']} classes, which training never saw",
+        f"* pictures: {colour}, {recipe['size']}x{recipe['size']}, filter {recipe['filter']}, {ink}",
+        f"* sha256 over recipe, class names, sizes and pixels: `{result['data_hash']}`",
+        f"* protocol: {protocol['tasks']} tasks of {protocol['ways']} classes, {shots}; "
+        f"seed {protocol['seed']}, tasks drawn with seed {protocol['test_seed']}",
+    ]
+
+
+def _accuracy(result: Mapping[str, Any]) -> list[str]:
+    columns = {"this network": result["scores"]}
+    if "scores_before_pruning" in result:
+        columns = {"before pruning": result["scores_before_pruning"], "pruned": result["scores"]}
+    for name, title in {"untrained": "untrained, pruned", "four-layer": "four-layer net of about this size"}.items():
+        if name in result.get("compare", {}):
+            columns[title] = result["compare"][name]["scores"]
+    lines = ["Percent of queries, mean and 95% confidence interval over tasks.", ""]
+    rows = [["batch normalisation by", *columns]]
+    for mode, (name, meaning) in MODES.items():
+        rows.append([f"{name}: {meaning}", *(_score(scores.get(mode)) for scores in columns.values())])
+    lines += _table(rows)
+    lost = result["protocol"]["tasks"] - result.get("finite_tasks", result["protocol"]["tasks"])
+    if lost:
+        lines += ["", f"{lost} tasks left the finite numbers; their answers count as wrong."]
+    return lines
+
+
+def _score(score: Mapping[str, Any] | None) -> str:
+    if not score or score["mean"] is None:
+        return "-"
+    interval = "" if score["ci95"] is None else f" ± {score['ci95']:.2f}"
+    return f"{score['mean']:.2f}{interval}"
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as a Markdown table, the first one its head."""
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]
+
+
+def _sizes(result: Mapping[str, Any]) -> list[str]:
+    sizes = {"search network": result.get("search_network")}
+    sizes["after pruning, median over tasks" if "scores_before_pruning" in result else "this network"] = result
+    four = result.get("compare", {}).get("four-layer")
+    if four:
+        sizes[f"four-layer net, {four['filters']} filters"] = four
+    rows = [[name, f"{size['parameters']:,.0f}", f"{size['macs']:,.0f}"] for name, size in sizes.items() if size]
+    return _table([["", "weights", "multiply-accumulates for one image"], *rows])
+
+
+def _cost(run: RunFolder, result: Mapping[str, Any], environment: Mapping[str, Any]) -> Iterator[str]:
+    seconds = ", ".join(f"{name} {format_duration(value)}" for name, value in result["seconds"].items())
+    machine = environment.get("gpu") if result.get("device") == "cuda" else environment.get("cpu")
+    threads = environment.get("torch_threads")
+    where = f"{machine or 'an unrecorded machine'}" + (f", {_count(threads, 'thread')}" if threads else "")
+    yield ""
+    yield f"Time: {seconds}, on {where}; precision {result.get('precision', 'fp32')}."
+    if environment.get("resumed"):
+        yield f"The run was resumed {_count(len(environment['resumed']), 'time')}; seconds count all its parts."
+    memory = _optional(run, "observations.json").get("memory") or {}
+    peaks = {"memory": memory.get("peak_bytes"), "GPU memory": memory.get("gpu_peak_bytes")}
+    for name, value in peaks.items():
+        if value:
+            yield f"Peak of {name}: {value / 2**20:,.0f} MiB."
+
+
+def _optional(run: RunFolder, name: str) -> Mapping[str, Any]:
+    path = run.path / name
+    found = read_json(path) if path.exists() else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _limits(run: RunFolder, config: AnyConfig, result: Mapping[str, Any]) -> Iterator[str]:
+    done, planned = _iterations(run, config)
+    if done < planned:
+        yield f"* Training ended after {done} of {planned} meta-iterations."
+    protocol = result["protocol"]
+    yield LIMITS.format(ways=protocol["ways"], shots=_count(protocol["shots"], "support image"))
+    for alarm in _alarms(run):
+        yield f"* Alarm while training, {alarm.get('phase', 'run')} step {alarm.get('step')}: {alarm.get('found')}"
+
+
+def _alarms(run: RunFolder) -> list[Mapping[str, Any]]:
+    path = run.path / "health.json"
+    found = read_json(path) if path.exists() else []
+    return [alarm for alarm in found if isinstance(alarm, dict)] if isinstance(found, list) else []
+
+
+def _iterations(run: RunFolder, config: AnyConfig) -> tuple[int, int]:
+    """Meta-iterations done, by the newest checkpoint, and planned, of the network that the run hands out."""
+    found = checkpoint.entries(run.checkpoints / PHASES[type(config)])
+    meta = config.final_meta if isinstance(config, AutoMetaConfig) else config.meta
+    return (found[0].step if found else meta.iterations), meta.iterations
+
+
+def _repeat(run: RunFolder, config: AnyConfig, environment: Mapping[str, Any]) -> list[str]:
+    commit = environment.get("git_commit")
+    versions = [
+        f"{name} {environment[name]}" for name in ("autometa", "python", "torch", "numpy") if name in environment
+    ]
+    settings = [f"{name}={value}" for name, value in environment.get("settings", {}).items() if name not in PLACES]
+    lines = ["```sh", environment.get("command", "(the command was not recorded)"), "```", ""]
+    lines += [f"* {', '.join(versions)}" + (f"; commit {commit} in the folder it was typed in" if commit else "")]
+    lines += [f"* {environment.get('platform', 'platform not recorded')}; seed {config.seed}"]
+    lines += [f"* environment: `{' '.join(settings)}`"] if settings else []
+    return [
+        *lines,
+        "* every setting: `config.json` beside this card; `autometa search --config` or `train --config` reads it",
+    ]

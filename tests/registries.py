@@ -1,0 +1,38 @@
+"""What plugins register, forgotten again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+from autometa.algorithms.reptile import LEARNERS
+from autometa.data import catalogue
+from autometa.ops.primitives import BUILT_IN, BY_CODE, PRIMITIVES
+from autometa.plugins import SETTING
+
+
+@contextlib.contextmanager
+def restored() -> Iterator[None]:
+    """Within it anything may be registered and loaded; afterwards nothing is, and AUTOMETA_PLUGINS is as before."""
+    setting = os.environ.get(SETTING)
+    try:
+        yield
+    finally:
+        forget()
+        if setting is not None:
+            os.environ[SETTING] = setting
+
+
+def forget() -> None:
+    """Primitives, data sets and meta-learners are those of the package alone, as in a process without plugins."""
+    for primitive in BY_CODE[BUILT_IN:]:
+        del PRIMITIVES[primitive.name]
+    del BY_CODE[BUILT_IN:]
+    catalogue._REGISTERED.clear()
+    for name in [name for name in LEARNERS if name != "reptile"]:
+        del LEARNERS[name]
+    for name in [name for name in sys.modules if name.startswith("autometa_plugin_")]:
+        del sys.modules[name]
+    os.environ.pop(SETTING, None)
