@@ -344,6 +344,6 @@ def more_ways_than_classes(bad):
     classes(bad, {f"c{k}": 30 for k in range(10)})
 
 
-@kind("lower them or add images", "search", "--data", "bad")
+@kind("lower them or add images", "search", "--preset", "quick", "--data", "bad")
 def classes_with_too_few_images(bad):
     classes(bad, {f"c{k}": 2 for k in range(50)})
