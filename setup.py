@@ -119,6 +119,8 @@ TEST = [
     "pytest-benchmark>=4.0",
     "hypothesis>=6.80",
     "h5py>=3.8",
+    "onnx>=1.15",
+    "onnxruntime>=1.17",
     "ruff>=0.17,<0.18",
 ]
 
@@ -153,6 +155,7 @@ setup(
         "hdf5": ["h5py>=3.8"],
         "ray": ["ray>=2.9"],
         "plot": ["matplotlib>=3.6"],
+        "onnx": ["onnx>=1.15"],
         "test": TEST,
         "gpu": [GPU],
         "bench": ["pytest>=7.4", "pytest-benchmark>=4.0"],

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "report": USED_BY_TOP,
     "export": USED_BY_TOP,
     "estimator": USED_BY_TOP,
-    "api": USED_BY_TOP,
+    "api": USED_BY_TOP | {"report", "export", "estimator"},
     "cli": TOP,
     "__main__": TOP | {"cli"},
     "__init__": TOP,

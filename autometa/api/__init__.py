@@ -20,6 +20,7 @@ from autometa.api.predicting import find_classifier, image_files
 from autometa.api.recipes import recipe, verdicts
 from autometa.api.running import Manner, carry_out, computing, device_of, open_run, tell_unfinished
 from autometa.errors import InputError
+from autometa.export.writing import export
 from autometa.runs.listing import RunRow, list_runs
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "doctor",
     "estimate",
     "evaluate",
+    "export",
     "list_runs",
     "open_run",
     "predict",

@@ -18,7 +18,7 @@ from autometa.algorithms.trained import Model
 from autometa.errors import InputError
 from autometa.export.adapted import pixels
 from autometa.export.forward import logits
-from autometa.export.gradients import DECOMPOSITIONS, across, batch_norm, moments
+from autometa.export.gradients import DECOMPOSITIONS, batch_norm, moments, tidy
 from autometa.export.plan import plan_of
 from autometa.ops.batch_indices import batch_indices
 from autometa.slots.layout import Layout
@@ -36,10 +36,15 @@ class Adaptation(nn.Module):
         config, test, learned = model.config, model.config.test, model.learned
         if isinstance(config, MetaNASConfig):
             raise InputError(
-                "the adaptation of a search network changes its architecture too and cannot be exported; train the cell "
-                "it found (autometa train RUN) and export that run"
+                "the adaptation of a search network changes its architecture too and cannot be exported; train the "
+                "cell it found (autometa train RUN) and export that run"
             )
-        self.plan, self.layout, self.ways, self.shots = plan_of(model.network), model.network.layout, model.network.ways, shots
+        self.plan, self.layout, self.ways, self.shots = (
+            plan_of(model.network),
+            model.network.layout,
+            model.network.ways,
+            shots,
+        )
         self.dtype = dtype or learned.theta.dtype
         self.adam, images = config.inner.adam(), self.ways * shots
         carried = config.inner.adam_state == "carry"
@@ -47,9 +52,9 @@ class Adaptation(nn.Module):
         mode = test.batch_mode or config.inner.batch_mode
         task, batch = torch.zeros(1, dtype=torch.int64), min(test.batch, images)
         picks = batch_indices(task, n_items=images, batch=batch, steps=test.steps, seed=test.seed, mode=mode)[0]
-        theta = learned.theta.cpu().to(self.dtype)
+        theta, second = (packed(row.cpu().to(self.dtype), self.layout) for row in (learned.theta, learned.second))
         self.register_buffer("theta", theta)
-        self.register_buffer("second", learned.second.cpu().to(self.dtype) if carried else torch.zeros_like(theta))
+        self.register_buffer("second", second if carried else torch.zeros_like(second))
         self.register_buffer("picks", picks)
         self.register_buffer("unbias", (1 / (1 - self.adam.beta2 ** counts.double())).to(self.dtype))
         self.image_shape = (model.recipe.channels, model.recipe.size, model.recipe.size)
@@ -64,18 +69,12 @@ class Adaptation(nn.Module):
         values, statistics = unpacked(row, self.layout), {}
 
         def measure(name: str, x: Tensor, eps: float, scale: float | None = None) -> Tensor:
-            statistics[name] = mean, variance = moments(x)
-            return (x - across(mean)) / across((variance + eps).sqrt()) * gamma(name) + beta(name)
-
-        def gamma(name: str) -> Tensor:
-            return across(values[f"{name}bn_gamma"])
-
-        def beta(name: str) -> Tensor:
-            return across(values[f"{name}bn_beta"])
+            statistics[name] = [moment.flatten() for moment in moments(x)]
+            return given(name, x, eps)
 
         def given(name: str, x: Tensor, eps: float, scale: float | None = None) -> Tensor:
-            mean, variance = statistics[name]
-            return F.batch_norm(x, mean, variance, values[f"{name}bn_gamma"], values[f"{name}bn_beta"], False, 0.0, eps)
+            gamma, beta = values[f"{name}bn_gamma"], values[f"{name}bn_beta"]
+            return F.batch_norm(x, *statistics[name], gamma, beta, False, 0.0, eps)
 
         logits(self.plan, images, values, measure)
         return logits(self.plan, pixels(queries, self.dtype), values, given).softmax(dim=1)
@@ -89,7 +88,7 @@ class Adaptation(nn.Module):
 
         def body(carry: tuple[Tensor, Tensor], x: tuple[Tensor, Tensor]):
             row, second = self.step(*carry, images, truth, *x)
-            return (row, second), row.new_zeros(())
+            return (row, second), torch.zeros(())
 
         (row, _), _ = scan(body, (self.theta.clone(), self.second.clone()), (self.picks, self.unbias))
         return row
@@ -102,7 +101,7 @@ class Adaptation(nn.Module):
         images = torch.zeros(self.ways * self.shots, *self.image_shape, dtype=self.dtype)
         truth = torch.zeros(len(images), self.ways, dtype=self.dtype)
         given = (self.theta, self.second, images, truth, self.picks[0], self.unbias[0])
-        return make_fx(lambda a, b, c, d, e, f: self._step(a, b, c, d, e, f), DECOMPOSITIONS, tracing_mode="fake")(*given)
+        return tidy(make_fx(lambda *inputs: self._step(*inputs), DECOMPOSITIONS, tracing_mode="fake")(*given))
 
     def _step(self, row, second, images, truth, pick, unbias):
         leaf = row.detach().requires_grad_(True)
@@ -121,11 +120,13 @@ class Adaptation(nn.Module):
         return row - grad * rate / ((second * unbias).sqrt() + self.adam.eps), second
 
 
+def packed(row: Tensor, layout: Layout) -> Tensor:
+    """`[row]` without its gaps."""
+    return torch.cat([value.flatten() for value in layout.unpack(row).values()])
+
+
 def unpacked(row: Tensor, layout: Layout) -> dict[str, Tensor]:
-    """Name of an entry -> its values, from one split, whose backward is one concatenation."""
-    widths, end = [], 0
-    for entry in layout.entries:
-        widths += [entry.offset - end, entry.size]
-        end = entry.offset + entry.size
-    parts = torch.split(row, [*widths, layout.row - end])
-    return {e.name: part.reshape(e.shape) for e, part in zip(layout.entries, parts[1::2], strict=False)}
+    """Name of an entry -> its values, of what `packed` gave; one split, whose backward is one concatenation."""
+    parts = torch.split(row, [entry.size for entry in layout.entries])
+    pairs = zip(layout.entries, parts, strict=True)
+    return {e.name: part if len(e.shape) == 1 else part.reshape(e.shape) for e, part in pairs}

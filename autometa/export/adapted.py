@@ -42,7 +42,9 @@ class Adapted(nn.Module):
         return logits(self.plan, pixels(images, self.dtype), self.values, self._normalised).softmax(dim=1)
 
     def _normalised(self, name: str, x: Tensor, eps: float, scale: float | None = None) -> Tensor:
-        mean, variance, gamma, beta = (self.values[f"{name}bn_{role}"] for role in ("mean", "variance", "gamma", "beta"))
+        mean, variance, gamma, beta = (
+            self.values[f"{name}bn_{role}"] for role in ("mean", "variance", "gamma", "beta")
+        )
         return F.batch_norm(x, mean, variance, gamma, beta, False, 0.0, eps)
 
 

@@ -1,4 +1,4 @@
-"""Backward passes in the ops that every runtime has, in place of PyTorch's own backward ops, which none but PyTorch has.
+"""Backward passes in ops that every runtime has; PyTorch's own backward ops only PyTorch has.
 
 `DECOMPOSITIONS` is handed to `make_fx`; `batch_norm` differentiates itself.
 """
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.fx import GraphModule
 
 aten = torch.ops.aten
 DECOMPOSITIONS = {}
@@ -35,15 +36,24 @@ def _convolution_backward(grad, x, weight, bias_sizes, stride, padding, dilation
         rest = [n - m for n, m in zip(x.shape[2:], plain, strict=True)]
         grad_x = aten.convolution(grad, weight, None, stride, padding, dilation, True, rest, groups)
     if wanted[1]:
-        batch, channels, height, width = x.shape
-        swapped = x.reshape(batch, groups, channels // groups, height, width).permute(2, 1, 0, 3, 4)
-        swapped = swapped.reshape(channels // groups, groups * batch, height, width)
-        kernel = grad.permute(1, 0, 2, 3)
+        swapped, kernel = _batch_last(x, groups), grad.permute(1, 0, 2, 3)
         found = aten.convolution(swapped, kernel, None, dilation, padding, stride, False, [0, 0], groups)
-        grad_weight = found[:, :, : weight.shape[2], : weight.shape[3]].permute(1, 0, 2, 3)
+        for axis in (2, 3):  # with a stride the last rows and columns of the input may have met no weight
+            if found.shape[axis] != weight.shape[axis]:
+                found = found.narrow(axis, 0, weight.shape[axis])
+        grad_weight = found.permute(1, 0, 2, 3)
     if wanted[2]:
         grad_bias = grad.sum(SPATIAL)
     return grad_x, grad_weight, grad_bias
+
+
+def _batch_last(x: Tensor, groups: int) -> Tensor:
+    """`[N, groups * C, H, W]` -> `[C, groups * N, H, W]`."""
+    if groups == 1:
+        return x.permute(1, 0, 2, 3)
+    batch, channels, height, width = x.shape
+    parted = x.reshape(batch, groups, channels // groups, height, width).permute(2, 1, 0, 3, 4)
+    return parted.reshape(channels // groups, groups * batch, height, width)
 
 
 def _transposed_sizes(grad, weight, stride, padding, dilation) -> list[int]:
@@ -117,17 +127,18 @@ class _BatchNorm(torch.autograd.Function):
     def forward(ctx, x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
         mean, variance = moments(x)
         inverse = 1 / (variance + eps).sqrt()
-        normal = (x - across(mean)) * across(inverse)
-        ctx.save_for_backward(normal, inverse, gamma)
-        return normal * across(gamma) + across(beta)
+        centred, factor = x - mean, inverse * across(gamma)
+        ctx.save_for_backward(centred, inverse, factor)
+        return centred * factor + across(beta)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        normal, inverse, gamma = ctx.saved_tensors
-        grad_beta, grad_gamma = grad.sum(SPATIAL), (grad * normal).sum(SPATIAL)
+        centred, inverse, factor = ctx.saved_tensors
         count = grad.numel() // grad.shape[1]
-        centred = grad - across(grad_beta / count) - normal * across(grad_gamma / count)
-        return centred * across(gamma * inverse), grad_gamma, grad_beta, None
+        total = grad.sum(SPATIAL, keepdim=True)
+        along = (grad * centred).sum(SPATIAL, keepdim=True) * inverse
+        grad_x = (grad - total / count - centred * (along * inverse / count)) * factor
+        return grad_x, along.flatten(), total.flatten(), None
 
 
 def batch_norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
@@ -136,12 +147,29 @@ def batch_norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance `[C]` of `[N, C, H, W]`."""
-    mean = x.mean(SPATIAL)
-    centred = x - across(mean)
-    return mean, (centred * centred).mean(SPATIAL)
+    """Mean and biased variance `[1, C, 1, 1]` of `[N, C, H, W]`."""
+    mean = x.mean(SPATIAL, keepdim=True)
+    centred = x - mean
+    return mean, (centred * centred).mean(SPATIAL, keepdim=True)
 
 
 def across(values: Tensor) -> Tensor:
     """`[C]` -> `[1, C, 1, 1]`."""
     return values.reshape(1, -1, 1, 1)
+
+
+NOTHING = {aten.alias, aten.clone, aten.detach, aten.detach_, aten.lift_fresh_copy}
+VIEWS = {aten.view.default, aten._unsafe_view.default}
+
+
+def tidy(module: GraphModule) -> GraphModule:
+    """Without ops that change no value, and with views that hold for any strides."""
+    for node in module.graph.nodes:
+        if node.target in VIEWS:
+            node.target = aten.reshape.default
+        elif isinstance(node.target, torch._ops.OpOverload) and node.target.overloadpacket in NOTHING:
+            node.replace_all_uses_with(node.args[0])
+            module.graph.erase_node(node)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return module

@@ -145,7 +145,9 @@ def _cells(network: CellNetwork, parts: Mapping[int, Sequence[int]], weights: Ce
             number += 1
         for i, instances in enumerate(cell.nodes):
             ops = []
-            for k, (one, scale) in enumerate(zip(instances, _scales(weights, network.kind(c), i, instances), strict=True)):
+            for k, (one, scale) in enumerate(
+                zip(instances, _scales(weights, network.kind(c), i, instances), strict=True)
+            ):
                 if one.primitive != "none" and scale != 0:
                     op = Op(f"cell{c}.node{i}.op{k}", one.primitive, (c, one.state), cell.stride(one, reduction), scale)
                     places.update({norm: (number, k, stage) for stage, norm in enumerate(op.norms)})
