@@ -39,12 +39,8 @@ class Adaptation(nn.Module):
                 "the adaptation of a search network changes its architecture too and cannot be exported; train the "
                 "cell it found (autometa train RUN) and export that run"
             )
-        self.plan, self.layout, self.ways, self.shots = (
-            plan_of(model.network),
-            model.network.layout,
-            model.network.ways,
-            shots,
-        )
+        self.plan, self.layout = plan_of(model.network), model.network.layout
+        self.ways, self.shots = model.network.ways, shots
         self.dtype = dtype or learned.theta.dtype
         self.adam, images = config.inner.adam(), self.ways * shots
         carried = config.inner.adam_state == "carry"

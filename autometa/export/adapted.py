@@ -34,18 +34,18 @@ class Adapted(nn.Module):
                 found[f"{name}bn_gamma"] = found.get(f"{name}bn_gamma", torch.ones_like(mean)) * scale
                 found[f"{name}bn_beta"] = found.get(f"{name}bn_beta", torch.zeros_like(mean)) * scale
                 found |= {f"{name}bn_mean": mean, f"{name}bn_variance": variance}
-        self.values = {name: value.clone() for name, value in found.items()}
-        for name, value in self.values.items():
-            place(self, name, value)
+        self.names = tuple(found)
+        for name, value in found.items():
+            place(self, name, value.clone())
 
     def forward(self, images: Tensor) -> Tensor:
-        return logits(self.plan, pixels(images, self.dtype), self.values, self._normalised).softmax(dim=1)
+        values = {name: self.get_buffer(name) for name in self.names}
 
-    def _normalised(self, name: str, x: Tensor, eps: float, scale: float | None = None) -> Tensor:
-        mean, variance, gamma, beta = (
-            self.values[f"{name}bn_{role}"] for role in ("mean", "variance", "gamma", "beta")
-        )
-        return F.batch_norm(x, mean, variance, gamma, beta, False, 0.0, eps)
+        def normalised(name: str, x: Tensor, eps: float, scale: float | None = None) -> Tensor:
+            mean, variance, gamma, beta = (values[f"{name}bn_{role}"] for role in ("mean", "variance", "gamma", "beta"))
+            return F.batch_norm(x, mean, variance, gamma, beta, False, 0.0, eps)
+
+        return logits(self.plan, pixels(images, self.dtype), values, normalised).softmax(dim=1)
 
 
 def pixels(images: Tensor, dtype: torch.dtype) -> Tensor:

@@ -79,6 +79,7 @@ def _spread(parts: Tensor, kernel: Tensor, size, stride, padding) -> Tensor:
 @_replaces(aten.max_pool2d_with_indices_backward.default)
 def _max_pool_backward(grad, x, kernel, stride, padding, dilation, ceil_mode, indices):
     """Each gradient goes to the place in its window that `indices` (of the plane) names."""
+    stride = stride or kernel
     size, (kh, kw) = x.shape[2:], kernel
     i, j, top, left = np.ogrid[:kh, :kw, : grad.shape[2], : grad.shape[3]]
     rows, columns = top * stride[0] - padding[0] + i, left * stride[1] - padding[1] + j
