@@ -122,6 +122,8 @@ TEST = [
     "h5py>=3.8",
     "tensorboard>=2.10",
     "scikit-learn>=1.6",
+    "onnx>=1.15",
+    "onnxruntime>=1.17",
     "ruff>=0.17,<0.18",
     *DOCS,
 ]
@@ -160,6 +162,7 @@ setup(
         "plot": ["matplotlib>=3.6"],
         "tensorboard": ["tensorboard>=2.10"],
         "docs": DOCS,
+        "onnx": ["onnx>=1.15"],
         "test": TEST,
         "gpu": [GPU],
         "bench": ["pytest>=7.4", "pytest-benchmark>=4.0"],

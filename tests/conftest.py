@@ -16,7 +16,7 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
-OPTIONAL = ("hypothesis",)  # a machine with a GPU and no network may lack it
+OPTIONAL = ("hypothesis", "onnx", "onnxruntime")  # a machine with a GPU and no network may lack it
 _MISSING = {name for name in OPTIONAL if importlib.util.find_spec(name) is None}
 
 

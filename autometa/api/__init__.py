@@ -18,6 +18,7 @@ from autometa.api.recipes import recipe, verdicts
 from autometa.api.running import Manner, carry_out, computing, device_of, open_run
 from autometa.api.teaching import teach_folder
 from autometa.errors import InputError
+from autometa.export.writing import export
 from autometa.report.writing import report
 from autometa.runs.folder import RunFolder
 from autometa.runs.listing import RunRow, list_runs
@@ -34,6 +35,7 @@ __all__ = [
     "doctor",
     "estimate",
     "evaluate",
+    "export",
     "list_runs",
     "open_run",
     "predict",

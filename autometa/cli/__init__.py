@@ -23,6 +23,7 @@ WORDS = {
     "eval": ("using", "evaluate a run again, with other tasks, shots or steps"),
     "adapt": ("using", "teach a run's network your own classes from 1 to 5 pictures each"),
     "predict": ("using", "classify pictures with what `adapt` learned"),
+    "export": ("exporting", "write what was learned as a PyTorch or ONNX program that runs without autometa"),
     "data": ("data", "recognise, convert and check data sets and folders of your own photos"),
     "report": ("reporting", "a run on one page: cells, accuracy, curves, cost, how to repeat it"),
     "compare": ("comparing", "searches side by side: accuracy against parameters and candidates trained"),

@@ -82,10 +82,11 @@ def read_parameters(params: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
 
 
 def conv(x: Tensor, weight: Tensor, slots: int, stride: int = 1, padding=0, dilation: int = 1) -> Tensor:
-    """Cross-correlation per slot: `x [N, S*Cin, H, W]`, `weight [S, Cout, Cin / groups, kh, kw]`."""
+    """Cross-correlation per slot: `x [N, S*Cin, H, W]`, `weight [S, Cout, Cin / groups, kh, kw]`; a single slot's
+    weight may lack its first axis."""
     per_slot = x.shape[1] // slots
-    groups = slots * (per_slot // weight.shape[2])
-    return F.conv2d(x, weight.flatten(0, 1), None, stride, padding, dilation, groups)
+    groups = slots * (per_slot // weight.shape[-3])
+    return F.conv2d(x, weight if weight.dim() == 4 else weight.flatten(0, 1), None, stride, padding, dilation, groups)
 
 
 def factorised_reduction(relu_x: Tensor, a: Tensor, b: Tensor, slots: int) -> Tensor:
@@ -95,6 +96,8 @@ def factorised_reduction(relu_x: Tensor, a: Tensor, b: Tensor, slots: int) -> Te
     shifted = relu_x[:, :, 1 - height % 2 :, 1 - width % 2 :]
     first = conv(_every_second(relu_x), a, slots)
     second = conv(_every_second(shifted), b, slots)
+    if slots == 1:
+        return torch.cat([first, second], dim=1)
     return fold(cat_channels([unfold(first, slots), unfold(second, slots)]))
 
 

@@ -1,0 +1,58 @@
+"""`export`: what was learned, as a program for elsewhere."""
+
+from __future__ import annotations
+
+from autometa import api
+from autometa.cli.options import Parser, print_json
+from autometa.errors import InputError
+from autometa.export.program import FORMATS, INPUTS
+
+EXAMPLES = """  autometa export --run runs/first --out birds.onnx           the classes taught by autometa adapt
+  autometa export --run runs/first --out birds.pt2            the same for torch.export.load
+  autometa export --what adaptation --run runs/reptile --shots 1 --out learn.onnx
+      support images, labels and query images in, predictions for the queries out"""
+
+
+def export(words: list[str], typed: list[str]) -> int:
+    """`autometa export --out FILE`."""
+    parser = Parser("export", "Write what was learned as a program that runs without autometa.", EXAMPLES)
+    parser.add_argument("--out", metavar="FILE", help="the file to write, .pt2 or .onnx")
+    parser.add_argument(
+        "--run", default="latest", metavar="RUN", help="a run, or the folder given to adapt --out (default: last run)"
+    )
+    parser.add_argument("--what", default="classifier", metavar="WHAT", help="classifier (default) or adaptation")
+    parser.add_argument("--format", metavar="NAME", help=f"{' or '.join(FORMATS)} (default: by the file's name)")
+    parser.add_argument("--ways", type=int, metavar="N", help="of an adaptation: classes (default: the run's)")
+    parser.add_argument("--shots", type=int, metavar="N", help="of an adaptation: support images per class")
+    parser.add_argument(
+        "--images", default=INPUTS[0], metavar="KIND", help="images go in as uint8 (default) or float in 0..1"
+    )
+    parser.add_argument("--json", action="store_true", help="print the metadata as one JSON document")
+    given = parser.parse_args(words)
+    if given.out is None:
+        raise InputError("export needs --out FILE, named .pt2 (torch.export) or .onnx")
+    found = api.export(
+        given.run,
+        out=given.out,
+        what=given.what,
+        format=given.format,
+        ways=given.ways,
+        shots=given.shots,
+        images=given.images,
+    )
+    print_json(found) if given.json else print("\n".join(_lines(found)))
+    return 0
+
+
+def _lines(found: dict) -> list[str]:
+    if found["what"] == "classifier":
+        about = f"classifier of {len(found['classes'])} classes: {', '.join(found['classes'])}"
+    else:
+        about = f"adaptation in {found['steps']} steps to {found['ways']} classes of {found['shots']} images"
+    rows = [f"{found['file']}  {found['bytes'] / 1e6:.2f} MB, {about}", ""]
+    for kind in ("inputs", "outputs"):
+        for name, value in found[kind].items():
+            shape = ", ".join(map(str, value["shape"]))
+            note = value.get("values") or value.get("order")
+            rows.append(f"  {kind[:-1]:<6}  {name:<13}  {value['dtype']} [{shape}], {note}")
+    return [*rows, "", f"Images: {found['image_recipe']['in_words']}."]

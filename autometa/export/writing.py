@@ -1,0 +1,78 @@
+"""`export`: what a run learned, written as a program that runs without this package."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from autometa.algorithms.classifier import ADAPTED, FILE, Classifier
+from autometa.algorithms.trained import Model
+from autometa.errors import InputError
+from autometa.export.onnx_graph import onnx_library
+from autometa.export.program import FORMATS, Exported, export_adaptation, export_classifier
+from autometa.runs.folder import RunFolder
+
+WHAT = ("classifier", "adaptation")
+
+
+def export(
+    run: str | os.PathLike = "latest",
+    *,
+    out: str | os.PathLike,
+    what: str = "classifier",
+    format: str | None = None,
+    ways: int | None = None,
+    shots: int | None = None,
+    images: str = "uint8",
+) -> dict[str, Any]:
+    """Write what was learned as a program that runs without autometa; returns its metadata, `file` and `bytes`.
+
+    Args:
+        run: a run that was adapted, or the folder that `adapt` wrote to; of an adaptation a run.
+        out: the file.
+        what: `classifier` (the classes taught by `adapt`), or `adaptation`: support images, labels and query images
+            in, probabilities for the queries out; of fixed networks only.
+        format: `torch` (for `torch.export.load`) or `onnx`; by the file's suffix, .pt2 or .onnx, where None.
+        ways, shots: of an adaptation, the run's own where None.
+        images: go in as `uint8` or as `float` in 0 .. 1.
+
+    Raises `InputError` where the run, or the combination, cannot be exported.
+    """
+    out = Path(out)
+    format = _format(out, format)
+    if what not in WHAT:
+        raise InputError(f"what to export is {' or '.join(WHAT)}, not {what!r}")
+    if what == "classifier" and (ways, shots) != (None, None):
+        raise InputError("ways and shots belong to --what adaptation; a classifier has the classes it was taught")
+    if format == "onnx":
+        onnx_library()
+    if what == "classifier":
+        made = export_classifier(_adapted(run), images)
+    else:
+        made = _adaptation(Model.of(RunFolder.open(run)), ways, shots, images)
+    size = made.save(out, format)
+    return {"file": str(out), "format": format, "bytes": size, **made.metadata}
+
+
+def _format(out: Path, format: str | None) -> str:
+    """That asked for, or that of the file's suffix."""
+    format = format or {suffix: name for name, suffix in FORMATS.items()}.get(out.suffix.lower())
+    if format not in FORMATS:
+        asked = f"unknown format {format!r}" if format else f"the format of {out} is not clear"
+        raise InputError(f"{asked}; name the file .pt2 (torch) or .onnx, or give --format torch or onnx")
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; name the file to write, such as {out / 'classifier'}{FORMATS[format]}")
+    return format
+
+
+def _adapted(run: str | os.PathLike) -> Classifier:
+    path = Path(run)
+    return Classifier.load(path if (path / FILE).is_file() else RunFolder.open(run).path / ADAPTED)
+
+
+def _adaptation(model: Model, ways: int | None, shots: int | None, images: str) -> Exported:
+    if ways is not None and ways < 2:
+        raise InputError(f"a task has at least 2 classes, not {ways}")
+    model = model if ways is None else model.with_ways(ways)
+    return export_adaptation(model, model.config.test.shots if shots is None else shots, images)
