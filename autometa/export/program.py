@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 
 from autometa._version import __version__
 from autometa.algorithms.classifier import Classifier
@@ -27,6 +28,8 @@ INPUTS = ("uint8", "float")
 METADATA = "autometa.json"
 """The extra file of a PyTorch program with the metadata; of an ONNX model they are the property `autometa`."""
 OUTPUT = "probabilities"
+TRACES = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn")
+"""Where an op came from in this package's files: most of what a PyTorch program's file would otherwise hold."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,12 @@ def _traced(module: nn.Module, given: dict[str, Tensor], varying: str) -> torch.
     shapes = {name: {0: torch.export.Dim("n", min=1)} if name == varying else None for name in given}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of PyTorch about itself
-        return torch.export.export(module.eval(), (), given, dynamic_shapes=shapes, strict=False)
+        program = torch.export.export(module.eval(), (), given, dynamic_shapes=shapes, strict=False)
+    for graph in program.graph_module.modules():
+        for node in graph.graph.nodes if isinstance(graph, GraphModule) else ():
+            for key in TRACES:
+                node.meta.pop(key, None)
+    return program
 
 
 def _described(recipe: Recipe, kind: str, count: int | str) -> dict[str, Any]:
