@@ -17,9 +17,8 @@ def export(words: list[str], typed: list[str]) -> int:
     """`autometa export --out FILE`."""
     parser = Parser("export", "Write what was learned as a program that runs without autometa.", EXAMPLES)
     parser.add_argument("--out", metavar="FILE", help="the file to write, .pt2 or .onnx")
-    parser.add_argument(
-        "--run", default="latest", metavar="RUN", help="a run, or the folder given to adapt --out (default: last run)"
-    )
+    whose = "a run, or the folder given to adapt --out (default: the last run here, or else ./adapted)"
+    parser.add_argument("--run", metavar="RUN", help=whose)
     parser.add_argument("--what", default="classifier", metavar="WHAT", help="classifier (default) or adaptation")
     parser.add_argument("--format", metavar="NAME", help=f"{' or '.join(FORMATS)} (default: by the file's name)")
     parser.add_argument("--ways", type=int, metavar="N", help="of an adaptation: classes (default: the run's)")

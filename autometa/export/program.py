@@ -30,6 +30,13 @@ METADATA = "autometa.json"
 OUTPUT = "probabilities"
 TRACES = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn")
 """Where an op came from in this package's files: most of what a PyTorch program's file would otherwise hold."""
+INK = {
+    "as-is": "",
+    "inverted": "; then 255 - value, so that dark ink is 255",
+    "auto": "; ink 255 on 0, whether darker or lighter than its paper, contrast and light evened out as by "
+    "autometa.data.images.convert (of black on white: 255 - value)",
+}
+"""What a recipe's polarity means for one who has only the program."""
 
 
 @dataclass(frozen=True)
@@ -124,11 +131,11 @@ def _described(recipe: Recipe, kind: str, count: int | str) -> dict[str, Any]:
 
 def _metadata(about: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
     colour = "grey (Pillow's mode L)" if recipe.channels == 1 else "RGB"
-    ink = "; then 255 - value, so that dark ink is 255" if recipe.polarity == "inverted" else ""
+    ink = f", values 0 to 255{INK[recipe.polarity]}"
     how = f"{colour}, centre-cropped to a square, resized to {recipe.size} x {recipe.size} with Pillow's filter "
     return {
         **about,
-        "image_recipe": {**recipe.to_dict(), "in_words": f"{how}{recipe.filter.upper()}, values 0 to 255{ink}"},
+        "image_recipe": {**recipe.to_dict(), "in_words": f"{how}{recipe.filter.upper()}{ink}"},
         "normalisation": "by the statistics of the support set: no answer depends on the other images",
         "made_by": f"autometa {__version__}",
     }

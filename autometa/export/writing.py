@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from autometa.algorithms.classifier import ADAPTED, FILE, Classifier
+from autometa.algorithms.kept import TENSORS, load_kept
 from autometa.algorithms.trained import Model
 from autometa.errors import InputError
 from autometa.export.onnx_graph import onnx_library
 from autometa.export.program import FORMATS, Exported, export_adaptation, export_classifier
-from autometa.runs.folder import RunFolder
+from autometa.runs.folder import LATEST, RunFolder
 
 WHAT = ("classifier", "adaptation")
 
 
 def export(
-    run: str | os.PathLike = "latest",
+    run: str | os.PathLike | None = None,
     *,
     out: str | os.PathLike,
     what: str = "classifier",
@@ -29,7 +30,8 @@ def export(
     """Write what was learned as a program that runs without autometa; returns its metadata, `file` and `bytes`.
 
     Args:
-        run: a run that was adapted, or the folder that `adapt` wrote to; of an adaptation a run.
+        run: a run that was adapted, or the folder that `adapt` wrote to; None: the last run here, or else ./adapted.
+            Of an adaptation a run, a folder that was adapted to, or one of a kept model.
         out: the file.
         what: `classifier` (the classes taught by `adapt`), or `adaptation`: support images, labels and query images
             in, probabilities for the queries out; of fixed networks only.
@@ -48,9 +50,9 @@ def export(
     if format == "onnx":
         onnx_library()
     if what == "classifier":
-        made = export_classifier(_adapted(run), images)
+        made = export_classifier(classifier_of(run), images)
     else:
-        made = _adaptation(Model.of(RunFolder.open(run)), ways, shots, images)
+        made = _adaptation(model_of(run), ways, shots, images)
     size = made.save(out, format)
     return {"file": str(out), "format": format, "bytes": size, **made.metadata}
 
@@ -66,9 +68,25 @@ def _format(out: Path, format: str | None) -> str:
     return format
 
 
-def _adapted(run: str | os.PathLike) -> Classifier:
-    path = Path(run)
-    return Classifier.load(path if (path / FILE).is_file() else RunFolder.open(run).path / ADAPTED)
+def classifier_of(run: str | os.PathLike | None) -> Classifier:
+    """Of a folder that `adapt` wrote to, or of a run; without either of the last run here, else of ./adapted."""
+    own = Path(ADAPTED if run is None else run)
+    found = RunFolder.open(LATEST).path / ADAPTED if run is None and RunFolder.has_latest() else None
+    if found is not None and (found / FILE).is_file():
+        return Classifier.load(found)
+    if (own / FILE).is_file():
+        return Classifier.load(own)
+    return Classifier.load(found or RunFolder.open(LATEST if run is None else run).path / ADAPTED)
+
+
+def model_of(run: str | os.PathLike | None) -> Model:
+    """Of a run, of a folder that was adapted to, or of one of a kept model; without any of the last run here."""
+    place = Path(LATEST if run is None else run)
+    if (place / FILE).is_file():
+        return Classifier.load(place).start
+    if (place / TENSORS).is_file():
+        return load_kept(place).model
+    return Model.of(RunFolder.open(place))
 
 
 def _adaptation(model: Model, ways: int | None, shots: int | None, images: str) -> Exported:

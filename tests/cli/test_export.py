@@ -1,14 +1,22 @@
 """`autometa export`: programs that answer, in a process without this package, what `predict` answers."""
 
 import os
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import torch
 
 import autometa
+from autometa.algorithms.classifier import Classifier
+from autometa.algorithms.kept import keep
+from autometa.algorithms.trained import Model
 from autometa.data import Recipe, load_class_folder
+from autometa.errors import InputError
+from autometa.export.writing import classifier_of, model_of
+from autometa.runs.folder import RunFolder
 from tests.cli import driving
 from tests.cli.driving import call
 
@@ -112,3 +120,20 @@ def test_without_onnx_the_extra_is_named(taught, monkeypatch):
     answer = call("export", "--run", taught[3], "--out", "made.onnx")
     assert answer.code == 2 and "pip install 'autometa-nas[onnx]'" in answer.err
     assert not os.path.exists("made.onnx")
+
+
+def test_whose_classifier_and_model(taught, searched, tmp_path):
+    run, _, _, place = taught
+    with pytest.raises(InputError):
+        classifier_of(None)
+    shutil.copytree(place, "adapted")
+    wanted = Classifier.load(place)
+    for found in (classifier_of(place), classifier_of(None)):
+        assert torch.equal(found.phi, wanted.phi)
+    os.symlink(run, "latest")
+    assert torch.equal(classifier_of(None).phi, wanted.phi), "the last run was taught nothing, ./adapted was"
+    kept = keep(RunFolder.open(run), tmp_path / "kept")
+    theta = Model.of(RunFolder.open(run)).learned.theta
+    assert torch.equal(model_of(run).learned.theta, theta) and torch.equal(model_of(None).learned.theta, theta)
+    assert model_of(place).network.ways == 2, "the model before it was taught"
+    torch.testing.assert_close(model_of(kept).learned.theta, theta, rtol=1e-3, atol=1e-3)

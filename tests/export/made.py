@@ -28,7 +28,7 @@ GENOTYPE = Genotype(NORMAL, REDUCTION)
 NETWORKS = {
     "strided": dict(network="reptile-omniglot", size=9),
     "pooled": dict(network="reptile-miniimagenet", size=17),
-    "genotype": dict(network="genotype", size=9, cells=3, reductions=(1,)),
+    "genotype": dict(network="genotype", size=9, cells=2, reductions=(0,)),
     "block cell": dict(network="cell:0c0m|1a2f", size=9, repeats=0, scale_rate=2),
 }
 

@@ -45,7 +45,7 @@ def test_it_learns_what_the_inner_loop_learns(kind):
     )
 
 
-@pytest.mark.parametrize("inner", [dict(adam_state="reset"), dict(weight_decay=0.0), dict(batch_mode="replacement")])
+@pytest.mark.parametrize("inner", [dict(adam_state="reset"), dict(weight_decay=0.0, batch_mode="replacement")])
 def test_with_other_settings_of_the_inner_loop(inner):
     start = in_steps(model("strided", torch.float64), 4, **inner)
     support, labels, queries = task(start)
