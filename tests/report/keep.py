@@ -14,7 +14,7 @@ from pathlib import Path
 RUNS = Path(__file__).with_name("runs")
 KEPT = [f"{n}.json" for n in ("config", "data", "environment", "health", "observations", "result", "search")]
 MACHINE = ("folder", "host", "git_commit", "settings", "resumed")
-LARGEST = 300_000
+LARGEST = 400_000
 
 
 def keep(run: Path, to: Path) -> int:
