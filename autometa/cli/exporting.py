@@ -47,7 +47,8 @@ def _lines(found: dict) -> list[str]:
     if found["what"] == "classifier":
         about = f"classifier of {len(found['classes'])} classes: {', '.join(found['classes'])}"
     else:
-        about = f"adaptation in {found['steps']} steps to {found['ways']} classes of {found['shots']} images"
+        images = f"{found['shots']} image{'s' * (found['shots'] != 1)}"
+        about = f"adaptation in {found['steps']} steps to {found['ways']} classes from {images} each"
     rows = [f"{found['file']}  {found['bytes'] / 1e6:.2f} MB, {about}", ""]
     for kind in ("inputs", "outputs"):
         for name, value in found[kind].items():

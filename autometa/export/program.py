@@ -95,7 +95,11 @@ def export_adaptation(model: Model, shots: int, images: str = "uint8") -> Export
         "batch": module.picks.shape[1],
         "inputs": {
             "support": _described(recipe, images, count),
-            "labels": {"dtype": "int64", "shape": [count], "values": f"0 to {ways - 1}, each {shots} times, any order"},
+            "labels": {
+                "dtype": "int64",
+                "shape": [count],
+                "values": f"0 to {ways - 1}, each as often as shots says, any order",
+            },
             "queries": _described(recipe, images, "n"),
         },
         "outputs": {OUTPUT: {"dtype": "float32", "shape": ["n", ways], "order": "of the labels"}},
