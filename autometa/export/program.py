@@ -25,6 +25,7 @@ from autometa.runs.files import disk_errors, shown, write_bytes
 
 FORMATS = {"torch": ".pt2", "onnx": ".onnx"}
 INPUTS = ("uint8", "float")
+LEAST_TORCH = (2, 13)
 METADATA = "autometa.json"
 """The extra file of a PyTorch program with the metadata; of an ONNX model they are the property `autometa`."""
 OUTPUT = "probabilities"
@@ -82,6 +83,7 @@ def export_adaptation(model: Model, shots: int, images: str = "uint8") -> Export
     ways * shots.  Raises `InputError` for a search network."""
     if shots < 1:
         raise InputError(f"the support set needs at least one image of each class, not {shots}")
+    _require_scan()
     module, recipe = Adaptation(model, shots), model.recipe
     ways, count = module.ways, module.ways * shots
     support = _images(count, recipe, images)
@@ -105,6 +107,16 @@ def export_adaptation(model: Model, shots: int, images: str = "uint8") -> Export
         "outputs": {OUTPUT: {"dtype": "float32", "shape": ["n", ways], "order": "of the labels"}},
     }
     return Exported(_traced(module, given, "queries"), _metadata(about, recipe))
+
+
+def _require_scan() -> None:
+    """A loop with tensors inside is exported by torch's `scan`, which torch 2.6 refuses; 2.13 is what was tried."""
+    if tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2]) < LEAST_TORCH:
+        least = ".".join(map(str, LEAST_TORCH))
+        raise InputError(
+            f"exporting the adaptation needs torch {least} or later, here is {torch.__version__}; update torch, "
+            "or export the adapted classifier (--what classifier)"
+        )
 
 
 def _images(count: int, recipe: Recipe, kind: str) -> Tensor:

@@ -90,3 +90,9 @@ def test_what_cannot_be_exported_is_told():
         export_adaptation(start, 1)
     with pytest.raises(InputError, match="at least one image"):
         export_adaptation(model("strided"), 0)
+
+
+def test_a_torch_without_a_loop_to_export_is_told(monkeypatch):
+    monkeypatch.setattr(torch, "__version__", "2.6.0+cu124")
+    with pytest.raises(InputError, match="needs torch 2.13 or later, here is 2.6.0"):
+        export_adaptation(model("strided"), SHOTS)
