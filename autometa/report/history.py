@@ -78,7 +78,7 @@ def entropy(run: Recorded, kind: str) -> list[Point]:
 
 
 def _warmup(run: Recorded) -> list[Mark]:
-    warmup, last = run.config.get("warmup"), max(row["step"] for row in run.loop)
+    warmup, last = run.config.get("warmup"), max((row["step"] for row in [*run.loop, *run.architecture]), default=0)
     return [Mark(warmup, "architecture moves")] if run.kind == METANAS and warmup and warmup < last else []
 
 

@@ -61,8 +61,13 @@ def run(tmp_path):
 
 @pytest.fixture
 def old(run):
+    """The run as a version that observed nothing would have left it."""
     for name in OLD:
         (run / name).unlink(missing_ok=True)
+    path = run / "metrics-search.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    kept = [{name: value for name, value in row.items() if not name.startswith("update")} for row in rows]
+    path.write_text("".join(json.dumps(row) + "\n" for row in kept))
     return run
 
 
@@ -157,6 +162,9 @@ PARTS = [
     "data.json",
     "environment.json",
     "metrics-search.jsonl",
+    "metrics-architecture.jsonl",
+    "observations.json",
+    "health.json",
     "genotypes",
     "metrics-four-layer.jsonl",
 ]
