@@ -6,11 +6,16 @@ defect of ours and leaves with 1.
 
 from __future__ import annotations
 
+from autometa.printable import printable_text
+
 
 class AutometaError(Exception):
-    """Base of all errors that a user can cause or put right."""
+    """Base of all errors that a user can cause or put right; its text is printable whatever names it holds."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return printable_text(super().__str__())
 
 
 class InputError(AutometaError, ValueError):

@@ -10,13 +10,14 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "autometa"
 
-EVERYWHERE = {"errors", "_version", "plugins"}
+EVERYWHERE = {"errors", "_version", "plugins", "printable"}
 LEARNING = {"nas", "meta", "data", "slots", "ops"}
 USED_BY_TOP = LEARNING | {"algorithms", "runs"}
 TOP = USED_BY_TOP | {"report", "export", "estimator", "api"}
 MAY_IMPORT = {
     "errors": set(),
     "_version": set(),
+    "printable": set(),
     "plugins": set(),
     "ops": {"kernels", "_C", "_cuda"},
     "slots": {"ops"},

@@ -5,17 +5,20 @@ Exit codes: 0, 1 defect (and a recipe that fails), 2 bad input, 3 diverged, 130 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import errno
 import importlib
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Sequence
 
 from autometa import plugins
 from autometa._version import __version__
+from autometa.cli.output import OutputClosed, flush, open_streams, print_traceback, put
 from autometa.errors import AutometaError, InputError
+from autometa.printable import printable
 
 WORDS = {
     "search": ("training", "find a small network and an initialisation that learns new classes quickly"),
@@ -36,23 +39,30 @@ EXAMPLES = """examples:
   autometa search auto-meta --preset quick --out runs/cells   the same by progressive search over many small cells
   autometa adapt --support photos --run runs/first            photos/cat/1.png, photos/dog/1.png, ...
   autometa predict new.png --run runs/first"""
+OUTSIDE = {
+    getattr(errno, name)
+    for name in "ENOSPC EDQUOT EFBIG EROFS EACCES EPERM EIO EMFILE ENFILE ELOOP ENAMETOOLONG ESTALE".split()
+    if hasattr(errno, name)
+}
+"""What a disk or a system may refuse anywhere."""
 REPORT = "this is a defect of autometa; please report it with the lines above and the output of: autometa doctor"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name); returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    _readable_output()
+    open_streams()
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
+        warnings.showwarning = lambda message, *_: _say(f"note: {message}")
         try:
-            return _run(words)
+            code = _run(words)
+            flush()
+            return code
         except SystemExit as done:
             return done.code if isinstance(done.code, int) else 0
         except KeyboardInterrupt:
             return _complain("interrupted; nothing had been begun", 130)
-        except BrokenPipeError:  # the reader of our output has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        except OutputClosed:
             return 0
         except AutometaError as error:
             return _complain(str(error), error.exit_code)
@@ -64,10 +74,10 @@ def _run(typed: list[str]) -> int:
     words, named = _without_plugins(typed)
     plugins.load(named)
     if not words or words[0] in ("-h", "--help", "help"):
-        print(_help())
+        put(_help().split("\n"))
         return 0
     if words[0] in ("-V", "--version"):
-        print(f"autometa {__version__}")
+        put([f"autometa {__version__}"])
         return 0
     name = words[0]
     if name not in WORDS:
@@ -116,8 +126,8 @@ def _help() -> str:
 
 def _complain(sentence: str, code: int) -> int:
     if os.environ.get("AUTOMETA_DEBUG"):
-        traceback.print_exc()
-    print(f"autometa: {' '.join(sentence.split())}", file=sys.stderr)
+        print_traceback()
+    _say(f"autometa: {' '.join(sentence.split())}")
     return code
 
 
@@ -127,12 +137,13 @@ def _complain_otherwise(error: Exception) -> int:
         return _complain(f"{error}; AUTOMETA_BACKEND forces it, unset it to let autometa choose", 2)
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return _complain("memory ran out; lower test.max_slots or meta.max_slots, results stay the same", 2)
-    traceback.print_exc()
+    if isinstance(error, OSError) and error.errno in OUTSIDE:
+        place = "" if error.filename is None else f" ({os.fsdecode(error.filename)})"
+        return _complain(f"cannot go on: {error.strerror}{place}", 2)
+    print_traceback()
     return _complain(REPORT, 1)
 
 
-def _readable_output() -> None:
-    """A terminal that cannot show a character gets a question mark, not a crash."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # nobody may be there to read it
+        print(printable(text), file=sys.stderr, flush=True)

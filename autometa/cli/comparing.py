@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from autometa.cli.options import Parser, print_json
+from autometa.cli.options import Parser
+from autometa.cli.output import print_json, put
 from autometa.cli.show import columns
 from autometa.report import plot
 from autometa.report.compare import Comparison, Point, marks
@@ -28,7 +29,7 @@ def compare(words: list[str], typed: list[str]) -> int:
     if given.json:
         print_json(found)
     else:
-        print("\n".join([*lines(found), *([] if drawn is None else ["", f"Picture  {shown(drawn)}"])]))
+        put([*lines(found), *([] if drawn is None else ["", f"Picture  {shown(drawn)}"])])
     return 0
 
 

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Iterable
 
 from autometa.api.datasets import Described, data_info, prepare_data, verify_data
-from autometa.cli.options import Parser, print_json
+from autometa.cli.options import Parser
+from autometa.cli.output import print_json, put
 from autometa.cli.show import columns
 from autometa.data.download import download
 from autometa.errors import InputError
@@ -41,14 +42,14 @@ def data(words: list[str], typed: list[str]) -> int:
     progress = _bar(given.quiet)
     if given.what == "verify":
         found = verify_data(given.path, force=given.force, progress=progress)
-        print_json(found) if given.json else print("\n".join(_verdict(found, given.path)))
+        print_json(found) if given.json else put(_verdict(found, given.path))
         return 1 if found["bad"] else 0
     if given.what == "info":
         about = data_info(given.path, force=given.force)
     else:
         options = {"size": given.size, "variant": given.variant, "skip_bad": given.skip_bad, "force": given.force}
         about = prepare_data(given.path, progress=progress, **options)
-    print_json(about) if given.json else print("\n".join(_described(about, given.path)))
+    print_json(about) if given.json else put(_described(about, given.path))
     return 0
 
 
@@ -62,7 +63,7 @@ def _download(name: str, folder: str, quiet: bool) -> int:
 
         files = download(name, folder, progress)
     following = f"Next        autometa data prepare {shlex.quote(folder)}"
-    print("\n".join([*(f"Have        {file}" for file in files), following]))
+    put([*(f"Have        {file}" for file in files), following])
     return 0
 
 

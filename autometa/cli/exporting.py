@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from autometa import api
-from autometa.cli.options import Parser, print_json
+from autometa.cli.options import Parser
+from autometa.cli.output import print_json, put
 from autometa.errors import InputError
 from autometa.export.program import FORMATS, INPUTS
 
@@ -39,7 +40,7 @@ def export(words: list[str], typed: list[str]) -> int:
         shots=given.shots,
         images=given.images,
     )
-    print_json(found) if given.json else print("\n".join(_lines(found)))
+    print_json(found) if given.json else put(_lines(found))
     return 0
 
 

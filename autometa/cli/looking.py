@@ -6,7 +6,8 @@ from pathlib import Path
 
 from autometa import api
 from autometa.cli import show
-from autometa.cli.options import Parser, print_json
+from autometa.cli.options import Parser
+from autometa.cli.output import print_json, put
 from autometa.errors import InputError
 
 
@@ -20,7 +21,7 @@ def runs(words: list[str], typed: list[str]) -> int:
     if not Path(given.root).is_dir() and given.root != "runs":
         raise InputError(f"there is no folder {given.root}; name the folder that holds the runs")
     rows = api.list_runs(given.root)
-    print_json(rows) if given.json else print("\n".join(show.run_list(rows, given.root)))
+    print_json(rows) if given.json else put(show.run_list(rows, given.root))
     return 0
 
 
@@ -30,5 +31,5 @@ def doctor(words: list[str], typed: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print a JSON document")
     given = parser.parse_args(words)
     found = api.doctor()
-    print_json(found) if given.json else print("\n".join(show.checkup(found)))
+    print_json(found) if given.json else put(show.checkup(found))
     return 0

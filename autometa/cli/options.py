@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from autometa.cli.output import put
 from autometa.errors import InputError
 
 SHORT = {"data": "data.name", "rotations": "data.rotations"}
@@ -29,6 +29,9 @@ class Parser(argparse.ArgumentParser):
     def options(self) -> list[str]:
         """The long options."""
         return [name for action in self._actions for name in action.option_strings if name.startswith("--")]
+
+    def _print_message(self, message: str, file: object = None) -> None:
+        put(message.removesuffix("\n").split("\n"))
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments: "):
@@ -94,10 +97,3 @@ def split_settings(words: Sequence[str], parser: Parser) -> tuple[list[str], dic
         if found.setdefault(key, value) != value:
             raise InputError(f"{name} is given twice, as {found[key]} and {value}")
     return rest, found
-
-
-def print_json(value: Any) -> None:
-    """One strictly valid JSON document on stdout."""
-    from autometa.runs.files import plain
-
-    print(json.dumps(plain(value, strict=True), indent=2, ensure_ascii=False, allow_nan=False))

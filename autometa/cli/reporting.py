@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from autometa import api
-from autometa.cli.options import Parser, print_json
+from autometa.cli.options import Parser
+from autometa.cli.output import print_json, put
 from autometa.runs.files import shown
 
 EXAMPLES = """  autometa report runs/first                    writes runs/first/report.html; open it in a browser
@@ -19,5 +20,5 @@ def report(words: list[str], typed: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print the result as one JSON document, nothing else")
     given = parser.parse_args(words)
     path = shown(api.report(given.run, given.out))
-    print_json({"report": path}) if given.json else print(f"Report  {path}  (one file; open it in a browser)")
+    print_json({"report": path}) if given.json else put([f"Report  {path}  (one file; open it in a browser)"])
     return 0

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autometa.printable import printable
 from autometa.report.words import MODES, large, score, size
 from autometa.runs.budget import format_duration
 from autometa.runs.files import shown
@@ -15,6 +16,7 @@ def columns(rows: Sequence[Sequence[str]], indent: str = "  ", right: Sequence[i
     """Rows as aligned columns, two spaces apart; `right` are the columns aligned to the right."""
     if not rows:
         return []
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
     lines = []
     for row in rows:

@@ -13,7 +13,8 @@ from autometa.api.recipes import recipes
 from autometa.api.running import Manner, carry_out, computing, device_of
 from autometa.api.settings import as_yaml, field_types, settings_help
 from autometa.cli import show
-from autometa.cli.options import Parser, print_json, running, split_settings
+from autometa.cli.options import Parser, running, split_settings
+from autometa.cli.output import print_json, put
 from autometa.nas.conv_network import FOUR_LAYER
 from autometa.runs.files import say
 
@@ -94,7 +95,7 @@ def reproduce(words: list[str], typed: list[str]) -> int:
     running(parser)
     given = parser.parse_args(words)
     if given.list or given.recipe is None:
-        print_json(recipes()) if given.json else print("\n".join(show.recipe_list(recipes())))
+        print_json(recipes()) if given.json else put(show.recipe_list(recipes()))
         return 0
     manner = _manner(given, typed)
     if not given.quiet:
@@ -105,7 +106,7 @@ def reproduce(words: list[str], typed: list[str]) -> int:
     if given.json:
         print_json(found)
     else:
-        print("\n".join([*show.result(found["result"]), "", *show.verdicts(found)]))
+        put([*show.result(found["result"]), "", *show.verdicts(found)])
     return 0 if found["passed"] else 1
 
 
@@ -146,11 +147,11 @@ def _make_run(job: Job, parser: Parser, presets: str, plan: Callable, words: lis
     rest, settings = split_settings(words, parser)
     given = parser.parse_args(rest)
     if given.help_settings:
-        print(settings_help(plan(given, settings).config if given.preset or given.config else job.kind()))
+        put(settings_help(plan(given, settings).config if given.preset or given.config else job.kind()).split("\n"))
         return 0
     made = plan(given, settings)
     if given.print_config:
-        print(f"# autometa {job.word} --config FILE\n{as_yaml(made.config)}", end="")
+        put([f"# autometa {job.word} --config FILE", *as_yaml(made.config).removesuffix("\n").split("\n")])
         return 0
     manner = _manner(given, typed, given.time_budget)
     if given.dry_run:
@@ -158,12 +159,12 @@ def _make_run(job: Job, parser: Parser, presets: str, plan: Callable, words: lis
         device = device_of(manner.device)
         with computing(device, made.config, manner.notice):
             found = estimate_plan(made, manner.budget or made.seconds, device)
-        print_json(found) if given.json else print("\n".join(show.estimate(found)))
+        print_json(found) if given.json else put(show.estimate(found))
         return 0
     found = carry_out(made, manner)
     if "rank" in found:  # one of torchrun's processes: the first one tells
         return 0
-    print_json(found) if given.json else print("\n".join(show.result(found)))
+    print_json(found) if given.json else put(show.result(found))
     return 0
 
 

@@ -8,7 +8,8 @@ from autometa.api.running import Manner
 from autometa.api.settings import field_types
 from autometa.api.teaching import teach_folder
 from autometa.cli import show
-from autometa.cli.options import Parser, common, print_json
+from autometa.cli.options import Parser, common
+from autometa.cli.output import print_json, put
 from autometa.errors import InputError
 from autometa.runs.folder import CONFIG
 
@@ -50,7 +51,7 @@ def eval(words: list[str], typed: list[str]) -> int:  # noqa: A001  the word of 
     found = api.evaluate(
         given.run, ways=given.ways, settings=settings, quiet=given.quiet, device=given.device, command=tuple(typed)
     )
-    print_json(found) if given.json else print("\n".join(show.evaluation(found)))
+    print_json(found) if given.json else put(show.evaluation(found))
     return 0
 
 
@@ -76,7 +77,7 @@ def adapt(words: list[str], typed: list[str]) -> int:
         print_json({"classes": list(classifier.names), "images": counts, "saved": given.out or str(place)})
     else:
         kept_in_run = given.out is None and place.name == api.ADAPTED and (place.parent / CONFIG).is_file()
-        print("\n".join(show.adapted(counts, given.out or str(place), str(place.parent if kept_in_run else place))))
+        put(show.adapted(counts, given.out or str(place), str(place.parent if kept_in_run else place)))
     return 0
 
 
@@ -103,5 +104,5 @@ def predict(words: list[str], typed: list[str]) -> int:
         keys = ("image", "class", "probability", "probabilities")
         print_json([dict(zip(keys, row, strict=True)) for row in found])
     else:
-        print("\n".join(show.predictions(found)))
+        put(show.predictions(found))
     return 0

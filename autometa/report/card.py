@@ -12,6 +12,7 @@ from typing import Any
 from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.trained import PHASES, AnyConfig, config_of
 from autometa.errors import InputError
+from autometa.report.markdown import block, code, words
 from autometa.runs import checkpoint
 from autometa.runs.budget import format_duration
 from autometa.runs.files import disk_errors, read_json, shown, write_text
@@ -62,7 +63,7 @@ def model_card(run: RunFolder) -> str:
         raise InputError(f"{shown(run.path)} is not finished; its card is written when it is")
     environment = run.environment
     parts = [
-        [f"# {environment.get('name', result['kind'])}", "", KINDS[result["kind"]], *_found(result)],
+        [f"# {words(environment.get('name', result['kind']))}", "", KINDS[result["kind"]], *_found(result)],
         ["## Data", "", *_data(run, config, result)],
         ["## Accuracy", "", *_accuracy(result), "", BN_CAVEAT],
         ["## Size and cost", "", *_sizes(result), *_cost(run, result, environment)],
@@ -79,16 +80,18 @@ def _found(result: Mapping[str, Any]) -> Iterator[str]:
         cells, tasks = result["genotype"], result["protocol"]["tasks"]
         yield ""
         for kind in ("normal", "reduction"):
-            yield f"* commonest {kind} cell, in {cells[f'{kind}_found_in']} of {tasks} test tasks: `{cells[kind]}`"
-        yield f"* different pairs of cells over the test tasks: {cells['different_cells']}"
+            share = f"{words(cells[f'{kind}_found_in'])} of {tasks} test tasks"
+            yield f"* commonest {kind} cell, in {share}: {code(cells[kind])}"
+        yield f"* different pairs of cells over the test tasks: {words(cells['different_cells'])}"
     elif "cell" in result:
         yield ""
-        yield f"* cell `{result['cell']['key']}`, the best of {result['candidates']['trained']} trained candidates"
-        yield f"* its blocks: `{result['cell']['blocks']}`"
+        cell, trained = result["cell"], result["candidates"]["trained"]
+        yield f"* cell {code(cell['key'])}, the best of {words(trained)} trained candidates"
+        yield f"* its blocks: {code(cell['blocks'])}"
     else:
         learner = result.get("learner", "reptile")
         yield ""
-        yield f"* network `{Path(result['network']).name}`, meta-learner `{learner}`"
+        yield f"* network {code(Path(result['network']).name)}, meta-learner {code(learner)}"
 
 
 def _data(run: RunFolder, config: AnyConfig, result: Mapping[str, Any]) -> list[str]:
@@ -100,10 +103,10 @@ def _data(run: RunFolder, config: AnyConfig, result: Mapping[str, Any]) -> list[
         f"{_count(protocol['shots'], 'support image')} and {_count(protocol['queries'], 'query', 'queries')} per class"
     )
     return [
-        f"* set `{config.data.name}`, split `{protocol['split']}`; trained on its training classes, judged on its "
-        f"{protocol['part']} classes, which training never saw",
-        f"* pictures: {colour}, {recipe['size']}x{recipe['size']}, filter {recipe['filter']}, {ink}",
-        f"* sha256 over recipe, class names, sizes and pixels: `{result['data_hash']}`",
+        f"* set {code(config.data.name)}, split {code(protocol['split'])}; trained on its training classes, judged on "
+        f"its {words(protocol['part'])} classes, which training never saw",
+        f"* pictures: {colour}, {recipe['size']}x{recipe['size']}, filter {words(recipe['filter'])}, {ink}",
+        f"* sha256 over recipe, class names, sizes and pixels: {code(result['data_hash'])}",
         f"* protocol: {protocol['tasks']} tasks of {protocol['ways']} classes, {shots}; "
         f"seed {protocol['seed']}, tasks drawn with seed {protocol['test_seed']}",
     ]
@@ -155,12 +158,12 @@ def _sizes(result: Mapping[str, Any]) -> list[str]:
 
 
 def _cost(run: RunFolder, result: Mapping[str, Any], environment: Mapping[str, Any]) -> Iterator[str]:
-    seconds = ", ".join(f"{name} {format_duration(value)}" for name, value in result["seconds"].items())
+    seconds = ", ".join(f"{words(name)} {format_duration(value)}" for name, value in result["seconds"].items())
     machine = environment.get("gpu") if result.get("device") == "cuda" else environment.get("cpu")
     threads = environment.get("torch_threads")
-    where = f"{machine or 'an unrecorded machine'}" + (f", {_count(threads, 'thread')}" if threads else "")
+    where = words(machine or "an unrecorded machine") + (f", {_count(threads, 'thread')}" if threads else "")
     yield ""
-    yield f"Time: {seconds}, on {where}; precision {result.get('precision', 'fp32')}."
+    yield f"Time: {seconds}, on {where}; precision {words(result.get('precision', 'fp32'))}."
     if environment.get("resumed"):
         yield f"The run was resumed {_count(len(environment['resumed']), 'time')}; seconds count all its parts."
     memory = _optional(run, "observations.json").get("memory") or {}
@@ -183,7 +186,8 @@ def _limits(run: RunFolder, config: AnyConfig, result: Mapping[str, Any]) -> Ite
     protocol = result["protocol"]
     yield LIMITS.format(ways=protocol["ways"], shots=_count(protocol["shots"], "support image"))
     for alarm in _alarms(run):
-        yield f"* Alarm while training, {alarm.get('phase', 'run')} step {alarm.get('step')}: {alarm.get('found')}"
+        where = f"{words(alarm.get('phase', 'run'))} step {words(alarm.get('step'))}"
+        yield f"* Alarm while training, {where}: {words(alarm.get('found'))}"
 
 
 def _alarms(run: RunFolder) -> list[Mapping[str, Any]]:
@@ -201,14 +205,15 @@ def _iterations(run: RunFolder, config: AnyConfig) -> tuple[int, int]:
 
 def _repeat(run: RunFolder, config: AnyConfig, environment: Mapping[str, Any]) -> list[str]:
     commit = environment.get("git_commit")
+    typed_in = f"; commit {words(commit)} in the folder it was typed in" if commit else ""
     versions = [
-        f"{name} {environment[name]}" for name in ("autometa", "python", "torch", "numpy") if name in environment
+        f"{name} {words(environment[name])}" for name in ("autometa", "python", "torch", "numpy") if name in environment
     ]
     settings = [f"{name}={value}" for name, value in environment.get("settings", {}).items() if name not in PLACES]
-    lines = ["```sh", environment.get("command", "(the command was not recorded)"), "```", ""]
-    lines += [f"* {', '.join(versions)}" + (f"; commit {commit} in the folder it was typed in" if commit else "")]
-    lines += [f"* {environment.get('platform', 'platform not recorded')}; seed {config.seed}"]
-    lines += [f"* environment: `{' '.join(settings)}`"] if settings else []
+    lines = [*block(environment.get("command", "(the command was not recorded)"), "sh"), ""]
+    lines += [f"* {', '.join(versions)}{typed_in}"]
+    lines += [f"* {words(environment.get('platform', 'platform not recorded'))}; seed {config.seed}"]
+    lines += [f"* environment: {code(' '.join(settings))}"] if settings else []
     return [
         *lines,
         "* every setting: `config.json` beside this card; `autometa search --config` or `train --config` reads it",

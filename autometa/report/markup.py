@@ -1,4 +1,5 @@
-"""HTML and SVG as escaped text: whatever is not `Markup` already becomes text, so no name or path can become a tag."""
+"""HTML and SVG as escaped text: whatever is not `Markup` already becomes printable text, so no name or path can
+become a tag."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+from autometa.printable import printable_text
 
 VOID = frozenset({"br", "wbr", "col", "img", "meta", "link", "hr"})
 _PERCENT = re.compile(r"(\d) %")
@@ -47,11 +50,11 @@ def _child(child: Any) -> str:
         return child
     if isinstance(child, (list, tuple)):
         return join(child)
-    return html.escape(_PERCENT.sub("\\1\u00a0%", str(child)), quote=False)
+    return html.escape(_PERCENT.sub("\\1\u00a0%", printable_text(str(child))), quote=False)
 
 
 def _attribute(value: Any) -> str:
-    return number(value) if isinstance(value, float) else str(value)
+    return number(value) if isinstance(value, float) else printable_text(str(value))
 
 
 def number(value: float) -> str:

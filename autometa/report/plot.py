@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
 from autometa.errors import InputError
+from autometa.printable import printable
 from autometa.report.compare import Comparison
-from autometa.runs.files import disk_errors, shown, temporary_beside
+from autometa.runs.files import shown, write_bytes
 
 HOW = "drawing needs matplotlib; get it by: pip install 'autometa-nas[plot]'"
 KINDS = (".png", ".svg", ".pdf")
@@ -39,30 +41,32 @@ def draw(comparison: Comparison, path: str | os.PathLike) -> Path:
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     sizes, counts = figure.subplots(1, 2)
     for number, run in enumerate(comparison.runs):
-        colour = f"C{number % 10}"
+        colour, name = f"C{number % 10}", _label(run.run)
         known = [point for point in run.scatter if point.parameters is not None]
         if known:
             sizes.scatter([p.parameters for p in known], [p.accuracy for p in known], s=8, alpha=0.3, color=colour)
             line = ([p.parameters for p in run.front], [p.accuracy for p in run.front])
-            sizes.step(*line, where="post", color=colour, label=run.run)
+            sizes.step(*line, where="post", color=colour, label=name)
         if run.final is not None and run.final.parameters is not None:
-            label = None if known else run.run
+            label = None if known else name
             sizes.errorbar(
                 run.final.parameters, run.final.accuracy, run.final.interval, fmt="*", ms=11, color=colour, label=label
             )
         if run.curve:
-            counts.step(*zip(*run.curve, strict=True), where="post", color=colour, label=run.run)
+            counts.step(*zip(*run.curve, strict=True), where="post", color=colour, label=name)
     sizes.set(xlabel="parameters", ylabel="accuracy, % (dots: validation, stars: test)", xscale="log")
     counts.set(xlabel="candidates trained", ylabel="best validation accuracy so far, %")
     for axes in (sizes, counts):
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize="small")
-    temporary = temporary_beside(path)
-    with disk_errors(f"write {shown(path)}"):
-        try:
-            figure.savefig(temporary, format=path.suffix[1:].lower())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:].lower())
+    write_bytes(path, drawn.getvalue())
     return path
+
+
+def _label(name: str) -> str:
+    """A run's name in a legend: dollars begin no formula, and an underscore in front does not hide it."""
+    text = printable(name).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text

@@ -22,14 +22,17 @@ import numpy as np
 import torch
 
 from autometa.errors import DiskError, InputError
+from autometa.printable import json_text, printable
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
 def say(text: str) -> None:
-    """One line to the person at the keyboard; a closed terminal is no reason to stop."""
+    """One printable line to the person at the keyboard; a closed terminal is no reason to stop."""
+    if sys.stderr is None:
+        return
     with contextlib.suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -83,11 +86,16 @@ def sync_folder(path: Path) -> None:
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     """Put `data` at `path`, atomically and durably: readers see the old file or the new one.
 
-    Raises `DiskError`; the old file is then untouched (or, where only the last fsync failed, replaced).
+    A device or pipe that stands there is written to, never replaced. Raises `DiskError`; the old file is then untouched
+    (or, where only the last fsync failed, replaced).
     """
     path = Path(path)
     temporary = temporary_beside(path)
     with disk_errors(f"write {shown(path)}"):
+        if _is_device(path):
+            with open(path, "wb", buffering=0) as device:
+                write_all(device.fileno(), data)
+            return
         try:
             write_synced(temporary, data)
             os.replace(temporary, path)
@@ -97,15 +105,20 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
                 temporary.unlink(missing_ok=True)
 
 
+def _is_device(path: Path) -> bool:
+    """A device, a pipe, or a name such as /dev/stdout, whatever it leads to."""
+    leads = path.is_symlink() and path.parts[:2] in (("/", "dev"), ("/", "proc"))
+    return path.exists() and (leads or not (path.is_file() or path.is_dir()))
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """`write_bytes` in UTF-8."""
-    write_bytes(path, text.encode())
+    """`write_bytes` in UTF-8, undecodable bytes of file names as `\\udc80`."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """`write_bytes` of `value` as readable, strictly valid JSON; numbers that are not finite become null."""
-    text = json.dumps(plain(value, strict=True), indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(path, text + "\n")
+    write_text(path, json_text(plain(value, strict=True)) + "\n")
 
 
 def read_json(path: str | os.PathLike) -> Any:

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from autometa.errors import DivergedError, InputError, Interrupted
+from autometa.printable import printable
 from autometa.runs import checkpoint
 from autometa.runs.files import say, shown, sweep
 from autometa.runs.folder import RunFolder
@@ -298,7 +299,7 @@ class Session:
         if self._bar is None or self._bar.disable:
             say(text)
         else:
-            self._bar.write(text, file=sys.stderr)
+            self._bar.write(printable(text), file=sys.stderr)
 
 
 class _Signals:
