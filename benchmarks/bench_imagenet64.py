@@ -55,7 +55,7 @@ class JpegFiles(Dataset):
         task, rest = divmod(index, WAYS * SHOTS)
         chosen = np.random.default_rng(task).permutation(len(self.classes))[:WAYS]
         path = self.classes[chosen[rest // SHOTS]][rest % SHOTS]
-        with Image.open(io.BytesIO(path.read_bytes())) as image:
+        with Image.open(io.BytesIO(path.read_bytes()), formats=("JPEG", "PNG")) as image:
             pixels = np.asarray(image.convert("RGB").resize((SIZE, SIZE)), dtype=np.float32)
         return torch.from_numpy(pixels).permute(2, 0, 1) / 255
 

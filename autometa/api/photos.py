@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.config import EvalConfig, InnerConfig
@@ -20,6 +19,7 @@ from autometa.data.folders import FEW, WAYS, class_split
 from autometa.data.formats.found import ImageFile, ImageSource
 from autometa.data.formats.omniglot import root_of as omniglot_root
 from autometa.data.formats.recognise import recognise
+from autometa.data.image_files import opened
 from autometa.data.splits import Split
 from autometa.data.store import META
 from autometa.errors import InputError
@@ -101,7 +101,7 @@ def _side(sample: list[ImageSource]) -> int | None:
     sides = []
     for source in sample:
         if isinstance(source, ImageFile):
-            with Image.open(source.path) as image:
+            with opened(source.path, source.name) as image:
                 sides.append(min(image.size))
     return int(np.median(sides)) if sides else None
 

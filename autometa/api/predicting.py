@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from autometa.algorithms.classifier import ADAPTED, FILE, Classifier
-from autometa.data.images import SUFFIXES
+from autometa.data.image_files import is_image
 from autometa.errors import InputError
 from autometa.estimator.starts import Start, find_start, shipped
 from autometa.estimator.teaching import NONE_OF_THESE, threshold_of
@@ -80,7 +80,7 @@ def image_files(paths: Iterable[str | os.PathLike]) -> list[Path]:
     found = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+            inside = sorted(file for file in path.iterdir() if is_image(file) and file.is_file())
             if not inside:
                 raise InputError(f"folder {path} holds no image")
             found += inside

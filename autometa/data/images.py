@@ -1,4 +1,4 @@
-"""Image files to uint8 arrays: the one place where images are read.
+"""Images to uint8 arrays: the one place where they are converted.
 
 A `Recipe` says how; the same recipe turns a data set into a store and a user's photos into network input.
 """
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image
 
 from autometa.data.errors import DataError
+from autometa.data.image_files import check_format, is_image, opened
 from autometa.data.ink import ink_of
 
 FILTERS = {
@@ -27,7 +28,16 @@ LARGEST = 2048
 POLARITIES = ("inverted", "as-is", "auto")
 WORKING = 8
 """`auto` looks at images of at most so many times the size they get."""
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image of each EXIF orientation upright."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +79,10 @@ class Recipe:
 def convert(image: Image.Image, recipe: Recipe) -> np.ndarray:
     """uint8 `[channels, size, size]` of an opened image: turned upright, centre-cropped to a square, resized.
 
-    Transparent parts count as white.
+    Transparent parts count as white. Raises `DataError` where Pillow opened it in a format that is not read here.
     """
-    image = _flatten(ImageOps.exif_transpose(image)).convert("L" if recipe.channels == 1 else "RGB")
+    check_format(image)
+    image = _flatten(_upright(image)).convert("L" if recipe.channels == 1 else "RGB")
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
@@ -94,6 +105,17 @@ def _ink(image: Image.Image, square: tuple[int, int, int, int], largest: int) ->
     return Image.fromarray(255 - ink_of(np.asarray(image, dtype=np.uint8))), (0, 0, side, side)
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as EXIF says. Unlike `ImageOps.exif_transpose` it reads that one tag and writes none: a damaged tag is no
+    reason not to read the pixels."""
+    image.load()
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # whatever a damaged block makes Pillow raise
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
 def _flatten(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits a pixel: convert("L") would clip at 255
         return Image.fromarray((np.asarray(image).clip(0, 65535).astype(np.uint32) >> 8).astype(np.uint8))
@@ -108,14 +130,8 @@ def read_image(source: str | Path | BinaryIO, recipe: Recipe, name: str | None =
 
     Raises `DataError` where the file is missing or no readable image.
     """
-    name = name or str(source)
-    try:
-        with Image.open(source) as image:
-            return convert(image, recipe)
-    except FileNotFoundError:
-        raise DataError(f"there is no image {name}; check the path") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{name} cannot be read as an image ({error}); replace or remove it") from error
+    with opened(source, name or str(source)) as image:
+        return convert(image, recipe)
 
 
 def load_images(paths: Iterable[str | Path], recipe: Recipe) -> np.ndarray:
@@ -129,7 +145,7 @@ def load_images(paths: Iterable[str | Path], recipe: Recipe) -> np.ndarray:
 def class_folders(path: str | Path) -> list[tuple[str, list[Path]]]:
     """The (class name, image files) of a folder of class folders, both sorted by name.
 
-    Hidden files and files without an image suffix are passed over. Raises `DataError` where the folder or
+    Hidden files and files that are no pictures by their suffix are passed over. Raises `DataError` where the folder or
     a class has no image.
     """
     path = Path(path)
@@ -140,16 +156,11 @@ def class_folders(path: str | Path) -> list[tuple[str, list[Path]]]:
         raise DataError(f"{path} has no sub-folders; put the images of each class into one of its name")
     classes = []
     for folder in folders:
-        files = sorted(file for file in folder.iterdir() if _is_image(file))
+        files = sorted(file for file in folder.iterdir() if is_image(file) and file.is_file())
         if not files:
-            wanted = ", ".join(sorted(SUFFIXES))
-            raise DataError(f"class folder {folder} has no image ({wanted}); add one or remove the folder")
+            raise DataError(f"class folder {folder} has no image (JPEG, PNG, ...); add one or remove the folder")
         classes.append((folder.name, files))
     return classes
-
-
-def _is_image(file: Path) -> bool:
-    return file.is_file() and file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
 
 
 def load_class_folder(path: str | Path, recipe: Recipe | None = None) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from autometa.data.errors import DataError
 from autometa.data.formats.found import PARTS, Found, FoundClass, ImageFile
 from autometa.data.formats.mini_imagenet import SPLIT, is_mini_imagenet
-from autometa.data.images import SUFFIXES, class_folders
+from autometa.data.image_files import is_image
+from autometa.data.images import class_folders
 
 NAMES_OF_PARTS = {
     "train": ("train", "meta-train", "meta_train", "base", "training"),
@@ -135,4 +136,4 @@ def fingerprint(path: Path, files: Iterable[Path], more: Sequence[str] = ()) -> 
 
 
 def _holds_image(folder: Path) -> bool:
-    return any(file.suffix.lower() in SUFFIXES and file.is_file() for file in folder.iterdir())
+    return any(is_image(file) and file.is_file() for file in folder.iterdir())

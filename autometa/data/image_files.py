@@ -1,0 +1,148 @@
+"""Which image files are read, by format and by suffix, and the one place where Pillow opens one."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image, ImageFile
+
+from autometa.data.errors import DataError
+
+FORMATS = {
+    "PNG": ".png .apng",
+    "JPEG": ".jpg .jpeg .jpe .jfif .mpo",
+    "GIF": ".gif",
+    "BMP": ".bmp",
+    "TIFF": ".tif .tiff",
+    "WEBP": ".webp",
+    "AVIF": ".avif .avifs",
+    "JPEG2000": ".jp2 .j2k .j2c .jpc .jpf .jpx",
+    "PPM": ".ppm .pgm .pbm .pnm .pfm",
+    "QOI": ".qoi",
+    "ICO": ".ico",
+    "ICNS": ".icns",
+    "DDS": ".dds",
+    "SGI": ".sgi .rgb .rgba .bw",
+    "SUN": ".ras",
+    "XPM": ".xpm",
+    "XBM": ".xbm",
+    "MSP": ".msp",
+    "PCX": ".pcx",
+    "DCX": ".dcx",
+    "FITS": ".fits .fit",
+    "FLI": ".fli .flc",
+    "FTEX": ".ftc .ftu",
+    "BLP": ".blp",
+    "GBR": ".gbr",
+    "PIXAR": ".pxr",
+    "DIB": ".dib",
+    "CUR": ".cur",
+    "PCD": ".pcd",
+    "TGA": ".tga .icb .vda .vst",
+}
+"""What Pillow decodes by itself, and the suffixes; those without a magic number come last.
+
+Not among them: EPS (Ghostscript, a program, would interpret the file), WMF, FPX, GRIB, BUFR, HDF5 and MIC (a plug-in),
+IPTC (what it holds is opened in any format), MPEG (video), PSD (often without the flat picture that is read), and
+SPIDER, MCIDAS, IMT, XVTHUMB (no suffix), IM (going to be removed from Pillow).
+"""
+SUFFIXES = frozenset(suffix for listed in FORMATS.values() for suffix in listed.split())
+_UNREAD = {
+    "an HEIF picture": ".heic .heics .heif .heifs .hif",
+    "a camera's raw picture": ".dng .raw .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .raf .orf .rw2 .rwl .pef .srw .x3f "
+    ".3fr .fff .iiq .erf .mef .mos .mrw .kdc .dcr",
+    "a picture in layers": ".psd .psb .xcf .kra .ora",
+    "a drawing, not a picture in pixels,": ".svg .svgz .eps .epsf .epsi .ai .wmf .emf",
+    "a picture of a format that is not read,": ".jxl .jxr .hdp .wdp .jls .exr .hdr .bpg .flif .djvu .djv .pict .pct",
+}
+UNREAD = {suffix: kind for kind, listed in _UNREAD.items() for suffix in listed.split()}
+"""Suffix -> what it is, of pictures that are named where they lie among images, never passed over."""
+LARGEST = 2 * 89_478_485
+"""Pixels of an image, as many as Pillow's own limit: 4 bytes each while it is decoded."""
+LARGEST_JPEG = 1 << 28
+"""Pixels of a JPEG file: beyond `LARGEST` it is decoded at a quarter of its width and height."""
+ALONE = 1 << 26
+"""Pixels from which images are decoded one at a time, however many threads there are."""
+_HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_alone = threading.Lock()
+
+
+def is_image(file: Path) -> bool:
+    """Whether a file's name is that of a picture, one that is read here or one to be named as unread."""
+    suffix = file.suffix.lower()
+    return (suffix in SUFFIXES or suffix in UNREAD) and not file.name.startswith(".")
+
+
+@contextmanager
+def opened(source: str | Path | BinaryIO, name: str) -> Iterator[ImageFile.ImageFile]:
+    """An image file or seekable stream, identified by its content alone and not decoded yet; `name` is for messages.
+
+    Raises `DataError` for any error, here or of who decodes it: a decoder may raise anything for a damaged file.
+    """
+    try:
+        if isinstance(source, (str, Path)):
+            _check_suffix(Path(source), name)
+        with open(source, "rb") if isinstance(source, (str, Path)) else nullcontext(source) as file:
+            image = _identified(file, name)
+            width, height = image.size
+            _check_size(image, name)
+            with _alone if width * height > ALONE else nullcontext():
+                yield image
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"there is no image {name}; check the path") from None
+    except Exception as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{name} cannot be read as an image ({why}); replace or remove it") from error
+
+
+def check_format(image: Image.Image) -> None:
+    """Raises `DataError` for an opened Pillow image of a format that is not read here: decoding may start a program."""
+    if isinstance(image, ImageFile.ImageFile) and image.format not in FORMATS and image.format != "MPO":
+        raise DataError(
+            f"a Pillow image of the format {image.format} is not decoded here; give a copy of it, such as "
+            'image.convert("RGB")'
+        )
+
+
+def _check_suffix(path: Path, name: str) -> None:
+    suffix = path.suffix.lower()
+    if suffix in UNREAD and path.is_file():
+        raise DataError(f"{name} is {UNREAD[suffix]} and cannot be read; save it as JPEG or PNG, or remove it")
+
+
+def _identified(file: BinaryIO, name: str) -> ImageFile.ImageFile:
+    """As `Image.open(file, formats=...)`, without its limit of pixels and its warning below that: see `_check_size`."""
+    Image.init()
+    file.seek(0)
+    start = file.read(16)
+    for form in FORMATS:
+        factory, accepts = Image.OPEN.get(form, (None, None))
+        accepted = factory is not None and (accepts is None or accepts(start))
+        if not accepted or isinstance(accepted, str):  # a sentence: this Pillow was built without the format
+            continue
+        file.seek(0)
+        try:
+            return factory(file, "")
+        except (SyntaxError, IndexError, TypeError, struct.error):
+            continue
+    if start[4:8] == b"ftyp" and start[8:12] in _HEIF:
+        raise DataError(f"{name} is an HEIF picture by its content and cannot be read; save it as JPEG or PNG")
+    what = "empty" if not start else "of no image format that is read here"
+    raise DataError(f"{name} cannot be read as an image (its content is {what}); replace or remove it")
+
+
+def _check_size(image: ImageFile.ImageFile, name: str) -> None:
+    width, height = image.size
+    reducible = image.format in ("JPEG", "MPO")
+    if width * height > (LARGEST_JPEG if reducible else LARGEST):
+        limits = f"{LARGEST // 10**6} million are read at most, {LARGEST_JPEG // 10**6} million of a JPEG file"
+        raise DataError(f"{name} has {width} x {height} pixels, {limits}; make it smaller")
+    if width * height > LARGEST:
+        image.draft(None, (width // 4, height // 4))
