@@ -8,12 +8,13 @@ from dataclasses import asdict
 from typing import Any
 
 from autometa.algorithms.classifier import ADAPTED, Classifier
+from autometa.algorithms.starts import find_classifier
 from autometa.api.checkup import examine
 from autometa.api.datasets import Described, data_info, prepare_data, verify_data
 from autometa.api.estimate import estimate_plan
 from autometa.api.evaluating import evaluate_run
 from autometa.api.planning import plan_search, plan_train
-from autometa.api.predicting import Prediction, answered, find_classifier, image_files
+from autometa.api.predicting import Predictions, answered, image_files
 from autometa.api.recipes import recipe, verdicts
 from autometa.api.running import Manner, carry_out, computing, device_of, open_run
 from autometa.api.teaching import teach_folder
@@ -151,14 +152,15 @@ def adapt(
 
     Args:
         support: the folder.
-        run: whose network: a run, a folder that was adapted to, one of a kept model; None: the last run here, or else
-            the model inside the package.
+        run: whose network: a run, a folder that was adapted to, one of a kept model; None: the last finished run here
+            that fits the pictures (in colour or not), or else the model inside the package. The classifier's
+            `extra["model"]` says which.
         out: where the classifier is saved; None: RUN/adapted, or ./adapted where there is no run.
         add: teach these classes beside those that the classifier of `run` knows already, and save it again.
         quiet: no notices.
         device: as of `search`.
     """
-    return teach_folder(support, run=run, out=out, add=add, manner=Manner(quiet, device))[0]
+    return teach_folder(support, run=run, out=out, add=add, manner=Manner(quiet, device)).classifier
 
 
 def predict(
@@ -168,18 +170,19 @@ def predict(
     min_confidence: float | str = 0.0,
     device: str = "auto",
     quiet: bool = False,
-) -> list[Prediction]:
+) -> Predictions:
     """(path, class name, its probability, all probabilities) of each image; folders stand for the images in them.
 
-    run: a run that was adapted, or the folder that `adapt` wrote to; None: the last run here, or else ./adapted.
+    run: a run that was adapted, or the folder that `adapt` wrote to; None: the classifier taught here last, by a run
+    or in ./adapted. The answer's `classifier` is its folder.
     min_confidence: probability below which the name is "none of these", `calibrated` for the threshold measured for
     the model.
     """
     where = device_of(device)
     files = image_files([images] if isinstance(images, (str, os.PathLike)) else images)
-    known = find_classifier(run, Manner(quiet).notice)[0]
+    known, place = find_classifier(run, Manner(quiet).notice)
     with computing(where, known.config, lambda _: None):
-        return answered(known.to(where).predict_files(files), known, min_confidence)
+        return Predictions(answered(known.to(where).predict_files(files), known, min_confidence), place)
 
 
 def doctor() -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ import numpy as np
 from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.config import EvalConfig, InnerConfig
 from autometa.algorithms.metanas import MetaNASConfig
-from autometa.data import ImageStore, Recipe, dataset_names
+from autometa.data import ImageStore, dataset_names
 from autometa.data.folders import FEW, WAYS, class_split
 from autometa.data.formats.found import ImageFile, ImageSource
 from autometa.data.formats.omniglot import root_of as omniglot_root
 from autometa.data.formats.recognise import recognise
 from autometa.data.image_files import opened
+from autometa.data.kinds import SMALL, kind_of, sample
 from autometa.data.splits import Split
 from autometa.data.store import META
 from autometa.errors import InputError
@@ -27,12 +28,8 @@ from autometa.errors import InputError
 PHOTOS = "photos"
 """The preset that is fitted to the images."""
 LEAST_CLASSES, LEAST_IMAGES = 5, 2
-LOOKED_AT = 48
-"""Images that are read to choose size and colour."""
 SIZES = {"ink": (14, 20, 28), "grey": (14, 20, 28), "colour": (20, 28, 32)}
 """Sizes that a search of a few minutes can afford, by variant."""
-COLOURED, BRIGHT = 10.0, 128.0
-"""Mean distance of the colours of a pixel, and median brightness, of 255, from which images count as such."""
 SHOTS, QUERIES = 10, 5
 SECONDS = 300.0
 """The time budget where none is given."""
@@ -82,24 +79,20 @@ def look(path: Path) -> Photos:
         return Photos(path, *about, "colour" if store.channels == 3 else colour, store.size, store=True)
     found = recognise(path)
     sources = [source for c in found.classes for source in c.images]
-    sample = sources[:: max(1, len(sources) // LOOKED_AT)][:LOOKED_AT]
+    looked_at = sample(sources)
     names, parts = tuple(c.name for c in found.classes), tuple(c.part for c in found.classes)
     counts = tuple(len(c.images) for c in found.classes)
-    return Photos(path, names, parts, found.split, counts, variant_of(sample), _side(sample))
+    return Photos(path, names, parts, found.split, counts, variant_of(looked_at), _side(looked_at))
 
 
-def variant_of(sample: list[ImageSource]) -> str:
+def variant_of(sources: Sequence[ImageSource]) -> str:
     """`colour`, or `ink` where the images are dark on light, or `grey`."""
-    pixels = np.stack([source.read(Recipe(3, 32, "box", "as-is")) for source in sample]).astype(np.float64)
-    spread = (pixels.max(axis=1) - pixels.min(axis=1)).mean(axis=(1, 2))
-    if np.median(spread) > COLOURED:
-        return "colour"
-    return "ink" if np.median(np.median(pixels, axis=(1, 2, 3))) > BRIGHT else "grey"
+    return kind_of(np.stack([source.read(SMALL) for source in sources]))
 
 
-def _side(sample: list[ImageSource]) -> int | None:
+def _side(sources: Sequence[ImageSource]) -> int | None:
     sides = []
-    for source in sample:
+    for source in sources:
         if isinstance(source, ImageFile):
             with opened(source.path, source.name) as image:
                 sides.append(min(image.size))

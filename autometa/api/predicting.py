@@ -1,33 +1,26 @@
-"""What `adapt` and `predict` are asked about: the model to begin with, the classifier to ask, the image files."""
+"""What `adapt` and `predict` are asked about: where a classifier goes, the image files, the answers."""
 
 from __future__ import annotations
 
 import os
-import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
-from autometa.algorithms.classifier import ADAPTED, FILE, Classifier
+from autometa.algorithms.classifier import ADAPTED, Classifier
+from autometa.algorithms.starts import Start
 from autometa.data.image_files import is_image
 from autometa.errors import InputError
-from autometa.estimator.starts import Start, find_start, shipped
 from autometa.estimator.teaching import NONE_OF_THESE, threshold_of
-from autometa.runs.files import shown
-from autometa.runs.folder import LATEST, RunFolder
 
 Prediction = tuple[Path, str, float, dict[str, float]]
 
 
-def find_model(run: str | os.PathLike | None, notice: Callable[[str], None]) -> Start:
-    """The model of a run, or of another folder that `find_start` knows; without one that of the last run here, else
-    the shipped one, which is told. Raises `InputError` where there is none.
-    """
-    if run is not None:
-        return find_start(run)
-    if RunFolder.has_latest():
-        return find_start(LATEST)
-    notice(f"no run here: beginning with the {shipped().name} model inside autometa; --run names another one")
-    return find_start()
+class Predictions(list[Prediction]):
+    """Answers, and the folder of the classifier that gave them."""
+
+    def __init__(self, answers: Iterable[Prediction], classifier: Path) -> None:
+        super().__init__(answers)
+        self.classifier = classifier
 
 
 def place_of(start: Start) -> Path:
@@ -35,34 +28,6 @@ def place_of(start: Start) -> Path:
     if start.run is not None:
         return start.run.path / ADAPTED
     return start.path if start.taught is not None else Path(ADAPTED)
-
-
-def find_classifier(
-    run: str | os.PathLike | None, notice: Callable[[str], None] = lambda text: None
-) -> tuple[Classifier, Path]:
-    """The classifier in a folder that `adapt` wrote to, or in RUN/adapted, and its folder; without `run` that of the
-    last run here, or the one in ./adapted. Raises `InputError` where there is none.
-    """
-    own = Path(ADAPTED)
-    if run is None and not (RunFolder.has_latest() and _taught(RunFolder.open().path)) and (own / FILE).is_file():
-        notice(f"answering by {own}{os.sep}, which adapt left here; --run names another one")
-        return Classifier.load(own), own
-    if run is None and not RunFolder.has_latest():
-        raise InputError("no classes have been taught here yet; first: autometa adapt --support FOLDER")
-    path = Path(LATEST if run is None else run)
-    if (path / FILE).is_file():
-        return Classifier.load(path), path
-    folder = RunFolder.open(path)
-    if not _taught(folder.path):
-        place = shlex.quote(shown(folder.path))
-        raise InputError(
-            f"{place} has not been taught any classes yet; first: autometa adapt --support FOLDER --run {place}"
-        )
-    return Classifier.load(folder.path / ADAPTED), folder.path / ADAPTED
-
-
-def _taught(run: Path) -> bool:
-    return (run / ADAPTED / FILE).is_file()
 
 
 def answered(found: Iterable[Prediction], classifier: Classifier, min_confidence: float | str) -> list[Prediction]:

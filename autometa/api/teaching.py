@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from autometa.algorithms.classifier import Classifier
-from autometa.api.predicting import find_classifier, find_model, place_of
+from autometa.algorithms.starts import MODEL, choose_start, find_classifier
+from autometa.api.predicting import place_of
 from autometa.api.running import Manner, computing, device_of, tell_unfinished
-from autometa.data import load_class_folder
+from autometa.data import load_class_folder, load_images
+from autometa.data.images import class_folders
+from autometa.data.kinds import SMALL, kind_of, sample, unlike
 from autometa.errors import InputError
 from autometa.estimator.teaching import Taught, Teaching, teach, teach_more
+from autometa.runs.files import shown
 from autometa.runs.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A saved classifier, its folder, the model that it began with, and how that differs from the pictures."""
+
+    classifier: Classifier
+    place: Path
+    model: str
+    warnings: list[str]
 
 
 def teach_folder(
@@ -23,18 +38,24 @@ def teach_folder(
     out: str | os.PathLike | None,
     add: bool,
     manner: Manner,
-) -> tuple[Classifier, Path]:
-    """The saved classifier and its folder; arguments as of `autometa.adapt`."""
+) -> Lesson:
+    """Arguments as of `autometa.adapt`."""
     where = device_of(manner.device)
     run = run.path if isinstance(run, RunFolder) else run
     if add:
         known, place = find_classifier(run, manner.notice)
-        recipe, config = known.recipe, known.config
+        recipe, config, model = known.recipe, known.config, str(known.extra.get(MODEL, "not recorded"))
+        kind = _kind(support)
     else:
-        start = find_model(run, manner.notice)
-        place, recipe, config = place_of(start), start.model.recipe, start.model.config
+        kind = _kind(support)
+        start = choose_start(run, kind, manner.notice)
+        place, recipe, config, model = place_of(start), start.model.recipe, start.model.config, start.name
         if start.run is not None:
             tell_unfinished(start.run, manner.notice)
+    differs = unlike(kind, recipe)
+    warnings = [] if differs is None else [differs]
+    for text in warnings:
+        manner.notice(f"{shown(support)}: {text}")
     images, labels, names = load_class_folder(support, recipe)
     if len(names) < 2 and not add:
         raise InputError(f"{support} holds one class; a classifier needs at least two class folders")
@@ -46,4 +67,10 @@ def teach_folder(
             taught = teach(start, images, labelled, teaching)
     place = place if out is None else Path(out)
     taught.classifier.save(place)
-    return taught.classifier, place
+    return Lesson(taught.classifier, place, model, warnings)
+
+
+def _kind(support: str | os.PathLike) -> str:
+    """Of the pictures in class folders, by a few of them."""
+    files = [file for _, files in class_folders(support) for file in files]
+    return kind_of(load_images(sample(files), SMALL))

@@ -18,7 +18,7 @@ def export(words: list[str], typed: list[str]) -> int:
     """`autometa export --out FILE`."""
     parser = Parser("export", "Write what was learned as a program that runs without autometa.", EXAMPLES)
     parser.add_argument("--out", metavar="FILE", help="the file to write, .pt2 or .onnx")
-    whose = "a run, or the folder given to adapt --out (default: the last run here, or else ./adapted)"
+    whose = "a run, or the folder given to adapt --out (default: what was taught here last)"
     parser.add_argument("--run", metavar="RUN", help=whose)
     parser.add_argument("--what", default="classifier", metavar="WHAT", help="classifier (default) or adaptation")
     parser.add_argument("--format", metavar="NAME", help=f"{' or '.join(FORMATS)} (default: by the file's name)")
@@ -50,7 +50,7 @@ def _lines(found: dict) -> list[str]:
     else:
         images = f"{found['shots']} image{'s' * (found['shots'] != 1)}"
         about = f"adaptation in {found['steps']} steps to {found['ways']} classes from {images} each"
-    rows = [f"{found['file']}  {found['bytes'] / 1e6:.2f} MB, {about}", ""]
+    rows = [f"{found['file']}  {found['bytes'] / 1e6:.2f} MB, {about}; from {found['source']}", ""]
     for kind in ("inputs", "outputs"):
         for name, value in found[kind].items():
             shape = ", ".join(map(str, value["shape"]))

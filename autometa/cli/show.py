@@ -212,10 +212,11 @@ def estimate(found: Mapping[str, Any]) -> list[str]:
     return ["Estimate from a few real steps; no run was begun.", *columns(rows)]
 
 
-def adapted(counts: Mapping[str, int], place: str, run: str) -> list[str]:
-    """What `adapt` learned."""
+def adapted(counts: Mapping[str, int], model: str, warnings: Sequence[str], place: str, run: str) -> list[str]:
+    """What `adapt` learned, and with which model."""
     rows = [[name, f"{count} image{'s' * (count > 1)}"] for name, count in counts.items()]
-    lines = [f"Learned {len(counts)} classes:", *columns(rows), f"Files  {shown(place)}"]
+    lines = [f"Learned {len(counts)} classes:", *columns(rows), f"Model  {model}"]
+    lines += [*(f"       {text}" for text in warnings), f"Files  {shown(place)}"]
     return [*lines, f"Next   autometa predict IMAGE... --run {shlex.quote(shown(run))}"]
 
 

@@ -11,6 +11,7 @@ from autometa.cli import show
 from autometa.cli.options import Parser, common
 from autometa.cli.output import print_json, put
 from autometa.errors import InputError
+from autometa.runs.files import shown
 from autometa.runs.folder import CONFIG
 
 EVAL_EXAMPLES = """  autometa eval --run runs/first --shots 5 --tasks 1000
@@ -62,7 +63,7 @@ def adapt(words: list[str], typed: list[str]) -> int:
     parser.add_argument(
         "--run",
         metavar="RUN",
-        help="whose network learns: a run's (default: the last one's, or else that which comes with autometa)",
+        help="whose network learns: a run's (default: the last finished one's that fits, else that of autometa)",
     )
     parser.add_argument("--add", action="store_true", help="teach these classes beside those taught before")
     parser.add_argument("--out", metavar="DIR", help="where to keep what was learned (default: RUN/adapted or adapted)")
@@ -71,13 +72,16 @@ def adapt(words: list[str], typed: list[str]) -> int:
     if given.support is None:
         raise InputError("adapt needs --support DIR, a folder with one sub-folder of pictures per class")
     manner = Manner(given.quiet, given.device)
-    classifier, place = teach_folder(given.support, run=given.run, out=given.out, add=given.add, manner=manner)
+    lesson = teach_folder(given.support, run=given.run, out=given.out, add=given.add, manner=manner)
+    classifier, place = lesson.classifier, lesson.place
     counts = dict(zip(classifier.names, classifier.lesson.labels.bincount().tolist(), strict=True))
     if given.json:
-        print_json({"classes": list(classifier.names), "images": counts, "saved": given.out or str(place)})
+        answer = {"classes": list(classifier.names), "images": counts, "saved": given.out or str(place)}
+        print_json({**answer, "model": lesson.model, "warnings": lesson.warnings})
     else:
         kept_in_run = given.out is None and place.name == api.ADAPTED and (place.parent / CONFIG).is_file()
-        put(show.adapted(counts, given.out or str(place), str(place.parent if kept_in_run else place)))
+        run = str(place.parent if kept_in_run else place)
+        put(show.adapted(counts, lesson.model, lesson.warnings, given.out or str(place), run))
     return 0
 
 
@@ -88,7 +92,7 @@ def predict(words: list[str], typed: list[str]) -> int:
     parser.add_argument(
         "--run",
         metavar="RUN",
-        help="a run that was adapted, or the folder given to adapt --out (default: the last run, or else adapted)",
+        help="a run that was adapted, or the folder given to adapt --out (default: what was taught last)",
     )
     parser.add_argument(
         "--min-confidence",
@@ -101,8 +105,8 @@ def predict(words: list[str], typed: list[str]) -> int:
     asked = {"run": given.run, "min_confidence": given.min_confidence, "device": given.device, "quiet": given.quiet}
     found = api.predict(given.images, **asked)
     if given.json:
-        keys = ("image", "class", "probability", "probabilities")
-        print_json([dict(zip(keys, row, strict=True)) for row in found])
+        keys = ("image", "class", "probability", "probabilities", "classifier")
+        print_json([dict(zip(keys, (*row, shown(found.classifier)), strict=True)) for row in found])
     else:
         put(show.predictions(found))
     return 0

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from autometa.algorithms.starts import Start, find_start
 from autometa.errors import InputError
 from autometa.estimator.base import BASES, check_labels, check_rows, not_fitted
 from autometa.estimator.inputs import Levels, Rows, gather, pictures, tables
-from autometa.estimator.starts import Start, find_start
 from autometa.estimator.teaching import Taught, Teaching, none_label_of, teach, teach_more, threshold_of
 
 OWN = "estimator"

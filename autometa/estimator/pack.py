@@ -15,10 +15,10 @@ import numpy as np
 from autometa.algorithms.classifier import learn
 from autometa.algorithms.kept import CONFIDENCE, keep
 from autometa.algorithms.sources import Source
+from autometa.algorithms.starts import find_start
 from autometa.algorithms.trained import Model
 from autometa.data import ImageStore
 from autometa.errors import InputError
-from autometa.estimator.starts import find_start
 from autometa.runs.files import write_json
 from autometa.runs.folder import RunFolder
 

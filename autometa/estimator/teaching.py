@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,9 @@ import torch
 
 from autometa.algorithms.classifier import Classifier, learn
 from autometa.algorithms.sources import silent
+from autometa.algorithms.starts import CONFIDENCE, MODEL, Start
 from autometa.algorithms.trained import Model
 from autometa.errors import InputError
-from autometa.estimator.starts import CONFIDENCE, Start
 
 NONE_OF_THESE = "none of these"
 CALIBRATED = "calibrated"
@@ -56,7 +58,9 @@ def teach(start: Start, images: np.ndarray, labels: np.ndarray, manner: Teaching
 
     Equal sets of pictures teach the same, in whatever order their classes come.
     """
-    return _teach(start.model, images, labels, manner, {CONFIDENCE: dict(start.confidence)} if start.confidence else {})
+    name = Path(start.name).name if os.path.isabs(start.name) else start.name  # the rest is one machine's own business
+    extra = {MODEL: name, **({CONFIDENCE: dict(start.confidence)} if start.confidence else {})}
+    return _teach(start.model, images, labels, manner, extra)
 
 
 def teach_more(taught: Taught, images: np.ndarray, labels: np.ndarray, manner: Teaching) -> Taught:

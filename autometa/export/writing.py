@@ -6,13 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from autometa.algorithms.classifier import ADAPTED, FILE, Classifier
-from autometa.algorithms.kept import TENSORS, load_kept
+from autometa.algorithms.starts import choose_start, find_classifier
 from autometa.algorithms.trained import Model
 from autometa.errors import InputError
 from autometa.export.onnx_graph import onnx_library
 from autometa.export.program import FORMATS, Exported, export_adaptation, export_classifier
-from autometa.runs.folder import LATEST, RunFolder
+from autometa.runs.files import shown
 
 WHAT = ("classifier", "adaptation")
 
@@ -27,11 +26,13 @@ def export(
     shots: int | None = None,
     images: str = "uint8",
 ) -> dict[str, Any]:
-    """Write what was learned as a program that runs without autometa; returns its metadata, `file` and `bytes`.
+    """Write what was learned as a program that runs without autometa; returns its metadata, `file`, `bytes`
+    and `source`, whose it was.
 
     Args:
-        run: a run that was adapted, or the folder that `adapt` wrote to; None: the last run here, or else ./adapted.
-            Of an adaptation a run, a folder that was adapted to, or one of a kept model.
+        run: a run that was adapted, or the folder that `adapt` wrote to; None: the classifier taught here last. Of an
+            adaptation a run, a folder that was adapted to, or one of a kept model; None: the last finished run here, or
+            else the model inside the package.
         out: the file.
         what: `classifier` (the classes taught by `adapt`), or `adaptation`: support images, labels and query images
             in, probabilities for the queries out; of fixed networks only.
@@ -50,11 +51,13 @@ def export(
     if format == "onnx":
         onnx_library()
     if what == "classifier":
-        made = export_classifier(classifier_of(run), images)
+        classifier, place = find_classifier(run)
+        made = export_classifier(classifier, images)
     else:
-        made = _adaptation(model_of(run), ways, shots, images)
+        start = choose_start(run)
+        place, made = start.path, _adaptation(start.model, ways, shots, images)
     size = made.save(out, format)
-    return {"file": str(out), "format": format, "bytes": size, **made.metadata}
+    return {"file": str(out), "format": format, "bytes": size, "source": shown(place), **made.metadata}
 
 
 def _format(out: Path, format: str | None) -> str:
@@ -66,27 +69,6 @@ def _format(out: Path, format: str | None) -> str:
     if out.is_dir():
         raise InputError(f"{out} is a folder; name the file to write, such as {out / 'classifier'}{FORMATS[format]}")
     return format
-
-
-def classifier_of(run: str | os.PathLike | None) -> Classifier:
-    """Of a folder that `adapt` wrote to, or of a run; without either of the last run here, else of ./adapted."""
-    own = Path(ADAPTED if run is None else run)
-    found = RunFolder.open(LATEST).path / ADAPTED if run is None and RunFolder.has_latest() else None
-    if found is not None and (found / FILE).is_file():
-        return Classifier.load(found)
-    if (own / FILE).is_file():
-        return Classifier.load(own)
-    return Classifier.load(found or RunFolder.open(LATEST if run is None else run).path / ADAPTED)
-
-
-def model_of(run: str | os.PathLike | None) -> Model:
-    """Of a run, of a folder that was adapted to, or of one of a kept model; without any of the last run here."""
-    place = Path(LATEST if run is None else run)
-    if (place / FILE).is_file():
-        return Classifier.load(place).start
-    if (place / TENSORS).is_file():
-        return load_kept(place).model
-    return Model.of(RunFolder.open(place))
 
 
 def _adaptation(model: Model, ways: int | None, shots: int | None, images: str) -> Exported:

@@ -32,14 +32,13 @@ from autometa.runs.files import (
     temporary_beside,
     write_json,
 )
+from autometa.runs.places import CONFIG, ENVIRONMENT, LATEST, METRICS, RESULT, last_run
 
-CONFIG, ENVIRONMENT, METRICS, RESULT = "config.json", "environment.json", "metrics.jsonl", "result.json"
 CHECKPOINTS, GENOTYPES, LOCK = "checkpoints", "genotypes", ".autometa.lock"
 OBSERVATIONS, HEALTH = "observations.json", "health.json"
 MODEL_CARD = "MODEL_CARD.md"
 EVAL_PHASE = "eval-"
 """What the names of phases that evaluate a run again begin with."""
-LATEST = "latest"
 _OWN = re.compile(
     r"(config|environment|result|search|known|data|observations|health)\.json|metrics(-.+)?\.jsonl|"
     r"ledger\.sqlite(-wal|-shm)?|checkpoints|genotypes|tensorboard|init|report\.html|MODEL_CARD\.md"
@@ -99,17 +98,12 @@ class RunFolder:
 
         Raises `InputError` where there is none.
         """
-        found = _latest(Path(root)) if os.fspath(path) == LATEST else Path(path)
+        found = last_run(root) if os.fspath(path) == LATEST else Path(path)
         if not found.is_dir():
             raise InputError(f"there is no run folder {shown(found)}; `autometa runs list` shows the runs")
         if not (found / CONFIG).is_file():
             raise InputError(f"{shown(found)} is not a run folder: it holds no {CONFIG}")
         return cls(found.resolve())
-
-    @staticmethod
-    def has_latest(*, root: str | os.PathLike = "runs") -> bool:
-        """Whether `open("latest")` names a run, be it one that is gone."""
-        return (Path(root) / LATEST).is_symlink() or Path(LATEST).is_symlink() or Path(LATEST).is_dir()
 
     @classmethod
     def resume(
@@ -354,16 +348,3 @@ def _refuse_in_use(path: Path, overwrite: bool) -> None:
             f"{shown(path)} is not empty (it holds {sorted(names)[0]}) and no run to --resume; "
             "choose another folder with --out"
         )
-
-
-def _latest(root: Path) -> Path:
-    """Where the younger of <root>/latest and ./latest points."""
-    links = [link for link in (root / LATEST, Path(LATEST)) if link.is_symlink()]
-    if not links:
-        if Path(LATEST).is_dir():
-            return Path(LATEST)
-        raise InputError(f"there is no last run here ({root / LATEST} is missing); name a run folder")
-    link = max(links, key=lambda link: link.lstat().st_mtime_ns)
-    if not link.exists():
-        raise InputError(f"{link} points to {os.readlink(link)}, which is gone; name a run folder")
-    return link

@@ -12,10 +12,10 @@ import torch
 import autometa
 from autometa.algorithms.classifier import Classifier
 from autometa.algorithms.kept import keep
+from autometa.algorithms.starts import choose_start, find_classifier
 from autometa.algorithms.trained import Model
 from autometa.data import Recipe, load_class_folder
 from autometa.errors import InputError
-from autometa.export.writing import classifier_of, model_of
 from autometa.runs.folder import RunFolder
 from tests.cli import driving
 from tests.cli.driving import call
@@ -125,15 +125,17 @@ def test_without_onnx_the_extra_is_named(taught, monkeypatch):
 def test_whose_classifier_and_model(taught, searched, tmp_path):
     run, _, _, place = taught
     with pytest.raises(InputError):
-        classifier_of(None)
+        find_classifier(None)
     shutil.copytree(place, "adapted")
     wanted = Classifier.load(place)
-    for found in (classifier_of(place), classifier_of(None)):
+    for found in (find_classifier(place)[0], find_classifier(None)[0]):
         assert torch.equal(found.phi, wanted.phi)
     os.symlink(run, "latest")
-    assert torch.equal(classifier_of(None).phi, wanted.phi), "the last run was taught nothing, ./adapted was"
+    assert torch.equal(find_classifier(None)[0].phi, wanted.phi), "the last run was taught nothing, ./adapted was"
     kept = keep(RunFolder.open(run), tmp_path / "kept")
     theta = Model.of(RunFolder.open(run)).learned.theta
-    assert torch.equal(model_of(run).learned.theta, theta) and torch.equal(model_of(None).learned.theta, theta)
-    assert model_of(place).network.ways == 2, "the model before it was taught"
-    torch.testing.assert_close(model_of(kept).learned.theta, theta, rtol=1e-3, atol=1e-3)
+    assert torch.equal(choose_start(run).model.learned.theta, theta) and torch.equal(
+        choose_start(None).model.learned.theta, theta
+    )
+    assert choose_start(place).model.network.ways == 2, "the model before it was taught"
+    torch.testing.assert_close(choose_start(kept).model.learned.theta, theta, rtol=1e-3, atol=1e-3)

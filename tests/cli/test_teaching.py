@@ -43,7 +43,8 @@ def test_a_class_is_added_and_the_earlier_ones_stay(characters):
     before = answers(["-q"], "abcd")
     added = call("adapt", "--support", "other", "--add", "--json", "-q")
     assert added.code == 0, added.err
-    assert added.json == {"classes": list("abcde"), "images": dict.fromkeys("abcde", 1), "saved": "adapted"}
+    came = {"model": "omniglot-5way, inside autometa", "warnings": []}
+    assert added.json == {"classes": list("abcde"), "images": dict.fromkeys("abcde", 1), "saved": "adapted", **came}
     after = answers(["-q"], "abcde")
     assert after["e"].count("e") >= 3
     kept = [new == old for name in before for new, old in zip(after[name], before[name], strict=True)]
@@ -52,7 +53,7 @@ def test_a_class_is_added_and_the_earlier_ones_stay(characters):
     assert call("adapt", "--support", "some", "--out", "whole", "-q").code == 0
     assert answers(["--run", "whole"], "abcde") == after, "as if all had been taught at once"
     more = call("adapt", "--support", "new", "--add", "--run", "whole", "--out", "more", "--json").json
-    assert more == {"classes": list("abcde"), "images": dict.fromkeys("abcde", 6), "saved": "more"}
+    assert more == {"classes": list("abcde"), "images": dict.fromkeys("abcde", 6), "saved": "more", **came}
     assert Classifier.load("whole").lesson.labels.bincount().tolist() == [1] * 5
 
 

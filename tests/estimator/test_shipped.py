@@ -13,10 +13,10 @@ import autometa
 from autometa.algorithms.config import from_json
 from autometa.algorithms.presets import preset
 from autometa.algorithms.reptile import ReptileConfig
+from autometa.algorithms.starts import find_start, shipped
 from autometa.api.recipes import recipe
 from autometa.data import DataError
 from autometa.data.omniglot import characters, find_part
-from autometa.estimator.starts import find_start, shipped
 from tests.estimator.drawings import photographed, shots, strokes
 
 TASKS = 60
