@@ -47,7 +47,7 @@ def _is_file(name: str) -> bool:
 
 
 def _settled(name: str) -> str:
-    return str(Path(name).expanduser().resolve()) if _is_file(name) else name
+    return str(Path(os.path.expanduser(name)).resolve()) if _is_file(name) else name
 
 
 def _import(name: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -25,6 +24,7 @@ from autometa.errors import InputError
 from autometa.nas.block_space import BlockCell
 from autometa.nas.genotype import Genotype
 from autometa.ops import backend
+from autometa.runs.environment import usable_cpus
 from autometa.runs.files import plain, read_json, shown, write_json
 from autometa.runs.folder import RunFolder
 from autometa.runs.ledger import LEDGER, Candidate, Ledger
@@ -234,7 +234,7 @@ def progress(
 
 def _helpers(terms: Terms) -> int:
     """Processes for the driver's decisions: this machine's processors where a search has workers at all."""
-    return len(os.sched_getaffinity(0)) if terms.workers is not None or terms.ray is not None else 1
+    return (usable_cpus() or 1) if terms.workers is not None or terms.ray is not None else 1
 
 
 def _devices(terms: Terms) -> list[str]:

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import torch
 
+from autometa.algorithms.main_guard import GUARD, UNGUARDED
 from autometa.errors import AutometaError, InputError, Interrupted
 from autometa.runs.files import say
 from autometa.runs.ledger import Ledger
@@ -167,6 +168,8 @@ class Processes:
             self.ledger.release(worker.name)
             raise said
         code = worker.process.exitcode
+        if code == UNGUARDED:
+            raise InputError(f"the workers run the script that started them again: {GUARD}")
         reason = said or (f"killed by signal {-code}" if code < 0 else f"ended with code {code}")
         self.ledger.lost(worker.name, reason)
         self._deaths += 1

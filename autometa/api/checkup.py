@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -38,7 +39,7 @@ def examine() -> dict[str, Any]:
             "torch_threads": torch.get_num_threads(),
             "memory_free_bytes": free_memory(),
         },
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": _gpu(),
         "compiled": _compiled(),
         "cuda_kernels": cuda_state(),
         "backends": {device: _backends(device) for device in _devices()},
@@ -77,6 +78,13 @@ def _compiled() -> dict[str, Any]:
         return {"loads": True, "instruction_set": None, "reason": str(refused), "file": module.__file__}
 
 
+def _gpu() -> str | None:
+    try:
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    except RuntimeError as error:  # a driver that is older than torch wants
+        return str(error).splitlines()[0]
+
+
 def _devices() -> list[str]:
     return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
@@ -89,14 +97,18 @@ def _backends(device: str) -> list[dict[str, str]] | str:
 
 
 def _data() -> dict[str, Any]:
-    cache = cache_root()
+    omniglot = {part: _omniglot(part) for part in PARTS}
+    found = {"omniglot": omniglot, "strokes": "drawn by autometa itself, nothing to download"}
+    try:
+        cache = cache_root()
+    except DataError as error:
+        return {"cache": str(error), "cache_free_bytes": None, "converted": [], **found}
     stores = sorted(path.parent.name for path in cache.glob("*/store.json"))
     return {
         "cache": str(cache),
         "cache_free_bytes": _disk_free(cache),
         "converted": stores,
-        "omniglot": {part: _omniglot(part) for part in PARTS},
-        "strokes": "drawn by autometa itself, nothing to download",
+        **found,
     }
 
 
@@ -109,6 +121,6 @@ def _omniglot(part: str) -> str:
 
 def _disk_free(path: Path) -> int | None:
     for place in (path, *path.parents):
-        if place.exists():
+        with contextlib.suppress(OSError):
             return shutil.disk_usage(place).free
     return None

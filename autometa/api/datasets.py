@@ -108,7 +108,7 @@ def verify_data(path: PathLike, *, force: bool = False, progress: Progress = sil
 def _place(path: PathLike) -> Path:
     if not str(path):
         raise InputError("the path is empty; name a folder, an archive or a table of images")
-    return Path(path).expanduser()
+    return Path(os.path.expanduser(path))
 
 
 def _is_store(path: Path) -> bool:

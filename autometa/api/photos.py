@@ -64,7 +64,7 @@ def own_photos(settings: Mapping[str, Any] | None) -> Path | None:
     name = (settings or {}).get("data.name")
     if name is None or str(name).partition(":")[0] in {known.partition(":")[0] for known in dataset_names()}:
         return None
-    path = Path(os.fspath(name)).expanduser()
+    path = Path(os.path.expanduser(name))
     if not str(name) or not path.exists() or (path.is_dir() and omniglot_root(path) is not None):
         return None
     return path

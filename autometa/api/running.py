@@ -19,6 +19,7 @@ from autometa import plugins
 from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.divided import follow
 from autometa.algorithms.jobs import OWN_GENOTYPE, Terms
+from autometa.algorithms.main_guard import check_main_guard
 from autometa.algorithms.reptile import CELL, ReptileConfig
 from autometa.algorithms.sources import Source
 from autometa.algorithms.trained import AnyConfig, config_of, settled_config
@@ -146,6 +147,7 @@ def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
     Started by torchrun, the processes divide meta-batches; the first one alone keeps the run, the others return `rank`.
     Raises `Interrupted` after Ctrl-C, `DivergedError`, and `InputError` before anything is written.
     """
+    check_main_guard(manner.workers is not None or manner.ray is not None)
     manner.check()
     begun, ranks = time.monotonic(), Ranks.launched()
     if ranks is not None and isinstance(plan.config, AutoMetaConfig):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def open_dataset(
     if kind in _REGISTERED:
         store, split = _loaded(kind, detail=detail, size=size, root=root, seed=seed, variant=variant)
         return store, _turned(split, rotations)
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if path.exists():
         store = _open_path(path, size, variant)
         return store, folder_split(store, rotations)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import os
 import ssl
 import urllib.error
 import urllib.request
@@ -60,7 +61,7 @@ def download(name: str, folder: str | Path, progress: Progress | None = None) ->
             f"{name!r} cannot be downloaded, only {known} can; get it by hand in any layout, put it into a "
             "folder of its own and name that: autometa data prepare FOLDER"
         )
-    folder = Path(folder).expanduser()
+    folder = Path(os.path.expanduser(folder))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return [fetch(remote, folder, progress) for remote in CATALOGUE[name]]

@@ -74,7 +74,7 @@ def find_part(part: str, root: str | Path | None = None) -> Path:
     wanted = "put Omniglot's images_background.zip and images_evaluation.zip (or their extracted folders)"
     if not given:
         raise DataError(f"Omniglot is needed: {wanted} into a folder and set AUTOMETA_DATA to it")
-    base = Path(given).expanduser()
+    base = Path(os.path.expanduser(given))
     for folder in (base, base / "omniglot"):
         for place in (folder / f"{stem}.zip", folder / stem):
             if place.exists():

@@ -157,7 +157,7 @@ def processors() -> int:
     """Processors that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
-    except AttributeError:
+    except (AttributeError, OSError):
         return os.cpu_count() or 1
 
 

@@ -150,8 +150,24 @@ def _assemble(path: Path, meta: dict, images: np.ndarray) -> ImageStore:
 
 
 def cache_root() -> Path:
-    """Where converted data go: AUTOMETA_CACHE, or ~/.cache/autometa."""
-    return Path(os.environ.get("AUTOMETA_CACHE") or Path.home() / ".cache" / "autometa").expanduser()
+    """Where converted data go: AUTOMETA_CACHE, or ~/.cache/autometa; for a user without a home, the folder for
+    temporary files. Raises `DataError` where there is none of them.
+    """
+    told = os.environ.get("AUTOMETA_CACHE")
+    path = Path(os.path.expanduser(told or "~/.cache/autometa"))  # a user that is not known leaves the ~
+    return path if told or path.is_absolute() else _cache_of_nobody()
+
+
+def _cache_of_nobody() -> Path:
+    """Of a user id that has neither HOME nor an entry in the user database, as in many containers."""
+    try:
+        path = Path(tempfile.gettempdir()) / f"autometa-{os.getuid()}"
+        strange = path.is_symlink() or (path.exists() and path.stat().st_uid != os.getuid())
+    except OSError as error:
+        raise DataError(f"there is no place for converted data ({error}); set AUTOMETA_CACHE to a folder") from error
+    if strange:
+        raise DataError(f"{path} belongs to someone else; set AUTOMETA_CACHE to a folder of your own")
+    return path
 
 
 def cached_store(name: str, label: str, convert: Callable[[Path], None]) -> ImageStore:

@@ -26,7 +26,7 @@ def describe(
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": shlex.join(command),
         "seed": seed,
-        "folder": os.getcwd(),
+        "folder": _folder(),
         "git_commit": git_commit(),
         "autometa": package_version(),
         "python": platform.python_version(),
@@ -48,6 +48,13 @@ def describe(
 def differences(recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What decides the bits of a run and is no longer as it was recorded, as "torch 2.6.0 -> 2.7.1"."""
     return [f"{key} {recorded[key]} -> {now[key]}" for key in DECISIVE if key in recorded and recorded[key] != now[key]]
+
+
+def _folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # removed
+        return None
 
 
 def _any_gpu() -> str | None:
@@ -87,7 +94,10 @@ def cpu_model() -> str:
 
 def usable_cpus() -> int | None:
     """Processors this process may use; fewer than the machine has in a container or a batch job."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        return len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):
+        return os.cpu_count()
 
 
 def git_commit() -> str | None:

@@ -53,7 +53,10 @@ def temporary_beside(path: Path) -> Path:
 
 def shown(path: str | os.PathLike) -> str:
     """A path as a person would type it here: relative where it is below the present folder."""
-    relative = os.path.relpath(path)
+    try:
+        relative = os.path.relpath(path)
+    except OSError:  # the present folder is gone
+        return os.fspath(path)
     return os.fspath(path) if relative.startswith("..") else relative
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -27,7 +28,7 @@ def recognise(path: str | Path, force: bool = False) -> Found:
     through. force: accept what looks like a few-shot data set and is not (see `apart`).
     Raises `DataError` where there is nothing, nothing known, something damaged, or a look-alike that is not forced.
     """
-    given = Path(path).expanduser()
+    given = Path(os.path.expanduser(path))
     if not given.exists():
         broken = " (a link that leads nowhere)" if given.is_symlink() else ""
         raise DataError(f"there is no {path}{broken}; give a file or folder of images")
