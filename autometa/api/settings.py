@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -12,10 +13,13 @@ from typing import Any, TypeVar, get_type_hints
 
 from autometa.algorithms.config import from_json
 from autometa.algorithms.trained import AnyConfig
+from autometa.api.numbers import check_numbers
 from autometa.errors import InputError
 from autometa.runs.files import plain
 
 Config = TypeVar("Config", bound=AnyConfig)
+MOST = 1000
+"""Values and groups in a file of settings, many times as many as there are."""
 
 _WANTED = {
     int: "a whole number",
@@ -59,7 +63,7 @@ def settle(base: Config, file: str | Path | None = None, settings: Mapping[str, 
         for name, value in values.items():
             if name not in known:
                 raise InputError(f"{where}unknown setting {name}{_nearest(name, known)}")
-            texts[name] = (_text(value, known[name]), where)
+            texts[name] = (_text(name, value, known[name], where), where)
     merged = flat(plain(base)) | _typed(type(base), texts)
     config = from_json(type(base), _nested(merged))
     config.check()
@@ -71,18 +75,49 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     import yaml
 
     try:
-        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        value = yaml.load(Path(path).read_text(encoding="utf-8"), _yaml_loader())  # noqa: S506  a SafeLoader
     except OSError as error:
         raise InputError(f"config file {path} cannot be read: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark else ""
         raise InputError(f"config file {path} is not valid YAML{line}; --print-config shows the form") from error
     if value is None:
         return {}
-    if not isinstance(value, dict) or not all(isinstance(name, str) for name in flat(value)):
+    if not isinstance(value, dict) or not _is_tree(value):
         raise InputError(f"config file {path} must hold settings as `name: value`; --print-config shows the form")
     return flat(value)
+
+
+def _yaml_loader() -> type:
+    """YAML without readings of its own of a number: `1_0`, `010`, `.inf`, `1:30` and dates stay text."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers = {
+            first: [(tag, form) for tag, form in known if tag.rpartition(":")[2] not in ("int", "float", "timestamp")]
+            for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:int", re.compile("[+-]?(0|[1-9][0-9]{0,18})$"), list("+-0123456789")
+    )
+    return Loader
+
+
+def _is_tree(value: Any) -> bool:
+    """Whether groups have names, all else is plain, and there is no more of it than settings are: a file may refer to
+    one place many times, and to itself."""
+    waiting, seen = [value], 0
+    while waiting and seen < MOST:
+        item, seen = waiting.pop(), seen + 1
+        if isinstance(item, Mapping) and all(isinstance(name, str) for name in item):
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+        elif not (item is None or isinstance(item, (str, int, float))):
+            return False
+    return not waiting
 
 
 def as_yaml(config: AnyConfig) -> str:
@@ -127,16 +162,28 @@ def _typed(kind: type, texts: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
         if not guilty:
             raise InputError(" ".join(str(error).split())) from error
         text, where = texts[guilty[0]]
-        wanted = _WANTED.get(known[guilty[0]], str(known[guilty[0]]))
-        raise InputError(f"{where}{guilty[0]} must be {wanted}, not {text}") from error
+        raise InputError(f"{where}{guilty[0]} must be {_wanted(known[guilty[0]])}, not {text}") from error
 
 
-def _text(value: Any, hint: Any) -> str:
-    """A setting as it would be typed."""
+def _text(name: str, value: Any, hint: Any, where: str) -> str:
+    """A setting as it would be typed. Raises `InputError` where it must be a number and is none."""
     if not isinstance(value, str):
-        value = json.dumps(plain(value))
+        try:
+            value = json.dumps(plain(value))
+        except TypeError as error:
+            raise InputError(f"{where}{name} must be {_wanted(hint)}, not {value!r}") from error
     is_list = getattr(hint, "__origin__", None) is tuple
-    return f"[{value}]" if is_list and not value.startswith("[") else value
+    value = f"[{value}]" if is_list and not value.startswith("[") else value
+    try:
+        check_numbers(value, hint)
+    except ValueError as error:
+        wanted = str(error) if hint in (int, float) else _wanted(hint)
+        raise InputError(f"{where}{name} must be {wanted}, not {value[:60]}") from error
+    return value
+
+
+def _wanted(hint: Any) -> str:
+    return _WANTED.get(hint, str(hint))
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.reptile import ReptileConfig
 from autometa.algorithms.trained import AnyConfig
 from autometa.algorithms.training import Network
+from autometa.api.numbers import LARGEST
 from autometa.errors import InputError
 from autometa.nas.block_space import level_one
 from autometa.nas.size_limits import Limits, smallest, typical
@@ -21,11 +22,13 @@ LEAST_CHANNELS = 4
 
 def parse_count(text: str | int | None, option: str) -> int | None:
     """50000, 50k, 2M, 1.5m -> a whole number. Raises `InputError` for anything else, naming the option."""
-    if text is None or (isinstance(text, int) and not isinstance(text, bool)):
-        return text
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmbg]?)", str(text).strip().lower().replace(",", "").replace("_", ""))
+    if text is None:
+        return None
+    match = re.fullmatch(
+        r"(\d{1,18}(?:\.\d+)?)\s*([kmbg]?)", str(text).strip().lower().replace(",", "").replace("_", "")
+    )
     count = int(float(match[1]) * UNITS[match[2]]) if match else 0
-    if count < 1:
+    if not 1 <= count <= LARGEST:
         raise InputError(f"{option} must be a number such as 50000, 50k or 2M, not {text}")
     return count
 

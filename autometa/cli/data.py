@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 
 from autometa.api.datasets import Described, data_info, prepare_data, verify_data
-from autometa.cli.options import Parser
+from autometa.cli.options import Parser, whole
 from autometa.cli.output import print_json, put
 from autometa.cli.show import columns
 from autometa.data.download import download
@@ -28,7 +28,7 @@ def data(words: list[str], typed: list[str]) -> int:
     parser.add_argument("what", choices=WHAT, metavar="|".join(WHAT))
     parser.add_argument("path", metavar="PATH", help="folder, archive, table, a store made before; or what to download")
     parser.add_argument("--to", default=".", metavar="DIR", help="where a download goes (default: here)")
-    parser.add_argument("--size", type=int, metavar="N", help="pixels a side (default: 84 for colour, else 28)")
+    parser.add_argument("--size", type=whole, metavar="N", help="pixels a side (default: 84 for colour, else 28)")
     parser.add_argument("--variant", metavar="NAME", help="ink (dark on light becomes 255 on 0), grey or colour")
     parser.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read")
     parser.add_argument("--force", action="store_true", help="take classes that stand in several parts, split by hash")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autometa import api
-from autometa.cli.options import Parser
+from autometa.cli.options import Parser, whole
 from autometa.cli.output import print_json, put
 from autometa.errors import InputError
 from autometa.export.program import FORMATS, INPUTS
@@ -22,8 +22,8 @@ def export(words: list[str], typed: list[str]) -> int:
     parser.add_argument("--run", metavar="RUN", help=whose)
     parser.add_argument("--what", default="classifier", metavar="WHAT", help="classifier (default) or adaptation")
     parser.add_argument("--format", metavar="NAME", help=f"{' or '.join(FORMATS)} (default: by the file's name)")
-    parser.add_argument("--ways", type=int, metavar="N", help="of an adaptation: classes (default: the run's)")
-    parser.add_argument("--shots", type=int, metavar="N", help="of an adaptation: support images per class")
+    parser.add_argument("--ways", type=whole, metavar="N", help="of an adaptation: classes (default: the run's)")
+    parser.add_argument("--shots", type=whole, metavar="N", help="of an adaptation: support images per class")
     parser.add_argument(
         "--images", default=INPUTS[0], metavar="KIND", help="images go in as uint8 (default) or float in 0..1"
     )

@@ -47,6 +47,16 @@ class Parser(argparse.ArgumentParser):
         return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
+def whole(text: str) -> int:
+    """The type of options that are whole numbers."""
+    from autometa.api.numbers import whole_number
+
+    try:
+        return whole_number(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be {error}, not {text[:60]}") from error
+
+
 def common(parser: Parser) -> None:
     """--device, --json, -q."""
     devices = "where to compute: cpu, cuda, cuda:1 (default: a GPU where one works, else the CPU)"

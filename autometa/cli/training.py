@@ -13,7 +13,7 @@ from autometa.api.recipes import recipes
 from autometa.api.running import Manner, carry_out, computing, device_of
 from autometa.api.settings import as_yaml, field_types, settings_help
 from autometa.cli import show
-from autometa.cli.options import Parser, running, split_settings
+from autometa.cli.options import Parser, running, split_settings, whole
 from autometa.cli.output import print_json, put
 from autometa.nas.conv_network import FOUR_LAYER
 from autometa.runs.files import say
@@ -50,7 +50,9 @@ def search(words: list[str], typed: list[str]) -> int:
     presets = f"named settings: {', '.join(PRESETS[job.presets])} (default: quick; for your own images photos)"
     parser.add_argument("--init", metavar="RUN", help="start from what an earlier search had learned")
     if job is AUTO_META:
-        parser.add_argument("--workers", type=int, metavar="N", help="processes that train candidates (default: none)")
+        parser.add_argument(
+            "--workers", type=whole, metavar="N", help="processes that train candidates (default: none)"
+        )
         parser.add_argument(
             "--ray", metavar="ADDRESS", help="train candidates on a Ray cluster (auto: the one at hand)"
         )

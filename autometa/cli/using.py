@@ -8,7 +8,7 @@ from autometa.api.running import Manner
 from autometa.api.settings import field_types
 from autometa.api.teaching import teach_folder
 from autometa.cli import show
-from autometa.cli.options import Parser, common
+from autometa.cli.options import Parser, common, whole
 from autometa.cli.output import print_json, put
 from autometa.errors import InputError
 from autometa.runs.files import shown
@@ -29,7 +29,7 @@ def eval(words: list[str], typed: list[str]) -> int:  # noqa: A001  the word of 
     """`autometa eval [--run RUN]`."""
     parser = Parser("eval", "Evaluate a run on unseen classes again, under other conditions.", EVAL_EXAMPLES)
     parser.add_argument("--run", default="latest", metavar="RUN", help="folder of the run (default: the last one)")
-    parser.add_argument("--ways", type=int, metavar="N", help="classes of a task")
+    parser.add_argument("--ways", type=whole, metavar="N", help="classes of a task")
     meanings = {
         "tasks": "number of tasks",
         "shots": "support images per class",

@@ -96,7 +96,7 @@ def threshold_of(min_confidence: float | str, classifier: Classifier) -> float:
             raise InputError("the confidences of this model were not measured; give min-confidence a number, say 0.6")
         return float(measured["min_confidence"])
     try:
-        value = float(min_confidence)
+        value = -1.0 if isinstance(min_confidence, bool) else float(min_confidence)
     except (TypeError, ValueError):
         value = -1.0
     if not 0 <= value <= 1:
