@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -15,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from autometa.data.errors import DataError
+from autometa.data.formats.zipped import check_members, zip_image, zip_members
 from autometa.data.images import Recipe, read_image
 from autometa.data.splits import Split, held_out, shuffled
 from autometa.data.store import ClassEntry, ImageStore, cached_store, write_store
@@ -100,11 +99,7 @@ def characters(source: Path, part: str) -> list[Character]:
 def _listing(source: Path) -> Iterable[str]:
     if source.is_dir():
         return [file.relative_to(source).as_posix() for file in source.glob("*/*/*.png")]
-    try:
-        with zipfile.ZipFile(source) as archive:
-            return [name for name in archive.namelist() if not name.startswith("__MACOSX")]
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{source} cannot be opened ({error}); fetch it again") from error
+    return [name for name in zip_members(source) if not name.startswith("__MACOSX")]
 
 
 def _read(source: Path, chars: Sequence[Character], how: Recipe) -> Iterator[np.ndarray]:
@@ -113,13 +108,10 @@ def _read(source: Path, chars: Sequence[Character], how: Recipe) -> Iterator[np.
         for file in files:
             yield read_image(source / file, how)
         return
-    with zipfile.ZipFile(source) as archive:
-        for file in files:
-            try:
-                with archive.open(file) as stream:
-                    yield read_image(stream, how, f"{source}:{file}")
-            except (zipfile.BadZipFile, zlib.error) as error:
-                raise DataError(f"{source} is damaged at {file} ({error}); fetch it again") from error
+    members = zip_members(source)
+    check_members(source, {file: members[file] for char in chars for file in char.files})
+    for file in files:
+        yield zip_image(source, members[file]).read(how)
 
 
 def omniglot_split(store: ImageStore, name: str = "background", seed: int = 0) -> Split:

@@ -15,7 +15,7 @@ import numpy as np
 from autometa.data.errors import DataError
 from autometa.data.folders import recipe
 from autometa.data.formats.found import Found, FoundClass, ImageSource
-from autometa.data.formats.recognise import recognise
+from autometa.data.formats.recognise import forget, recognise
 from autometa.data.images import Recipe
 from autometa.data.store import ClassEntry, ImageStore, cached_store, write_store
 
@@ -79,7 +79,11 @@ def prepare(
         pixels = progress(read_all(sources, how, threads), len(sources), f"converting {found.name}")
         write_store(place, found.name, how, entries, pixels, found.split, bad, found.notice)
 
-    store = cached_store(_file_name(found.name), label_of(found, how, skip_bad), convert)
+    try:
+        store = cached_store(_file_name(found.name), label_of(found, how, skip_bad), convert)
+    except DataError:
+        forget(found.archives)
+        raise
     return Prepared(found, store)
 
 

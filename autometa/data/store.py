@@ -6,8 +6,10 @@ A store is written beside its final place and renamed into it, so it is either w
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -31,6 +33,8 @@ except ImportError:  # not on Windows: two conversions then run side by side, an
 
 FORMAT = 1
 IMAGES, META = "images.npy", "store.json"
+LONGEST = 1 << 28
+"""Bytes of a description, at most."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +125,12 @@ def _read_meta(path: Path) -> dict:
     for name in (META, IMAGES):
         if not (path / name).is_file():
             raise DataError(f"{path} is no image store: {name} is missing; {_REDO.format(path)}")
+    if (path / META).stat().st_size > LONGEST:
+        raise DataError(f"{path / META} is longer than {LONGEST:,} bytes, no store's is; {_REDO.format(path)}")
     try:
         meta = json.loads((path / META).read_text(encoding="utf-8"))
         version = meta["format"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
         raise DataError(f"{path / META} is damaged ({error}); {_REDO.format(path)}") from error
     if version != FORMAT:
         raise DataError(f"{path} has store format {version}, {FORMAT} is read here; {_REDO.format(path)}")
@@ -282,6 +288,9 @@ def _move(temporary: Path, path: Path) -> None:
 def _write_images(path: Path, recipe: Recipe, names, start: np.ndarray, images: Iterable[np.ndarray]) -> str:
     shape = (recipe.channels, recipe.size, recipe.size)
     total, written = int(start[-1]), 0
+    free = shutil.disk_usage(path.parent).free
+    if total * math.prod(shape) > free:
+        raise OSError(errno.ENOSPC, f"it takes {total * math.prod(shape):,} bytes, {free:,} are free")
     digest = _digest(recipe, names, start)
     header = {"descr": "|u1", "fortran_order": False, "shape": (total, *shape)}
     with open(path, "wb") as file:

@@ -66,6 +66,7 @@ class Found:
         variant: how its images are converted unless told otherwise: `ink`, `grey` or `colour`.
         fingerprint: sha256 over everything that decides the outcome without reading pixels (names, sizes, times).
         notice: what a person has to know of a set that was forced; else "".
+        archives: that were unpacked into the cache for it, each within the one before.
     """
 
     format: str
@@ -76,3 +77,4 @@ class Found:
     variant: str
     fingerprint: str
     notice: str = ""
+    archives: tuple[Path, ...] = ()

@@ -13,6 +13,7 @@ from PIL import Image
 
 from autometa.data.errors import DataError
 from autometa.data.formats.in_file import LatinText, Window, state_of
+from autometa.data.formats.limits import IMAGE, MEMBERS
 from autometa.data.formats.pickled_array import PickledArray
 from autometa.data.formats.restricted_pickle import load, text
 from autometa.data.images import Recipe, convert
@@ -105,6 +106,8 @@ def pixel_array(path: Path, key: str, content: Mapping[object, object]) -> Pickl
     if array.dtype != np.uint8 or len(array.shape) != 4 or array.shape[3] != 3 or not all(array.shape):
         found = f"{array.dtype} {list(array.shape)}"
         raise DataError(f"{key} of {path} is {found} instead of uint8 [n, height, width, 3]; get the file again")
+    if math.prod(array.shape[1:]) > IMAGE or array.shape[0] > MEMBERS:
+        raise DataError(f"{key} of {path} is {list(array.shape)}, no data set has so many or so large images")
     return array
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from autometa.data.errors import DataError
 from autometa.data.formats import category_split, class_folders, pickle_cache, ravi_csv, table, torchmeta_root
 from autometa.data.formats.found import Found
+from autometa.data.formats.limits import allowance
 from autometa.data.formats.parted import apart
 from autometa.data.formats.unpack import is_archive, unpack
 from autometa.data.store import cache_root, made_once
@@ -32,17 +36,31 @@ def recognise(path: str | Path, force: bool = False) -> Found:
     if not given.exists():
         broken = " (a link that leads nowhere)" if given.is_symlink() else ""
         raise DataError(f"there is no {path}{broken}; give a file or folder of images")
-    place = given
+    opened: list[Path] = []
+    try:
+        return _recognised(given, force, opened)
+    except Exception:
+        forget(opened)
+        raise
+
+
+def _recognised(given: Path, force: bool, opened: list[Path]) -> Found:
+    """`recognise`; `opened` gets the archives that it unpacked into the cache, all within what the first may become."""
+    place, allowed = given, None
     for _ in range(WRAPPERS):
         found = _look(place)
         if found is not None:
             _check_names(found)
-            return apart(found, given, force)
+            return replace(apart(found, given, force), archives=tuple(opened))
         inner = _within(place)
+        if inner is not None and is_archive(inner):
+            allowed = allowance(inner.stat().st_size) if allowed is None else allowed
+            opened.append(inner)
+            inner = _unpacked(inner, allowed)
         if inner is None:
             break
         place = inner
-    raise DataError(f"{path} holds no data set that is known here: {LAYOUTS}; one sub-folder per class always works")
+    raise DataError(f"{given} holds no data set that is known here: {LAYOUTS}; one sub-folder per class always works")
 
 
 def _check_names(found: Found) -> None:
@@ -65,9 +83,9 @@ def _look(place: Path) -> Found | None:
 
 
 def _within(place: Path) -> Path | None:
-    """What stands inside a wrapper: the archive's files, the only folder, or the only archive."""
+    """What stands inside a wrapper: the archive itself, the only folder, or the only archive."""
     if is_archive(place):
-        return _unpacked(place)
+        return place
     if not place.is_dir():
         return None
     inside = [entry for entry in place.iterdir() if not entry.name.startswith((".", "__MACOSX"))]
@@ -78,17 +96,30 @@ def _within(place: Path) -> Path | None:
     return packed[0] if len(packed) == 1 and not folders else None
 
 
-def _unpacked(archive: Path) -> Path:
-    """The folder of the cache with an archive's files: unpacked on first use, and again when the archive changes."""
+def _place_of(archive: Path) -> Path:
+    """The folder of the cache for an archive's files; another one when the archive changes."""
     state = archive.stat()
     key = hashlib.sha256(f"{archive.resolve()}\0{state.st_size}\0{state.st_mtime_ns}".encode(errors="surrogateescape"))
+    return cache_root() / "unpacked" / key.hexdigest()[:16] / archive.name.partition(".")[0]
+
+
+def _unpacked(archive: Path, allowed: int) -> Path:
+    """The folder with an archive's files, unpacked on first use. allowed: bytes that they may take."""
 
     def fill(path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent))
         try:
-            unpack(archive, temporary)
+            unpack(archive, temporary, allowed)
             temporary.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    return made_once(cache_root() / "unpacked" / key.hexdigest()[:16] / archive.name.partition(".")[0], fill)
+    return made_once(_place_of(archive), fill)
+
+
+def forget(archives: Sequence[Path]) -> None:
+    """Remove the files of archives, each within the one before, from the cache: what was refused takes no room."""
+    for archive in reversed(archives):
+        with contextlib.suppress(OSError):
+            shutil.rmtree(_place_of(archive).parent, ignore_errors=True)

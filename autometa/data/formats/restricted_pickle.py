@@ -22,6 +22,10 @@ from autometa.data.formats.parted import is_web_page
 from autometa.data.formats.pickled_array import PickledArray, PickledDtype
 
 STAYS = 1 << 16
+HELD = 1 << 30
+"""Bytes that objects of a pickle may take in memory, beside those of its file: 256 times what Mini-ImageNet needs."""
+OBJECT = 100
+"""Bytes that an object takes, about."""
 
 
 class Refused(Exception):
@@ -48,6 +52,8 @@ def load(path: Path) -> object:
         ) from None
     except (ValueError, TypeError, LookupError, struct.error, OverflowError, AttributeError) as error:
         raise DataError(f"{path} is {_what(path)} ({error or type(error).__name__}); get the file again") from error
+    except MemoryError as error:
+        raise DataError(f"{path} asks for more memory than there is; do not use it, or get a smaller one") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error}); check the path and its permissions") from error
 
@@ -153,6 +159,14 @@ for _module in ("builtins", "__builtin__"):
     for _attribute in ("list", "dict", "int"):
         _NAMES[_module, _attribute] = _not_callable
 
+
+def _size(value: object) -> int:
+    """Bytes of memory that a copy of an argument takes."""
+    if isinstance(value, (str, bytes)):
+        return len(value)
+    return OBJECT * len(value) if isinstance(value, (list, tuple, set, dict)) else 0
+
+
 _LENGTHS = {
     "BINBYTES": "<I",
     "BINBYTES8": "<Q",
@@ -180,9 +194,17 @@ class _Machine:
         self.stack: list = []
         self.marked: list[list] = []
         self.memo: dict[int, object] = {}
+        self.left = HELD + 2 * self.size
+
+    def _spend(self, count: int) -> None:
+        """Raises `Refused` where a few operations would fill the memory."""
+        self.left -= count
+        if self.left < 0:
+            raise Refused("asks for more memory than its arrays need")
 
     def run(self) -> object:
         while True:
+            self._spend(OBJECT)
             code = self.file.read(1)
             operation = pickletools.code2op.get(code.decode("latin-1"))
             if operation is None:
@@ -194,6 +216,7 @@ class _Machine:
                 self._counted(name)
             elif name == "STRING":
                 line = self.file.readline().strip()
+                self._spend(len(line))
                 self.stack.append(codecs.escape_decode(line[1:-1])[0])
             elif name in ("GLOBAL", "INST"):
                 self._global(*(self.file.readline()[:-1].decode("utf-8") for _ in range(2)))
@@ -243,6 +266,7 @@ class _Machine:
             stays = LatinText(self.path, offset, length, self.state) if "UNICODE" in name else None
             self.stack.append(stays or Window(self.path, offset, length))
             return
+        self._spend(length)
         data = self.file.read(length)
         if name == "LONG4":
             self.stack.append(int.from_bytes(data, "little", signed=True))
@@ -265,6 +289,7 @@ class _Machine:
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, _Name) or not isinstance(arguments, tuple):
             raise ValueError("something is called that is no function")
+        self._spend(sum(_size(argument) for argument in arguments))
         self.stack.append(_NAMES[function.module, function.attribute](*arguments))
 
     def _op_build(self, _) -> None:

@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autometa.data.errors import DataError
+from autometa.data.formats.limits import MEMBERS, TABLE
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a small file. Raises `DataError` where it cannot be read."""
+    """The content of a table. Raises `DataError` where it cannot be read or is larger than any."""
     try:
+        if path.stat().st_size > TABLE:
+            raise DataError(f"{path} is larger than {TABLE:,} bytes; no table of images is, divide or mend it")
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error}); check the path and its permissions") from error
@@ -35,7 +38,9 @@ def csv_rows(text: str, name: str, delimiter: str = ",") -> Iterator[tuple[int, 
         raise DataError(f"{name} holds binary data, not a table; save it as UTF-8 text")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        for row in reader:
+        for count, row in enumerate(reader):
+            if count > MEMBERS:
+                raise DataError(f"{name} has more than {MEMBERS:,} rows, no table of images has; divide or mend it")
             cells = [cell.strip() for cell in row]
             if any(cells):
                 yield reader.line_num, cells

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from autometa.data.errors import DataError
 from autometa.data.formats.found import PARTS, Found, FoundClass, ImageFile
+from autometa.data.formats.limits import MEMBERS
 from autometa.data.formats.parted import fingerprint, parted_classes
 from autometa.data.formats.rows import csv_rows, decode, read_bytes
 from autometa.data.formats.zipped import climbs
@@ -169,6 +170,8 @@ def _json_records(table: Path, text: str) -> Iterator[tuple[str, object, object,
         if not line.strip():
             continue
         place = f"{table}, line {number}"
+        if number > MEMBERS:
+            raise DataError(f"{place}: no table of images has so many rows; divide or mend it")
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from autometa.data.errors import DataError
+from autometa.data.formats.limits import IMAGE, MEMBERS, TABLE, allowance
 from autometa.data.images import Recipe, convert, read_image
 
 OPEN_FILES = 4
@@ -131,7 +133,15 @@ def _pixels(file: Path, dataset, wanted: str, fits: bool) -> int:
         raise DataError(f"{file} holds {found} as {dataset.name}, not uint8 {wanted}; {AGAIN}")
     if not shape[0]:
         raise DataError(f"{file} holds no image of {dataset.name}; {AGAIN}")
+    if math.prod(shape[1:]) > IMAGE or math.prod(shape) > allowance(file.stat().st_size):
+        raise DataError(f"{file} holds {list(shape)} as {dataset.name}, out of all proportion to its size; {AGAIN}")
     return shape[0]
+
+
+def check_total(file: Path, counts: Iterable[int]) -> None:
+    """Names may be many and datasets empty shells: raises `DataError` where they claim more images than any set has."""
+    if sum(counts) > MEMBERS:
+        raise DataError(f"{file} claims more than {MEMBERS:,} images, no data set has so many; {AGAIN}")
 
 
 def names(table: Path, depth: int) -> list[tuple[str, ...]]:
@@ -139,7 +149,11 @@ def names(table: Path, depth: int) -> list[tuple[str, ...]]:
     if not table.is_file():
         raise DataError(f"{table.parent} is a torchmeta folder without {table.name}; put that file there")
     try:
+        if table.stat().st_size > TABLE:
+            raise DataError(f"{table} is larger than {TABLE:,} bytes, no list of classes is; {AGAIN}")
         listed = json.loads(table.read_text(encoding="utf-8"))
+    except DataError:
+        raise
     except PermissionError as error:
         raise DataError(f"{table} may not be read; change its permissions") from error
     except (OSError, ValueError, RecursionError) as error:

@@ -21,6 +21,7 @@ from autometa.data.formats.mini_imagenet import name_split
 from autometa.data.formats.torchmeta_files import (
     AGAIN,
     StoredImage,
+    check_total,
     compare,
     count_colour,
     count_grey,
@@ -106,6 +107,7 @@ def _omniglot(folder: Path) -> Found:
     file, files = folder / DATA, [folder / DATA]
     with opened(file) as data:
         stored = dict(_characters(file, data))
+        check_total(file, stored.values())
     strange = sorted({top for top, _, _ in stored} - set(OMNIGLOT_GROUPS.values()))
     if strange:
         raise DataError(f"{file} holds a group {strange[0]} that Omniglot has not; {AGAIN}")
@@ -150,6 +152,7 @@ def _by_part(folder: Path) -> Found:
             if BY_PART_GROUP not in data:
                 raise DataError(f"{file} has no group {BY_PART_GROUP!r}: torchmeta did not write it; {AGAIN}")
             stored = {(name,): count_colour(file, dataset) for name, dataset in groups(file, data[BY_PART_GROUP])}
+            check_total(file, (count for count, _ in stored.values()))
         compare(file, sorted(stored), table, names(table, 1))
         parts[part] = [
             FoundClass(name, "", part, _images(file, f"{BY_PART_GROUP}/{name}", *stored[name,]))
@@ -177,6 +180,7 @@ def _of_cifar(folder: Path) -> Found:
             for coarse, group in groups(file, data)
             for fine, dataset in groups(file, group)
         }
+        check_total(file, (count for count, _ in stored.values()))
     classes, files = [], [file]
     for part in PARTS:
         table = folder / _labels_name(part)
