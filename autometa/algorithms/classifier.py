@@ -22,6 +22,7 @@ from autometa.algorithms.sources import silent
 from autometa.algorithms.trained import Model
 from autometa.algorithms.training import Learned, Network
 from autometa.data import Recipe, load_images
+from autometa.data.names import composed, twice
 from autometa.errors import DivergedError, InputError
 from autometa.nas.genotype import Genotype
 from autometa.nas.one_shot import AtTemperature
@@ -195,7 +196,7 @@ class Classifier:
         taught = {name.removeprefix("lesson."): t for name, t in tensors.items() if name.startswith("lesson.")}
         return cls(
             config,
-            tuple(told["names"]),
+            _in_one_form(told["names"]),
             Recipe(**told["recipe"]),
             tensors["phi"],
             statistics,
@@ -203,6 +204,11 @@ class Classifier:
             Lesson.of(taught, told["data_hash"]) if taught else None,
             told.get("extra", {}),
         )
+
+
+def _in_one_form(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of classes, composed; as they are where two would then be one, in a file of before that was seen."""
+    return tuple(names) if twice(names) else tuple(composed(name) for name in names)
 
 
 def final_network(config: MetaNASConfig | ReptileConfig, network: Network) -> Network | AtTemperature:

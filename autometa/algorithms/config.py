@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeVar, get_type_hints
 
+from autometa.data.names import READING, READINGS
 from autometa.errors import InputError
 from autometa.meta.inner_loop import Adam, PerKind
 from autometa.meta.reptile import SHAPES, Schedule
@@ -28,6 +29,8 @@ class DataConfig:
         seed: of splits that are shuffled and of drawn data sets.
         rotations: 4 makes each quarter turn of a class a class of its own, of the same part; 1 none; where None as the
             split has it.
+        reading: how names and folders are read. 2: names composed (Unicode NFC) before they are compared and hashed,
+            pictures below a class folder are its own; 1: as stored, as runs read them that do not say it.
     """
 
     name: str = "omniglot:background"
@@ -36,6 +39,7 @@ class DataConfig:
     root: str | None = None
     seed: int = 0
     rotations: int | None = None
+    reading: int = READING
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,7 @@ def check_common(
     one_of(SHAPES, {"meta.schedule": meta.schedule})
     one_of(("test", "val"), {"test.part": test.part})
     one_of(PRECISIONS, {"precision": precision})
+    require(data.reading in READINGS, f"data.reading must be 1 or 2, not {data.reading}")
     require(data.rotations in (None, 1, 4), f"data.rotations must be 1, 4 or null, not {data.rotations}")
 
 

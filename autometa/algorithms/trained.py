@@ -15,6 +15,7 @@ from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.reptile import ReptileConfig
 from autometa.algorithms.training import Learned, Network
 from autometa.data import Recipe
+from autometa.data.names import READINGS
 from autometa.errors import InputError
 from autometa.runs import checkpoint
 from autometa.runs.files import read_json
@@ -26,7 +27,9 @@ AnyConfig = MetaNASConfig | AutoMetaConfig | ReptileConfig
 
 def config_of(folder: RunFolder) -> AnyConfig:
     """The run's config. Raises `InputError` where the folder holds another sort of run."""
-    value = folder.config
+    value = dict(folder.config)
+    if isinstance(value.get("data"), dict):  # what does not say how it reads names began before that was recorded
+        value["data"] = {"reading": READINGS[0], **value["data"]}
     if "arch_lr" in value:
         return from_json(MetaNASConfig, value)
     if "beam" in value:

@@ -348,7 +348,9 @@ def _go_on(job: Job, folder: RunFolder, base, config, settings) -> Plan:
     own = config_of(folder)
     if isinstance(base, ReptileConfig) and base.network in PLACEHOLDERS:
         base = replace(base, network=own.network)
-    asked = _settled(base or own, config, settings)
+    base = base or own
+    base = replace(base, data=replace(base.data, reading=own.data.reading))
+    asked = _settled(base, config, settings)
     contrary = differences(own, asked)
     if contrary:
         name, (has, said) = next(iter(contrary.items()))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autometa.algorithms.classifier import ADAPTED, Classifier
 from autometa.algorithms.starts import Start
-from autometa.data.image_files import is_image
+from autometa.data.formats.pictures import contents, pictures_below
 from autometa.errors import InputError
 from autometa.estimator.teaching import NONE_OF_THESE, threshold_of
 
@@ -41,13 +41,13 @@ def answered(found: Iterable[Prediction], classifier: Classifier, min_confidence
 
 
 def image_files(paths: Iterable[str | os.PathLike]) -> list[Path]:
-    """The files, with folders replaced by the images in them. Raises `InputError` where one is missing or empty."""
+    """The files, with folders replaced by the images below them. Raises `InputError` where one is missing or empty."""
     found = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if is_image(file) and file.is_file())
+            inside = pictures_below(path)
             if not inside:
-                raise InputError(f"folder {path} holds no image")
+                raise InputError(f"folder {path} holds no image but {contents(path)}; name a folder with pictures")
             found += inside
         elif path.exists():
             found.append(path)

@@ -3,8 +3,8 @@
 from autometa.data.catalogue import DATASETS, dataset_names, open_dataset, register
 from autometa.data.episodes import Batches, Episodes, Tasks, TaskSpec
 from autometa.data.errors import DataError
-from autometa.data.folders import folder_split
-from autometa.data.images import Recipe, load_class_folder, load_images
+from autometa.data.folders import folder_split, load_class_folder
+from autometa.data.images import Recipe, load_images
 from autometa.data.splits import Split
 from autometa.data.store import ClassEntry, ImageStore, cache_root, cached_store, write_store
 from autometa.data.strokes import StrokesConfig

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from autometa.data.errors import DataError
 from autometa.data.folders import folder_split
 from autometa.data.formats.omniglot import root_of as omniglot_root
+from autometa.data.names import READING, composed, twice
 from autometa.data.omniglot import SPLITS, omniglot_split, open_omniglot
 from autometa.data.prepare import prepare
 from autometa.data.splits import Split
@@ -56,6 +58,7 @@ def open_dataset(
     seed: int = 0,
     variant: str = "ink",
     rotations: int | None = None,
+    reading: int = READING,
 ) -> tuple[ImageStore, Split]:
     """A data set and its split, converted into the cache on first use.
 
@@ -68,6 +71,7 @@ def open_dataset(
         seed: of the drawn alphabets, and of a split that is shuffled.
         variant: of the conversion; Omniglot: `ink` or `reptile`; a folder: `ink`, `grey` or `colour`.
         rotations: 4 makes each quarter turn of a class a class of its own, 1 none; where None as the split has it.
+        reading: how names and folders are read (`data.names`).
 
     Raises:
         DataError: an unknown name, or data that are missing or damaged.
@@ -86,8 +90,8 @@ def open_dataset(
         return store, _turned(split, rotations)
     path = Path(os.path.expanduser(name))
     if path.exists():
-        store = _open_path(path, size, variant)
-        return store, folder_split(store, rotations)
+        store = _open_path(path, size, variant, reading)
+        return store, folder_split(store, rotations, reading)
     if kind == "miniimagenet":
         raise DataError(
             "Mini-ImageNet is not given out freely: name your copy with --data PATH (csv and images, pickles, class "
@@ -116,16 +120,21 @@ def _turned(split: Split, rotations: int | None) -> Split:
     return split if rotations is None else split.turned(rotations)
 
 
-def _open_path(path: Path, size: int, variant: str) -> ImageStore:
+def _open_path(path: Path, size: int, variant: str, reading: int) -> ImageStore:
     if not (path / META).is_file():
         root = omniglot_root(path) if path.is_dir() else None
         if root is not None:
             raise DataError(f"{path} is Omniglot; name a split: --data omniglot:background --data.root {root}")
-        return prepare(path, size=size, variant=variant).store
+        return prepare(path, size=size, variant=variant, reading=reading).store
     store = ImageStore.open(path)
     if store.size != size:
         raise DataError(f"{path} holds images of size {store.size}, not {size}; ask for size {store.size}")
-    return store
+    if reading == 1:
+        return store
+    double = twice(store.class_names)
+    if double is not None:
+        raise DataError(f"{path} has the class {double} in two Unicode forms; prepare the data it was made of again")
+    return replace(store, class_names=tuple(composed(name) for name in store.class_names))
 
 
 def _strokes_config(counts: str, size: int, seed: int) -> StrokesConfig:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from autometa.data.errors import DataError
 from autometa.data.formats.found import PARTS
+from autometa.data.formats.recognise import forget, recognise
 from autometa.data.images import Recipe
+from autometa.data.names import READING, composed
 from autometa.data.splits import Split, by_hash
 from autometa.data.store import ImageStore
 
@@ -32,17 +35,44 @@ WAYS = 5
 """Classes of a task where there are enough."""
 
 
-def folder_split(store: ImageStore, rotations: int | None = None) -> Split:
+def load_class_folder(path: str | Path, recipe: Recipe | None = None) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Pictures in class folders, or in any layout that a search reads: images uint8 `[n, C, size, size]`, labels int64
+    `[n]`, class names. Classes and files are sorted by name; images are class-major.
+
+    Raises `DataError` where there is nothing to read, or an image cannot be read.
+    """
+    if not Path(path).exists():
+        raise DataError(f"there is no folder {path}; give a folder with one sub-folder of images per class")
+    found = recognise(path)
+    how = recipe or Recipe()
+    try:
+        images = np.stack([image.read(how) for c in found.classes for image in c.images])
+    except DataError:
+        forget(found.archives)
+        raise
+    labels = np.repeat(np.arange(len(found.classes), dtype=np.int64), [len(c.images) for c in found.classes])
+    return images, labels, tuple(c.name for c in found.classes)
+
+
+def folder_split(store: ImageStore, rotations: int | None = None, reading: int = READING) -> Split:
     """As `class_split` divides the classes of the store."""
-    return class_split(store.class_names, store.parts, store.split, rotations)
+    return class_split(store.class_names, store.parts, store.split, rotations, reading)
 
 
-def class_split(names: Sequence[str], parts: Sequence[str], called: str = "", rotations: int | None = None) -> Split:
+def class_split(
+    names: Sequence[str],
+    parts: Sequence[str],
+    called: str = "",
+    rotations: int | None = None,
+    reading: int = READING,
+) -> Split:
     """The parts of the classes, or a division by hash of their names.
 
     rotations: 4 makes each quarter turn of a class a class of its own, of the same part as the class. Where it is given
     (1 or 4) and the classes are few, `few_split` divides them; where it is None there are no rotations.
+    reading: whether names are hashed composed or, as in earlier runs, as they came (`data.names`).
     """
+    names = [composed(name) for name in names] if reading > 1 else names
     if rotations is None:
         return _by_parts(names, parts, called)
     if len(names) < FEW and not {"train", "test"} <= set(parts):

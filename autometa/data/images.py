@@ -14,7 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from autometa.data.errors import DataError
-from autometa.data.image_files import check_format, is_image, opened
+from autometa.data.image_files import check_format, opened
 from autometa.data.ink import ink_of
 
 FILTERS = {
@@ -140,35 +140,3 @@ def load_images(paths: Iterable[str | Path], recipe: Recipe) -> np.ndarray:
     if not images:
         raise DataError("no images were given; name at least one image file")
     return np.stack(images)
-
-
-def class_folders(path: str | Path) -> list[tuple[str, list[Path]]]:
-    """The (class name, image files) of a folder of class folders, both sorted by name.
-
-    Hidden files and files that are no pictures by their suffix are passed over. Raises `DataError` where the folder or
-    a class has no image.
-    """
-    path = Path(path)
-    if not path.is_dir():
-        raise DataError(f"there is no folder {path}; give a folder with one sub-folder of images per class")
-    folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if not folders:
-        raise DataError(f"{path} has no sub-folders; put the images of each class into one of its name")
-    classes = []
-    for folder in folders:
-        files = sorted(file for file in folder.iterdir() if is_image(file) and file.is_file())
-        if not files:
-            raise DataError(f"class folder {folder} has no image (JPEG, PNG, ...); add one or remove the folder")
-        classes.append((folder.name, files))
-    return classes
-
-
-def load_class_folder(path: str | Path, recipe: Recipe | None = None) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """A folder of class folders: images uint8 `[n, C, size, size]`, labels int64 `[n]`, class names.
-
-    Classes and files are sorted by name; images are class-major.
-    """
-    classes = class_folders(path)
-    images = load_images((file for _, files in classes for file in files), recipe or Recipe())
-    labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(files) for _, files in classes])
-    return images, labels, tuple(name for name, _ in classes)

@@ -17,6 +17,7 @@ from autometa.data.folders import recipe
 from autometa.data.formats.found import Found, FoundClass, ImageSource
 from autometa.data.formats.recognise import forget, recognise
 from autometa.data.images import Recipe
+from autometa.data.names import READING
 from autometa.data.store import ClassEntry, ImageStore, cached_store, write_store
 
 AHEAD = 16
@@ -53,6 +54,7 @@ def prepare(
     force: bool = False,
     workers: int | None = None,
     progress: Progress = silent,
+    reading: int = READING,
 ) -> Prepared:
     """Recognise what stands under `path` and convert it, if that has not been done yet.
 
@@ -64,11 +66,12 @@ def prepare(
         skip_bad: leave images out that cannot be read, instead of stopping at the first.
         force: accept what looks like a few-shot data set and is not.
         workers: threads that decode, as many as there are processors where None.
+        reading: how names and folders are read (`data.names`).
 
     Raises:
         DataError: nothing there, nothing known, or damaged. DiskError: the store cannot be written.
     """
-    found = recognise(path, force)
+    found = recognise(path, force, reading)
     how = recipe_of(found, size, variant)
     threads = workers or processors()
 
@@ -81,6 +84,9 @@ def prepare(
 
     try:
         store = cached_store(_file_name(found.name), label_of(found, how, skip_bad), convert)
+    except MemoryError as error:
+        forget(found.archives)
+        raise DataError(f"{path} has images that need more memory than there is; make them smaller") from error
     except DataError:
         forget(found.archives)
         raise

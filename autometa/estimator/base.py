@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from autometa.data.names import composed
 from autometa.errors import InputError
 
 try:
@@ -73,6 +74,13 @@ def check_rows(estimator: Any, rows: Any, *, reset: bool) -> np.ndarray:
     return rows
 
 
+def in_one_form(labels: np.ndarray) -> np.ndarray:
+    """Labels with those that are text in NFC."""
+    given = labels.tolist()
+    made = [composed(value) if isinstance(value, str) else value for value in given]
+    return labels if made == given else np.array(made, dtype=None if labels.dtype.kind == "U" else object)
+
+
 def check_labels(estimator: Any, labels: Any, count: int) -> np.ndarray:
     """Labels `[count]` of classes. Raises `ValueError` where there are others than that."""
     if labels is None:
@@ -88,6 +96,7 @@ def check_labels(estimator: Any, labels: Any, count: int) -> np.ndarray:
         found = found.ravel()
     if found.dtype.kind in "OS":
         found = np.array([value.decode() if isinstance(value, bytes) else value for value in found.tolist()])
+    found = in_one_form(found)
     if found.dtype.kind not in "Uiufb":
         raise InputError("labels must be strings, numbers or truth values, one kind of them")
     return found

@@ -12,7 +12,7 @@ import torch
 
 from autometa.algorithms.starts import Start, find_start
 from autometa.errors import InputError
-from autometa.estimator.base import BASES, check_labels, check_rows, not_fitted
+from autometa.estimator.base import BASES, check_labels, check_rows, in_one_form, not_fitted
 from autometa.estimator.inputs import Levels, Rows, gather, pictures, tables
 from autometa.estimator.teaching import Taught, Teaching, none_label_of, teach, teach_more, threshold_of
 
@@ -133,6 +133,11 @@ class FewShotClassifier(*BASES):
         images, labels, levels = self._read(X, y, self.classifier_.recipe, self.levels_, fitted=True)
         self._keep(teach_more(taught, images, labels, self._manner()), levels)
         return self
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of right answers; labels are compared in NFC."""
+        right = self.predict(X) == in_one_form(np.asarray(y).ravel())
+        return float(np.average(right, weights=sample_weight))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities `[n, classes]`, in the order of `classes_`; none depends on the other images of `X`."""

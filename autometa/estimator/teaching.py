@@ -15,6 +15,7 @@ from autometa.algorithms.classifier import Classifier, learn
 from autometa.algorithms.sources import silent
 from autometa.algorithms.starts import CONFIDENCE, MODEL, Start
 from autometa.algorithms.trained import Model
+from autometa.data.names import composed
 from autometa.errors import InputError
 
 NONE_OF_THESE = "none of these"
@@ -40,6 +41,7 @@ class Taught:
         """A classifier read from its file, with its labels."""
         told = classifier.extra.get(LABELS)
         values = list(classifier.names) if told is None else told["values"]
+        values = [composed(value) if isinstance(value, str) else value for value in values]
         return cls(classifier, np.array(values, dtype=None if told is None else told["dtype"]))
 
 
@@ -113,6 +115,7 @@ def none_label_of(classes: np.ndarray, none_label: Any = None) -> Any:
         if kind not in "USOiuf":
             raise InputError("true and false leave no label for none of these; give none_label")
         none_label = -1 if kind in "iuf" else NONE_OF_THESE
+    none_label = composed(none_label) if isinstance(none_label, str) else none_label
     if none_label in classes.tolist():
         raise InputError(f"{none_label!r} is one of the classes; give none_label another value for none of these")
     return none_label

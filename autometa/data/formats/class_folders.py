@@ -6,14 +6,15 @@ Mini-ImageNet, tiered-ImageNet, CIFAR-FS and CUB are handed around like this.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from autometa.data.errors import DataError
+from autometa.data.formats import class_folders_before as before
 from autometa.data.formats.found import PARTS, Found, FoundClass, ImageFile
 from autometa.data.formats.mini_imagenet import SPLIT, is_mini_imagenet
-from autometa.data.image_files import is_image
-from autometa.data.images import class_folders
+from autometa.data.formats.pictures import Classes, contents, folders_in, holds_picture, pictures_below
+from autometa.data.names import READING, composed
 
 NAMES_OF_PARTS = {
     "train": ("train", "meta-train", "meta_train", "base", "training"),
@@ -28,17 +29,21 @@ CIFAR_FS = (64, 16, 20)
 COLOUR = {name for name, _ in KNOWN.values()} | {"miniimagenet", "cifar-fs"}
 
 
-def look(path: Path) -> Found | None:
+GENERIC = {"images", "image", "imgs", "img", "pictures", "pics", "photos", "jpeg", "jpegs", "jpg", "png"}
+"""Names of folders that say what is in them, not of which class it is."""
+
+Listed = list[tuple[str, str, list[Path]]]
+
+
+def look(path: Path, reading: int = READING) -> Found | None:
     """None where the folder has no class folders. Raises `DataError` where a class folder is empty."""
     if not path.is_dir():
         return None
-    listed = _cifar_fs(path) or _parts(path) or _plain(path) or _grouped(path)
+    listed = _cifar_fs(path, reading) or _parts(path, reading)
     if listed is None:
-        return None
-    return _found(path, listed)
-
-
-Listed = list[tuple[str, str, list[Path]]]
+        classes = _classes(path) if reading > 1 else before.classes(path)
+        listed = classes and [("", name, files) for name, files in classes]
+    return None if listed is None else _found(path, _pooled(listed) if reading > 1 else listed)
 
 
 def part_folders(path: Path) -> dict[str, Path]:
@@ -53,9 +58,9 @@ def part_folders(path: Path) -> dict[str, Path]:
     return found
 
 
-def _parts(path: Path) -> Listed | None:
+def _parts(path: Path, reading: int) -> Listed | None:
     folders = part_folders(path)
-    if "train" not in folders or len(folders) < 2 or any(_holds_image(folder) for folder in folders.values()):
+    if "train" not in folders or len(folders) < 2 or any(holds_picture(folder) for folder in folders.values()):
         return None
     if "test" not in folders:
         val = folders["val"].name
@@ -63,38 +68,100 @@ def _parts(path: Path) -> Listed | None:
             f"{path} has the parts {folders['train'].name} and {val} but no test classes; rename {val} to test, or "
             "put all class folders into one"
         )
-    return [(part, name, files) for part in PARTS if part in folders for name, files in class_folders(folders[part])]
+    listed = []
+    for part in PARTS:
+        if part in folders:
+            classes = _classes_of(folders[part]) if reading > 1 else before.class_folders(folders[part])
+            listed += [(part, name, files) for name, files in classes]
+    return listed
 
 
-def _plain(path: Path) -> Listed | None:
-    inside = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-    if not any(_holds_image(folder) for folder in inside):
-        return None
-    return [("", name, files) for name, files in class_folders(path)]
+def _classes_of(folder: Path) -> Classes:
+    """The classes of a part."""
+    found = _classes(folder)
+    if not found or (len(found) == 1 and found[0][0].lower() in GENERIC):
+        raise DataError(
+            f"{folder} has no class folders but {contents(folder)}; put the pictures of each class into one of its "
+            "name, or name the folder that holds class folders"
+        )
+    return found
 
 
-def _grouped(path: Path) -> Listed | None:
-    """Class folders in folders of groups (alphabets, super-categories): classes are called `group/class`.
+def _classes(folder: Path) -> Classes | None:
+    """The classes of a folder, sorted by name; None where no picture lies below its sub-folders.
 
-    Where one folder alone holds class folders (CUB's `images` beside its tables), there are no groups.
+    Where pictures lie directly in a sub-folder, or nowhere but deeper than two folders down, every sub-folder is a
+    class; all pictures below it are its own. Where they lie two folders down, the folders are groups (alphabets,
+    super-categories) of classes called `group/class`; but not where each holds `images` or another generic name, or all
+    hold one folder of one name: these are classes too. One folder alone is passed through (CUB's `images` beside its
+    tables), unless what it holds is generic.
     """
-    groups = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    inside = {group.name: listed for group in groups if (listed := _plain(group))}
-    if len(inside) < 2:
-        return next(iter(inside.values()), None)
-    return [("", f"{group}/{name}", files) for group, listed in inside.items() for _, name, files in listed]
+    inside = {entry: pictures_below(entry) for entry in folders_in(folder)}
+    direct = any(file.parent == entry for entry, files in inside.items() for file in files)
+    if direct:
+        return [(composed(entry.name), _some(entry, files)) for entry, files in inside.items()]
+    groups = {entry: _inner(entry, files) for entry, files in inside.items() if files}
+    if not groups:
+        return None
+    if _are_classes(groups):
+        return [(composed(entry.name), inside[entry]) for entry in groups]
+    if len(groups) == 1:
+        return _classes(next(iter(groups)))
+    return [
+        (composed(f"{entry.name}/{name}"), files)
+        for entry, classes in groups.items()
+        for name, files in classes.items()
+    ]
 
 
-def _cifar_fs(path: Path) -> Listed | None:
+def _are_classes(groups: Mapping[Path, Mapping[str, list[Path]]]) -> bool:
+    """Whether folders without pictures of their own are classes. groups: of each its sub-folders and their pictures."""
+    direct = [
+        {name.lower() for name, files in classes.items() if any(file.parent == entry / name for file in files)}
+        for entry, classes in groups.items()
+    ]
+    if all(names & GENERIC for names in direct):
+        return True
+    alike = len({name.lower() for classes in groups.values() for name in classes}) == 1
+    return len(groups) > 1 and (alike or not any(direct))
+
+
+def _inner(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+    """The pictures below a folder by the sub-folder that they lie in."""
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        found.setdefault(file.relative_to(folder).parts[0], []).append(file)
+    return found
+
+
+def _some(folder: Path, files: list[Path]) -> list[Path]:
+    if not files:
+        raise DataError(
+            f"class folder {folder} has no image (JPEG, PNG, ...) but {contents(folder)}; put pictures of the class "
+            "there, or the folder elsewhere"
+        )
+    return files
+
+
+def _pooled(listed: Listed) -> Listed:
+    """Classes whose names came in two Unicode forms made one in each part."""
+    pools: dict[tuple[str, str], list[Path]] = {}
+    for part, name, files in listed:
+        pools.setdefault((part, name), []).extend(files)
+    return [(part, name, files) for (part, name), files in pools.items()]
+
+
+def _cifar_fs(path: Path, reading: int) -> Listed | None:
     """CIFAR-FS as torchmeta and its authors lay it out: `data/<class>/`, `splits/bertinetto/<part>.txt`."""
     tables = path / "splits" / "bertinetto"
     if not tables.is_dir() or not (path / "data").is_dir():
         return None
-    classes = dict(class_folders(path / "data"))
+    classes = dict(_classes_of(path / "data") if reading > 1 else before.class_folders(path / "data"))
     listed = []
     for part in PARTS:
         try:
             names = (tables / f"{part}.txt").read_text(encoding="utf-8").split()
+            names = [composed(name) for name in names] if reading > 1 else names
         except OSError as error:
             raise DataError(f"{tables / part}.txt cannot be read ({error.strerror}); fetch the split again") from error
         missing = [name for name in names if name not in classes]
@@ -122,8 +189,10 @@ def _found(path: Path, listed: Listed) -> Found:
         for part, name, files in listed
     )
     files = (file for _, _, files in listed for file in files)
+    renamed = any(file.parent.name != name.rpartition("/")[2] for _, name, files in listed for file in files)
+    more = ["2", *(name for _, name, _ in listed)] if renamed else []
     variant = "colour" if name in COLOUR else "ink"
-    return Found("class folders", name, path, classes, split, variant, fingerprint(path, files))
+    return Found("class folders", name, path, classes, split, variant, fingerprint(path, files, more))
 
 
 def fingerprint(path: Path, files: Iterable[Path], more: Sequence[str] = ()) -> str:
@@ -133,7 +202,3 @@ def fingerprint(path: Path, files: Iterable[Path], more: Sequence[str] = ()) -> 
         state = file.stat()
         key.update(f"{file}\0{state.st_size}\0{state.st_mtime_ns}\0".encode(errors="surrogateescape"))
     return key.hexdigest()
-
-
-def _holds_image(folder: Path) -> bool:
-    return any(is_image(file) and file.is_file() for file in folder.iterdir())

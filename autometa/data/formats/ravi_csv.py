@@ -17,6 +17,7 @@ from autometa.data.formats.mini_imagenet import is_mini_imagenet, name_split
 from autometa.data.formats.parted import fingerprint, parted_classes
 from autometa.data.formats.rows import csv_rows, decode, read_bytes
 from autometa.data.formats.zipped import check_members, climbs, zip_image, zip_members, zip_text
+from autometa.data.names import composed
 
 FORMAT = "Ravi & Larochelle csv"
 HEADER = ["filename", "label"]
@@ -29,7 +30,7 @@ _LIST = "train.csv, val.csv and test.csv"
 class _Place:
     """A folder or archive: its tables by file name, and what it holds under `images`.
 
-    images: {file name: (source, what the fingerprint says of it)}, or None where there is no such folder.
+    images: {composed file name: (source, what the fingerprint says of it)}, or None where there is no such folder.
     """
 
     path: Path
@@ -111,7 +112,7 @@ def _open_folder(path: Path) -> _Place | None:
         return _Place(path, content, None) if header == HEADER and not (first and (path / first).is_file()) else None
     try:
         with os.scandir(folder) as entries:
-            images = {entry.name: _listed(entry) for entry in entries if entry.is_file()}
+            images = {composed(entry.name): _listed(entry) for entry in entries if entry.is_file()}
     except OSError as error:
         raise DataError(f"{folder} cannot be listed ({error}); check its permissions") from error
     return _Place(path, content, images)
@@ -149,7 +150,7 @@ def _open_zip(path: Path) -> _Place | None:
     for name, info in members.items():
         if PurePosixPath(name).parent == root / "images":
             base = PurePosixPath(name).name
-            images[base] = zip_image(path, info), (base, info.file_size, info.CRC)
+            images[composed(base)] = zip_image(path, info), (base, info.file_size, info.CRC)
     return _Place(path, content, images or None)
 
 
@@ -168,7 +169,7 @@ def _read(place: _Place, table: str) -> dict[str, str]:
     for line, row in rows:
         if len(row) != 2 or not all(row):
             raise DataError(f"{name}, line {line}: `{','.join(row)}` is not a file name and a label; mend that row")
-        image, label = row
+        image, label = composed(row[0]), row[1]
         if climbs(image) or PurePosixPath(image).name != image:
             raise DataError(f"{name}, line {line}: {image!r} is no file of `images`; name the file without its folder")
         if image in listed:

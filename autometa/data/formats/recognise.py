@@ -14,23 +14,27 @@ from pathlib import Path
 from autometa.data.errors import DataError
 from autometa.data.formats import category_split, class_folders, pickle_cache, ravi_csv, table, torchmeta_root
 from autometa.data.formats.found import Found
-from autometa.data.formats.limits import allowance
+from autometa.data.formats.limits import TRUSTED, allowance
+from autometa.data.formats.one_form import in_one_form
 from autometa.data.formats.parted import apart
+from autometa.data.formats.pictures import contents, folders_in
 from autometa.data.formats.unpack import is_archive, unpack
+from autometa.data.names import READING
 from autometa.data.store import cache_root, made_once
 
-FORMATS = (torchmeta_root, ravi_csv, pickle_cache, category_split, table, class_folders)
-"""Modules with a `look(path)`, the most particular first."""
+FORMATS = (torchmeta_root, ravi_csv, pickle_cache, category_split, table)
+"""Modules with a `look(path)`, the most particular first; class folders are looked for after them."""
 WRAPPERS = 4
 LAYOUTS = "Omniglot's zips, Mini-ImageNet (csv, pickles, folders), a torchmeta root, class folders, or a table of files"
 
 
-def recognise(path: str | Path, force: bool = False) -> Found:
+def recognise(path: str | Path, force: bool = False, reading: int = READING) -> Found:
     """The data set under `path`, a file, an archive or a folder.
 
     Archives are unpacked into the cache; folders that hold nothing but one other folder, or one archive, are passed
     through. force: accept what looks like a few-shot data set and is not (see `apart`).
     Raises `DataError` where there is nothing, nothing known, something damaged, or a look-alike that is not forced.
+    reading: how names and folders are read (`data.names`).
     """
     given = Path(os.path.expanduser(path))
     if not given.exists():
@@ -38,17 +42,17 @@ def recognise(path: str | Path, force: bool = False) -> Found:
         raise DataError(f"there is no {path}{broken}; give a file or folder of images")
     opened: list[Path] = []
     try:
-        return _recognised(given, force, opened)
+        return _recognised(given, force, reading, opened)
     except Exception:
         forget(opened)
         raise
 
 
-def _recognised(given: Path, force: bool, opened: list[Path]) -> Found:
+def _recognised(given: Path, force: bool, reading: int, opened: list[Path]) -> Found:
     """`recognise`; `opened` gets the archives that it unpacked into the cache, all within what the first may become."""
     place, allowed = given, None
     for _ in range(WRAPPERS):
-        found = _look(place)
+        found = _look(place, reading)
         if found is not None:
             _check_names(found)
             return replace(apart(found, given, force), archives=tuple(opened))
@@ -60,7 +64,15 @@ def _recognised(given: Path, force: bool, opened: list[Path]) -> Found:
         if inner is None:
             break
         place = inner
-    raise DataError(f"{given} holds no data set that is known here: {LAYOUTS}; one sub-folder per class always works")
+    if place.is_dir() and not folders_in(place) and any(place.iterdir()):
+        raise DataError(
+            f"{given} has no sub-folders but {contents(place)}, and is no data set that is known here ({LAYOUTS}); put "
+            "the pictures of each class into a sub-folder of its name"
+        )
+    there = f" but {contents(place)}" if place.is_dir() else ""
+    raise DataError(
+        f"{given} holds no data set that is known here{there}: {LAYOUTS}; one sub-folder per class always works"
+    )
 
 
 def _check_names(found: Found) -> None:
@@ -69,13 +81,15 @@ def _check_names(found: Found) -> None:
             raise DataError(f"{found.path} has a class named {ascii(entry.name)}, which cannot be shown; rename it")
 
 
-def _look(place: Path) -> Found | None:
+def _look(place: Path, reading: int) -> Found | None:
     try:
         for layout in FORMATS:
             found = layout.look(place)
             if found is not None:
-                return found
-        return None
+                return in_one_form(found) if reading > 1 else found
+        return class_folders.look(place, reading)
+    except MemoryError as error:
+        raise DataError(f"{place} asks for more memory than there is; {TRUSTED}") from error
     except PermissionError as error:
         raise DataError(f"{error.filename or place} may not be read; change its permissions") from error
     except OSError as error:

@@ -1,11 +1,13 @@
 """Any table that names image files and their classes: csv, tsv, or json lines.
 
-Paths are relative to the table's folder. Where several columns could be meant, the name that comes first below counts.
+Paths are relative to the table's folder, or absolute and below it. Where several columns could be meant, the name that
+comes first below counts.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,6 +18,7 @@ from autometa.data.formats.limits import MEMBERS
 from autometa.data.formats.parted import fingerprint, parted_classes
 from autometa.data.formats.rows import csv_rows, decode, read_bytes
 from autometa.data.formats.zipped import climbs
+from autometa.data.names import Alike
 
 FORMAT = "table"
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
@@ -126,8 +129,9 @@ def _column(columns: Sequence[str], names: Sequence[str]) -> int | None:
 def _read(table: Path, part: str) -> list[_Row]:
     text = decode(read_bytes(table), str(table))
     records = _json_records(table, text) if _is_json(table) else _csv_records(table, text)
+    folder = table.parent
     rows = [
-        _Row(place, _clean(place, file), _label(place, label), _part(place, own) if own is not None else part)
+        _Row(place, _clean(place, file, folder), _label(place, label), _part(place, own) if own is not None else part)
         for place, file, label, own in records
     ]
     if not rows:
@@ -188,14 +192,27 @@ def _json_records(table: Path, text: str) -> Iterator[tuple[str, object, object,
         yield place, file, label, "" if keys[2] is not None and part is None else part
 
 
-def _clean(place: str, file: object) -> str:
-    """A relative path within the table's folder, with slashes."""
+def _clean(place: str, file: object, folder: Path) -> str:
+    """A relative path within the table's folder, with slashes; an absolute one may lead there too."""
     if not isinstance(file, str) or not file.strip():
         raise DataError(f"{place}: {file!r} is no file name; mend that row")
     name = file.strip().replace("\\", "/")
     if climbs(name):
-        raise DataError(f"{place}: {file!r} is not below the table's folder; write paths relative to that folder")
+        name = _below(name, folder)
+        if name is None:
+            raise DataError(f"{place}: {file!r} is not below the table's folder; write paths relative to that folder")
     return str(PurePosixPath(name))
+
+
+def _below(name: str, folder: Path) -> str | None:
+    """The path relative to the folder of one that is absolute or climbs; None where it leads out of the folder."""
+    if "\0" in name:
+        return None
+    lexical = Path(os.path.normpath(folder.absolute() / name))
+    for path, home in ((lexical, folder.absolute()), (lexical.parent.resolve() / lexical.name, folder.resolve())):
+        if path.is_relative_to(home):
+            return path.relative_to(home).as_posix()
+    return None
 
 
 def _label(place: str, label: object) -> str:
@@ -215,14 +232,15 @@ def _part(place: str, part: object) -> str:
 def _files(folder: Path, rows: Sequence[_Row]) -> tuple[dict[str, ImageFile], list[tuple[int, int]]]:
     """The images by name, and their sizes and times in the order of the rows."""
     known: dict[str, _Row] = {}
+    alike = Alike(folder)
     files, states, missing = {}, [], []
     for row in rows:
         before = known.setdefault(row.file, row)
         if before is not row:
             also = f", as {before.label!r} and {row.label!r}" if before.label != row.label else ""
             raise DataError(f"{row.place}: {row.file} was listed before{also} ({before.place}); keep one of the rows")
-        file = folder / row.file
         try:
+            file = alike.find(row.file)
             state = file.stat()
             if not file.is_file():
                 raise OSError

@@ -19,6 +19,7 @@ from PIL import Image
 from autometa.data.errors import DataError
 from autometa.data.formats.limits import IMAGE, MEMBERS, TABLE, allowance
 from autometa.data.images import Recipe, convert, read_image
+from autometa.data.names import composed
 
 OPEN_FILES = 4
 AGAIN = "take both files from one complete root, or have torchmeta write it again"
@@ -166,7 +167,8 @@ def names(table: Path, depth: int) -> list[tuple[str, ...]]:
 
 
 def compare(file: Path, held: list[tuple[str, ...]], table: Path, named: list[tuple[str, ...]]) -> None:
-    """Both must have the same classes, once each, and at least one."""
+    """Both must have the same classes, once each, and at least one; in whatever Unicode form either names them."""
+    held, named = ([tuple(map(composed, where)) for where in paths] for paths in (held, named))
     twice = [where for where, times in Counter(named).items() if times > 1]
     lost, unnamed = sorted(set(named) - set(held)), sorted(set(held) - set(named))
     if twice:

@@ -29,6 +29,7 @@ from autometa.data.formats.torchmeta_files import (
     names,
     opened,
 )
+from autometa.data.names import composed
 
 FORMAT = "torchmeta root"
 OMNIGLOT, MINIIMAGENET = "omniglot", "miniimagenet"
@@ -135,9 +136,9 @@ def _characters(file: Path, data) -> Iterator[tuple[tuple[str, str, str], int]]:
 def _check_vinyals(folder: Path, file: Path, stored: Iterable[tuple[str, str, str]]) -> None:
     """The three lists may name characters that a cut-down file lacks, but no character may be in none or in two."""
     tables = [folder / name for name in VINYALS if (folder / name).is_file()]
-    named = Counter(where for table in tables for where in names(table, 3))
+    named = Counter(tuple(map(composed, where)) for table in tables for where in names(table, 3))
     for where in sorted(stored):
-        listed = named[where]
+        listed = named[tuple(map(composed, where))]
         if listed > 1 or (listed == 0 and len(tables) == len(VINYALS)):
             fault = "more than one" if listed else "none"
             raise DataError(f"{'/'.join(where)} of {file} stands in {fault} of {', '.join(VINYALS)}; {AGAIN}")
@@ -181,12 +182,12 @@ def _of_cifar(folder: Path) -> Found:
             for fine, dataset in groups(file, group)
         }
         check_total(file, (count for count, _ in stored.values()))
-    classes, files = [], [file]
+    classes, files, held = [], [file], {tuple(map(composed, where)): where for where in stored}
     for part in PARTS:
         table = folder / _labels_name(part)
-        named = names(table, 2)
-        compare(file, sorted(stored.keys() & set(named)), table, named)
-        for coarse, fine in sorted(named):
+        named = [tuple(map(composed, where)) for where in names(table, 2)]
+        compare(file, sorted(held.keys() & set(named)), table, named)
+        for coarse, fine in sorted(held[where] for where in named):
             images = _images(file, f"{coarse}/{fine}", *stored[coarse, fine])
             classes.append(FoundClass(f"{coarse}/{fine}", coarse, part, images))
         files.append(table)
