@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from autometa.api.photos import chosen
 from autometa.data.folders import class_split, folder_split
 from autometa.data.formats.omniglot import root_of as omniglot_root
-from autometa.data.formats.recognise import recognise
+from autometa.data.formats.recognise import forget, recognise
 from autometa.data.omniglot import DRAWINGS, PARTS, SPLITS, open_omniglot
 from autometa.data.prepare import Progress, bad_images, prepare, processors, recipe_of, silent
 from autometa.data.splits import Split
@@ -62,14 +63,23 @@ def prepare_data(
     root = omniglot_root(path) if path.is_dir() else None
     if root is not None:
         return _of_omniglot(open_omniglot(28 if size is None else size, variant or "ink", root), root)
+    found = recognise(path, force)
+    try:
+        size, variant = chosen(found, path, size, variant)
+    except InputError:
+        forget(found.archives)
+        raise
     made = prepare(path, size=size, variant=variant, skip_bad=skip_bad, force=force, progress=progress)
     only_as_store = skip_bad or made.store.notice
-    option = _store_option(made.store) if only_as_store else _option(path, variant or made.found.variant)
+    option = _store_option(made.store) if only_as_store else _option(path, variant)
     return _of_store(made.store, made.found.format, option)
 
 
 def data_info(path: PathLike, *, force: bool = False) -> Described:
-    """What stands under `path`; no image is read. Raises `InputError` where nothing there is known."""
+    """What stands under `path`; a few images are read, to say how a search would take them.
+
+    Raises `InputError` where nothing there is known.
+    """
     path = _place(path)
     if _is_store(path):
         return _of_store(ImageStore.open(path))
@@ -80,7 +90,8 @@ def data_info(path: PathLike, *, force: bool = False) -> Described:
     found = recognise(path, force)
     counts = [len(c.images) for c in found.classes]
     split = class_split([c.name for c in found.classes], [c.part for c in found.classes], found.split)
-    option = f"{_option(path, found.variant)} --data.image_size {recipe_of(found).size}"
+    size, variant = chosen(found, path)
+    option = f"{_option(path, variant)} --data.image_size {size}"
     about = None, None, (), option, found.notice
     return Described(found.format, found.name, split.name, _sizes(split), sum(counts), _range(counts), *about)
 

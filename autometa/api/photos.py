@@ -1,9 +1,12 @@
-"""Settings of a search on a person's own photos, chosen from the photos: size, colour, ways, shots, length."""
+"""Settings of a search on a person's own photos, chosen from the photos: size, colour, ways, shots, length.
+
+The one place that decides size, colour and polarity of a person's own images: for search, train and `data` alike.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +17,17 @@ import numpy as np
 from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.config import EvalConfig, InnerConfig
 from autometa.algorithms.metanas import MetaNASConfig
+from autometa.algorithms.trained import AnyConfig
 from autometa.data import ImageStore, dataset_names
-from autometa.data.folders import FEW, WAYS, class_split
-from autometa.data.formats.found import ImageFile, ImageSource
+from autometa.data.folders import FEW, class_split
+from autometa.data.formats import class_folders, table
+from autometa.data.formats.found import Found, ImageFile, ImageSource
 from autometa.data.formats.omniglot import root_of as omniglot_root
-from autometa.data.formats.recognise import recognise
+from autometa.data.formats.recognise import forget, recognise
 from autometa.data.image_files import opened
 from autometa.data.kinds import SMALL, kind_of, sample
+from autometa.data.names import twice
+from autometa.data.prepare import recipe_of
 from autometa.data.splits import Split
 from autometa.data.store import META
 from autometa.errors import InputError
@@ -30,7 +37,6 @@ PHOTOS = "photos"
 LEAST_CLASSES, LEAST_IMAGES = 5, 2
 SIZES = {"ink": (14, 20, 28), "grey": (14, 20, 28), "colour": (20, 28, 32)}
 """Sizes that a search of a few minutes can afford, by variant."""
-SHOTS, QUERIES = 10, 5
 SECONDS = 300.0
 """The time budget where none is given."""
 MACS_A_SECOND = 4.4e9
@@ -43,7 +49,8 @@ STEPS_A_SECOND = 4
 @dataclass(frozen=True)
 class Photos:
     """What was seen of a set of images. side: median of the shorter sides in pixels, None where it is not known;
-    store: whether they are converted already; counts: images per class."""
+    store: whether they are converted already; published: whether they are a data set with a way of its own to be
+    converted; counts: images per class."""
 
     path: Path
     names: tuple[str, ...]
@@ -53,6 +60,7 @@ class Photos:
     variant: str
     side: int | None
     store: bool = False
+    published: bool = False
 
     @property
     def channels(self) -> int:
@@ -78,28 +86,62 @@ def look(path: Path) -> Photos:
         colour = "grey" if store.recipe.polarity == "as-is" else "ink"
         return Photos(path, *about, "colour" if store.channels == 3 else colour, store.size, store=True)
     found = recognise(path)
+    try:
+        return seen(found, path)
+    except InputError:
+        forget(found.archives)
+        raise
+
+
+def seen(found: Found, path: Path) -> Photos:
+    """What a look at a few images of a recognised set shows. Raises `InputError` where none of them can be read."""
     sources = [source for c in found.classes for source in c.images]
     looked_at = sample(sources)
     names, parts = tuple(c.name for c in found.classes), tuple(c.part for c in found.classes)
     counts = tuple(len(c.images) for c in found.classes)
-    return Photos(path, names, parts, found.split, counts, variant_of(looked_at), _side(looked_at))
+    about = path, names, parts, found.split, counts, variant_of(looked_at), _side(looked_at)
+    own = found.format in (class_folders.FORMAT, table.FORMAT) and found.name not in class_folders.COLOUR
+    return Photos(*about, published=not own)
+
+
+def chosen(found: Found, path: Path, size: int | None = None, variant: str | None = None) -> tuple[int, str]:
+    """Size and variant by which a recognised set is converted, of which one or both may be asked for: a person's own
+    images as a search would take them, a published set in its own way."""
+    if size is not None and variant is not None:
+        return size, variant
+    photos = seen(found, path)
+    variant = variant or (found.variant if photos.published else photos.variant)
+    if size is None:
+        size = recipe_of(found, None, variant).size if photos.published else _size(photos, variant)
+    return size, variant
 
 
 def variant_of(sources: Sequence[ImageSource]) -> str:
-    """`colour`, or `ink` where the images are dark on light, or `grey`."""
-    return kind_of(np.stack([source.read(SMALL) for source in sources]))
+    """`colour`, or `ink` where the images are dark on light, or `grey`; by those images that can be read.
+
+    Raises `InputError` where none can.
+    """
+    read, bad = [], None
+    for source in sources:
+        try:
+            read.append(source.read(SMALL))
+        except InputError as error:
+            bad = bad or error
+    if not read:
+        raise bad
+    return kind_of(np.stack(read))
 
 
 def _side(sources: Sequence[ImageSource]) -> int | None:
     sides = []
     for source in sources:
         if isinstance(source, ImageFile):
-            with opened(source.path, source.name) as image:
+            with contextlib.suppress(InputError), opened(source.path, source.name) as image:
                 sides.append(min(image.size))
     return int(np.median(sides)) if sides else None
 
 
-def fitted(base: MetaNASConfig | AutoMetaConfig, photos: Photos, settings: Mapping[str, Any]):
+def fitted(base: AnyConfig, photos: Photos, settings: Mapping[str, Any]):
     """`base` for these images: data, ways, shots, batches. settings: of the command line, which come first.
 
     Raises `InputError` where there are too few classes or images.
@@ -107,9 +149,9 @@ def fitted(base: MetaNASConfig | AutoMetaConfig, photos: Photos, settings: Mappi
     said = str(settings.get("data.rotations"))
     rotations = int(said) if said in ("1", "4") else 4 if len(photos.names) < FEW else 1
     split = _checked(photos, rotations)
-    ways = _ways(split, isinstance(base, AutoMetaConfig))
+    ways = _ways(split, isinstance(base, AutoMetaConfig), base.inner.ways)
     counts = np.array(photos.counts)
-    shots = int(min(SHOTS, counts[split.train].min()))
+    shots = int(min(base.inner.shots, counts[split.train].min()))
     variant = str(settings.get("data.variant") or photos.variant)
     size = _size(photos, variant)
     data = replace(base.data, name=str(photos.path), image_size=size, variant=variant, rotations=rotations)
@@ -118,8 +160,9 @@ def fitted(base: MetaNASConfig | AutoMetaConfig, photos: Photos, settings: Mappi
         return replace(how, ways=ways, shots=shots, batch=min(how.batch, ways * shots))
 
     def test(how: EvalConfig, classes: np.ndarray) -> EvalConfig:
-        queries = int(min(QUERIES, counts[classes].min() - 1))
-        return replace(how, shots=1, queries=queries, batch=min(how.batch, ways))
+        least = int(counts[classes].min())
+        shots = min(how.shots, least - 1)
+        return replace(how, shots=shots, queries=min(how.queries, least - shots), batch=min(how.batch, ways * shots))
 
     common = {"data": data, "inner": inner(base.inner), "test": test(base.test, split.test)}
     if isinstance(base, AutoMetaConfig):
@@ -137,7 +180,7 @@ def with_length(config: MetaNASConfig, channels: int, seconds: float) -> MetaNAS
     return replace(config, meta=replace(meta, iterations=iterations), warmup=int(share * iterations))
 
 
-def told(config: MetaNASConfig | AutoMetaConfig, photos: Photos) -> list[str]:
+def told(config: AnyConfig, photos: Photos) -> list[str]:
     """What was seen and chosen, a line each."""
     data, inner = config.data, config.inner
     split = class_split(photos.names, photos.parts, photos.split, data.rotations)
@@ -169,9 +212,9 @@ def _checked(photos: Photos, rotations: int) -> Split:
             f"{place} holds {many} classes, a search needs at least {LEAST_CLASSES} (folders of {LEAST_IMAGES} or more "
             "images each): 12 or more are better; to tell a few classes apart, adapt an earlier run to them"
         )
-    double = [name for name, count in Counter(photos.names).items() if count > 1]
-    if double:
-        raise InputError(f"{place} has two classes named {double[0]}; rename one")
+    double = twice(photos.names)
+    if double is not None:
+        raise InputError(f"{place} has two classes named {double}; rename one")
     short = [name for name, count in zip(photos.names, photos.counts, strict=True) if count < LEAST_IMAGES]
     if short:
         more = f" (and {len(short) - 1} classes more)" if len(short) > 1 else ""
@@ -188,11 +231,11 @@ def _checked(photos: Photos, rotations: int) -> Split:
     return split
 
 
-def _ways(split: Split, selects: bool) -> int:
-    """Classes of a task that every part has; selects: by validation classes, which then do not train."""
+def _ways(split: Split, selects: bool, most: int) -> int:
+    """Classes of a task that every part has, up to `most`; selects: by validation classes, which then do not train."""
     train = split.without_val().train if selects else split.train
     parts = [len(train) * split.train_rotations, len(split.test) * split.test_rotations]
-    return min(WAYS, *parts, *([len(split.val) * split.val_rotations] if selects else []))
+    return min(most, *parts, *([len(split.val) * split.val_rotations] if selects else []))
 
 
 def _size(photos: Photos, variant: str) -> int:

@@ -20,9 +20,10 @@ from autometa.algorithms.sources import Source
 from autometa.algorithms.trained import AnyConfig, config_of, model_config, settled_config
 from autometa.algorithms.training import Network, Trainer
 from autometa.api.photos import PHOTOS, SECONDS, fitted, look, own_photos, told, with_length
-from autometa.api.settings import differences, read_yaml, settle
+from autometa.api.settings import differences, settle
 from autometa.api.size_budget import check_size, limits_of, with_room
 from autometa.api.starting import SHAPE, Earlier
+from autometa.api.suiting import resumed, said_in, to_images
 from autometa.data import dataset_names
 from autometa.data.folders import VARIANTS
 from autometa.errors import InputError
@@ -158,8 +159,10 @@ def plan_search(
             return replace(plan, out=_path(out))
     label = preset_name or ("quick" if config is None and earlier is None else None)
     base = preset(job.presets, label) if label else job.kind() if earlier is None or config else earlier.own
-    given = set(settings) | set(read_yaml(config) if config is not None else ())
-    return replace(_begun(job, _settled(base, config, settings), given, label, earlier), out=_path(out))
+    said = said_in(config, settings)
+    made, notes = (_settled(base, config, settings), ()) if alike else to_images(base, config, settings, _settled)
+    plan = _begun(job, made, set(said), label, earlier)
+    return replace(plan, out=_path(out), notes=(*notes, *plan.notes))
 
 
 def _for_photos(
@@ -216,7 +219,8 @@ def plan_train(
         return _go_on(TRAIN_JOB, run, base, config, settings)
     label = preset_name or (network if network in TRAIN else None)
     base = _train_base(network, preset_name, config)
-    return Plan(TRAIN_JOB, _with_genotype(_settled(base, config, settings)), label, _path(out))
+    made, notes = to_images(base, config, settings, _settled)
+    return Plan(TRAIN_JOB, _with_genotype(made), label, _path(out), notes=notes)
 
 
 def job_of(config: AnyConfig) -> Job:
@@ -348,6 +352,8 @@ def _go_on(job: Job, folder: RunFolder, base, config, settings) -> Plan:
     own = config_of(folder)
     if isinstance(base, ReptileConfig) and base.network in PLACEHOLDERS:
         base = replace(base, network=own.network)
+    if base is not None and own_photos(said_in(config, settings)) is not None:
+        base = resumed(base, own)
     base = base or own
     base = replace(base, data=replace(base.data, reading=own.data.reading))
     asked = _settled(base, config, settings)

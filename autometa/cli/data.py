@@ -28,7 +28,7 @@ def data(words: list[str], typed: list[str]) -> int:
     parser.add_argument("what", choices=WHAT, metavar="|".join(WHAT))
     parser.add_argument("path", metavar="PATH", help="folder, archive, table, a store made before; or what to download")
     parser.add_argument("--to", default=".", metavar="DIR", help="where a download goes (default: here)")
-    parser.add_argument("--size", type=whole, metavar="N", help="pixels a side (default: 84 for colour, else 28)")
+    parser.add_argument("--size", type=whole, metavar="N", help="pixels a side (default: as a search takes them)")
     parser.add_argument("--variant", metavar="NAME", help="ink (dark on light becomes 255 on 0), grey or colour")
     parser.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read")
     parser.add_argument("--force", action="store_true", help="take classes that stand in several parts, split by hash")

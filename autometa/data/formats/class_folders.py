@@ -16,6 +16,7 @@ from autometa.data.formats.mini_imagenet import SPLIT, is_mini_imagenet
 from autometa.data.formats.pictures import Classes, contents, folders_in, holds_picture, pictures_below
 from autometa.data.names import READING, composed
 
+FORMAT = "class folders"
 NAMES_OF_PARTS = {
     "train": ("train", "meta-train", "meta_train", "base", "training"),
     "val": ("val", "valid", "validation", "meta-val", "meta_val"),
@@ -192,7 +193,7 @@ def _found(path: Path, listed: Listed) -> Found:
     renamed = any(file.parent.name != name.rpartition("/")[2] for _, name, files in listed for file in files)
     more = ["2", *(name for _, name, _ in listed)] if renamed else []
     variant = "colour" if name in COLOUR else "ink"
-    return Found("class folders", name, path, classes, split, variant, fingerprint(path, files, more))
+    return Found(FORMAT, name, path, classes, split, variant, fingerprint(path, files, more))
 
 
 def fingerprint(path: Path, files: Iterable[Path], more: Sequence[str] = ()) -> str:

@@ -1,0 +1,84 @@
+"""A preset or config file asked for on a person's own images: where it does not serve them, it is suited to them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from autometa.algorithms.auto_meta import AutoMetaConfig
+from autometa.algorithms.config import EvalConfig, InnerConfig
+from autometa.algorithms.trained import AnyConfig
+from autometa.api.photos import Photos, fitted, look, own_photos, told
+from autometa.api.settings import read_yaml
+from autometa.data.folders import class_split
+from autometa.data.names import twice
+
+
+def said_in(config: str | os.PathLike | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a config file and the command line say."""
+    return {**(read_yaml(config) if config is not None else {}), **settings}
+
+
+def to_images(
+    base: AnyConfig, config: str | os.PathLike | None, settings: Mapping[str, Any], settled: Callable[..., AnyConfig]
+) -> tuple[AnyConfig, tuple[str, ...]]:
+    """The config that `settled` makes of a base, and notices: where it names a person's own images that it does not
+    serve, the base is suited to them first. Raises `InputError` where there are too few."""
+    made, said = settled(base, config, settings), said_in(config, settings)
+    path = own_photos(said)
+    if path is None:
+        return made, ()
+    seen = look(path)
+    if "data.variant" in said:
+        seen = replace(seen, variant=made.data.variant)
+    if seen.published or serves(made, seen):
+        return made, ()
+    made = settled(suited(base, seen, said), config, settings)
+    return made, tuple(told(made, seen))
+
+
+def serves(config: AnyConfig, photos: Photos) -> bool:
+    """Whether the settings are for such images as they are: of their kind, and asking for no more than there is."""
+    data, inner, test = config.data, config.inner, config.test
+    if data.variant != photos.variant or (photos.store and data.image_size != photos.side) or twice(photos.names):
+        return False
+    split = class_split(photos.names, photos.parts, photos.split, data.rotations, data.reading)
+    selects = isinstance(config, AutoMetaConfig)
+    train = split.without_val().train if selects or test.part == "val" else split.train
+    asked = [(train, inner.ways, inner.shots, split.train_rotations)]
+    for how in (test, config.validation) if selects else (test,):
+        classes, turns = (split.test, split.test_rotations) if how.part == "test" else (split.val, split.val_rotations)
+        asked.append((classes, inner.ways, how.shots + how.queries, turns))
+    counts = np.array(photos.counts)
+    return all(
+        len(classes) * turns >= ways and (counts[classes] >= images).all() for classes, ways, images, turns in asked
+    )
+
+
+def suited(base: AnyConfig, photos: Photos, settings: Mapping[str, Any]) -> AnyConfig:
+    """Settings of a preset for such images, where as they are they do not serve: as `fitted`, but the preset's size
+    where it is for images of their kind. Raises as `fitted` does."""
+    made = fitted(base, photos, settings)
+    if base.data.variant == made.data.variant and not photos.store:
+        return replace(made, data=replace(made.data, image_size=base.data.image_size))
+    return made
+
+
+def resumed(base: AnyConfig, own: AnyConfig) -> AnyConfig:
+    """A preset with what was fitted to the images when the run `own` began."""
+
+    def inner(name: str) -> InnerConfig:
+        before = getattr(own, name)
+        return replace(getattr(base, name), ways=before.ways, shots=before.shots, batch=before.batch)
+
+    def test(name: str) -> EvalConfig:
+        before = getattr(own, name)
+        return replace(getattr(base, name), shots=before.shots, queries=before.queries, batch=before.batch)
+
+    changed = {name: inner(name) for name in ("inner", "final_inner") if hasattr(own, name)}
+    changed |= {name: test(name) for name in ("test", "validation") if hasattr(own, name)}
+    return replace(base, data=replace(own.data, name=base.data.name), **changed)
