@@ -14,6 +14,7 @@ from PIL import EpsImagePlugin, Image
 import autometa
 from autometa.data import DataError, Recipe, load_class_folder
 from autometa.data.formats.found import ImageFile
+from autometa.data.formats.recognise import recognise
 from autometa.data.image_files import FORMATS, SUFFIXES, UNREAD, opened
 from autometa.data.images import convert, read_image
 from autometa.data.prepare import bad_images
@@ -71,8 +72,7 @@ def test_every_suffix_of_a_format_is_that_of_an_image_in_a_class_folder(tmp_path
     for number, suffix in enumerate(sorted(SUFFIXES)):
         name = f"{number}{suffix.upper() if number % 2 else suffix}"
         (tmp_path / "set" / "cat" / name).write_bytes(encoded("PNG", np.full((8, 8), number, np.uint8)))
-    found = autometa.data.images.class_folders(tmp_path / "set")
-    assert len(found[0][1]) == len(SUFFIXES)
+    assert len(recognise(tmp_path / "set").classes[0].images) == len(SUFFIXES)
     images, _, _ = load_class_folder(tmp_path / "set", PLAIN)
     assert sorted(images[:, 0, 0, 0].tolist()) == list(range(len(SUFFIXES)))
 

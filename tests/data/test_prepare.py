@@ -82,6 +82,6 @@ def test_killed_and_begun_again(tmp_path, monkeypatch):
     child.communicate()
     assert child.returncode == -signal.SIGKILL, "it was fast enough to end before it could be killed"
     assert not list(cache.glob("mine-*"))
-    store = prepare(tmp_path / "mine").store
+    store = prepare(tmp_path / "mine", size=32, variant="colour").store
     store.verify()
     assert len(store.images) == 300 and not list(cache.glob(".*.tmp-*"))

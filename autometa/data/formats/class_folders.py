@@ -40,11 +40,39 @@ def look(path: Path, reading: int = READING) -> Found | None:
     """None where the folder has no class folders. Raises `DataError` where a class folder is empty."""
     if not path.is_dir():
         return None
+    if reading > 1:
+        path, listed = _listed(path)
+        return _found(path, _pooled(listed)) if listed else None
     listed = _cifar_fs(path, reading) or _parts(path, reading)
     if listed is None:
-        classes = _classes(path) if reading > 1 else before.classes(path)
-        listed = classes and [("", name, files) for name, files in classes]
-    return None if listed is None else _found(path, _pooled(listed) if reading > 1 else listed)
+        listed = [("", name, files) for name, files in before.classes(path) or ()]
+    return _found(path, listed) if listed else None
+
+
+def _listed(path: Path) -> tuple[Path, Listed]:
+    """The classes of a folder and the folder that the set is called after; none where no picture lies below.
+
+    One folder alone is passed through (CUB's `images` beside its tables), unless it is a class by `_are_classes`.
+    """
+    home = path
+    while True:
+        parted = _cifar_fs(path, READING) or _parts(path, READING)
+        if parted:
+            return home, parted
+        inside = _inside(path)
+        groups = {entry: _inner(entry, files) for entry, files in inside.items() if files}
+        if len(groups) != 1 or _holds_classes(inside) or _are_classes(groups):
+            return home, [("", name, files) for name, files in _classes(inside, groups)]
+        (path,) = groups
+        home = path if len(inside) == 1 else home
+
+
+def _inside(path: Path) -> dict[Path, list[Path]]:
+    """The sub-folders with the pictures below each; without links that lead back to where they lie."""
+    real = path.resolve()
+    back = {real, *real.parents}
+    folders = [entry for entry in folders_in(path) if not entry.is_symlink() or entry.resolve() not in back]
+    return {entry: pictures_below(entry) for entry in folders}
 
 
 def part_folders(path: Path) -> dict[str, Path]:
@@ -79,7 +107,7 @@ def _parts(path: Path, reading: int) -> Listed | None:
 
 def _classes_of(folder: Path) -> Classes:
     """The classes of a part."""
-    found = _classes(folder)
+    found = [(name, files) for _, name, files in _listed(folder)[1]]
     if not found or (len(found) == 1 and found[0][0].lower() in GENERIC):
         raise DataError(
             f"{folder} has no class folders but {contents(folder)}; put the pictures of each class into one of its "
@@ -88,41 +116,35 @@ def _classes_of(folder: Path) -> Classes:
     return found
 
 
-def _classes(folder: Path) -> Classes | None:
-    """The classes of a folder, sorted by name; None where no picture lies below its sub-folders.
+def _classes(inside: Mapping[Path, list[Path]], groups: Mapping[Path, Mapping[str, list[Path]]]) -> Classes:
+    """The classes among sub-folders, sorted by name. inside: the pictures below each; groups: by where they lie.
 
-    Where pictures lie directly in a sub-folder, or nowhere but deeper than two folders down, every sub-folder is a
-    class; all pictures below it are its own. Where they lie two folders down, the folders are groups (alphabets,
-    super-categories) of classes called `group/class`; but not where each holds `images` or another generic name, or all
-    hold one folder of one name: these are classes too. One folder alone is passed through (CUB's `images` beside its
-    tables), unless what it holds is generic.
+    Where pictures lie directly in a sub-folder, every sub-folder is a class; all pictures below it are its own. Where
+    they lie deeper, folders are groups (alphabets, super-categories) of classes called `group/class`, or classes by
+    `_are_classes`.
     """
-    inside = {entry: pictures_below(entry) for entry in folders_in(folder)}
-    direct = any(file.parent == entry for entry, files in inside.items() for file in files)
-    if direct:
+    if _holds_classes(inside):
         return [(composed(entry.name), _some(entry, files)) for entry, files in inside.items()]
-    groups = {entry: _inner(entry, files) for entry, files in inside.items() if files}
-    if not groups:
-        return None
     if _are_classes(groups):
         return [(composed(entry.name), inside[entry]) for entry in groups]
-    if len(groups) == 1:
-        return _classes(next(iter(groups)))
-    return [
-        (composed(f"{entry.name}/{name}"), files)
-        for entry, classes in groups.items()
-        for name, files in classes.items()
-    ]
+    named = ((f"{entry.name}/{name}", files) for entry, classes in groups.items() for name, files in classes.items())
+    return [(composed(name), files) for name, files in named]
+
+
+def _holds_classes(inside: Mapping[Path, list[Path]]) -> bool:
+    """Whether pictures lie directly in a sub-folder."""
+    return any(file.parent == entry for entry, files in inside.items() for file in files)
 
 
 def _are_classes(groups: Mapping[Path, Mapping[str, list[Path]]]) -> bool:
-    """Whether folders without pictures of their own are classes. groups: of each its sub-folders and their pictures."""
+    """Whether folders without pictures of their own are classes all the same: each holds `images` or another generic
+    name, all hold one folder of one name, or pictures lie nowhere but deeper down. groups: as of `_classes`."""
     direct = [
         {name.lower() for name, files in classes.items() if any(file.parent == entry / name for file in files)}
         for entry, classes in groups.items()
     ]
     if all(names & GENERIC for names in direct):
-        return True
+        return bool(groups)
     alike = len({name.lower() for classes in groups.values() for name in classes}) == 1
     return len(groups) > 1 and (alike or not any(direct))
 

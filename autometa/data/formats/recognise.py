@@ -69,10 +69,16 @@ def _recognised(given: Path, force: bool, reading: int, opened: list[Path]) -> F
             f"{given} has no sub-folders but {contents(place)}, and is no data set that is known here ({LAYOUTS}); put "
             "the pictures of each class into a sub-folder of its name"
         )
-    there = f" but {contents(place)}" if place.is_dir() else ""
+    there = _there(given) if given.is_dir() else ""
     raise DataError(
         f"{given} holds no data set that is known here{there}: {LAYOUTS}; one sub-folder per class always works"
     )
+
+
+def _there(folder: Path) -> str:
+    """What is in a folder of no known layout: its content, and a sub-folder that could be a class's."""
+    folders = folders_in(folder)
+    return f" but {contents(folder)}" + (f" ({folders[0].name} has no image)" if folders else "")
 
 
 def _check_names(found: Found) -> None:
@@ -83,10 +89,16 @@ def _check_names(found: Found) -> None:
 
 def _look(place: Path, reading: int) -> Found | None:
     try:
-        for layout in FORMATS:
-            found = layout.look(place)
-            if found is not None:
-                return in_one_form(found) if reading > 1 else found
+        inner = place
+        for _ in range(WRAPPERS if reading > 1 else 1):
+            for layout in FORMATS:
+                found = layout.look(inner)
+                if found is not None:
+                    return in_one_form(found) if reading > 1 else found
+            within = _within(inner)
+            if within is None or not within.is_dir():
+                break
+            inner = within
         return class_folders.look(place, reading)
     except MemoryError as error:
         raise DataError(f"{place} asks for more memory than there is; {TRUSTED}") from error

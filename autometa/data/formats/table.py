@@ -206,7 +206,7 @@ def _clean(place: str, file: object, folder: Path) -> str:
 
 def _below(name: str, folder: Path) -> str | None:
     """The path relative to the folder of one that is absolute or climbs; None where it leads out of the folder."""
-    if "\0" in name:
+    if "\0" in name or (name[1:2] == ":" and os.name != "nt"):
         return None
     lexical = Path(os.path.normpath(folder.absolute() / name))
     for path, home in ((lexical, folder.absolute()), (lexical.parent.resolve() / lexical.name, folder.resolve())):

@@ -249,6 +249,6 @@ def test_no_permission_is_told(tmp_path, monkeypatch):
     def closed(path, *_):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("autometa.data.formats.class_folders._plain", closed)
+    monkeypatch.setattr("autometa.data.formats.class_folders._inside", closed)
     with pytest.raises(DataError, match="mine may not be read; change its permissions"):
         recognise(folder)
