@@ -17,7 +17,7 @@ from autometa.data.formats.found import Found
 from autometa.data.formats.limits import TRUSTED, allowance
 from autometa.data.formats.one_form import in_one_form
 from autometa.data.formats.parted import apart
-from autometa.data.formats.pictures import contents, folders_in
+from autometa.data.formats.pictures import contents, folders_in, pictures_in
 from autometa.data.formats.unpack import is_archive, unpack
 from autometa.data.names import READING
 from autometa.data.store import cache_root, made_once
@@ -64,10 +64,9 @@ def _recognised(given: Path, force: bool, reading: int, opened: list[Path]) -> F
         if inner is None:
             break
         place = inner
-    if place.is_dir() and not folders_in(place) and any(place.iterdir()):
+    if place.is_dir() and not folders_in(place) and pictures_in(place):
         raise DataError(
-            f"{given} has no sub-folders but {contents(place)}, and is no data set that is known here ({LAYOUTS}); put "
-            "the pictures of each class into a sub-folder of its name"
+            f"{given} has no sub-folders but {contents(place)}; put the pictures of each class into one of its name"
         )
     there = _there(given) if given.is_dir() else ""
     raise DataError(
