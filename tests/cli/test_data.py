@@ -193,5 +193,5 @@ def test_what_was_left_out_stays_known(tmp_path):
 def test_the_next_step_names_the_folder_not_the_data_set_of_its_name(tmp_path):
     class_folders(tmp_path / "omniglot", [f"class {k}" for k in range(20)], images=3)
     assert "--data ./omniglot " in call("data", "prepare", "omniglot", "--size", 8).out
-    assert call("data", "info", "omniglot").out.endswith("--data ./omniglot --data.image_size 28\n")
+    assert call("data", "info", "omniglot").out.endswith("--data ./omniglot --data.image_size 14\n")
     assert "--data ./omniglot --data.variant grey " in call("data", "prepare", "omniglot", "--variant", "grey").out
