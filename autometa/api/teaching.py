@@ -10,11 +10,12 @@ import numpy as np
 
 from autometa.algorithms.classifier import Classifier
 from autometa.algorithms.starts import MODEL, choose_start, find_classifier
+from autometa.api.photos import variant_of
 from autometa.api.predicting import place_of
 from autometa.api.running import Manner, computing, device_of, tell_unfinished
-from autometa.data import load_class_folder, load_images
-from autometa.data.images import class_folders
-from autometa.data.kinds import SMALL, kind_of, sample, unlike
+from autometa.data import load_class_folder
+from autometa.data.folders import support_set
+from autometa.data.kinds import sample, unlike
 from autometa.errors import InputError
 from autometa.estimator.teaching import Taught, Teaching, teach, teach_more
 from autometa.runs.files import shown
@@ -72,5 +73,4 @@ def teach_folder(
 
 def _kind(support: str | os.PathLike) -> str:
     """Of the pictures in class folders, by a few of them."""
-    files = [file for _, files in class_folders(support) for file in files]
-    return kind_of(load_images(sample(files), SMALL))
+    return variant_of(sample([image for c in support_set(support).classes for image in c.images]))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from autometa.data.errors import DataError
-from autometa.data.formats.found import PARTS
+from autometa.data.formats.found import PARTS, Found
 from autometa.data.formats.recognise import forget, recognise
 from autometa.data.images import Recipe
 from autometa.data.names import READING, composed
@@ -35,15 +35,20 @@ WAYS = 5
 """Classes of a task where there are enough."""
 
 
+def support_set(path: str | Path) -> Found:
+    """What stands in a folder of pictures to learn from, none of them read. Raises `DataError` where nothing does."""
+    if not Path(path).exists():
+        raise DataError(f"there is no folder {path}; give a folder with one sub-folder of images per class")
+    return recognise(path)
+
+
 def load_class_folder(path: str | Path, recipe: Recipe | None = None) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Pictures in class folders, or in any layout that a search reads: images uint8 `[n, C, size, size]`, labels int64
     `[n]`, class names. Classes and files are sorted by name; images are class-major.
 
     Raises `DataError` where there is nothing to read, or an image cannot be read.
     """
-    if not Path(path).exists():
-        raise DataError(f"there is no folder {path}; give a folder with one sub-folder of images per class")
-    found = recognise(path)
+    found = support_set(path)
     how = recipe or Recipe()
     try:
         images = np.stack([image.read(how) for c in found.classes for image in c.images])
