@@ -143,7 +143,10 @@ setup(
     python_requires=">=3.10",
     packages=[*find_packages(include=["autometa", "autometa.*"]), "autometa.kernels"],
     package_dir={"autometa.kernels": "kernels"},
-    package_data={"": ["py.typed", "*.json", "*.yaml", "*.txt", "*.css"], "autometa": ["pretrained/*/*"]},
+    package_data={
+        "": ["py.typed", "*.json", "*.yaml", "*.txt", "*.css"],
+        "autometa": ["pretrained/*/*", "algorithms/table/*.safetensors"],
+    },
     include_package_data=False,
     ext_modules=[Extension(f"autometa.{name}", sources=[], optional=True) for name in ("_C", "_cuda")],
     cmdclass={"build_ext": CMakeBuild},

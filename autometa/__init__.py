@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         report,
         reproduce,
         search,
+        table,
         train,
         verify_data,
     )
@@ -49,6 +50,7 @@ __all__ = [
     "report",
     "reproduce",
     "search",
+    "table",
     "train",
     "verify_data",
 ]

@@ -321,24 +321,25 @@ def train_candidates(cells: Sequence[BlockCell], config: CandidateConfig, source
     ]
 
 
-def score(trainer: CandidateTrainer, source: Source) -> tuple[Tensor, Tensor]:
-    """Share of right answers float64 `[cells, tasks]` of every cell that has not failed, on the same validation tasks,
-    and whether its adapted weights were finite, bool `[cells, tasks]`."""
-    most = trainer.config.validation.max_slots
+def score(trainer: CandidateTrainer, source: Source, test: EvalConfig | None = None) -> tuple[Tensor, Tensor]:
+    """Share of right answers float64 `[cells, tasks]` of every cell that has not failed, on the same tasks, those of
+    the config's validation where `test` is None; and whether its adapted weights were finite, bool `[cells, tasks]`."""
+    test = test or trainer.config.validation
+    most = test.max_slots
     if trainer.device.type != "cpu":
         most = max(most, trainer.max_slots or SLOTS)
     while True:
         try:
-            return _scored(trainer, source, most)
+            return _scored(trainer, source, test, most)
         except torch.OutOfMemoryError:
             if most == 1:
                 raise
             most = -(-most // 2)
 
 
-def _scored(trainer: CandidateTrainer, source: Source, most: int) -> tuple[Tensor, Tensor]:
+def _scored(trainer: CandidateTrainer, source: Source, test: EvalConfig, most: int) -> tuple[Tensor, Tensor]:
     """`score`, with at most so many slots at once."""
-    config, test = trainer.config, trainer.config.validation
+    config = trainer.config
     learned, episodes = trainer.learned(), source.testing(config.inner.ways, test)
     right = torch.zeros(learned.slots, test.tasks, dtype=torch.float64)
     finite = torch.zeros(learned.slots, test.tasks, dtype=torch.bool)
@@ -348,16 +349,16 @@ def _scored(trainer: CandidateTrainer, source: Source, most: int) -> tuple[Tenso
         tasks = TestTasks.draw(episodes, start, stop, test.batch, test.steps, mode)
         drawn = SameBatches.drawn(tasks.batches, test.steps)
         for first, last in chunks(learned.slots, max(1, most // per_cell)):
-            found = _score_chunk(trainer, learned.part(first, last), drawn, tasks)
+            found = _score_chunk(trainer, learned.part(first, last), drawn, tasks, test.steps)
             for table, values in zip((right, finite), found, strict=True):
                 table[first:last, start:stop] = values.view(last - first, -1).cpu()
     return right, finite
 
 
 def _score_chunk(
-    trainer: CandidateTrainer, learned: Arena, drawn: Sequence[tuple[Tensor, Tensor]], tasks: TestTasks
+    trainer: CandidateTrainer, learned: Arena, drawn: Sequence[tuple[Tensor, Tensor]], tasks: TestTasks, steps: int
 ) -> tuple[Tensor, Tensor]:
-    """Accuracy and finiteness `[cells * tasks]` of the cells of `learned` on these tasks."""
+    """Accuracy and finiteness `[cells * tasks]` of the cells of `learned` after `steps` inner steps on these tasks."""
     config, count = trainer.config, len(tasks.ids)
     cell = torch.arange(learned.slots, device=trainer.device).repeat_interleave(count)
     task = torch.arange(count, device=trainer.device).repeat(learned.slots)
@@ -370,7 +371,7 @@ def _score_chunk(
         layout_of_slot=learned.layout_of_slot.index_select(0, cell),
     )
     cells = Cells(trainer.network, arena.layout_of_slot)
-    adapt_(arena, cells.loss, SameBatches(drawn, task), trainer.optimiser, config.validation.steps)
+    adapt_(arena, cells.loss, SameBatches(drawn, task), trainer.optimiser, steps)
     images = (x.index_select(0, task) for x in (tasks.support, tasks.queries, tasks.labels))
     right = accuracies(cells, arena.phi, *images, modes=(config.mode,))[config.mode]
     return right, finite_slots(arena.phi)

@@ -17,6 +17,7 @@ from autometa.api.planning import plan_search, plan_train
 from autometa.api.predicting import Predictions, answered, image_files
 from autometa.api.recipes import recipe, verdicts
 from autometa.api.running import Manner, carry_out, computing, device_of, open_run
+from autometa.api.tables import table
 from autometa.api.teaching import teach_folder
 from autometa.errors import InputError
 from autometa.export.writing import export
@@ -45,6 +46,7 @@ __all__ = [
     "report",
     "reproduce",
     "search",
+    "table",
     "train",
     "verify_data",
 ]

@@ -30,6 +30,7 @@ WORDS = {
     "data": ("data", "recognise, convert and check data sets and folders of your own photos"),
     "report": ("reporting", "a run on one page: cells, accuracy, curves, cost, how to repeat it"),
     "compare": ("comparing", "searches side by side: accuracy against parameters and candidates trained"),
+    "table": ("table", "accuracies of all small cells, each trained once and for all: ask, build, export"),
     "runs": ("looking", "list the runs of a folder"),
     "doctor": ("looking", "what is installed, which code runs on this machine and why, which data are found"),
     "reproduce": ("training", "rerun a documented result and say pass or fail"),

@@ -1,0 +1,1 @@
+"""Tables of small cells, each trained: building them, packing them, asking them."""

@@ -1,0 +1,112 @@
+"""What a cell costs in seconds: a linear model of its network, fitted on some cells that were timed alone."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from autometa.algorithms.candidates import CandidateTrainer, score
+from autometa.algorithms.sources import Source
+from autometa.algorithms.table.spec import TableSpec, all_cells
+from autometa.nas.block_network import BlockMacro, parts_used
+from autometa.nas.block_space import OPS
+from autometa.nas.counting import map_sizes
+
+TIMED = 50
+ROUNDS = 3
+ITERATIONS, TASKS = 4, 10
+FEATURES = ("network", "preprocessing", *OPS, *(f"{op} output" for op in OPS))
+"""1; thousand multiply-accumulates of the preprocessings; of each op how often it stands in the network, and thousand
+pixels that it puts out."""
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Seconds of one thread for a meta-iteration and for a task that is scored, linear in `FEATURES`.
+
+    error: half of the timed cells were predicted, from the others, better than this share of their time.
+    """
+
+    iteration: tuple[float, ...]
+    task: tuple[float, ...]
+    error: float
+    timed: int
+    machine: Mapping[str, Any]
+
+    def seconds(self, features: Sequence[float], iterations: int, tasks: int) -> float:
+        """Of a training of so many meta-iterations and the scoring of so many tasks."""
+        each = np.array(self.iteration) * iterations + np.array(self.task) * tasks
+        return float(each @ np.array(features))
+
+
+def features(key: str, macro: BlockMacro) -> tuple[float, ...]:
+    """A cell's `FEATURES` in the network around it."""
+    network = macro.network(all_cells()[key].cell())
+    sizes, parts = map_sizes(network), parts_used(network)
+    preprocessing, often, pixels = 0, Counter(), Counter()
+    for c, used in parts.items():
+        height, width = sizes[c]
+        preprocessing += sum(height * width * network.output_channels(c - 2 + p) * network.width(c) for p in used)
+        for node in network.cell(c).nodes:
+            for instance in node:
+                often[instance.primitive] += 1
+                pixels[instance.primitive] += sizes[c + 1][0] * sizes[c + 1][1]
+    counts, outputs = [often[op] for op in OPS], [pixels[op] / 1000 for op in OPS]
+    return (1.0, preprocessing / 1000, *map(float, counts), *outputs)
+
+
+def timed(spec: TableSpec, source: Source, cells: int = TIMED) -> tuple[np.ndarray, np.ndarray]:
+    """Processor seconds `[cells, 2]` of a meta-iteration and of a scored task, each cell alone and by one thread, the
+    smallest of some rounds; and the cells' features."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        keys = spec.keys[:cells]
+        best = np.full((len(keys), 2), np.inf)
+        for _ in range(ROUNDS):
+            best = np.minimum(best, [_once(key, spec, source) for key in keys])
+    finally:
+        torch.set_num_threads(threads)
+    macro = spec.config.macro(source.image_shape)
+    return best, np.array([features(key, macro) for key in keys])
+
+
+def _once(key: str, spec: TableSpec, source: Source) -> tuple[float, float]:
+    trainer = CandidateTrainer.create([all_cells()[key]], spec.config, source)
+    trainer.step(0)  # the first one makes plans and draws memory
+    begin = time.process_time()
+    for i in range(1, 1 + ITERATIONS):
+        trainer.step(i)
+    between = time.process_time()
+    score(trainer, source, replace(spec.config.validation, tasks=TASKS, max_slots=TASKS))
+    return (between - begin) / ITERATIONS, (time.process_time() - between) / TASKS
+
+
+def fit(seconds: np.ndarray, found: np.ndarray, machine: Mapping[str, Any]) -> CostModel:
+    """From what `timed` gave: relative errors are made small, and no feature may save time."""
+    both = [_fitted(found, seconds[:, k]) for k in range(2)]
+    left_out = []
+    for n in range(len(found)):
+        rest = np.arange(len(found)) != n
+        left_out.append(abs(found[n] @ _fitted(found[rest], seconds[rest, 0]) / seconds[n, 0] - 1))
+    iteration, task = (tuple(values.tolist()) for values in both)
+    return CostModel(iteration, task, float(np.median(left_out)), len(found), dict(machine))
+
+
+def _fitted(found: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """Least squares of relative errors; features that would save time are left out, the most saving one first."""
+    rows, values = found / seconds[:, None], np.zeros(found.shape[1])
+    kept = np.arange(found.shape[1])
+    while len(kept):
+        solved = np.linalg.lstsq(rows[:, kept], np.ones(len(rows)), rcond=None)[0]
+        if solved.min() >= 0:
+            values[kept] = solved
+            break
+        kept = np.delete(kept, int((solved * rows[:, kept].mean(axis=0)).argmin()))
+    return values
