@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from autometa.algorithms.table.spec import DEFAULT, PARTS, SPECS
 from autometa.api import tables
-from autometa.cli.options import Parser, print_json
+from autometa.cli.options import Parser
+from autometa.cli.output import print_json, put
 from autometa.cli.show import columns
 from autometa.errors import InputError
 from autometa.runs.budget import format_duration
@@ -56,13 +56,13 @@ def _build(given) -> int:
     if given.json:
         print_json({"added": added, **found})
     else:
-        print("\n".join([f"{added:,} trainings added", *_status_lines(found)]))
+        put([f"{added:,} trainings added", *_status_lines(found)])
     return 0
 
 
 def _status(given) -> int:
     found = tables.table_status(given.name, given.out, given.file)
-    print_json(found) if given.json else print("\n".join(_status_lines(found)))
+    print_json(found) if given.json else put(_status_lines(found))
     return 0
 
 
@@ -95,18 +95,18 @@ def _query(given) -> int:
         accuracies = [f"{value:.2f}" for value in (*cell.validation, cell.test)]
         sizes = [str(len(cell.seeds)), f"{cell.parameters:,}", f"{cell.macs:,}", f"{cell.seconds[-1]:.2f}"]
         rows.append([cell.key, *accuracies, *sizes])
-    print("\n".join(columns(rows, right=tuple(range(1, 10)))))
+    put(columns(rows, right=tuple(range(1, 10))))
     return 0
 
 
 def _export(given) -> int:
     opened = tables.table(given.name, file=given.file)
     if given.csv is None:
-        opened.write_csv(sys.stdout)
+        put(opened.csv_lines())
     else:
-        count = tables.export_table(opened, Path(given.csv))
+        tables.export_table(opened, Path(given.csv))
         if not given.quiet:
-            say(f"{count:,} trainings written to {shown(Path(given.csv))}")
+            say(f"{len(opened.kept.rows):,} trainings written to {shown(Path(given.csv))}")
     return 0
 
 
@@ -116,7 +116,7 @@ def _pack(given) -> int:
         print_json({"file": path, "trainings": rows, "sha256": checksum})
     else:
         size = path.stat().st_size / 1000
-        print(f"{rows:,} trainings packed into {shown(path)}, {size:,.0f} kB, sha256 {checksum}")
+        put([f"{rows:,} trainings packed into {shown(path)}, {size:,.0f} kB, sha256 {checksum}"])
     return 0
 
 
@@ -125,9 +125,7 @@ def _costs(given) -> int:
     if given.json:
         print_json(found)
     else:
-        print(
-            f"timed {found.timed} cells alone; half of them predicted from the others within {100 * found.error:.1f}%"
-        )
+        put([f"{found.timed} cells timed; half of them predicted from the others within {100 * found.error:.1f}%"])
     return 0
 
 

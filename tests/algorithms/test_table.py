@@ -161,10 +161,11 @@ KILLED = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from autometa.algorithms.table.building import build
+from autometa.algorithms.table import building
 from tests.algorithms.test_table import TINY
 if __name__ == "__main__":
-    build(TINY, Path({out!r}), workers=2)
+    building.SIDE_BY_SIDE = 2
+    building.build(TINY, Path({out!r}), workers=2)
 """
 
 
@@ -173,7 +174,7 @@ def test_killed_while_processes_work(built, tmp_path):
     script, out = tmp_path / "killed.py", tmp_path / "out"
     script.write_text(KILLED.format(root=str(Path(__file__).resolve().parents[2]), out=str(out)))
     child = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE, text=True, start_new_session=True)
-    assert "of 6" in child.stderr.readline()
+    assert "cells: 2 of 6" in child.stderr.readline()
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     child.stderr.read()  # ends only when the workers are gone too

@@ -50,7 +50,7 @@ class Batch:
     length: int
 
 
-def batches(jobs: Sequence[Job], side_by_side: int = SIDE_BY_SIDE) -> list[Batch]:
+def batches(jobs: Sequence[Job], side_by_side: int) -> list[Batch]:
     """The jobs in order, cut into batches of one seed and length each."""
     found = []
     for (seed, length), same in groupby(_by_seed(jobs), key=lambda job: job[1:]):
@@ -144,7 +144,7 @@ def begin_from(store: TableStore, path: Path, notice: Callable[[str], None]) -> 
 def _train(store: TableStore, jobs: Sequence[Job], workers: int, part: str, notice: Callable[[str], None]) -> int:
     added, begin = 0, time.monotonic()
     trainer = _alone if workers == 1 else _several
-    for found, told in trainer(store.spec, batches(jobs), workers):
+    for found, told in trainer(store.spec, batches(jobs, SIDE_BY_SIDE), workers):
         store.add(found, told)
         added += len(found)
         each = sum(row.seconds for row in found) / len(found)

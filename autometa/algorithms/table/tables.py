@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO
 
 from autometa.algorithms.table import packed
 from autometa.algorithms.table.costs import CostModel, features
@@ -167,24 +165,20 @@ class Table:
         pairs = zip(POINTS, self.spec.tasks, strict=True)
         return tuple(self.costs.seconds(found, data.meta.iterations // p, tasks) for p, tasks in pairs)
 
-    def write_csv(self, file: IO[str]) -> int:
-        """A row for each training, in the table's order; how many."""
-        out, count = csv.writer(file, lineterminator="\n"), 0
+    def csv_lines(self) -> Iterator[str]:
+        """A line of comma-separated values for each training, in the table's order, below one of names; `machine` is
+        a place in `kept.machines`."""
         points = [f"1/{p}" if p > 1 else "end" for p in POINTS]
-        out.writerow(
-            ["cell", "seed", "length"]
-            + [f"validation at {p}" for p in points]
-            + [f"summed loss at {p}" for p in points]
-            + ["validation interval", "test", "test interval", "parameters", "macs", "seconds", "machine", "failure"]
-        )
+        names = [f"{what} at {p}" for what in ("validation", "summed loss") for p in points]
+        ends = ["validation interval", "test", "test interval", "parameters", "macs", "seconds", "machine", "failure"]
+        yield ",".join(["cell", "seed", "length", *names, *ends])
         for row, machine in zip(self.kept.rows, self.kept.machine, strict=True):
             t = self._training(row)
             numbers = (*t.validation, *t.losses, t.interval, t.test, t.test_interval)
             told = ["" if math.isnan(x) else f"{x:.7g}" for x in numbers]
-            tail = (row.parameters, row.macs, f"{row.seconds:.3f}", machine, row.failure or "")
-            out.writerow([row.key, row.seed, row.length, *told, *tail])
-            count += 1
-        return count
+            failure = (row.failure or "").replace(",", ";")
+            sizes = [row.parameters, row.macs, f"{row.seconds:.3f}", machine, failure]
+            yield ",".join(map(str, [row.key, row.seed, row.length, *told, *sizes]))
 
 
 def _percent(right: int, answers: int) -> float:
