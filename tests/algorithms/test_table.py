@@ -219,7 +219,7 @@ def test_damage_and_other_settings_are_found(built, file, tmp_path):
     (tmp_path / "short.safetensors").write_bytes(file.read_bytes()[:100])
     with pytest.raises(InputError, match="cannot be read"):
         packed.read(tmp_path / "short.safetensors", TINY)
-    with pytest.raises(InputError, match="no packed table"):
+    with pytest.raises(InputError, match="table pack --name tiny writes one"):
         packed.read(tmp_path / "none.safetensors", TINY)
     other = replace(TINY, config=replace(TINY.config, filters=3))
     with pytest.raises(InputError, match="trained otherwise"):

@@ -86,7 +86,7 @@ def write(
 def read(path: Path, spec: TableSpec) -> Packed:
     """Raises `InputError` where the file is missing, damaged, of another version, or of a table of other settings."""
     if not path.is_file():
-        raise InputError(f"there is no packed table {shown(path)}; autometa table pack --name {spec.name} --out DIR writes one")
+        raise InputError(f"there is no {shown(path)}; autometa table pack --name {spec.name} writes one")
     try:
         with safe_open(path, "np") as file:
             told = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
