@@ -44,7 +44,7 @@ def to_images(
 def serves(config: AnyConfig, photos: Photos) -> bool:
     """Whether the settings are for such images as they are: of their kind, and asking for no more than there is."""
     data, inner, test = config.data, config.inner, config.test
-    if data.variant != photos.variant or (photos.store and data.image_size != photos.side) or twice(photos.names):
+    if not _alike(config, photos) or (photos.store and data.image_size != photos.side) or twice(photos.names):
         return False
     split = class_split(photos.names, photos.parts, photos.split, data.rotations, data.reading)
     selects = isinstance(config, AutoMetaConfig)
@@ -62,10 +62,15 @@ def serves(config: AnyConfig, photos: Photos) -> bool:
 def suited(base: AnyConfig, photos: Photos, settings: Mapping[str, Any]) -> AnyConfig:
     """Settings of a preset for such images, where as they are they do not serve: as `fitted`, but the preset's size
     where it is for images of their kind. Raises as `fitted` does."""
-    made = fitted(base, photos, settings)
-    if base.data.variant == made.data.variant and not photos.store:
-        return replace(made, data=replace(made.data, image_size=base.data.image_size))
-    return made
+    if photos.store or not _alike(base, photos):
+        return fitted(base, photos, settings)
+    made = fitted(base, replace(photos, variant=base.data.variant), settings)
+    return replace(made, data=replace(made.data, image_size=base.data.image_size))
+
+
+def _alike(config: AnyConfig, photos: Photos) -> bool:
+    """Whether the settings are for images of this kind; those for images in colour take all, losing nothing."""
+    return config.data.variant in (photos.variant, "colour")
 
 
 def resumed(base: AnyConfig, own: AnyConfig) -> AnyConfig:

@@ -55,6 +55,9 @@ def load_class_folder(path: str | Path, recipe: Recipe | None = None) -> tuple[n
     except DataError:
         forget(found.archives)
         raise
+    except MemoryError as error:
+        forget(found.archives)
+        raise DataError(f"{path} holds more pictures than memory; one to five of each class will do") from error
     labels = np.repeat(np.arange(len(found.classes), dtype=np.int64), [len(c.images) for c in found.classes])
     return images, labels, tuple(c.name for c in found.classes)
 
