@@ -109,8 +109,9 @@ def _classes_of(folder: Path) -> Classes:
     """The classes of a part."""
     found = [(name, files) for _, name, files in _listed(folder)[1]]
     if not found or (len(found) == 1 and found[0][0].lower() in GENERIC):
+        lacking = "class folders" if folders_in(folder) else "sub-folders"
         raise DataError(
-            f"{folder} has no class folders but {contents(folder)}; put the pictures of each class into one of its "
+            f"{folder} has no {lacking} but {contents(folder)}; put the pictures of each class into one of its "
             "name, or name the folder that holds class folders"
         )
     return found

@@ -66,7 +66,8 @@ def _recognised(given: Path, force: bool, reading: int, opened: list[Path]) -> F
         place = inner
     if place.is_dir() and not folders_in(place) and pictures_in(place):
         raise DataError(
-            f"{given} has no sub-folders but {contents(place)}; put the pictures of each class into one of its name"
+            f"{given} has no sub-folders but {contents(place)}, no data set that is known here; put the pictures of "
+            "each class into one of its name"
         )
     there = _there(given) if given.is_dir() else ""
     raise DataError(
