@@ -115,8 +115,8 @@ def time_cells(name: str = DEFAULT, out: PathLike | None = None) -> CostModel:
     spec = spec_named(name)
     place = (default_folder(name) if out is None else Path(out)) / FILE
     with TableStore(place, spec, create=False) as store:
-        seconds, found = timed(spec, Source.open(spec.config.data))
-        model = fit(seconds, found, building.machine())
+        source = Source.open(spec.config.data)
+        model = fit(*timed(spec, source), building.machine(source))
         store.tell("costs", json.dumps(plain(model)))
     return model
 

@@ -226,6 +226,9 @@ def test_damage_and_other_settings_are_found(built, file, tmp_path):
         packed.read(file, other)
     with pytest.raises(InputError, match="trained otherwise"):
         build(other, built)
+    assert replace(
+        TINY, config=replace(TINY.config, seed=3, meta=replace(TINY.config.meta, max_slots=4))
+    ).fingerprint == (TINY.fingerprint), "what leaves a cell's numbers as they are"
     (tmp_path / FILE).write_text("no database, but long enough to be taken for one" * 9)
     with pytest.raises(AutometaError, match="not a database"):
         build(TINY, tmp_path)

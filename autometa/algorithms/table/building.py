@@ -73,14 +73,15 @@ def missing(store: TableStore, parts: Sequence[str]) -> list[Job]:
     return list(found)
 
 
-def machine() -> dict[str, Any]:
-    """What decides the last bits of a row beside its cell, seed and length."""
+def machine(source: Source) -> dict[str, Any]:
+    """What decides a row beside its cell, seed, length and the settings: the images, and for the last bits the rest."""
     compiled = backend.compiled()
     return {
         "autometa": __version__,
         "torch": torch.__version__,
         "instruction_set": "none" if compiled is None else compiled.isa(),
         "cpu": cpu_model(),
+        "images": source.store.data_hash,
     }
 
 
@@ -163,7 +164,7 @@ def _alone(spec: TableSpec, waiting: Sequence[Batch], workers: int) -> Trained:
     try:
         source = Source.open(spec.config.data) if waiting else None
         for batch in waiting:
-            yield measure(batch.keys, spec, batch.seed, batch.length, source), machine()
+            yield measure(batch.keys, spec, batch.seed, batch.length, source), machine(source)
     finally:
         torch.set_num_threads(threads)
 
@@ -209,7 +210,7 @@ def _begin(spec: TableSpec) -> None:
 
 def _work(batch: Batch) -> tuple[list[Measured], dict[str, Any]]:
     spec, source = _OF_WORKER["spec"], _OF_WORKER["source"]
-    return measure(batch.keys, spec, batch.seed, batch.length, source), machine()
+    return measure(batch.keys, spec, batch.seed, batch.length, source), machine(source)
 
 
 def _end_with_parent() -> None:
