@@ -148,10 +148,14 @@ class Classifier:
 
     def predict_files(self, paths: Sequence[str | Path]) -> list[tuple[Path, str, float, dict[str, float]]]:
         """(path, name, its probability, all probabilities) for every image file."""
+        return self.named([Path(path) for path in paths], load_images(paths, self.recipe))
+
+    def named(self, paths: Sequence[Path], images: np.ndarray) -> list[tuple[Path, str, float, dict[str, float]]]:
+        """The same of images uint8 `[n, C, H, W]` that were read from these files."""
         found = []
-        for path, row in zip(paths, self.probabilities(load_images(paths, self.recipe)).tolist(), strict=True):
+        for path, row in zip(paths, self.probabilities(images).tolist(), strict=True):
             best = max(range(len(row)), key=row.__getitem__)
-            found.append((Path(path), self.names[best], row[best], dict(zip(self.names, row, strict=True))))
+            found.append((path, self.names[best], row[best], dict(zip(self.names, row, strict=True))))
         return found
 
     def save(self, folder: str | Path) -> Path:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, BinaryIO
 
 from autometa.algorithms.classifier import ADAPTED, Classifier
 from autometa.algorithms.starts import find_classifier
@@ -14,12 +15,13 @@ from autometa.api.datasets import Described, data_info, prepare_data, verify_dat
 from autometa.api.estimate import estimate_plan
 from autometa.api.evaluating import evaluate_run
 from autometa.api.planning import plan_search, plan_train
-from autometa.api.predicting import Predictions, answered, image_files
+from autometa.api.predicting import Predictions, answered, image_files, read_all
 from autometa.api.recipes import recipe, verdicts
 from autometa.api.running import Manner, carry_out, computing, device_of, open_run
 from autometa.api.tables import table
 from autometa.api.teaching import teach_folder
 from autometa.errors import InputError
+from autometa.estimator.teaching import threshold_of
 from autometa.export.writing import export
 from autometa.report.writing import report
 from autometa.runs.folder import RunFolder
@@ -52,6 +54,7 @@ __all__ = [
 ]
 
 PathLike = str | os.PathLike
+Picture = PathLike | bytes | BinaryIO
 
 
 def search(
@@ -166,25 +169,33 @@ def adapt(
 
 
 def predict(
-    images: Sequence[PathLike] | PathLike,
+    images: Sequence[Picture] | Picture,
     *,
     run: PathLike | None = None,
     min_confidence: float | str = 0.0,
     device: str = "auto",
     quiet: bool = False,
+    unread: Callable[[str], None] = warnings.warn,
 ) -> Predictions:
-    """(path, class name, its probability, all probabilities) of each image; folders stand for the images in them.
+    """(path, class name, its probability, all probabilities) of each image that can be read; folders stand for the
+    images in them. Raises `InputError` where none can.
 
+    images: paths, or contents (bytes, files opened with "rb"), whose path is then `image 1` by their place.
     run: a run that was adapted, or the folder that `adapt` wrote to; None: the classifier taught here last, by a run
     or in ./adapted. The answer's `classifier` is its folder.
     min_confidence: probability below which the name is "none of these", `calibrated` for the threshold measured for
     the model.
+    unread: hears a sentence for each image that cannot be read; quiet does not silence it.
     """
     where = device_of(device)
-    files = image_files([images] if isinstance(images, (str, os.PathLike)) else images)
+    files = image_files(images)
     known, place = find_classifier(run, Manner(quiet).notice)
+    threshold_of(min_confidence, known)
+    paths, pixels, bad = read_all(files, known.recipe)
+    for sentence in bad:
+        unread(sentence)
     with computing(where, known.config, lambda _: None):
-        return Predictions(answered(known.to(where).predict_files(files), known, min_confidence), place)
+        return Predictions(answered(known.to(where).named(paths, pixels), known, min_confidence), place)
 
 
 def doctor() -> dict[str, Any]:

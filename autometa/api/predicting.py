@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
 
 from autometa.algorithms.classifier import ADAPTED, Classifier
 from autometa.algorithms.starts import Start
+from autometa.data import Recipe
 from autometa.data.formats.pictures import contents, pictures_below
+from autometa.data.image_files import is_content, shortened, stream_of
+from autometa.data.images import read_image
 from autometa.errors import InputError
 from autometa.estimator.teaching import NONE_OF_THESE, threshold_of
 
+KINDS = 'paths, bytes or files opened with "rb"'
 Prediction = tuple[Path, str, float, dict[str, float]]
 
 
@@ -40,19 +47,57 @@ def answered(found: Iterable[Prediction], classifier: Classifier, min_confidence
     return [(path, NONE_OF_THESE if p < least else name, p, every) for path, name, p, every in found]
 
 
-def image_files(paths: Iterable[str | os.PathLike]) -> list[Path]:
-    """The files, with folders replaced by the images below them. Raises `InputError` where one is missing or empty."""
-    found = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = pictures_below(path)
-            if not inside:
-                raise InputError(f"folder {path} holds no image but {contents(path)}; name a folder with pictures")
-            found += inside
-        elif path.exists():
-            found.append(path)
+def image_files(images: object) -> list[Path | BinaryIO]:
+    """The files, with folders replaced by the images below them; contents (bytes, opened files) as streams.
+
+    Raises `InputError` where a path is missing or empty, or something is no image.
+    """
+    alone = isinstance(images, (str, os.PathLike)) or is_content(images)
+    if not alone and (isinstance(images, Mapping) or not isinstance(images, Iterable)):
+        raise InputError(f"images are {KINDS}, or a list of such, not of type {type(images).__name__}")
+    found: list[Path | BinaryIO] = []
+    for place, image in enumerate([images] if alone else images, 1):
+        if is_content(image):
+            found.append(stream_of(image, f"image {place}"))
+        elif isinstance(image, (str, os.PathLike)):
+            found += _at(Path(image))
         else:
-            raise InputError(f"there is no image {path}; check the path")
+            raise InputError(f"image {place} is of type {type(image).__name__}; images are {KINDS}")
     if not found:
         raise InputError("no images were given; name at least one image file")
     return found
+
+
+def _at(path: Path) -> list[Path]:
+    """A file, or the images below a folder."""
+    try:
+        folder, missing = path.is_dir(), not path.exists()
+    except (OSError, ValueError):  # longer than a path can be, or with characters that none has
+        folder, missing = False, True
+    if missing:
+        raise InputError(f"there is no image {shortened(str(path))}; check the path")
+    if folder:
+        inside = pictures_below(path)
+        if not inside:
+            raise InputError(f"folder {path} holds no image but {contents(path)}; name a folder with pictures")
+        return inside
+    return [path]
+
+
+def read_all(files: Sequence[Path | BinaryIO], recipe: Recipe) -> tuple[list[Path], np.ndarray, list[str]]:
+    """Paths (`image 3` of a content) and pixels uint8 `[n, C, size, size]` of what can be read; why the rest cannot.
+
+    Raises `InputError` where nothing can.
+    """
+    names, pixels, unread = [], [], []
+    for place, file in enumerate(files, 1):
+        name = file if isinstance(file, Path) else Path(f"image {place}")
+        try:
+            pixels.append(read_image(file, recipe, str(name)))
+            names.append(name)
+        except InputError as error:
+            unread.append(str(error))
+    if not names:
+        more = f" (and {len(unread) - 1} more of {len(unread)} images)" if len(unread) > 1 else ""
+        raise InputError(f"{unread[0]}{more}")
+    return names, np.stack(pixels), unread

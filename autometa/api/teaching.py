@@ -41,6 +41,8 @@ def teach_folder(
     manner: Manner,
 ) -> Lesson:
     """Arguments as of `autometa.adapt`."""
+    if not isinstance(support, (str, os.PathLike)):
+        raise InputError(f"support is the path of a folder with one sub-folder per class, not {type(support).__name__}")
     where = device_of(manner.device)
     run = run.path if isinstance(run, RunFolder) else run
     if add:

@@ -11,7 +11,7 @@ from autometa.cli import show
 from autometa.cli.options import Parser, common, whole
 from autometa.cli.output import print_json, put
 from autometa.errors import InputError
-from autometa.runs.files import shown
+from autometa.runs.files import say, shown
 from autometa.runs.folder import CONFIG
 
 EVAL_EXAMPLES = """  autometa eval --run runs/first --shots 5 --tasks 1000
@@ -21,7 +21,7 @@ ADAPT_EXAMPLES = """  autometa adapt --support photos --run runs/first
   autometa adapt --support drawings                     before any search: the Omniglot model that comes with autometa
   autometa adapt --support more_photos --add --run runs/first"""
 PREDICT_EXAMPLES = """  autometa predict new.png other.png --run runs/first
-  autometa predict folder/of/pictures
+  autometa predict folder/of/pictures                   exit code 2 where one cannot be read; the others are answered
   autometa predict new.png --min-confidence 0.6         answers "none of these" where it is less sure"""
 
 
@@ -103,10 +103,13 @@ def predict(words: list[str], typed: list[str]) -> int:
     common(parser)
     given = parser.parse_args(words)
     asked = {"run": given.run, "min_confidence": given.min_confidence, "device": given.device, "quiet": given.quiet}
-    found = api.predict(given.images, **asked)
+    unread: list[str] = []
+    found = api.predict(given.images, unread=unread.append, **asked)
     if given.json:
         keys = ("image", "class", "probability", "probabilities", "classifier")
         print_json([dict(zip(keys, (*row, shown(found.classifier)), strict=True)) for row in found])
     else:
         put(show.predictions(found))
-    return 0
+    for sentence in unread:
+        say(sentence)
+    return InputError.exit_code if unread else 0

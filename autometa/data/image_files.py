@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL import Image, ImageFile
 
@@ -68,6 +69,8 @@ LARGEST_JPEG = 1 << 28
 """Pixels of a JPEG file: beyond `LARGEST` it is decoded at a quarter of its width and height."""
 ALONE = 1 << 26
 """Pixels from which images are decoded one at a time, however many threads there are."""
+LONGEST = 1000
+"""Characters of a path that are shown."""
 _HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _alone = threading.Lock()
 
@@ -78,13 +81,41 @@ def is_image(file: Path) -> bool:
     return (suffix in SUFFIXES or suffix in UNREAD) and not file.name.startswith(".")
 
 
+def shortened(name: str) -> str:
+    """A path for messages; what is longer than one is, such as the content of a file, by its beginning."""
+    return name if len(name) <= LONGEST else f"{name[:60]}... ({len(name):,} characters)"
+
+
+def is_content(item: object) -> bool:
+    """Whether it is the content of an image file, as bytes or as a file object, rather than its path."""
+    return isinstance(item, (bytes, bytearray, memoryview)) or hasattr(item, "read")
+
+
+def stream_of(item: Any, name: str) -> BinaryIO:
+    """A seekable stream over bytes or the whole of an opened file. Raises `DataError` where it is text or closed."""
+    if isinstance(item, (bytes, bytearray, memoryview)):
+        return io.BytesIO(item)
+    try:
+        if item.seekable():
+            item.seek(0)
+        content = item.read()
+    except Exception as error:
+        raise DataError(
+            f"{name} cannot be read from the file object ({error}); give an open file or its path"
+        ) from error
+    if not isinstance(content, bytes):
+        raise DataError(f'{name} was opened as text; open it with open(path, "rb")')
+    return io.BytesIO(content)
+
+
 @contextmanager
 def opened(source: str | Path | BinaryIO, name: str) -> Iterator[ImageFile.ImageFile]:
     """An image file or seekable stream, identified by its content alone and not decoded yet; `name` is for messages.
 
-    Raises `DataError` for any error, here or of who decodes it: a decoder may raise anything for a damaged file.
+    Raises `DataError` for any error, here or of who decodes it, as `naming` does.
     """
-    try:
+    name = shortened(name)
+    with naming(name):
         if isinstance(source, (str, Path)):
             _check_suffix(Path(source), name)
         with open(source, "rb") if isinstance(source, (str, Path)) else nullcontext(source) as file:
@@ -93,12 +124,20 @@ def opened(source: str | Path | BinaryIO, name: str) -> Iterator[ImageFile.Image
             _check_size(image, name)
             with _alone if width * height > ALONE else nullcontext():
                 yield image
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Whatever is raised is told of the image `name`, as `DataError`: a decoder raises anything for a damaged file."""
+    try:
+        yield
     except DataError:
         raise
     except FileNotFoundError:
         raise DataError(f"there is no image {name}; check the path") from None
     except Exception as error:
-        why = " ".join(str(error).split()) or type(error).__name__
+        told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        why = " ".join(told.split()) or type(error).__name__
         raise DataError(f"{name} cannot be read as an image ({why}); replace or remove it") from error
 
 

@@ -117,12 +117,34 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _flatten(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits a pixel: convert("L") would clip at 255
-        return Image.fromarray((np.asarray(image).clip(0, 65535).astype(np.uint32) >> 8).astype(np.uint8))
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _of_numbers(image)
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image
+
+
+def _of_numbers(image: Image.Image) -> Image.Image:
+    """8 bits of numbers: of 16 bits their upper half (convert("L") would clip at 255), of fractions 0 .. 1 or 0 .. 255.
+
+    Raises `ValueError` where they would be cut off, or all of them black.
+    """
+    values = np.asarray(image)
+    low, high = float(values.min()), float(values.max())
+    fractions = image.mode == "F"
+    if fractions and 0 <= low and 0 < high <= 1:
+        return Image.fromarray(np.rint(255 * values.astype(np.float64)).astype(np.uint8))
+    if not 0 <= low <= high <= (255 if fractions else 65535):
+        wanted = "0 to 1 or 0 to 255" if fractions else "0 to 65535"
+        raise ValueError(f"its numbers go from {low:g} to {high:g}, not from {wanted}: save it with 8 bits")
+    if fractions:
+        return image.convert("L")
+    if 0 < high < 256:
+        raise ValueError(
+            f"its numbers go from {low:g} to {high:g} of 65535 and would all be black: save it with 8 bits"
+        )
+    return Image.fromarray((values.astype(np.uint32) >> 8).astype(np.uint8))
 
 
 def read_image(source: str | Path | BinaryIO, recipe: Recipe, name: str | None = None) -> np.ndarray:

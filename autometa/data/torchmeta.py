@@ -133,6 +133,7 @@ class TaskStream:
             raise DataError(f"the number of the first task is at least 0, not {first}")
         self.loader, self.first, self.repeat = loader, first, repeat
         self._shapes: tuple[tuple[int, ...], ...] | None = None
+        self._range: tuple[float, float] | None = None
         self._rewind()
 
     def _rewind(self) -> None:
@@ -150,6 +151,13 @@ class TaskStream:
         if self._shapes is None:
             self.task(self.first)
         return self._shapes[0][1:]
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The least and the greatest number in the images of the first batch, which is kept."""
+        if self._range is None:
+            self.task(self.first)
+        return self._range
 
     def task(self, number: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Support images `[images, C, H, W]` and labels `[images]`, then those of the queries."""
@@ -201,6 +209,8 @@ class TaskStream:
         if shapes != self._shapes:
             known, found = (" and ".join(str(list(shape)) for shape in pair) for pair in (self._shapes, shapes))
             raise DataError(f"{where} has tasks of {found}, those before had {known}; make all tasks alike")
+        if self._range is None:
+            self._range = min(float(x.min()), float(others.min())), max(float(x.max()), float(others.max()))
         return x, y, others, labels
 
 
@@ -310,14 +320,31 @@ class LoaderSource:
         return (self._train or _given(self._test, "test")).image_shape
 
     def training(self, inner: InnerShape, part: str, seed: int) -> LoaderEpisodes:
-        """Training tasks of `inner.ways` and `inner.shots`; `part` changes nothing, the loader chose its classes."""
+        """Training tasks of `inner.ways` and `inner.shots`; `part` changes nothing, the loader chose its classes.
+
+        Raises `DataError` where the images of both loaders are of different scales.
+        """
         stream = _given(self._train, "train")
+        if self._test is not None:
+            _check_scales(stream.range, self._test.range)
         return LoaderEpisodes(stream, inner.ways, shots=inner.shots, seed=seed, device=self.device)
 
     def testing(self, ways: int, test: TestShape) -> LoaderEpisodes:
         """Evaluation tasks of `ways`, `test.shots` and `test.queries`."""
         stream, counts = _given(self._test, "test"), {"shots": test.shots, "queries": test.queries}
         return LoaderEpisodes(stream, ways, **counts, seed=test.seed, device=self.device)
+
+
+def _check_scales(train: tuple[float, float], test: tuple[float, float]) -> None:
+    """Raises `DataError` where a range of numbers is many times the other, or negative in one alone: 0 .. 255 and
+    0 .. 1, 0 .. 1 and normalised."""
+    widths = train[1] - train[0], test[1] - test[0]
+    signs = train[0] < -widths[0] / 4, test[0] < -widths[1] / 4
+    if not all(map(math.isfinite, widths)):
+        raise DataError("the images of a loader hold NaN or infinity; remove or replace them")
+    if min(widths) > 0 and (signs[0] != signs[1] or max(widths) > 4 * min(widths)):
+        ranges = " and ".join(f"from {low:g} to {high:g}" for low, high in (train, test))
+        raise DataError(f"images to train and to test on hold numbers {ranges}; give both loaders the same transforms")
 
 
 def _given(stream: TaskStream | None, name: str) -> TaskStream:

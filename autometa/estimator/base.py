@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from reprlib import repr as short
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ except ImportError:
     NotFittedError = InputError
 
     class Plain:
-        """`get_params`, `set_params` and `score` with scikit-learn's meaning."""
+        """`get_params` and `set_params` with scikit-learn's meaning."""
 
         def get_params(self, deep: bool = True) -> dict[str, Any]:
             """The constructor's arguments."""
@@ -36,10 +37,6 @@ except ImportError:
                     raise InputError(f"unknown parameter {name!r}; choose from {', '.join(known)}")
                 setattr(self, name, value)
             return self
-
-        def score(self, X: Any, y: Any) -> float:
-            """Share of right answers."""
-            return float(np.mean(self.predict(X) == np.asarray(y)))
 
         def __repr__(self) -> str:
             return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_params().items())})"
@@ -82,21 +79,62 @@ def in_one_form(labels: np.ndarray) -> np.ndarray:
 
 
 def check_labels(estimator: Any, labels: Any, count: int) -> np.ndarray:
-    """Labels `[count]` of classes. Raises `ValueError` where there are others than that."""
+    """Labels `[count]` of classes. Raises `ValueError` where there are others than that, with and without scikit-learn
+    alike: missing ones, of several kinds, or numbers that are not whole.
+    """
     if labels is None:
         raise InputError(f"{type(estimator).__name__} requires y to be passed, but the target y is None")
+    found = plain_labels(labels)
     if validate_data is not None:
-        found = column_or_1d(labels, warn=True)
+        found = column_or_1d(found, warn=True)
         check_classification_targets(found)
         check_consistent_length(range(count), found)
-    else:
-        found = np.asarray(labels)
-        if found.shape not in ((count,), (count, 1)):
-            raise InputError(f"{count} images need {count} labels, not {list(found.shape)}")
-        found = found.ravel()
-    if found.dtype.kind in "OS":
-        found = np.array([value.decode() if isinstance(value, bytes) else value for value in found.tolist()])
-    found = in_one_form(found)
-    if found.dtype.kind not in "Uiufb":
-        raise InputError("labels must be strings, numbers or truth values, one kind of them")
+    if found.shape not in ((count,), (count, 1)):
+        raise InputError(f"{count} images need {count} labels, not {list(found.shape)}")
+    found = in_one_form(found.ravel())
+    if found.dtype.kind == "f":
+        strange = found[~(np.isfinite(found) & (found == np.rint(found)))]
+        if len(strange):
+            raise InputError(f"label {strange[0]:g} is no class; labels are strings, whole numbers or truth values")
     return found
+
+
+def plain_labels(labels: Any) -> np.ndarray:
+    """Labels of any shape as an array of strings, numbers or truth values. Raises `InputError` where one is missing, is
+    something else, or of another kind than the first."""
+    given = labels if hasattr(labels, "dtype") else np.asarray(labels, dtype=object)
+    found = np.asarray(given)
+    if found.dtype.kind in "Uiufb":
+        return found
+    if found.dtype.kind not in "OS":
+        raise InputError(f"labels must be strings, numbers or truth values, not {found.dtype}")
+    values = [_plain(value, place) for place, value in enumerate(found.ravel().tolist(), 1)]
+    kinds = [_kind(value) for value in values]
+    for place, (value, kind) in enumerate(zip(values, kinds, strict=True), 1):
+        if kind is None or kind != kinds[0]:
+            also = "" if kind is None else f", label 1 {short(values[0])}"
+            wanted = "labels must be strings, numbers or truth values, one kind of them"
+            raise InputError(f"label {place} is {short(value)}{also}; {wanted}")
+    made = np.array(values or [], dtype=None if values else np.float64).reshape(found.shape)
+    if made.dtype.kind not in "Uiufb":
+        raise InputError("labels that are numbers must fit into 64 bits; give strings")
+    return made
+
+
+def _plain(value: Any, place: int) -> Any:
+    """A label as Python holds it. Raises `InputError` where it is missing or bytes that are no text."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value):
+        raise InputError(f"label {place} is missing ({value}); every image needs one")
+    try:
+        return value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError as error:
+        raise InputError(f"label {place} is no text in UTF-8 ({short(value)}); give strings") from error
+
+
+def _kind(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "truth value"
+    if isinstance(value, str):
+        return "string"
+    return "number" if isinstance(value, (int, float)) else None

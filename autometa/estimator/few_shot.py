@@ -12,8 +12,9 @@ import torch
 
 from autometa.algorithms.starts import Start, find_start
 from autometa.errors import InputError
-from autometa.estimator.base import BASES, check_labels, check_rows, in_one_form, not_fitted
-from autometa.estimator.inputs import Levels, Rows, gather, pictures, tables
+from autometa.estimator.base import BASES, check_labels, check_rows, in_one_form, not_fitted, plain_labels
+from autometa.estimator.inputs import Asked, Rows, gather, pictures, tables
+from autometa.estimator.scales import Levels
 from autometa.estimator.teaching import Taught, Teaching, none_label_of, teach, teach_more, threshold_of
 
 OWN = "estimator"
@@ -25,10 +26,12 @@ class FewShotClassifier(*BASES):
 
     With scikit-learn installed it is a `BaseEstimator` and `ClassifierMixin`; without it works the same.
 
-    Images are paths, Pillow images, arrays `[n, H, W]`, `[n, H, W, C]` or `[n, C, H, W]`, torch tensors, lists of
-    these, or rows `[n, features]` of 8 x 8 numbers and more. uint8 is 0 .. 255; other numbers are 0 .. 1, or, where
-    any lies outside, between the least and the greatest that were fitted. The model decides on size, colours and
-    polarity; the shipped one wants a drawing that fills the image, and takes ink darker or lighter than its paper.
+    Images are paths, the content of files (bytes, or files opened with "rb"), Pillow images, arrays `[n, H, W]`,
+    `[n, H, W, C]` or `[n, C, H, W]`, torch tensors, lists of these, or rows `[n, features]` of 8 x 8 numbers and more.
+    uint8 is 0 .. 255 (0 and 1 alone are black and white); other numbers are 0 .. 1, or, where any lies outside, between
+    the least and the greatest that were fitted; numbers of another scale than those fitted are refused. One array of
+    the form that was fitted, without `n`, is one image. The model decides on size, colours and polarity; the shipped
+    one wants a drawing that fills the image, and takes ink darker or lighter than its paper.
 
     Args:
         model: a run folder, a folder that was adapted to, one of a kept model, `latest` (the last run), or None: the
@@ -82,7 +85,8 @@ class FewShotClassifier(*BASES):
         if own.get("feature_names") is not None:
             made.feature_names_in_ = np.array(own["feature_names"], dtype=object)
         levels = own.get("levels")
-        made._keep(Taught.of(taught), None if levels is None else Levels(**levels))
+        form = own.get("form")
+        made._keep(Taught.of(taught), None if levels is None else Levels(**levels), form and tuple(form))
         return made
 
     def save(self, folder: str | os.PathLike) -> Path:
@@ -102,6 +106,7 @@ class FewShotClassifier(*BASES):
             "features": getattr(self, "n_features_in_", None),
             "feature_names": None if names is None else list(names),
             "levels": None if self.levels_ is None else asdict(self.levels_),
+            "form": self.form_,
         }
         return replace(self.classifier_, extra={**self.classifier_.extra, OWN: own}).save(folder)
 
@@ -113,8 +118,8 @@ class FewShotClassifier(*BASES):
         """
         start = self._start()
         self._forget()
-        images, labels, levels = self._read(X, y, start.model.recipe, None)
-        self._keep(teach(start, images, labels, self._manner()), levels)
+        images, labels, levels, form = self._read(X, y, start.model.recipe, None)
+        self._keep(teach(start, images, labels, self._manner()), levels, form)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> FewShotClassifier:
@@ -124,25 +129,26 @@ class FewShotClassifier(*BASES):
         labels that may come.
         """
         if classes is not None:
-            strange = sorted(set(np.asarray(y).ravel().tolist()) - set(np.asarray(classes).ravel().tolist()))
+            known = set(in_one_form(plain_labels(classes).ravel()).tolist())
+            strange = sorted(set(check_labels(self, y, np.size(y)).tolist()) - known)
             if strange:
                 raise InputError(f"label {strange[0]!r} is none of the classes; name all that may come in classes")
         if not self._fitted:
             return self.fit(X, y)
         taught = self._taught
-        images, labels, levels = self._read(X, y, self.classifier_.recipe, self.levels_, fitted=True)
-        self._keep(teach_more(taught, images, labels, self._manner()), levels)
+        images, labels, levels, form = self._read(X, y, self.classifier_.recipe, self.levels_, fitted=True)
+        self._keep(teach_more(taught, images, labels, self._manner()), levels, self.form_ or form)
         return self
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Share of right answers; labels are compared in NFC."""
-        right = self.predict(X) == in_one_form(np.asarray(y).ravel())
-        return float(np.average(right, weights=sample_weight))
+        """Share of right answers; labels are compared in NFC. Raises `ValueError` where `y` are no labels, one each."""
+        found = self.predict(X)
+        return float(np.average(found == check_labels(self, y, len(found)), weights=sample_weight))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities `[n, classes]`, in the order of `classes_`; none depends on the other images of `X`."""
         self._check_fitted()
-        images, _, _ = self._read(X, None, self.classifier_.recipe, self.levels_, fitted=True)
+        images, *_ = self._read(X, None, self.classifier_.recipe, self.levels_, fitted=True)
         found = self.classifier_.to(self._where()).probabilities(images).double().numpy()
         return found / found.sum(axis=1, keepdims=True)
 
@@ -179,15 +185,17 @@ class FewShotClassifier(*BASES):
         return device
 
     def _read(self, X: Any, y: Any, recipe, levels: Levels | None, *, fitted: bool = False):
-        """Images uint8 `[n, C, size, size]`, labels `[n]` (None while predicting), levels."""
-        found = gather(X)
+        """Images uint8 `[n, C, size, size]`, labels `[n]` (None while predicting), levels, form of the arrays."""
+        with_images = fitted and not hasattr(self, "n_features_in_")
+        found = gather(X, Asked(self.form_, None if y is None else np.size(y)) if with_images else None)
         teaching = y is not None or not fitted
         if isinstance(found, Rows):
-            if fitted and not hasattr(self, "n_features_in_"):
-                raise InputError("images were fitted, these are rows of numbers; give images")
+            if with_images:
+                raise InputError("images were fitted, these are rows of numbers; give images, X[None] for a single one")
             rows = check_rows(self, found.table, reset=not fitted)
             labels = check_labels(self, y, len(rows)) if teaching else None
             images, levels = tables(rows, recipe, levels, fitted=fitted)
+            form = None
         else:
             if fitted and hasattr(self, "n_features_in_"):
                 raise InputError(
@@ -195,13 +203,14 @@ class FewShotClassifier(*BASES):
                 )
             labels = check_labels(self, y, len(found.images)) if teaching else None
             images, levels = pictures(found, recipe, levels, fitted=fitted)
-        return images, labels, levels
+            form = found.form
+        return images, labels, levels, form
 
-    def _keep(self, taught: Taught, levels: Levels | None) -> None:
-        self.classifier_, self.classes_, self.levels_ = taught.classifier, taught.classes, levels
+    def _keep(self, taught: Taught, levels: Levels | None, form: tuple[int, ...] | None) -> None:
+        self.classifier_, self.classes_, self.levels_, self.form_ = taught.classifier, taught.classes, levels, form
 
     def _forget(self) -> None:
-        for name in ("classifier_", "classes_", "levels_", "n_features_in_", "feature_names_in_"):
+        for name in ("classifier_", "classes_", "levels_", "form_", "n_features_in_", "feature_names_in_"):
             self.__dict__.pop(name, None)
 
     @property

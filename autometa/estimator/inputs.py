@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,51 +13,31 @@ import torch
 from PIL import Image
 
 from autometa.data import Recipe
+from autometa.data.image_files import is_content, naming, stream_of
 from autometa.data.images import convert, read_image
 from autometa.errors import InputError
+from autometa.estimator.scales import BYTE, Levels, levels_asked, truths
 
 SMALLEST = 64
 """Numbers of a row that is a picture, at least: 8 x 8. Shorter rows are a table."""
+NARROW = 8
+"""Pixels a side of the smallest picture."""
 CHANNELS = (1, 3, 4)
-
-
-@dataclass(frozen=True)
-class Levels:
-    """Which numbers are black and white (0 and 255) in arrays that are not uint8; settled by the pictures taught."""
-
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, arrays: Sequence[np.ndarray]) -> Levels | None:
-        """0 and 1 where everything lies between, else the least and the greatest number; None where all are uint8."""
-        scaled = [array for array in arrays if array.dtype != np.uint8]
-        if not scaled:
-            return None
-        low, high = float(min(np.min(a) for a in scaled)), float(max(np.max(a) for a in scaled))
-        if not math.isfinite(low + high):
-            raise InputError("images hold NaN or infinity; remove or replace them")
-        if 0 <= low and high <= 1:
-            return cls(0.0, 1.0)
-        return cls(low, high if high > low else low + 1.0)
-
-    def to_uint8(self, values: np.ndarray) -> np.ndarray:
-        """Numbers a little outside are clipped. Raises `InputError` where they are of another scale altogether."""
-        width = self.high - self.low
-        low, high = float(values.min()), float(values.max())
-        if not (self.low - width <= low and high <= self.high + width):
-            raise InputError(
-                f"images hold numbers from {low:g} to {high:g}, those taught {self.low:g} to {self.high:g}; "
-                "scale them alike"
-            )
-        return np.rint(((values.astype(np.float64) - self.low) * (255 / width)).clip(0, 255)).astype(np.uint8)
+TRUTH = Levels(0.0, 1.0)
+KINDS = "paths, bytes, opened files, Pillow images, arrays or tensors"
 
 
 @dataclass(frozen=True)
 class Items:
-    """Single images, each a path, a Pillow image or an array `[H, W]`, `[H, W, C]` or `[C, H, W]`."""
+    """Single images, each a path, the content of a file, a Pillow image or an array `[H, W]`, `[H, W, C]` or
+    `[C, H, W]`."""
 
     images: list[Any]
+
+    @property
+    def form(self) -> tuple[int, ...] | None:
+        """The shape of the first array, None where there is none."""
+        return next((image.shape for image in self.images if isinstance(image, np.ndarray)), None)
 
 
 @dataclass(frozen=True)
@@ -67,15 +47,20 @@ class Rows:
     table: Any
 
 
-def gather(X: Any) -> Items | Rows:
-    """What kind of images somebody holds. Raises `InputError` for an array that is neither."""
+def gather(X: Any, asked: Asked | None = None) -> Items | Rows:
+    """What kind of images somebody holds; asked: what was fitted, while predicting.
+
+    Raises `InputError` for what is no image, and for an array that may be one image or several.
+    """
     if _alone(X):
         return Items([X])
+    _check_kind(X)
     if isinstance(X, torch.Tensor):
         X = _array(X, 4)
     if isinstance(X, (list, tuple)) and X:
         if all(_alone(item) or getattr(item, "ndim", 0) in (2, 3) for item in X):
             return Items([_array(item, 3) if isinstance(item, torch.Tensor) else item for item in X])
+        _check_items(X)
         try:
             deep = np.asarray(X).ndim > 2
         except ValueError:
@@ -85,12 +70,46 @@ def gather(X: Any) -> Items | Rows:
     if len(shape) > 4:
         raise InputError(f"an array of images has at most 4 dimensions, not {list(shape)}")
     if len(shape) > 2:
-        return Items(list(np.asarray(X)))
+        X = np.asarray(X)
+        return Items([X] if asked is not None and len(shape) == 3 and asked.is_one(X.shape) else list(X))
+    if isinstance(X, np.ndarray) and len(shape) == 2 and asked is not None and asked.is_one(shape):
+        return Items([X])
     if len(shape) == 1 or (len(shape) == 2 and shape[1] == 1):
         cells = np.asarray(X).ravel()
-        if len(cells) and cells.dtype.kind in "OUS" and all(_alone(cell) for cell in cells):
-            return Items(cells.tolist())
+        if len(cells) and cells.dtype.kind in "OUS":
+            if all(_alone(cell) for cell in cells):
+                return Items(cells.tolist())
+            _check_items(cells.tolist())
     return Rows(X)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was fitted before somebody gives an array. form: the shape of a picture, None where they were files;
+    labels: how many labels come with it, None while predicting."""
+
+    form: tuple[int, ...] | None
+    labels: int | None = None
+
+    def is_one(self, shape: tuple[int, ...]) -> bool:
+        """Whether an array of two or three dimensions is one picture. Raises `InputError` where it may be several."""
+        if self.labels is not None:
+            return self.labels == 1 < shape[0]
+        grey = self.form is not None and len(self.form) == 2
+        if len(shape) == 2:
+            as_row = shape[1] >= SMALLEST and any(shape[1] == c * math.isqrt(shape[1] // c) ** 2 for c in (1, 3))
+            return shape == self.form or (min(shape) >= NARROW and not as_row)
+        last, first = shape[2] in CHANNELS, shape[0] in CHANNELS and shape[0] > 1
+        if shape[1:] == self.form or not (last or first):
+            return False
+        if (last and not first) or (self.form is not None and not grey):
+            return True
+        if grey:
+            return False
+        raise InputError(
+            f"images {list(shape)} may be {shape[0]} pictures or one in {shape[0]} colours; give X[:, None] for the "
+            "former, X[None] for the latter"
+        )
 
 
 Pictures = tuple[np.ndarray, Levels | None]
@@ -106,16 +125,21 @@ def pictures(items: Items, recipe: Recipe, levels: Levels | None, *, fitted: boo
     arrays = [image for image in items.images if isinstance(image, np.ndarray)]
     if any(array.dtype.kind not in "biuf" or not array.size for array in arrays):
         raise InputError("arrays of images hold numbers, and each at least one; give whole or floating numbers")
-    levels = _levels(levels, arrays, fitted)
-    made = [
-        convert(_drawn(image, levels), recipe)
-        if isinstance(image, np.ndarray)
-        else convert(image, recipe)
-        if isinstance(image, Image.Image)
-        else read_image(os.fsdecode(image), recipe)
-        for image in items.images
-    ]
-    return np.stack(made), levels
+    levels = levels_asked(levels, arrays) if fitted else Levels.of(arrays)
+    return np.stack([_picture(image, place, recipe, levels) for place, image in enumerate(items.images, 1)]), levels
+
+
+def _picture(image: Any, place: int, recipe: Recipe, levels: Levels | None) -> np.ndarray:
+    """uint8 `[C, size, size]` of one image; place: its number, for messages."""
+    if isinstance(image, np.ndarray):
+        values = truths(image)
+        return convert(_drawn(values, levels if values is image else TRUTH), recipe)
+    if isinstance(image, Image.Image):
+        with naming(f"image {place}"):
+            return convert(image, recipe)
+    if is_content(image):
+        return read_image(stream_of(image, f"image {place}"), recipe, f"image {place}")
+    return read_image(os.fspath(image), recipe)
 
 
 def tables(
@@ -131,21 +155,17 @@ def tables(
         return pictures(Items(list(rows.reshape(n, side, side))), recipe, levels, fitted=fitted)
     if features >= 3 * SMALLEST and 3 * colours * colours == features:
         return pictures(Items(list(rows.reshape(n, colours, colours, 3))), recipe, levels, fitted=fitted)
-    levels = _levels(levels, [rows], fitted)
+    if fitted and levels is None:
+        shares = rows.dtype.kind == "f" and Levels.of([rows]) == TRUTH
+        levels = TRUTH if shares else Levels(*BYTE)
+    elif not fitted:
+        rows = truths(rows)
+        levels = Levels.of([rows])
     side = math.isqrt(features - 1) + 1
     filled = np.zeros((n, side * side), np.uint8)
-    filled[:, :features] = rows if rows.dtype == np.uint8 else levels.to_uint8(rows)
+    filled[:, :features] = rows if levels in (None, Levels(*BYTE)) and rows.dtype == np.uint8 else levels.to_uint8(rows)
     plain = replace(recipe, polarity="as-is")
     return pictures(Items(list(filled.reshape(n, side, side))), plain, None, fitted=fitted)[0], levels
-
-
-def _levels(levels: Levels | None, arrays: Sequence[np.ndarray], fitted: bool) -> Levels | None:
-    """Those that were taught; the arrays' own while fitting. After teaching from files or uint8 alone, where nothing
-    settled them, 0 and 1 or else 0 and 255: an answer must not depend on the other images."""
-    if fitted and levels is not None:
-        return levels
-    found = Levels.of(arrays)
-    return Levels(0.0, 255.0) if fitted and found not in (None, Levels(0.0, 1.0)) else found
 
 
 def _drawn(array: np.ndarray, levels: Levels | None) -> Image.Image:
@@ -170,5 +190,25 @@ def _array(tensor: torch.Tensor, with_channels: int) -> np.ndarray:
 
 
 def _alone(item: Any) -> bool:
-    """Whether it is one image: a path or a Pillow image."""
-    return isinstance(item, (str, bytes, os.PathLike, Image.Image))
+    """Whether it is one image: a path, the content of a file or a Pillow image."""
+    return isinstance(item, (str, os.PathLike, Image.Image)) or is_content(item)
+
+
+def _check_kind(X: Any) -> None:
+    if hasattr(X, "shape"):
+        return
+    if X is None or isinstance(X, (int, float, complex, Mapping, Set)) or hasattr(X, "__next__"):
+        raise InputError(f"images are {KINDS}, or a list of such, not {_called(X)}")
+
+
+def _check_items(items: Sequence[Any]) -> None:
+    """Raises `InputError` for the first item that is no image, in a list where others are."""
+    if not any(_alone(item) for item in items):
+        return
+    for place, item in enumerate(items, 1):
+        if not (_alone(item) or getattr(item, "ndim", 0) in (2, 3)):
+            raise InputError(f"image {place} is {_called(item)}; images are {KINDS}")
+
+
+def _called(item: Any) -> str:
+    return "None" if item is None else f"of type {type(item).__name__}"

@@ -1,11 +1,14 @@
 """Every image goes through one recipe, whatever its file looks like."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from autometa.data import DataError, Recipe, load_class_folder, load_images
 from autometa.data.images import read_image
+from tests.data.tiff import tiff
 
 PLAIN = Recipe(size=4, polarity="as-is")
 
@@ -135,3 +138,25 @@ def test_messages(photo, tmp_path):
 def test_recipes_are_checked(wrong):
     with pytest.raises(DataError, match=str(next(iter(wrong.values())))):
         Recipe(**wrong)
+
+
+def test_pictures_of_other_numbers_than_8_bits():
+    ramp = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
+    for pixels, wanted in (
+        (ramp, np.rint(255 * ramp)),
+        (255 * ramp, np.floor(255 * ramp)),
+        (np.arange(16, dtype=np.uint16).reshape(4, 4) * 4000, np.arange(16).reshape(4, 4) * 4000 >> 8),
+        (np.arange(16, dtype=np.int32).reshape(4, 4) * 4000, np.arange(16).reshape(4, 4) * 4000 >> 8),
+        (np.zeros((4, 4), np.float32), np.zeros((4, 4))),
+        (np.zeros((4, 4), np.int32), np.zeros((4, 4))),
+    ):
+        assert np.array_equal(read_image(io.BytesIO(tiff(pixels)), PLAIN, "x")[0], wanted)
+    for pixels, sentence in (
+        (2 * ramp - 1, "from -1 to 1, not from 0 to 1 or 0 to 255"),
+        (1000 * ramp, "from 0 to 1000, not"),
+        (ramp * np.float32("nan"), "from nan to nan"),
+        (np.arange(16, dtype=np.int32).reshape(4, 4) * 10**6, "not from 0 to 65535"),
+        (np.arange(16, dtype=np.uint16).reshape(4, 4), "from 0 to 15 of 65535, which is black"),
+    ):
+        with pytest.raises(DataError, match=f"x cannot be read as an image .*{sentence}"):
+            read_image(io.BytesIO(tiff(pixels)), PLAIN, "x")

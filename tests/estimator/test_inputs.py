@@ -10,7 +10,8 @@ from PIL import Image
 import autometa
 from autometa.data import Recipe
 from autometa.errors import InputError
-from autometa.estimator.inputs import Items, Levels, Rows, gather, pictures, tables
+from autometa.estimator.inputs import Items, Rows, gather, pictures, tables
+from autometa.estimator.scales import Levels
 from tests.estimator.drawings import saved
 
 GREY, COLOUR = Recipe(size=6, polarity="as-is"), Recipe(channels=3, size=6, polarity="as-is")

@@ -31,6 +31,8 @@ PART_NAMES = {
     "test": ("test", "testing", "eval", "evaluation"),
 }
 _PART_OF = {name: part for part, names in PART_NAMES.items() for name in names}
+MISSING = ("nan", "<na>", "nat", "#n/a", "null")
+"""What programs write where a label is missing."""
 _PEEK = 1 << 16
 
 
@@ -217,7 +219,7 @@ def _below(name: str, folder: Path) -> str | None:
 
 def _label(place: str, label: object) -> str:
     text = str(label).strip() if type(label) in (str, int) else ""
-    if not text or not text.isprintable():
+    if not text or not text.isprintable() or text.lower() in MISSING:
         raise DataError(f"{place}: {ascii(label)} is no label; write a word or a whole number")
     return text
 
