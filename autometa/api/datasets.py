@@ -12,8 +12,10 @@ import numpy as np
 
 from autometa.api.photos import chosen
 from autometa.data.folders import class_split, folder_split
+from autometa.data.formats.found import Found, ImageFile
 from autometa.data.formats.omniglot import root_of as omniglot_root
 from autometa.data.formats.recognise import forget, recognise
+from autometa.data.image_files import UNREAD
 from autometa.data.omniglot import DRAWINGS, PARTS, SPLITS, open_omniglot
 from autometa.data.prepare import Progress, bad_images, prepare, processors, recipe_of, silent
 from autometa.data.splits import Split
@@ -92,7 +94,7 @@ def data_info(path: PathLike, *, force: bool = False) -> Described:
     split = class_split([c.name for c in found.classes], [c.part for c in found.classes], found.split)
     size, variant = chosen(found, path)
     option = f"{_option(path, variant)} --data.image_size {size}"
-    about = None, None, (), option, found.notice
+    about = None, None, _unread(found), option, found.notice
     return Described(found.format, found.name, split.name, _sizes(split), sum(counts), _range(counts), *about)
 
 
@@ -114,6 +116,16 @@ def verify_data(path: PathLike, *, force: bool = False, progress: Progress = sil
     sources = [source for c in found.classes for source in c.images]
     verdicts = progress(bad_images(sources, recipe_of(found), processors()), len(sources), f"checking {found.name}")
     return {"checked": len(sources), "bad": [told for told in verdicts if told is not None]}
+
+
+def _unread(found: Found) -> tuple[str, ...]:
+    """A sentence where files are pictures that cannot be read, by their names."""
+    paths = [s.path for c in found.classes for s in c.images if isinstance(s, ImageFile)]
+    unread = [path for path in paths if path.suffix.lower() in UNREAD]
+    if not unread:
+        return ()
+    many = f"{len(unread)} of {len(paths)} files cannot be read" if len(unread) > 1 else "1 file cannot be read"
+    return (f"{many}: {unread[0]} is {UNREAD[unread[0].suffix.lower()].rstrip(',')}; save such as JPEG or PNG",)
 
 
 def _place(path: PathLike) -> Path:

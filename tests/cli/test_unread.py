@@ -66,3 +66,18 @@ def test_in_python_contents_are_pictures_and_what_is_none_is_told(taught):
         assert len(str(told.value)) < 300
     with pytest.raises(InputError, match="support is the path of a folder"):
         autometa.adapt(path.read_bytes())
+
+
+def test_a_folder_of_pictures_that_cannot_be_read_is_named_by_every_command(tmp_path):
+    for name in ("cat", "dog"):
+        saved(strokes(characters=1, drawings=3)[0], tmp_path / "set" / name)
+    (tmp_path / "set" / "dog" / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    told = "IMG_1.HEIC is an HEIF picture"
+    about = call("data", "info", "set")
+    assert about.code == 0 and told in about.out
+    assert told in call("data", "verify", "set").out
+    for words in (("data", "prepare", "set"), ("adapt", "--support", "set"), ("search", "--data", "set", "--dry-run")):
+        answer = call(*words, "-q") if words[0] != "data" else call(*words)
+        assert answer.code == 2 and told in answer.err, words
+    left = call("data", "prepare", "set", "--skip-bad", "--json")
+    assert left.code == 0 and left.json["images"] == 6 and told in left.json["skipped"][0]
