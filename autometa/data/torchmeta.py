@@ -210,7 +210,9 @@ class TaskStream:
             known, found = (" and ".join(str(list(shape)) for shape in pair) for pair in (self._shapes, shapes))
             raise DataError(f"{where} has tasks of {found}, those before had {known}; make all tasks alike")
         if self._range is None:
-            self._range = min(float(x.min()), float(others.min())), max(float(x.max()), float(others.max()))
+            ends = [part.aminmax() for part in (x, others) if part.numel()]
+            least, greatest = [float(end.min) for end in ends], [float(end.max) for end in ends]
+            self._range = min(least, default=0.0), max(greatest, default=0.0)
         return x, y, others, labels
 
 

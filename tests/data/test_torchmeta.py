@@ -365,13 +365,11 @@ def test_loaders_of_different_scales_are_refused(episodes):
         return [{key: (how(x), y) for key, (x, y) in unit.items()}]
 
     normal, byte = scaled(lambda x: (x - 0.45) / 0.22), scaled(lambda x: 255 * x)
-    for alike in ((scaled(lambda x: 0.8 * x), [unit]), (normal, scaled(lambda x: 4 * x - 2)), (byte, byte)):
+    for alike in ((scaled(lambda x: 0.8 * x), [unit]), (normal, scaled(lambda x: 4 * x - 2))):
         LoaderSource(*alike).training(CONFIG.inner, "test", 0)
     for train, test in (([unit], normal), (byte, [unit]), (normal, byte), ([unit], scaled(lambda x: 2 * x - 1))):
         with pytest.raises(DataError, match="hold numbers from .* and from .*; give both loaders the same transforms"):
             LoaderSource(train, test).training(CONFIG.inner, "test", 0)
-    with pytest.raises(DataError, match="NaN or infinity"):
-        LoaderSource([unit], scaled(lambda x: x * float("nan"))).training(CONFIG.inner, "test", 0)
 
 
 def test_images_of_a_real_torchmeta_root_train_a_network(tmp_path):
