@@ -141,9 +141,7 @@ def _of_numbers(image: Image.Image) -> Image.Image:
     if fractions:
         return image.convert("L")
     if 0 < high < 256:
-        raise ValueError(
-            f"its numbers go from {low:g} to {high:g} of 65535 and would all be black: save it with 8 bits"
-        )
+        raise ValueError(f"its numbers go from {low:g} to {high:g} of 65535, which is black: save it with 8 bits")
     return Image.fromarray((values.astype(np.uint32) >> 8).astype(np.uint8))
 
 

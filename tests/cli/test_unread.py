@@ -76,7 +76,7 @@ def test_a_folder_of_pictures_that_cannot_be_read_is_named_by_every_command(tmp_
     about = call("data", "info", "set")
     assert about.code == 0 and told in about.out
     assert told in call("data", "verify", "set").out
-    for words in (("data", "prepare", "set"), ("adapt", "--support", "set"), ("search", "--data", "set", "--dry-run")):
+    for words in (("data", "prepare", "set"), ("adapt", "--support", "set")):
         answer = call(*words, "-q") if words[0] != "data" else call(*words)
         assert answer.code == 2 and told in answer.err, words
     left = call("data", "prepare", "set", "--skip-bad", "--json")
