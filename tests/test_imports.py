@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "autometa"
 
-EVERYWHERE = {"errors", "_version", "plugins", "printable"}
+EVERYWHERE = {"errors", "_version", "plugins", "printable", "brief"}
 LEARNING = {"nas", "meta", "data", "slots", "ops"}
 USED_BY_TOP = LEARNING | {"algorithms", "runs"}
 TOP = USED_BY_TOP | {"report", "export", "estimator", "api"}
@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "_version": set(),
     "printable": set(),
     "plugins": set(),
+    "brief": set(),
     "ops": {"kernels", "_C", "_cuda"},
     "slots": {"ops"},
     "nas": {"slots", "ops"},

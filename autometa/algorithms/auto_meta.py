@@ -29,6 +29,7 @@ from autometa.algorithms.level_report import measured, report
 from autometa.algorithms.reptile import CELL, ReptileConfig
 from autometa.algorithms.rivals import Evolution, RandomSearch, SurrogateSearch
 from autometa.algorithms.training import Network
+from autometa.brief import brief
 from autometa.errors import DivergedError
 from autometa.meta.bn_modes import MODES
 from autometa.nas import block_space
@@ -112,6 +113,7 @@ class Fits:
         return max(network.parameters(0) for network in networks), max(network.macs(0) for network in networks)
 
 
+@brief
 @dataclass(frozen=True)
 class AutoMetaConfig:
     """One Auto-Meta run; the defaults are the paper's for Omniglot (section 4; where it is silent, Reptile's).
@@ -122,6 +124,7 @@ class AutoMetaConfig:
         blocks: B, blocks of the largest cells.
         beam: K, cells trained at each level beyond the first, which has 55; per round, for `surrogate`.
         batch: candidates trained side by side; decided once, so that results do not depend on workers.
+        most_batches: of these, after which the search ends; None: all.
         macro: the network in which candidates are judged.
         surrogate: what predicts their accuracy.
         uncertainty_weight: of the ensemble's standard deviation in the choice of cells (0: by mean alone).
@@ -149,6 +152,7 @@ class AutoMetaConfig:
     blocks: int = 5
     beam: int = 100
     batch: int = 20
+    most_batches: int | None = None
     macro: MacroConfig = field(default_factory=MacroConfig)
     surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
     uncertainty_weight: float = 0.0
@@ -179,6 +183,8 @@ class AutoMetaConfig:
         one_of(STRATEGIES, {"strategy": self.strategy})
         at_least(1, {"blocks": self.blocks, "beam": self.beam, "batch": self.batch, "pool": self.pool})
         check_limits(self.max_params, self.max_macs)
+        at_least(1, {} if self.most_batches is None else {"most_batches": self.most_batches})
+        require(not self.meta.planned, "planned is for final_meta; candidates are all trained as long")
         at_least(1, {"population": self.population, "sample": self.sample})
         require(self.beam <= self.pool, f"pool ({self.pool}) must not be smaller than beam ({self.beam})")
         alive = self.strategy != "evolution" or self.population < self.candidates
@@ -237,7 +243,8 @@ class AutoMetaConfig:
     @property
     def batches(self) -> int:
         """Batches that these make."""
-        return sum(-(-cells // self.batch) for cells in self.rounds)
+        all_of_them = sum(-(-cells // self.batch) for cells in self.rounds)
+        return all_of_them if self.most_batches is None else min(all_of_them, self.most_batches)
 
     def candidate(self) -> CandidateConfig:
         """How one candidate is trained and scored."""

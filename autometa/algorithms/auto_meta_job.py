@@ -122,8 +122,11 @@ def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) ->
     network = final.build(source.image_shape)
     health.tell(FINAL, 0, small_batches(network, final.inner, final.test, inner_group="final_inner"))
     run, monitor = reptile.trainer(network, source, final), Monitor(health, FINAL, of_training(final.inner, final.meta))
-    trained = jobs.meta_train(run, folder, terms, FINAL, budget=False, monitor=monitor)
-    found, test_seconds = jobs.evaluate_reptile(network, trained.learned, source, final, folder, terms, "test")
+    pacer = jobs.pacer_of(folder, terms, "final_meta") if terms.pace is not None and terms.pace.stretch else None
+    trained = jobs.meta_train(run, folder, terms, FINAL, budget=False, monitor=monitor, pacer=pacer)
+    final = replace(final, meta=trained.meta)
+    found, test_seconds = jobs.evaluate_reptile(network, trained.learned, source, final, folder, terms, "test", pacer)
+    final = jobs.tested(final, found, pacer)
     result = {
         "kind": "search auto-meta",
         "strategy": config.strategy,
@@ -222,7 +225,7 @@ def progress(
                     done = finished(ledger)
                 if n < len(done):
                     session.log(n, **told(done, n))
-            while going and not session.stopped_early:
+            while going and config.most_batches is None and not session.stopped_early:
                 going = search.advance()
                 if going:
                     force.turn()

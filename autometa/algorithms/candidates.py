@@ -28,6 +28,7 @@ from autometa.algorithms.loop import Loop, Results
 from autometa.algorithms.scores import Score
 from autometa.algorithms.sources import Source, TestTasks, chunks
 from autometa.algorithms.training import StepSizes
+from autometa.brief import brief
 from autometa.data import Episodes
 from autometa.errors import DivergedError
 from autometa.meta.bn_modes import MODES, accuracies
@@ -46,6 +47,7 @@ LOST = 0.1
 """Share of validation tasks that may leave the finite numbers."""
 
 
+@brief
 @dataclass(frozen=True)
 class CandidateConfig:
     """How a candidate is trained and scored; the defaults are Auto-Meta's (Kim et al. 2018, section 4).

@@ -21,6 +21,7 @@ from autometa.algorithms.reptile import ReptileConfig
 from autometa.algorithms.sources import silent
 from autometa.algorithms.trained import Model
 from autometa.algorithms.training import Learned, Network
+from autometa.brief import brief
 from autometa.data import Recipe, load_images
 from autometa.data.names import composed, twice
 from autometa.errors import DivergedError, InputError
@@ -70,6 +71,7 @@ def to_float(images: np.ndarray | Tensor) -> Tensor:
     return torch.as_tensor(images).to(torch.float32) / 255
 
 
+@brief
 @dataclass(frozen=True)
 class Lesson:
     """What a classifier was taught, and where it began: enough to teach it more classes later, without its run.
@@ -95,6 +97,7 @@ class Lesson:
         return cls(tensors["images"], tensors["labels"], learned, data_hash)
 
 
+@brief
 @dataclass(frozen=True)
 class Classifier:
     """A network adapted to named classes.

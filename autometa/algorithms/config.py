@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar, get_type_hints
 
 from autometa.data.names import READING, READINGS
@@ -85,6 +85,9 @@ class MetaConfig:
         schedule: `constant`, `linear` or `cosine`.
         max_slots: slots evaluated at once; fewer need less memory, with the same result. Where None all, on a GPU as
             many as its free memory holds.
+        planned: where their number was changed on the way, as a search that keeps to a time budget does: pairs of a
+            meta-iteration and the number that had been planned until then, in order. What the schedule had left is
+            spread over what the next plan had left, so a run with the same values repeats one that was changed.
     """
 
     iterations: int = 100_000
@@ -93,9 +96,39 @@ class MetaConfig:
     step_size_end: float = 0.0
     schedule: str = "linear"
     max_slots: int | None = None
+    planned: tuple[int, ...] = ()
 
     def steps(self) -> Schedule:
         return Schedule(self.step_size, self.step_size_end, self.schedule)
+
+    def position(self, i: int) -> float:
+        """The share of its schedule that is over before meta-iteration i."""
+        over, begun = 0.0, 0
+        for until, total in zip(self.planned[::2], self.planned[1::2], strict=True):
+            if i <= until:
+                return over + (1.0 - over) * ((i - begun) / (total - begun))
+            over, begun = over + (1.0 - over) * ((until - begun) / (total - begun)), until
+        return over + (1.0 - over) * ((i - begun) / max(self.iterations - begun, 1))
+
+    def changed(self, i: int, iterations: int) -> MetaConfig:
+        """With another number of meta-iterations from number i on."""
+        return replace(self, iterations=iterations, planned=(*self.planned, i, self.iterations))
+
+    @property
+    def first_planned(self) -> int:
+        """Meta-iterations planned at the start."""
+        return self.planned[1] if self.planned else self.iterations
+
+    def check_planned(self) -> None:
+        """Raise `InputError` unless `planned` is what `changed` makes."""
+        ends, totals = self.planned[::2], self.planned[1::2]
+        fits = len(ends) == len(totals) and all(until <= total for until, total in zip(ends, totals, strict=False))
+        rising = all(a < b for a, b in zip((0, *ends), ends, strict=False))
+        require(
+            fits and rising and (not ends or ends[-1] <= self.iterations),
+            f"planned must be pairs of a meta-iteration and the number planned until then, rising, not "
+            f"{list(self.planned)} of {self.iterations}",
+        )
 
 
 @dataclass(frozen=True)
@@ -180,6 +213,7 @@ def check_common(
     one_of((*BATCH_MODES, None), {"test.batch_mode": test.batch_mode})
     one_of(("carry", "reset"), {"inner.adam_state": inner.adam_state})
     one_of(SHAPES, {"meta.schedule": meta.schedule})
+    meta.check_planned()
     one_of(("test", "val"), {"test.part": test.part})
     one_of(PRECISIONS, {"precision": precision})
     require(data.reading in READINGS, f"data.reading must be 1 or 2, not {data.reading}")

@@ -290,6 +290,13 @@ class Monitor:
                 left.append(check)
         return left
 
+    def replan(self, iterations: int, warmup: int) -> None:
+        """Another number of meta-iterations from now on, of which `warmup` are warm-up."""
+        for check in (*self.checks, *self.of_series):
+            for name, value in (("iterations", iterations), ("warmup", warmup)):
+                if hasattr(check, name):
+                    setattr(check, name, value)
+
     def replay(self, lines: Iterable[Line], series: Iterable[Line]) -> None:
         """Look again at what was written before a resumption, in the order in which it was."""
         both = [(line["step"], 0, line) for line in lines] + [(line["step"], 1, line) for line in series]

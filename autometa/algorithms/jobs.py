@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from autometa.algorithms import metanas, reptile, scores
-from autometa.algorithms.config import DataConfig, EvalConfig
+from autometa.algorithms.config import DataConfig, EvalConfig, MetaConfig
 from autometa.algorithms.divided import Lead
 from autometa.algorithms.health import (
     Health,
@@ -24,6 +25,7 @@ from autometa.algorithms.health import (
 from autometa.algorithms.journal import Journal
 from autometa.algorithms.loop import Loop
 from autometa.algorithms.observing import ArchitectureSeries, observations
+from autometa.algorithms.pace import Pace, Pacer
 from autometa.algorithms.sources import Source, chunks, silent
 from autometa.algorithms.training import Learned, Network, Trainer
 from autometa.errors import InputError
@@ -61,6 +63,8 @@ class Terms:
     ranks: Ranks | None = None
     """Other processes to divide a search's or training's meta-batches with; the rest of a run is this one's alone."""
     trackers: Trackers = field(default_factory=Trackers)
+    pace: Pace | None = None
+    """How the run keeps to a budget for all of it."""
 
     @property
     def notice(self) -> Callable[[str], None]:
@@ -89,11 +93,16 @@ class Terms:
 
 @dataclass(frozen=True)
 class MetaTrained:
-    """The end of a loop of meta-iterations: what was learned, how many were done, seconds with resumptions."""
+    """The end of a loop of meta-iterations: what was learned, how many were done, seconds with resumptions.
+
+    meta, warmup: the plan that they were done by in the end.
+    """
 
     learned: Learned
     iterations: int
     seconds: float
+    meta: MetaConfig
+    warmup: int
 
 
 def meta_train(
@@ -105,11 +114,12 @@ def meta_train(
     ranks: Ranks | None = None,
     series: ArchitectureSeries | None = None,
     monitor: Monitor | None = None,
+    pacer: Pacer | None = None,
 ) -> MetaTrained:
     """The loop of meta-iterations; on a GPU their outcomes are told a few iterations later, in order.
 
     ranks: processes that divide the meta-batch, this one leading; the others `follow` until the loop is over.
-    series: where the architecture is written down; monitor: what looks for alarms.
+    series: where the architecture is written down; monitor: what looks for alarms; pacer: what keeps to a time budget.
     """
     lead = Lead(run, ranks)
     loop, journal = Loop(run, terms.notice), Journal(run.meta.iterations, run.meta.batch, series, monitor)
@@ -127,12 +137,24 @@ def meta_train(
         if session.stopped_early:
             journal.finish()
 
+    def keep_pace(step: int) -> None:
+        pacer.done(step, run.warmup)
+        changed = pacer.plan(step, session.elapsed, run.meta, run.warmup) if ranks is None else None
+        if changed is not None:
+            run.replan(*changed)
+            journal.replan(*changed)
+            session.replan(run.meta.iterations)
+        if not pacer.pace.stretch:
+            session.end_within(pacer.left(session.elapsed))
+
     session = terms.session(folder, capture, restore, phase, budget, catch_up)
     with lead, session, closing(journal):
         journal.open(session)
         for i in session.steps(run.meta.iterations):
             journal.tell(lead.launch(loop, i))
-        return MetaTrained(Learned.of(lead.capture()[0]), session.step, session.elapsed)
+            if pacer is not None:
+                keep_pace(i + 1)
+        return MetaTrained(Learned.of(lead.capture()[0]), session.step, session.elapsed, run.meta, run.warmup)
 
 
 class _Collected:
@@ -153,15 +175,26 @@ class _Collected:
 
 
 def in_chunks(
-    folder: RunFolder, terms: Terms, phase: str, test: EvalConfig, work: Callable[[int, int], dict[str, Tensor]]
+    folder: RunFolder,
+    terms: Terms,
+    phase: str,
+    test: EvalConfig,
+    work: Callable[[int, int], dict[str, Tensor]],
+    pacer: Pacer | None = None,
 ) -> tuple[dict[str, Tensor], float]:
-    """Run `work(start, stop)` on all evaluation tasks; tensors `[tasks, ...]` by name, and the seconds it took."""
-    kept, pieces = _Collected(), chunks(test.tasks, test.max_slots)
+    """Run `work(start, stop)` on all evaluation tasks; tensors `[tasks, ...]` by name, and the seconds it took.
+
+    pacer: ends it after fewer tasks where time is up.
+    """
+    kept, pieces, begun, first = _Collected(), chunks(test.tasks, test.max_slots), time.monotonic(), None
     with terms.session(folder, kept.capture, kept.restore, phase) as session:
         for n in session.steps(len(pieces)):
             kept.parts.append({name: value.cpu() for name, value in work(*pieces[n]).items()})
             so_far = [v for k, v in kept.joined().items() if k.endswith("support_statistics")]
             session.log(n, tasks=pieces[n][1], accuracy=float(so_far[-1].mean()))
+            first = n if first is None else first
+            if pacer is not None and n + 1 < len(pieces) and pacer.stop_testing(begun, n + 1 - first):
+                session.replan(n + 1)
         return kept.joined(), session.elapsed
 
 
@@ -174,7 +207,8 @@ def train(config: reptile.ReptileConfig, folder: RunFolder, terms: Terms) -> dic
     health.tell("train", 0, small_batches(network, config.inner, config.test))
     monitor = Monitor(health, "train", of_training(config.inner, config.meta))
     run = reptile.trainer(network, source, config)
-    trained = meta_train(run, folder, terms, "train", ranks=terms.ranks, monitor=monitor)
+    pacer = pacer_of(folder, terms)
+    trained = meta_train(run, folder, terms, "train", ranks=terms.ranks, monitor=monitor, pacer=pacer)
     found, test_seconds = evaluate_reptile(network, trained.learned, source, config, folder, terms, "test")
     result = {
         "kind": "train",
@@ -204,13 +238,14 @@ def evaluate_reptile(
     folder: RunFolder,
     terms: Terms,
     phase: str,
+    pacer: Pacer | None = None,
 ) -> tuple[dict[str, Tensor], float]:
-    """Evaluation in chunks: accuracy per task by BN mode `[tasks]`, `finite`, and seconds."""
+    """Evaluation in chunks: accuracy per task by BN mode `[tasks]`, `finite`, and seconds; pacer as of `in_chunks`."""
 
     def work(start: int, stop: int) -> dict[str, Tensor]:
         return reptile.evaluate_chunk(network, learned, source, config, start, stop)
 
-    return in_chunks(folder, terms, phase, config.test, work)
+    return in_chunks(folder, terms, phase, config.test, work, pacer)
 
 
 def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Terms) -> dict:
@@ -218,14 +253,18 @@ def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Term
     source = terms.source(config.data)
     network = config.build(source.image_shape)
     record_data(folder, source)
-    series = ArchitectureSeries(folder, network, config.t_max, config.meta.iterations)
+    series = ArchitectureSeries(folder, network, config.t_max, config.meta.first_planned)
+    series.replan(config.meta.iterations)
     run = metanas.trainer(network, source, config, begun_from(folder, config))
     health = Health(folder, terms.notice)
     for finding in (small_batches(network, config.inner, config.test), only_warmup(config)):
         health.tell("search", 0, finding)
     monitor = Monitor(health, "search", of_training(config.inner, config.meta), of_architecture(config))
-    trained = meta_train(run, folder, terms, "search", ranks=terms.ranks, series=series, monitor=monitor)
-    found, test_seconds, genotypes = meta_test(network, trained.learned, source, config, folder, terms, "test")
+    watched = {"series": series, "monitor": monitor, "pacer": (pacer := pacer_of(folder, terms))}
+    trained = meta_train(run, folder, terms, "search", ranks=terms.ranks, **watched)
+    config = replace(config, meta=trained.meta, warmup=trained.warmup)
+    found, test_seconds, genotypes = meta_test(network, trained.learned, source, config, folder, terms, "test", pacer)
+    config = tested(config, found, pacer)
     if "trace.ops" in found:
         skips = skips_of_tasks(found["genotypes"], found["trace.ops"], network.primitives)
         health.tell("test", config.test.tasks, skips)
@@ -279,13 +318,23 @@ def begun_from(folder: RunFolder, config: metanas.MetaNASConfig) -> Learned | No
     return Learned(**found.tensors)
 
 
-def meta_test(network, learned, source, config, folder, terms, phase):
+def pacer_of(folder: RunFolder, terms: Terms, group: str = "meta") -> Pacer | None:
+    """What keeps a run with a time budget to it."""
+    return None if terms.pace is None else Pacer(terms.pace, folder, group)
+
+
+def tested(config, found: dict[str, Tensor], pacer: Pacer | None):
+    """The config with as many test tasks as were done."""
+    return config if pacer is None else replace(config, test=pacer.tested(config.test, len(found["finite"])))
+
+
+def meta_test(network, learned, source, config, folder, terms, phase, pacer=None):
     """Meta-testing in chunks; scores per task, seconds, genotypes."""
 
     def work(start: int, stop: int) -> dict[str, Tensor]:
         return metanas.as_tensors(network, metanas.meta_test_chunk(network, learned, source, config, start, stop))
 
-    found, seconds = in_chunks(folder, terms, phase, config.test, work)
+    found, seconds = in_chunks(folder, terms, phase, config.test, work, pacer)
     return found, seconds, metanas.genotypes_from(network, found["genotypes"])
 
 
@@ -323,7 +372,7 @@ def four_layer_like(
         filters=filters,
         data=config.data,
         inner=config.inner,
-        meta=replace(config.meta, iterations=iterations),
+        meta=replace(config.meta, iterations=iterations, planned=()),
         test=replace(config.test, steps=config.test.steps + config.test_weight_steps),
         seed=config.seed,
         precision=config.precision,

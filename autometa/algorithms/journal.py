@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from autometa.algorithms.config import MetaConfig
 from autometa.algorithms.health import Monitor
 from autometa.algorithms.loop import Results
 from autometa.algorithms.observing import SERIES, ArchitectureSeries
@@ -51,6 +52,14 @@ class Journal:
                     self._monitor.line(i, values)
             if self._series is not None:
                 self._look(self._series.tell(i, done.architecture))
+
+    def replan(self, meta: MetaConfig, warmup: int) -> None:
+        """Another number of meta-iterations from now on, of which `warmup` are warm-up."""
+        self._iterations = meta.iterations
+        if self._series is not None:
+            self._series.replan(meta.iterations)
+        if self._monitor is not None:
+            self._monitor.replan(meta.iterations, warmup)
 
     def finish(self) -> None:
         """Where training ends early: the last iteration was told."""

@@ -21,6 +21,7 @@ from autometa.algorithms.config import (
 )
 from autometa.algorithms.sources import Source, TestTasks
 from autometa.algorithms.training import Learned, Logits, Trainer
+from autometa.brief import brief
 from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES, accuracies, accuracy, answers, logits_by_mode
 from autometa.meta.inner_loop import Batches, adapt_
@@ -39,6 +40,7 @@ from autometa.ops.finite_slots import finite_slots
 from autometa.ops.primitives import PRIMITIVES
 
 
+@brief
 @dataclass(frozen=True)
 class MetaNASConfig:
     """One MetaNAS run; the defaults are the paper's for Omniglot (appendix; where it is silent, the released code's).
@@ -261,6 +263,7 @@ def temperatures(config: MetaNASConfig) -> list[float]:
     return [temperature(t, steps, config.t_max, config.t_min_test) for t in range(steps)] + [config.t_min_test]
 
 
+@brief
 @dataclass(frozen=True)
 class MetaTest:
     """Meta-testing's outcome, per task `[T]`.

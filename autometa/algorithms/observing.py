@@ -57,6 +57,10 @@ class ArchitectureSeries:
         self._last = (i, architecture)
         return None
 
+    def replan(self, iterations: int) -> None:
+        """Another number of meta-iterations from now on; lines stay as far apart."""
+        self._end = iterations - 1
+
     def finish(self) -> dict | None:
         """The line of the last iteration told, where it has none yet."""
         last, self._last = self._last, None

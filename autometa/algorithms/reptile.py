@@ -22,6 +22,7 @@ from autometa.algorithms.config import (
 )
 from autometa.algorithms.sources import Source, TestTasks
 from autometa.algorithms.training import Learned, Logits, Network, Trainer
+from autometa.brief import brief
 from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES, accuracy, answers, logits_by_mode
 from autometa.meta.inner_loop import Batches, adapt_
@@ -38,6 +39,7 @@ CELL = "cell:"
 """What the name of a network of one of Auto-Meta's cells begins with; its key follows, or `published`."""
 
 
+@brief
 @dataclass(frozen=True)
 class ReptileConfig:
     """Meta-training of a fixed network; the defaults are Reptile's for Omniglot, 5-way (appendix A).

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from autometa.algorithms.config import DataConfig, EvalConfig, InnerConfig
+from autometa.brief import brief
 from autometa.data import Episodes, ImageStore, Split, TaskSpec, open_dataset
 from autometa.data.episodes import Batches, place_images
 
@@ -19,6 +20,7 @@ def silent(text: str) -> None:
     """A notice that nobody wants."""
 
 
+@brief
 @dataclass(frozen=True)
 class Source:
     """A data set opened for an algorithm that computes on `device`; what is notable is told to `notice`."""
@@ -67,6 +69,7 @@ class Source:
         return Episodes(self.store, classes, spec, seed, device=self.device, images=self.images)
 
 
+@brief
 @dataclass(frozen=True)
 class TestTasks:
     """A chunk of evaluation tasks: support `[S, M, C, H, W]`, queries `[S, Q, C, H, W]`, labels `[S, Q]`."""

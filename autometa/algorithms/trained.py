@@ -14,6 +14,7 @@ from autometa.algorithms.jobs import DATA, OWN_GENOTYPE
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.reptile import ReptileConfig
 from autometa.algorithms.training import Learned, Network
+from autometa.brief import brief
 from autometa.data import Recipe
 from autometa.data.names import READINGS
 from autometa.errors import InputError
@@ -78,6 +79,7 @@ PHASES = {MetaNASConfig: "search", AutoMetaConfig: FINAL, ReptileConfig: "train"
 """The loop of meta-iterations whose outcome a run hands out."""
 
 
+@brief
 @dataclass(frozen=True)
 class Model:
     """A run ready to adapt: its config, network, learned state, how it wants its images, which ones it saw."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from autometa.algorithms.config import InnerConfig, MetaConfig
+from autometa.brief import brief
 from autometa.data import Episodes
 from autometa.errors import InputError
 from autometa.meta.bn_modes import accuracy
@@ -49,6 +50,7 @@ class Logits(Protocol):
     def __call__(self, phi: Tensor, images: Tensor, step: int) -> Tensor: ...
 
 
+@brief
 @dataclass(frozen=True)
 class Step:
     """A meta-iteration: losses `[inner steps, S]`, the share of right answers on the last inner step's batch before its
@@ -75,6 +77,11 @@ class StepSizes:
         self._of, self._total = of, total
         self._window, self._sizes = 0, self._schedule(0).to(home)
 
+    def replan(self, total: int) -> None:
+        """`of` answers otherwise from now on."""
+        self._total = total
+        self._sizes.copy_(self._schedule(self._window))
+
     def _schedule(self, window: int) -> Tensor:
         """float64 `[WINDOW, 2]`."""
         last = max(self._total, 1)
@@ -100,6 +107,7 @@ class Target(Protocol):
     def __call__(self, arena: Arena, ids: Tensor, logits: Logits) -> None: ...
 
 
+@brief
 @dataclass
 class Trainer:
     """One meta-training run as state (the arena) and a step.
@@ -136,9 +144,14 @@ class Trainer:
         return self.arena.theta.device
 
     def _sizes_at(self, i: int) -> tuple[float, float]:
-        total = self.meta.iterations
-        architecture = 0.0 if i < self.warmup else self.architecture_step.at(i, total)
-        return self.meta.steps().at(i, total), architecture
+        over = self.meta.position(i)
+        architecture = 0.0 if i < self.warmup else self.architecture_step.at(over, 1)
+        return self.meta.steps().at(over, 1), architecture
+
+    def replan(self, meta: MetaConfig, warmup: int) -> None:
+        """Go on with another number of meta-iterations, of which `warmup` are warm-up."""
+        self.meta, self.warmup = meta, warmup
+        self._step_sizes.replan(meta.iterations)
 
     def reach(self, i: int) -> None:
         """As `StepSizes.reach`."""
@@ -290,6 +303,7 @@ class Trainer:
         self.max_slots = state.get("max_slots", self.max_slots)
 
 
+@brief
 @dataclass(frozen=True)
 class Learned:
     """What meta-training leaves: theta `[row]`, and where Adam goes on (`[row]`, `[kinds]`) if it is carried."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from autometa.api.photos import chosen
+from autometa.brief import brief
 from autometa.data.folders import class_split, folder_split
 from autometa.data.formats.found import Found, ImageFile
 from autometa.data.formats.omniglot import root_of as omniglot_root
@@ -25,6 +26,7 @@ from autometa.errors import InputError
 PathLike = str | os.PathLike
 
 
+@brief
 @dataclass(frozen=True)
 class Described:
     """A data set for a person: what it is, its split, classes of each part, images per class, store and next step.

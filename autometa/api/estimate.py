@@ -16,6 +16,7 @@ from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.jobs import four_layer_like
 from autometa.algorithms.loop import Loop
 from autometa.algorithms.metanas import MetaNASConfig
+from autometa.algorithms.pace import LEAST_SHARE
 from autometa.algorithms.sources import Source
 from autometa.algorithms.training import Learned, Network
 from autometa.api.estimate_cells import search_seconds
@@ -24,8 +25,6 @@ from autometa.runs.environment import peak_memory
 
 SLOTS = 4
 SHORT_SECONDS, LONG_SECONDS = 2.0, 20.0
-LEAST_SHARE = 0.25
-"""Of a time budget: what the loop gets even where the rest needs more than is left."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,8 @@ def estimate_plan(plan: Plan, budget: float | None = None, device: torch.device 
     found = rest(network, source, config)
     iterations = config.meta.iterations
     if budget is not None:
-        iterations = min(iterations, int(max(found.loop(budget, iteration), LEAST_SHARE * budget) / iteration))
+        fit = int(max(found.loop(budget, iteration), LEAST_SHARE * budget) / iteration)
+        iterations = fit if plan.stretched else min(iterations, fit)
     parts |= {plan.job.phase: iteration * iterations, **found.parts}
     if found.rival_iteration:
         parts["yardstick: four-layer"] += found.rival_iteration * iterations
@@ -95,7 +95,14 @@ def estimate_plan(plan: Plan, budget: float | None = None, device: torch.device 
 
 
 def iteration_seconds(trainer, config) -> float:
-    """Mean over the run, before and after warm-up apart; where an iteration is long its first one must do."""
+    """Of a meta-iteration, as a mean over the run."""
+    early, late = phase_seconds(trainer, config)
+    warmup = getattr(config, "warmup", 0)
+    return late + (early - late) * warmup / max(config.meta.iterations, 1)
+
+
+def phase_seconds(trainer, config) -> tuple[float, float]:
+    """Of a meta-iteration in warm-up and after it; where one is long the first one must do for both."""
     loop, repeats = Loop(trainer), 1 if trainer.device.type == "cpu" else 10
 
     def seconds(i: int) -> float:
@@ -106,13 +113,10 @@ def iteration_seconds(trainer, config) -> float:
 
     first = seconds(0)
     if first > LONG_SECONDS:
-        return first
+        return first, first
     warmup = getattr(config, "warmup", 0)
     late = seconds(max(warmup, 1))
-    if not warmup or not config.meta.iterations:
-        return late
-    early = seconds(0)
-    return late + (early - late) * warmup / config.meta.iterations
+    return (seconds(0) if warmup and config.meta.iterations else late), late
 
 
 def _evaluation(network: Network, source: Source, config) -> tuple[float, dict[str, float], int]:

@@ -1,4 +1,4 @@
-"""How a run keeps to a time budget that covers all of it: what its loop of meta-iterations may take."""
+"""How a run keeps to a time budget that covers all of it: what is measured and told before it begins."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import torch
 
 from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.metanas import MetaNASConfig
-from autometa.api.estimate import LEAST_SHARE, iteration_seconds, rest
-from autometa.api.photos import PHOTOS
+from autometa.algorithms.pace import LEAST_SHARE, RESERVE, Pace, spent_in
+from autometa.api.estimate import phase_seconds, rest
 from autometa.api.planning import Plan
 from autometa.runs.budget import format_duration
+from autometa.runs.folder import RunFolder
 
-RESERVE = 1.2
-"""What the estimated time after a loop is multiplied by, for machines that grow busier."""
-LENGTHS = 0.8
-"""Of the loop's time: what its iterations are planned to take where their number is fitted to it."""
+MARGIN = 0.02
+"""Of a budget: for what is neither trained nor tested, such as starting Python and writing the last files."""
 FEWEST = 20
 
 
 def paced(
     plan: Plan, budget: float, left: float, device: torch.device, notice: Callable[[str], None]
-) -> tuple[Plan, float]:
-    """The plan and seconds for its loop, so that the run keeps to a budget of which `left` seconds are left now.
+) -> tuple[Plan, Pace, float]:
+    """The plan, its pace, and seconds for its loop, so that the run keeps to a budget of which `left` seconds are left
+    now.
 
     The loop of an Auto-Meta search is that over candidates; its winner's training and test are as long as they are.
     The loop gets at least a quarter of what is left, which is told where that is too much. A search on a person's own
-    images whose length was not asked for gets fewer meta-iterations where this machine is slow: a schedule that is cut
-    short would leave its architecture undecided.
+    images whose length was not asked for gets as many meta-iterations as fit at the speed measured, and other numbers
+    of them on the way where the speed changes.
     """
     begun, config = time.monotonic(), plan.config
     source, network = plan.prepare(device)
@@ -38,12 +38,24 @@ def paced(
     if final is not config:
         network = final.build(source.image_shape)
     found = rest(network, source, final)
-    iteration = iteration_seconds(plan.job.trainer(network, source, final), final)
-    after = sum(found.parts.values())
+    early, late = phase_seconds(plan.job.trainer(network, source, final), final)
+    after, known = sum(found.parts.values()), None if plan.resume is None else Pace.read(RunFolder.open(plan.resume))
+    left -= time.monotonic() - begun + MARGIN * budget
+    pace = Pace(
+        left,
+        early,
+        late,
+        after,
+        tested=found.parts["evaluation"] / after if after else 1.0,
+        stretch=plan.stretched if known is None else known.stretch,
+        warm=_warm(config) if known is None else known.warm,
+        spent=0.0 if plan.resume is None else spent_in(RunFolder.open(plan.resume)),
+    )
+    iteration = pace.each(0.0)
+    pace.ratio = found.rival_iteration / iteration
     if final is not config:
         after += iteration * final.meta.iterations
-    left -= time.monotonic() - begun
-    loop = (left - RESERVE * after) / (1 + found.rival_iteration / iteration)
+    loop = (left - RESERVE * after) / (1 + pace.ratio)
     if loop < LEAST_SHARE * left:
         notice(
             f"what follows the search takes about {format_duration(after)} by itself: all will take longer than "
@@ -52,16 +64,20 @@ def paced(
         loop = max(LEAST_SHARE * left, 1e-3)
     else:
         notice(f"all in {format_duration(budget)} at most, the tests after the search included")
-    return _shortened(plan, loop, iteration, notice), loop
+    if pace.stretch and plan.resume is None and final is config:
+        plan = _fitted(plan, loop, iteration, notice)
+    return plan, pace, loop
 
 
-def _shortened(plan: Plan, loop: float, iteration: float, notice: Callable[[str], None]) -> Plan:
+def _warm(config) -> float:
+    meta = getattr(config, "meta", None)
+    return config.warmup / max(meta.iterations, 1) if isinstance(config, MetaNASConfig) else 0.0
+
+
+def _fitted(plan: Plan, loop: float, iteration: float, notice: Callable[[str], None]) -> Plan:
+    """As many meta-iterations as the loop's seconds hold."""
     config = plan.config
-    if plan.preset != PHOTOS or plan.length_asked or not isinstance(config, MetaNASConfig):
-        return plan
-    meta, fit = config.meta, max(FEWEST, int(LENGTHS * loop / iteration) // 10 * 10)
-    if fit >= meta.iterations:
-        return plan
-    notice(f"{fit} meta-iterations instead of {meta.iterations}: one takes {iteration:.2g} s here and now")
-    warmup = config.warmup * fit // meta.iterations
-    return replace(plan, config=replace(config, meta=replace(meta, iterations=fit), warmup=warmup))
+    fit = max(FEWEST, int(loop / iteration))
+    notice(f"about {fit} meta-iterations: one takes {iteration:.2g} s here and now; more or fewer where that changes")
+    warmup = round(_warm(config) * fit)
+    return replace(plan, config=replace(config, meta=replace(config.meta, iterations=fit), warmup=warmup))

@@ -18,6 +18,7 @@ from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.config import EvalConfig, InnerConfig
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.trained import AnyConfig
+from autometa.brief import brief
 from autometa.data import ImageStore, dataset_names
 from autometa.data.folders import FEW, class_split
 from autometa.data.formats import class_folders, table
@@ -46,6 +47,7 @@ STEPS_A_SECOND = 4
 """Meta-iterations, likewise, where a network is so small that its arithmetic does not decide."""
 
 
+@brief
 @dataclass(frozen=True)
 class Photos:
     """What was seen of a set of images. side: median of the shorter sides in pixels, None where it is not known;

@@ -24,6 +24,7 @@ from autometa.api.settings import differences, settle
 from autometa.api.size_budget import check_size, limits_of, with_room
 from autometa.api.starting import SHAPE, Earlier
 from autometa.api.suiting import resumed, said_in, to_images
+from autometa.brief import brief
 from autometa.data import dataset_names
 from autometa.data.folders import VARIANTS
 from autometa.errors import InputError
@@ -68,6 +69,7 @@ JOBS = (SEARCH, AUTO_META, TRAIN_JOB)
 SEARCHES = {"metanas": SEARCH, "auto-meta": AUTO_META}
 
 
+@brief
 @dataclass(frozen=True)
 class Plan:
     """A run to begin in `out` (a folder of its own where None), or to go on with in `resume`.
@@ -85,6 +87,11 @@ class Plan:
     seconds: float | None = None
     notes: tuple[str, ...] = ()
     length_asked: bool = False
+
+    @property
+    def stretched(self) -> bool:
+        """Whether its number of meta-iterations is what fits into the time budget."""
+        return self.preset == PHOTOS and not self.length_asked
 
     @property
     def name(self) -> str:
@@ -179,11 +186,11 @@ def _for_photos(
             seen = replace(seen, variant=earlier.config.data.variant)
     made = _settled(fitted(base, seen, settings), None, settings)
     plan = _begun(job, made, given, PHOTOS, earlier)
-    asked = bool({"meta.iterations", "warmup"} & given)
+    asked = bool({f"{job.meta}.iterations", "warmup"} & given)
     if isinstance(plan.config, MetaNASConfig) and not asked:
         plan = replace(plan, config=with_length(plan.config, 3 if plan.config.data.variant == "colour" else 1, seconds))
     notes = (*told(plan.config, seen), *plan.notes)
-    return replace(plan, notes=notes, seconds=None if time_budget else seconds, length_asked=asked)
+    return replace(plan, notes=notes, seconds=None if time_budget or asked else seconds, length_asked=asked)
 
 
 def _begun(job: Job, config: AnyConfig, given: set[str], label: str | None, earlier: Earlier | None) -> Plan:
@@ -292,7 +299,7 @@ def _like_search(search: MetaNASConfig, genotype: str) -> ReptileConfig:
         **_sizes(search),
         data=search.data,
         inner=replace(search.inner, lr=1e-3, adam_state="carry"),
-        meta=search.meta,
+        meta=replace(search.meta, planned=()),
         test=search.test,
         max_params=search.max_params,
         max_macs=search.max_macs,

@@ -20,6 +20,7 @@ from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.divided import follow
 from autometa.algorithms.jobs import OWN_GENOTYPE, Terms
 from autometa.algorithms.main_guard import check_main_guard
+from autometa.algorithms.pace import Pace
 from autometa.algorithms.reptile import CELL, ReptileConfig
 from autometa.algorithms.sources import Source
 from autometa.algorithms.trained import AnyConfig, config_of, settled_config
@@ -170,8 +171,10 @@ def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
     with contextlib.ExitStack() as held:
         held.enter_context(_threads_of(plan, manner))
         held.enter_context(_settled())
-        plan, loop = _paced(plan, manner, device, begun)
+        plan, pace, loop = _paced(plan, manner, device, begun)
         folder = held.enter_context(_enter(plan, manner, device))
+        if pace is not None:
+            pace.write(folder)
         again, config = resume_command(folder, manner.words, manner.trackers), settled_config(folder)
         try:
             trackers.begin(folder.path, folder.config)
@@ -180,7 +183,7 @@ def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
                 if ranks is not None:
                     ranks.told(config)
                 terms = manner.terms(again, device, ranks, trackers)
-                plan.job.run(config, folder, replace(terms, time_budget=loop))
+                plan.job.run(config, folder, replace(terms, time_budget=loop, pace=pace))
         except KeyboardInterrupt as error:
             raise Interrupted(f"interrupted; go on with: {again}") from error
         finally:
@@ -189,13 +192,14 @@ def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
         return outcome(folder)
 
 
-def _paced(plan: Plan, manner: Manner, device: torch.device, begun: float) -> tuple[Plan, float | None]:
-    """The plan, and the seconds of its loop where there is a time budget."""
+def _paced(plan: Plan, manner: Manner, device: torch.device, begun: float) -> tuple[Plan, Pace | None, float | None]:
+    """The plan, and where there is a time budget the run's pace and the seconds of its loop over candidates."""
     budget = manner.budget or plan.seconds
     if budget is None:
-        return plan, None
+        return plan, None if plan.resume is None else Pace.read(RunFolder.open(plan.resume)), None
     with computing(device, plan.config, lambda _: None):
-        return paced(plan, budget, budget - (time.monotonic() - begun), device, manner.notice)
+        plan, pace, loop = paced(plan, budget, budget - (time.monotonic() - begun), device, manner.notice)
+        return plan, pace, loop if isinstance(plan.config, AutoMetaConfig) else None
 
 
 def _mend_card(folder: RunFolder) -> None:

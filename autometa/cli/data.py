@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import sys
 from collections.abc import Iterable
 
 from autometa.api.datasets import Described, data_info, prepare_data, verify_data
@@ -13,6 +11,8 @@ from autometa.cli.output import print_json, put
 from autometa.cli.show import columns
 from autometa.data.download import download
 from autometa.errors import InputError
+from autometa.runs.files import say
+from autometa.runs.progress import progress
 
 WHAT = ("prepare", "verify", "info", "download")
 EXAMPLES = """  autometa data info photos                     what it is, its classes and split
@@ -39,50 +39,42 @@ def data(words: list[str], typed: list[str]) -> int:
         raise InputError(f"--size, --variant and --skip-bad belong to data prepare, not to data {given.what}")
     if given.what == "download":
         return _download(given.path, given.to, given.quiet)
-    progress = _bar(given.quiet)
+    counted = _bar(given.quiet)
     if given.what == "verify":
-        found = verify_data(given.path, force=given.force, progress=progress)
+        found = verify_data(given.path, force=given.force, progress=counted)
         print_json(found) if given.json else put(_verdict(found, given.path))
         return 1 if found["bad"] else 0
     if given.what == "info":
         about = data_info(given.path, force=given.force)
     else:
         options = {"size": given.size, "variant": given.variant, "skip_bad": given.skip_bad, "force": given.force}
-        about = prepare_data(given.path, progress=progress, **options)
+        about = prepare_data(given.path, progress=counted, **options)
     print_json(about) if given.json else put(_described(about, given.path))
     return 0
 
 
 def _download(name: str, folder: str, quiet: bool) -> int:
-    with _tqdm(None, quiet, unit="B", unit_scale=True) as bar:
+    with progress(None, 0, "", say, quiet=quiet, unit="B", unit_scale=True) as bar:
 
-        def progress(have: int, total: int | None, file: str) -> None:
+        def told(have: int, total: int | None, file: str) -> None:
             bar.set_description(file, refresh=False)
             bar.total, bar.n = total, have
             bar.refresh()
 
-        files = download(name, folder, progress)
+        files = download(name, folder, told)
     following = f"Next        autometa data prepare {shlex.quote(folder)}"
     put([*(f"Have        {file}" for file in files), following])
     return 0
 
 
 def _bar(quiet: bool):
-    def progress(items: Iterable, total: int, doing: str) -> Iterable:
-        return _tqdm(items, quiet, total=total, desc=doing, unit="image")
+    def counted(items: Iterable, total: int, doing: str) -> Iterable:
+        with progress(total, 0, doing, say, quiet=quiet, unit="image") as bar:
+            for item in items:
+                yield item
+                bar.update()
 
-    return progress
-
-
-def _tqdm(items: Iterable | None, quiet: bool, **about):
-    from tqdm import tqdm
-
-    silent = quiet or sys.stderr is None or not sys.stderr.isatty()
-    try:  # a terminal in a container may claim 0 x 0, where tqdm draws nothing
-        wide = os.get_terminal_size(2).columns > 0
-    except OSError:
-        wide = False
-    return tqdm(items, disable=silent, ncols=None if wide else 80, nrows=None if wide else 24, **about)
+    return counted
 
 
 def _described(about: Described, path: str) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from autometa.brief import brief
 from autometa.data.errors import DataError
 from autometa.data.store import ImageStore
 from autometa.ops.backend import native
@@ -23,6 +24,7 @@ RESIDENT_SHARE = 0.5
 """Of a device's free memory: what the images may take, so that the networks find room beside them."""
 
 
+@brief
 @dataclass(frozen=True)
 class TaskSpec:
     """The shape of a task: `ways` classes, each with `shots` support and `queries` query images."""
@@ -44,6 +46,7 @@ class TaskSpec:
         return self.shots + self.queries
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Tasks:
     """Drawn tasks, int64: ids `[T]`; image `[T, ways, shots + queries]`; rotation, chosen `[T, ways]`.
@@ -189,6 +192,7 @@ class Episodes:
         return Batches(self, *tables)
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Batches:
     """The inner loop's batches; images are gathered when a step asks for them.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from autometa.brief import brief
 from autometa.data.errors import DataError
 from autometa.data.folders import recipe
 from autometa.data.formats.found import Found, FoundClass, ImageSource
@@ -32,6 +33,7 @@ def silent(items: Iterable, total: int, doing: str) -> Iterable:
     return items
 
 
+@brief
 @dataclass(frozen=True)
 class Prepared:
     """A recognised data set and its store."""

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from autometa.brief import brief
 from autometa.ops.philox import bounded, philox_uint32
 
 STREAM_SPLIT, STREAM_STROKES = 256, 257  # Philox streams of the data room, away from those of the ops
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Split:
     """Class ids (int64, sorted unless a protocol gives an order) of the three parts, and their rotations.

@@ -22,6 +22,7 @@ from typing import TextIO
 import numpy as np
 import torch
 
+from autometa.brief import brief
 from autometa.data.errors import DataError
 from autometa.data.images import Recipe
 from autometa.errors import DiskError
@@ -37,6 +38,7 @@ LONGEST = 1 << 28
 """Bytes of a description, at most."""
 
 
+@brief
 @dataclass(frozen=True)
 class ClassEntry:
     """One class of a store: full name (`Greek/character01`), group (alphabet), part, number of images."""
@@ -47,6 +49,7 @@ class ClassEntry:
     count: int
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class ImageStore:
     """An opened store. Images of class c are `class_start[c] .. class_start[c + 1] - 1`.

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from autometa.brief import brief
 from autometa.data.episodes import Episodes
 from autometa.data.errors import DataError
 from autometa.ops.batch_indices import batch_indices
@@ -92,6 +93,7 @@ class BatchMetaDataLoader:
             yield {"train": self.episodes.support(tasks), "test": self.episodes.queries(tasks)}
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class LoadedTasks:
     """Tasks out of batches: ids int64 `[T]`; support, queries float32 `[T, images, C, H, W]`; labels int64."""
@@ -106,6 +108,7 @@ class LoadedTasks:
         return self.ids.numel()
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class LoadedBatches:
     """The inner loop's batches over loaded tasks; index int64 `[T, steps, batch]` into each support set."""

@@ -15,6 +15,7 @@ from autometa.algorithms.classifier import Classifier, learn
 from autometa.algorithms.sources import silent
 from autometa.algorithms.starts import CONFIDENCE, MODEL, Start
 from autometa.algorithms.trained import Model
+from autometa.brief import brief
 from autometa.data.names import composed
 from autometa.errors import InputError
 
@@ -23,6 +24,7 @@ CALIBRATED = "calibrated"
 LABELS = "labels"
 
 
+@brief
 @dataclass(frozen=True)
 class Taught:
     """A classifier, and the labels that its names stand for: `classes` `[n]`, sorted, as they were given."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from autometa.brief import brief
 from autometa.nas.block_cell import BlockCellNetwork
 from autometa.nas.block_network import parts_used
 from autometa.nas.cell_network import CellNetwork, CellWeights
@@ -61,6 +62,7 @@ class Op:
         return tuple(f"{self.name}.stage{i}_" if stages > 1 else f"{self.name}." for i in range(stages))
 
 
+@brief
 @dataclass(frozen=True)
 class Node:
     """The sum of its ops; without any it is 0, at the size of `like` divided by `stride`."""
@@ -74,6 +76,7 @@ class Node:
 Step = Convolution | Preprocessing | Node
 
 
+@brief
 @dataclass(frozen=True)
 class Plan:
     """Steps in order, then the linear layer on the states of `head`, on all their values (`flatten`) or on means.

@@ -16,6 +16,7 @@ from torch.fx import GraphModule
 from autometa._version import __version__
 from autometa.algorithms.classifier import Classifier
 from autometa.algorithms.trained import Model
+from autometa.brief import brief
 from autometa.data import Recipe
 from autometa.errors import InputError
 from autometa.export.adaptation import Adaptation
@@ -40,6 +41,7 @@ INK = {
 """What a recipe's polarity means for one who has only the program."""
 
 
+@brief
 @dataclass(frozen=True)
 class Exported:
     """A program with its metadata, which are plain JSON."""

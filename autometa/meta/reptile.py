@@ -32,8 +32,8 @@ class Schedule:
         if self.shape not in SHAPES:
             raise ValueError(f"schedule shape must be {' or '.join(SHAPES)}, not {self.shape!r}")
 
-    def at(self, iteration: int, total: int) -> float:
-        """The value at meta-iteration `iteration` of `total`, counted from 0."""
+    def at(self, iteration: float, total: int) -> float:
+        """The value at meta-iteration `iteration` of `total`, counted from 0, or at a share of 1."""
         if self.shape == "constant":
             return self.start
         done = iteration / max(total, 1)

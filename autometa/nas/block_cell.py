@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from autometa.brief import brief
 from autometa.nas.block_network import BlockMacro, BlockNetwork
 from autometa.nas.block_space import BlockCell
 from autometa.nas.counting import map_sizes
@@ -15,6 +16,7 @@ from autometa.slots.layout import Layout
 from autometa.slots.statistics import BatchStatistics
 
 
+@brief
 @dataclass(frozen=True)
 class BlockCellNetwork:
     """The macro-structure of the search (`BlockMacro`) around one cell, normal and reduction cells alike.

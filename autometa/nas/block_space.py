@@ -15,6 +15,7 @@ from functools import cached_property
 from itertools import combinations, combinations_with_replacement
 from math import factorial, gcd
 
+from autometa.brief import brief
 from autometa.nas.cells import INPUT_STATES, Cell, discrete_cell
 from autometa.nas.genotype import CellGenotype
 
@@ -53,6 +54,7 @@ class Block:
         return Block(*pair)
 
 
+@brief
 @dataclass(frozen=True)
 class BlockCell:
     """Blocks in order; block b is state b + 2 and reads states 0 .. b + 1. The states nobody reads are the output."""

@@ -13,6 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from autometa.brief import brief
 from autometa.nas.cells import Cell, op_table
 from autometa.ops.conv_block import ConvBlock, conv_block
 from autometa.ops.linear_head import head_parameters, linear_head
@@ -38,6 +39,7 @@ class NodeWeights:
 CellWeights = Mapping[str, Sequence[NodeWeights]]
 
 
+@brief
 @dataclass(frozen=True)
 class CellNetwork:
     """A stack of cells.

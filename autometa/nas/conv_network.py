@@ -8,6 +8,7 @@ from math import prod
 
 from torch import Tensor
 
+from autometa.brief import brief
 from autometa.ops.conv_block import ConvBlock, conv_block
 from autometa.ops.conv_stack import conv_stack
 from autometa.ops.linear_head import head_parameters, linear_head
@@ -16,6 +17,7 @@ from autometa.slots.layout import Layout, LayoutBuilder
 from autometa.slots.statistics import BatchStatistics
 
 
+@brief
 @dataclass(frozen=True)
 class ConvNetwork:
     """Conv blocks one after another, then a linear layer on all values (`flatten`) or on spatial means.

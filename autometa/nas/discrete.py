@@ -7,6 +7,7 @@ from functools import cached_property
 
 from torch import Tensor
 
+from autometa.brief import brief
 from autometa.nas.cell_network import CellNetwork
 from autometa.nas.counting import map_sizes, network_macs
 from autometa.nas.drop_path import drop_masks
@@ -16,6 +17,7 @@ from autometa.slots.layout import Layout
 from autometa.slots.statistics import BatchStatistics
 
 
+@brief
 @dataclass(frozen=True)
 class DiscreteNetwork:
     """A network of `cells` cells with `channels` channels; reductions at 1 and 3 as in MetaNAS unless told."""

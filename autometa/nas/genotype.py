@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from autometa.brief import brief
 from autometa.nas.cells import INPUT_STATES, Cell, discrete_cell
 from autometa.ops.primitives import PRIMITIVES
 
 FORMAT, VERSION = "autometa-genotype", 1
 
 
+@brief
 @dataclass(frozen=True)
 class CellGenotype:
     """Per node its (primitive, state) pairs; `concat` are the states that make up the output."""
@@ -45,6 +47,7 @@ class CellGenotype:
         return "; ".join(" + ".join(f"{name}({state})" for name, state in node) for node in self.nodes)
 
 
+@brief
 @dataclass(frozen=True)
 class Genotype:
     """A normal and a reduction cell."""

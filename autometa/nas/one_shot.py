@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from autometa.brief import brief
 from autometa.nas.cell_network import KINDS, CellNetwork, CellWeights, NodeWeights
 from autometa.nas.cells import INPUT_STATES, METANAS_PRIMITIVES, one_shot_cell
 from autometa.nas.counting import map_sizes, network_macs
@@ -18,6 +19,7 @@ from autometa.slots.layout import Layout
 from autometa.slots.statistics import BatchStatistics
 
 
+@brief
 @dataclass(frozen=True)
 class OneShotNetwork:
     """The search network of MetaNAS.

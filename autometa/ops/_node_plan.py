@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from autometa.brief import brief
 from autometa.ops.primitives import BUILT_IN, BY_CODE, aligned
 
 COLUMNS = 25
@@ -37,6 +38,7 @@ _SORTS = {
 assert list(_SORTS) == [primitive.name for primitive in BY_CODE[:BUILT_IN]]
 
 
+@brief
 @dataclass(frozen=True)
 class NodePlan:
     """table int32 `[T, I, 25]` and lists int32 of instances on the device; how many maps of each sort there are.

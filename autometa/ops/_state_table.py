@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from autometa.brief import brief
 from autometa.ops._native import pointer
 from autometa.ops._triton import derived
 
@@ -58,6 +59,7 @@ def _in_order(t: int, row: Sequence[int], sizes: Sequence[int]) -> list[int]:
     return states
 
 
+@brief
 @dataclass(frozen=True)
 class StateReads:
     """A table as the Triton kernels read it (kernels/state_table.py): int32 `[T, 1 + 2 J]` on the device; of_slot as

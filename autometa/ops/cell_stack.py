@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autometa.brief import brief
 from autometa.ops._cell_stack_cpp import cell_stack_cpp
 from autometa.ops._mixed_op_triton import mixed_op_triton
 from autometa.ops._native import refuses_unless
@@ -44,6 +45,7 @@ class Step:
     reduce: bool = False
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Program:
     """A network of cells, or several whose tables have a row each: steps in order, then the classifier.

@@ -116,8 +116,8 @@ ENVIRONMENT = {
 def repeat(run: Recorded) -> list[Markup]:
     """Command, seed, versions, data, settings."""
     about, made = run.environment, []
-    if about.get("command"):
-        made.append(el("pre", str(about["command"])))
+    if run.again:
+        made.append(el("pre", run.again))
     rows = [[title, str(about[name])] for name, title in ENVIRONMENT.items() if about.get(name) is not None]
     if run.data.get("data_hash"):
         rows.append(["data", f"{run.config.get('data', {}).get('name', '')}"])

@@ -9,11 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autometa.algorithms.auto_meta import AutoMetaConfig
-from autometa.algorithms.trained import PHASES, AnyConfig, config_of
+from autometa.algorithms.trained import AnyConfig, config_of
 from autometa.errors import InputError
 from autometa.report.markdown import block, code, words
-from autometa.runs import checkpoint
+from autometa.report.repeat import command_to_repeat, iterations_of
 from autometa.runs.budget import format_duration
 from autometa.runs.files import disk_errors, read_json, shown, write_text
 from autometa.runs.folder import MODEL_CARD, RunFolder
@@ -180,7 +179,7 @@ def _optional(run: RunFolder, name: str) -> Mapping[str, Any]:
 
 
 def _limits(run: RunFolder, config: AnyConfig, result: Mapping[str, Any]) -> Iterator[str]:
-    done, planned = _iterations(run, config)
+    done, planned = iterations_of(run, config)
     if done < planned:
         yield f"* Training ended after {done} of {planned} meta-iterations."
     protocol = result["protocol"]
@@ -196,13 +195,6 @@ def _alarms(run: RunFolder) -> list[Mapping[str, Any]]:
     return [alarm for alarm in found if isinstance(alarm, dict)] if isinstance(found, list) else []
 
 
-def _iterations(run: RunFolder, config: AnyConfig) -> tuple[int, int]:
-    """Meta-iterations done, by the newest checkpoint, and planned, of the network that the run hands out."""
-    found = checkpoint.entries(run.checkpoints / PHASES[type(config)])
-    meta = config.final_meta if isinstance(config, AutoMetaConfig) else config.meta
-    return (found[0].step if found else meta.iterations), meta.iterations
-
-
 def _repeat(run: RunFolder, config: AnyConfig, environment: Mapping[str, Any]) -> list[str]:
     commit = environment.get("git_commit")
     typed_in = f"; commit {words(commit)} in the folder it was typed in" if commit else ""
@@ -210,7 +202,10 @@ def _repeat(run: RunFolder, config: AnyConfig, environment: Mapping[str, Any]) -
         f"{name} {words(environment[name])}" for name in ("autometa", "python", "torch", "numpy") if name in environment
     ]
     settings = [f"{name}={value}" for name, value in environment.get("settings", {}).items() if name not in PLACES]
-    lines = [*block(environment.get("command", "(the command was not recorded)"), "sh"), ""]
+    command = command_to_repeat(run)
+    lines = [*block(command, "sh"), ""]
+    if command != environment.get("command", command):
+        lines += [f"* typed: {code(environment['command'])}; its time budget gave it the length above"]
     lines += [f"* {', '.join(versions)}{typed_in}"]
     lines += [f"* {words(environment.get('platform', 'platform not recorded'))}; seed {config.seed}"]
     lines += [f"* environment: {code(' '.join(settings))}"] if settings else []

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autometa.brief import brief
 from autometa.errors import InputError
 from autometa.runs.files import shown
 from autometa.runs.folder import RunFolder
@@ -29,6 +30,7 @@ class Point:
     what: str
 
 
+@brief
 @dataclass(frozen=True)
 class Compared:
     """A run.
@@ -58,6 +60,7 @@ class Compared:
         return max((accuracy for count, accuracy in self.curve if count <= trained), default=None)
 
 
+@brief
 @dataclass(frozen=True)
 class Comparison:
     """Runs in the order asked for; unlike: settings in which their candidates' conditions differ, `name` -> values."""

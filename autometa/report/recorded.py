@@ -12,9 +12,11 @@ from typing import Any
 from autometa.algorithms.auto_meta_job import FINAL, FOUND
 from autometa.algorithms.jobs import DATA, OWN_GENOTYPE
 from autometa.algorithms.reptile import CELL, read_cell
+from autometa.brief import brief
 from autometa.errors import InputError
 from autometa.nas.block_space import PUBLISHED_CONCAT, BlockCell
 from autometa.nas.genotype import CellGenotype, Genotype
+from autometa.report.repeat import command_to_repeat
 from autometa.runs.files import read_json, shown
 from autometa.runs.folder import CONFIG, ENVIRONMENT, EVAL_PHASE, OBSERVATIONS, RESULT, RunFolder
 from autometa.runs.ledger import LEDGER, Candidate, Ledger
@@ -27,12 +29,13 @@ LOOPS = {METANAS: "search", AUTO_META: FINAL, TRAIN: "train"}
 """The phase whose meta-iterations make the network that is tested."""
 
 
+@brief
 @dataclass(frozen=True)
 class Recorded:
     """A run. What was not recorded, or cannot be read, is None or empty, and said in `problems`.
 
     status: finished, interrupted, running or unreadable. metrics: lines by phase. tasks: genotype of each test task.
-    levels: of an Auto-Meta search. health: None where nobody watched.
+    levels: of an Auto-Meta search. health: None where nobody watched. again: the command that repeats it.
     """
 
     path: str
@@ -52,6 +55,7 @@ class Recorded:
     observations: Mapping[str, Any] | None
     health: Sequence[Mapping[str, Any]] | None
     problems: Sequence[str] = field(default=())
+    again: str = ""
 
     @property
     def architecture(self) -> Sequence[Mapping[str, Any]]:
@@ -112,7 +116,7 @@ def read(run: str | os.PathLike | RunFolder) -> Recorded:
             return otherwise
         return value
 
-    config = document(CONFIG, {}, dict)
+    config, environment = document(CONFIG, {}, dict), document(ENVIRONMENT, {}, dict)
     return Recorded(
         path=shown(folder.path),
         name=folder.path.name,
@@ -120,7 +124,7 @@ def read(run: str | os.PathLike | RunFolder) -> Recorded:
         status=row.status,
         progress=row.progress,
         config=config,
-        environment=document(ENVIRONMENT, {}, dict),
+        environment=environment,
         data=document(DATA, {}, dict),
         result=document(RESULT, None, dict),
         metrics=_metrics(folder, kept),
@@ -131,7 +135,16 @@ def read(run: str | os.PathLike | RunFolder) -> Recorded:
         observations=document(OBSERVATIONS, None, dict),
         health=document(HEALTH, None, list),
         problems=problems,
+        again=_again(folder, environment),
     )
+
+
+def _again(folder: RunFolder, environment: Mapping[str, Any]) -> str:
+    typed = str(environment.get("command") or "")
+    try:
+        return command_to_repeat(folder) if typed else ""
+    except (InputError, ValueError, TypeError, KeyError, AttributeError):  # what is wrong with its files is told above
+        return typed
 
 
 def _kind(config: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
+from autometa.brief import brief
 from autometa.errors import InputError
 from autometa.runs.files import (
     disk_errors,
@@ -38,6 +39,7 @@ STATE = "state.json"
 _FOLDER = re.compile(r"(?:(?P<name>.+)-)?step-(?P<step>\d{8,})(?:\.(?P<again>\d+))?")
 
 
+@brief
 @dataclass(frozen=True)
 class Checkpoint:
     """What was saved. `metrics_bytes` is the length of the metrics file at that moment."""

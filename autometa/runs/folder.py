@@ -35,12 +35,12 @@ from autometa.runs.files import (
 from autometa.runs.places import CONFIG, ENVIRONMENT, LATEST, METRICS, RESULT, last_run
 
 CHECKPOINTS, GENOTYPES, LOCK = "checkpoints", "genotypes", ".autometa.lock"
-OBSERVATIONS, HEALTH = "observations.json", "health.json"
+OBSERVATIONS, HEALTH, PACE = "observations.json", "health.json", "pace.json"
 MODEL_CARD = "MODEL_CARD.md"
 EVAL_PHASE = "eval-"
 """What the names of phases that evaluate a run again begin with."""
 _OWN = re.compile(
-    r"(config|environment|result|search|known|data|observations|health)\.json|metrics(-.+)?\.jsonl|"
+    r"(config|environment|result|search|known|data|observations|health|pace)\.json|metrics(-.+)?\.jsonl|"
     r"ledger\.sqlite(-wal|-shm)?|checkpoints|genotypes|tensorboard|init|report\.html|MODEL_CARD\.md"
 )
 
@@ -163,6 +163,10 @@ class RunFolder:
         """What `write_result` wrote; None while the run is not finished."""
         path = self.path / RESULT
         return read_json(path) if path.exists() else None
+
+    def write_config(self, config: Any) -> Path:
+        """What was decided while the run went on."""
+        return self._write(self.path / CONFIG, config)
 
     def write_result(self, result: Any) -> Path:
         """Finish the run. A number under "accuracy" (percent) is what `list_runs` shows."""

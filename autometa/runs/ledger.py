@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autometa.brief import brief
 from autometa.errors import InputError
 from autometa.runs.files import shown
 from autometa.runs.ledger_file import LedgerFile
@@ -43,6 +44,7 @@ class Batch:
     attempt: int
 
 
+@brief
 @dataclass(frozen=True)
 class Candidate:
     """What the ledger knows of a candidate; numbers are None until it is done.

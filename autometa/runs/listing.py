@@ -7,12 +7,14 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from autometa.brief import brief
 from autometa.errors import InputError
 from autometa.runs.checkpoint import entries, peek
 from autometa.runs.files import read_json
 from autometa.runs.folder import CHECKPOINTS, CONFIG, ENVIRONMENT, EVAL_PHASE, RESULT, is_locked
 
 
+@brief
 @dataclass(frozen=True)
 class RunRow:
     """One run. `progress` is (steps done, steps in all) as of the last checkpoint."""

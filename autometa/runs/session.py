@@ -30,6 +30,7 @@ from autometa.runs import checkpoint
 from autometa.runs.files import say, shown, sweep
 from autometa.runs.folder import RunFolder
 from autometa.runs.metrics import MetricsWriter
+from autometa.runs.progress import progress
 from autometa.runs.tracking import Trackers
 from autometa.runs.watch import NonFiniteWatch
 
@@ -88,6 +89,7 @@ class Session:
         self._phase = phase
         self._total: int | None = None
         self._deadline = time_budget
+        self._took = (0.0, 0.0)
         self._metrics: MetricsWriter | None = None
         self._elapsed_before = 0.0
         self._saved_step: int | None = None
@@ -140,18 +142,19 @@ class Session:
             raise RuntimeError("a Session runs one loop; use another one, with a phase of its own")
         self._total = total
         self._signals.install()
-        self._bar = self._progress_bar(total)
+        self._bar = progress(total, self.step, self._phase, say, quiet=self.quiet, unit="step")
         try:
             while True:
                 self._settle()
-                if self.step >= total or self._budget_spent():
+                if self.step >= self._total or self._budget_spent():
                     self._catch_up()
                     self._stop_if_diverged()
                     break
-                self._in_step = True
+                self._in_step, begun = True, time.monotonic()
                 yield self.step
                 self._in_step = False
                 self.step += 1
+                self._took = (self._took[1], time.monotonic() - begun)
                 self._bar.update()
             if self._saved_step != self.step or self.stopped_early:
                 self._save()
@@ -161,14 +164,21 @@ class Session:
             self._bar.close()
             self._signals.restore()
 
+    def replan(self, total: int) -> None:
+        """Another number of steps from now on."""
+        self._total = self._bar.total = total
+
+    def end_within(self, seconds: float) -> None:
+        """End the loop after so many seconds from now, as by a time budget."""
+        self._deadline = self.elapsed + seconds
+
     def log(self, step: int, **values: Any) -> None:
-        """Append a line to the metrics and show loss and accuracy, where given, beside the progress bar."""
+        """Append a line to the metrics and show loss and accuracy, where given, with the progress."""
         self._metrics.log(step, **values)
         self.track(self._phase, step, **values)
-        if self._bar is not None and not self._bar.disable:
-            told = {key: f"{values[key]:.4g}" for key in ("loss", "accuracy") if values.get(key) is not None}
-            if told:
-                self._bar.set_postfix(told, refresh=False)
+        told = {key: f"{values[key]:.4g}" for key in ("loss", "accuracy") if values.get(key) is not None}
+        if self._bar is not None and told:
+            self._bar.set_postfix(told, refresh=False)
 
     def track(self, phase: str, step: int, **values: Any) -> None:
         """Tell trackers alone, of what stands in a file of its own."""
@@ -228,7 +238,8 @@ class Session:
             )
 
     def _budget_spent(self) -> bool:
-        self.stopped_early = self._deadline is not None and self.elapsed >= self._deadline
+        next_one = min(self._took)  # a first step alone says nothing: much is done once in it
+        self.stopped_early = self._deadline is not None and self.elapsed + next_one >= self._deadline
         if self.stopped_early:
             self._notice(f"time budget spent after {self.step} of {self._total} steps")
         return self.stopped_early
@@ -275,25 +286,6 @@ class Session:
             torch.set_num_threads(self._threads)
         if not self._had_lock:
             self.folder.close()
-
-    def _progress_bar(self, total: int) -> Any:
-        from tqdm import tqdm
-
-        silent = self.quiet or sys.stderr is None or not sys.stderr.isatty()
-        try:  # a terminal in a container may claim 0 x 0, where tqdm draws nothing
-            wide = os.get_terminal_size(2).columns > 0
-        except OSError:
-            wide = False
-        return tqdm(
-            total=total,
-            initial=self.step,
-            desc=self._phase or None,
-            unit="step",
-            dynamic_ncols=wide,
-            ncols=None if wide else 80,
-            nrows=None if wide else 24,
-            disable=silent,
-        )
 
     def _say(self, text: str) -> None:
         if self._bar is None or self._bar.disable:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from autometa.brief import brief
 from autometa.slots.layout import Layout
 
 
+@brief
 @dataclass
 class Arena:
     """`S` slots, `G` groups, `L` layouts, `K` kinds (weights, architecture), rows of the longest layout.

@@ -14,6 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from autometa.brief import brief
 from autometa.ops.primitives import aligned
 from autometa.ops.split_columns import split_columns
 
@@ -53,6 +54,7 @@ class Block:
     stop: int
 
 
+@brief
 @dataclass(frozen=True)
 class Layout:
     """Immutable table of entries and blocks; `bounds` are the column boundaries of the kinds."""

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from autometa.brief import brief
 from autometa.data.images import Recipe, read_image
 
 PARTS = ("train", "val", "test")
@@ -42,6 +43,7 @@ class ImageFile:
         return read_image(self.path, recipe)
 
 
+@brief
 @dataclass(frozen=True)
 class FoundClass:
     """One class: its full name, group (alphabet, super-category), part (`train`, `val`, `test`, or "" where the set
@@ -53,6 +55,7 @@ class FoundClass:
     images: Sequence[ImageSource]
 
 
+@brief
 @dataclass(frozen=True)
 class Found:
     """A data set as it was recognised; only tables and names were read.

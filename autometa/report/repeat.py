@@ -1,0 +1,80 @@
+"""The command that repeats a run: as it was typed, or with the length that a time budget gave it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from autometa.algorithms.auto_meta import AutoMetaConfig
+from autometa.algorithms.auto_meta_job import SEARCH
+from autometa.algorithms.config import MetaConfig
+from autometa.algorithms.metanas import MetaNASConfig
+from autometa.algorithms.trained import PHASES, AnyConfig, config_of
+from autometa.runs import checkpoint
+from autometa.runs.folder import CONFIG, PACE, RunFolder
+
+UNKNOWN = "(the command was not recorded)"
+WORDS = {MetaNASConfig: "search metanas", AutoMetaConfig: "search auto-meta"}
+BUDGET = "--time-budget"
+
+
+def command_to_repeat(run: RunFolder) -> str:
+    """A run under a time budget is repeated without one, by the numbers of meta-iterations that it came to."""
+    typed = str(run.environment.get("command") or "")
+    if not typed:
+        return UNKNOWN
+    config = config_of(run)
+    done, planned = iterations_of(run, config)
+    if done == planned and not (run.path / PACE).exists():
+        return typed
+    try:
+        words = shlex.split(typed)
+    except ValueError:
+        words = []
+    if words[:1] != ["autometa"]:
+        words = ["autometa", *WORDS.get(type(config), "train").split(), "--config", CONFIG]
+    settings = _length(run, config, done)
+    words = _without(words, {BUDGET, *(f"--{name}" for name in settings)})
+    return shlex.join([*words, *(word for name, value in settings.items() for word in (f"--{name}", value))])
+
+
+def iterations_of(run: RunFolder, config: AnyConfig) -> tuple[int, int]:
+    """Meta-iterations done, by the newest checkpoint, and planned, of the network that the run hands out."""
+    found = checkpoint.entries(run.checkpoints / PHASES[type(config)])
+    meta = _meta(config)
+    return (found[0].step if found else meta.iterations), meta.iterations
+
+
+def _meta(config: AnyConfig) -> MetaConfig:
+    return config.final_meta if isinstance(config, AutoMetaConfig) else config.meta
+
+
+def _length(run: RunFolder, config: AnyConfig, done: int) -> dict[str, str]:
+    """The settings that say how long the run was."""
+    meta, group = _meta(config), "final_meta" if isinstance(config, AutoMetaConfig) else "meta"
+    if done < meta.iterations:
+        meta = meta.changed(done, done)
+    found: dict[str, Any] = {f"{group}.iterations": meta.iterations}
+    if meta.planned:
+        found[f"{group}.planned"] = list(meta.planned)
+    if isinstance(config, MetaNASConfig):
+        found["warmup"] = min(config.warmup, meta.iterations)
+    if isinstance(config, AutoMetaConfig):
+        batches = checkpoint.entries(run.checkpoints / SEARCH)
+        if batches and batches[0].step < config.batches:
+            found["most_batches"] = batches[0].step
+    found["test.tasks"] = config.test.tasks
+    return {name: json.dumps(value, separators=(",", ":")) for name, value in found.items()}
+
+
+def _without(words: list[str], options: set[str]) -> list[str]:
+    """The words without these options and their values."""
+    kept, waiting = [], list(words)
+    while waiting:
+        word = waiting.pop(0)
+        if word in options:
+            waiting[:1] = []
+        elif word.partition("=")[0] not in options:
+            kept.append(word)
+    return kept
