@@ -14,7 +14,7 @@ from autometa.api.checkup import examine
 from autometa.api.datasets import Described, data_info, prepare_data, verify_data
 from autometa.api.estimate import estimate_plan
 from autometa.api.evaluating import evaluate_run
-from autometa.api.planning import plan_search, plan_train
+from autometa.api.planning import Plan, plan_search, plan_train
 from autometa.api.predicting import Predictions, answered, image_files, read_all
 from autometa.api.recipes import recipe, verdicts
 from autometa.api.running import Manner, carry_out, computing, device_of, open_run
@@ -198,6 +198,14 @@ def predict(
         return Predictions(answered(known.to(where).named(paths, pixels), known, min_confidence), place)
 
 
+def plan_recipe(name: str, out: PathLike | None = None, resume: bool | PathLike = False) -> Plan:
+    """The run that a recipe asks for. Raises `InputError` naming the recipes where it is none."""
+    asked = recipe(name)
+    word, *algorithm = asked["word"].split()
+    make = plan_search if word == "search" else plan_train
+    return make(*algorithm, preset_name=asked["preset"], out=out, resume=resume)
+
+
 def doctor() -> dict[str, Any]:
     """Versions, processor, the backend of every op and why, data found, free memory."""
     return examine()
@@ -207,11 +215,7 @@ def reproduce(
     name: str, *, out: PathLike | None = None, resume: bool | PathLike = False, **manner: Any
 ) -> dict[str, Any]:
     """Run a recipe and compare with what it must show; `passed` tells whether all did."""
-    asked = recipe(name)
-    word, *algorithm = asked["word"].split()
-    make = plan_search if word == "search" else plan_train
-    plan = make(*algorithm, preset_name=asked["preset"], out=out, resume=resume)
-    result = carry_out(plan, Manner(words=f"reproduce {name}", **manner))
-    made = verdicts(asked, result)
+    result = carry_out(plan_recipe(name, out, resume), Manner(words=f"reproduce {name}", **manner))
+    made = verdicts(recipe(name), result)
     passed = all(verdict.passed for verdict in made)
     return {"recipe": name, "passed": passed, "checks": [asdict(verdict) for verdict in made], "result": result}

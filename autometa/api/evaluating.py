@@ -15,6 +15,7 @@ from autometa.algorithms.config import EvalConfig
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.sources import Source
 from autometa.algorithms.trained import Model, config_of, model_config
+from autometa.api.outcome import Outcome
 from autometa.api.planning import job_of
 from autometa.api.running import Manner, computing, device_of, open_run, tell_unfinished
 from autometa.api.settings import settle
@@ -30,11 +31,12 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Scores of a run under changed `test.*` settings; kept in RUN/evaluations.
 
-    settings: fields of `EvalConfig` by name. Raises `InputError` before work starts.
+    settings: fields of `EvalConfig` by name, `shots` or `test.shots`. Raises `InputError` before work starts.
     """
     manner.check()
     folder = open_run(run)
-    config = settle(model_config(folder), None, {f"test.{name}": value for name, value in settings.items()})
+    asked = {f"test.{name.removeprefix('test.')}": value for name, value in settings.items()}
+    config = settle(model_config(folder), None, asked)
     model = Model.of(folder)
     if ways is not None:
         if ways < 2:
@@ -69,7 +71,7 @@ def evaluate_run(
         path.parent.mkdir(exist_ok=True)
     write_json(path, found)
     folder.forget_phase(phase)
-    return {**found, "file": str(path)}
+    return Outcome({**found, "file": str(path)})
 
 
 def _tell_doubts(config, own, source: Source, model: Model, manner: Manner) -> None:

@@ -15,10 +15,11 @@ from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.config import DataConfig
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.presets import TRAIN, preset
-from autometa.algorithms.reptile import CELL, ReptileConfig, read_cell, read_genotype
+from autometa.algorithms.reptile import CELL, ReptileConfig
 from autometa.algorithms.sources import Source
-from autometa.algorithms.trained import AnyConfig, config_of, model_config, settled_config
+from autometa.algorithms.trained import AnyConfig, config_of, settled_config
 from autometa.algorithms.training import Network, Trainer
+from autometa.api.networks import PLACEHOLDERS, train_base, with_genotype
 from autometa.api.photos import PHOTOS, SECONDS, fitted, look, own_photos, told, with_length
 from autometa.api.settings import differences, settle
 from autometa.api.size_budget import check_size, limits_of, with_room
@@ -28,12 +29,9 @@ from autometa.brief import brief
 from autometa.data import dataset_names
 from autometa.data.folders import VARIANTS
 from autometa.errors import InputError
-from autometa.nas.conv_network import FOUR_LAYER
 from autometa.runs.budget import parse_duration
 from autometa.runs.files import shown
 from autometa.runs.folder import CONFIG, RunFolder
-
-PLACEHOLDERS = {config.network for config in TRAIN.values()} - set(FOUR_LAYER)
 
 
 @dataclass(frozen=True)
@@ -222,118 +220,17 @@ def plan_train(
     run = _to_resume((TRAIN_JOB,), out, resume)
     network = None if network is None else os.fspath(network)
     if run is not None:
-        base = _train_base(network, preset_name, config) if network or preset_name else None
+        base = train_base(network, preset_name, config, settings)[0] if network or preset_name else None
         return _go_on(TRAIN_JOB, run, base, config, settings)
     label = preset_name or (network if network in TRAIN else None)
-    base = _train_base(network, preset_name, config)
-    made, notes = to_images(base, config, settings, _settled)
-    return Plan(TRAIN_JOB, _with_genotype(made), label, _path(out), notes=notes)
+    base, notes = train_base(network, preset_name, config, settings)
+    made, more = to_images(base, config, settings, _settled)
+    return Plan(TRAIN_JOB, with_genotype(made), label, _path(out), notes=(*notes, *more))
 
 
 def job_of(config: AnyConfig) -> Job:
     """The job that a config belongs to."""
     return next(job for job in JOBS if isinstance(config, job.kind))
-
-
-def _train_base(network: str | None, preset_name: str | None, config: str | os.PathLike | None) -> ReptileConfig:
-    if network is None:
-        if preset_name is None and config is None:
-            raise InputError(
-                f"say what to train: one of {', '.join(FOUR_LAYER)}, a genotype file, the folder of a search, "
-                f"or a --preset ({', '.join(TRAIN)})"
-            )
-        return preset("train", preset_name) if preset_name else ReptileConfig()
-    if network in FOUR_LAYER:
-        alike = network.replace("maml", "reptile")
-        return replace(preset("train", preset_name or alike), network=network)
-    if network.startswith(CELL):
-        read_cell(network)
-        return replace(preset("train", preset_name) if preset_name else ReptileConfig(), network=network)
-    winner = _winner(network)
-    if winner is not None:
-        return winner if preset_name is None else _in_macro(preset("train", preset_name), winner)
-    path, search = _genotype_file(network)
-    if preset_name is None and search is None:
-        if config is not None:
-            return replace(ReptileConfig(), network=path)
-        raise InputError(
-            f"{network} stands outside a search's folder; name a --preset for its settings, for example "
-            "--preset metanas-scaled-omniglot"
-        )
-    if preset_name is None:
-        return _like_search(search, path)
-    base = replace(preset("train", preset_name), network=path)
-    if search is not None and TRAIN[preset_name].network in FOUR_LAYER:
-        return replace(base, **_sizes(search))
-    return base
-
-
-def _winner(network: str) -> ReptileConfig | None:
-    """How an Auto-Meta run trained its winner, where `network` is the folder of one."""
-    if network != "latest" and not (Path(network) / CONFIG).is_file():
-        return None
-    folder = RunFolder.open(network)
-    return model_config(folder) if isinstance(config_of(folder), AutoMetaConfig) else None
-
-
-def _in_macro(base: ReptileConfig, winner: ReptileConfig) -> ReptileConfig:
-    """Another preset's training of a winner's network."""
-    macro = {name: getattr(winner, name) for name in ("network", "filters", "repeats", "scale_rate")}
-    return replace(base, **macro)
-
-
-def _sizes(search: MetaNASConfig) -> dict[str, Any]:
-    """A network as large as the search's."""
-    return {
-        "filters": search.channels,
-        "cells": search.cells,
-        "reductions": search.reductions,
-        "stem_stride": search.stem_stride,
-    }
-
-
-def _like_search(search: MetaNASConfig, genotype: str) -> ReptileConfig:
-    """Train a search's cell as the search trained: its sizes, data and protocol, Reptile's own learning rate."""
-    return ReptileConfig(
-        network=genotype,
-        **_sizes(search),
-        data=search.data,
-        inner=replace(search.inner, lr=1e-3, adam_state="carry"),
-        meta=replace(search.meta, planned=()),
-        test=search.test,
-        max_params=search.max_params,
-        max_macs=search.max_macs,
-        seed=search.seed,
-    )
-
-
-def _genotype_file(network: str) -> tuple[str, MetaNASConfig | None]:
-    """The genotype file meant by `network`, and the config of the search it came from, where it lies in one."""
-    path = Path(network)
-    if network == "latest":
-        path = RunFolder.open(network).path
-    if not path.exists():
-        known = ", ".join(FOUR_LAYER)
-        raise InputError(f"unknown network {network!r}: neither one of {known}, nor a genotype file, nor a run folder")
-    if path.is_dir():
-        RunFolder.open(path)
-        path = path / "genotypes" / "most_frequent.json"
-        if not path.exists():
-            raise InputError(f"{network} holds no genotype; give the folder of a finished search")
-    path = path.resolve()
-    home = path.parent.parent
-    search = config_of(RunFolder.open(home)) if (home / CONFIG).is_file() else None
-    return str(path), search if isinstance(search, MetaNASConfig) else None
-
-
-def _with_genotype(config: ReptileConfig) -> ReptileConfig:
-    """The config with its genotype, if any, read once and named by its full path."""
-    if config.network in FOUR_LAYER or config.network.startswith(CELL):
-        return config
-    if config.network in PLACEHOLDERS and not Path(config.network).exists():
-        raise InputError("this preset trains a found cell; name it: a genotype file or the folder of a search")
-    read_genotype(config.network)
-    return replace(config, network=str(Path(config.network).resolve()))
 
 
 def _to_resume(

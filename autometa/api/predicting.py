@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from autometa.algorithms.classifier import ADAPTED, Classifier
 from autometa.algorithms.starts import Start
+from autometa.brief import LIMIT, TEXT, cut
 from autometa.data import Recipe
 from autometa.data.formats.pictures import contents, pictures_below
 from autometa.data.image_files import is_content, shortened, stream_of
@@ -19,7 +20,25 @@ from autometa.errors import InputError
 from autometa.estimator.teaching import NONE_OF_THESE, threshold_of
 
 KINDS = 'paths, bytes or files opened with "rb"'
-Prediction = tuple[Path, str, float, dict[str, float]]
+SHOWN = 3
+"""Classes whose probabilities a representation shows."""
+
+
+class Prediction(NamedTuple):
+    """An answer: the image, the class, its probability, and the probabilities of all classes by name."""
+
+    image: Path
+    name: str
+    probability: float
+    probabilities: dict[str, float]
+
+    def __repr__(self) -> str:
+        best = sorted(self.probabilities.items(), key=lambda item: -item[1])[:SHOWN]
+        many = len(self.probabilities)
+        told = ", ".join(f"{cut(name, TEXT)!r}: {value:.3f}" for name, value in best)
+        told += f", ... {many} in all" if many > SHOWN else ""
+        place = f"{cut(str(self.image), 2 * TEXT)!r}, {cut(self.name, TEXT)!r}, {self.probability:.3f}"
+        return cut(f"Prediction({place}, {{{told}}})", LIMIT)
 
 
 class Predictions(list[Prediction]):
@@ -36,15 +55,21 @@ def place_of(start: Start) -> Path:
         return start.run.path / ADAPTED
     return start.path if start.taught is not None else Path(ADAPTED)
 
+    def __repr__(self) -> str:
+        first = ", ".join(
+            f"{cut(one.image.name, TEXT)}: {cut(one.name, TEXT)} {one.probability:.3f}" for one in self[:3]
+        )
+        return cut(f"Predictions({len(self)} images: {first}{', ...' * (len(self) > 3)})", LIMIT)
 
-def answered(found: Iterable[Prediction], classifier: Classifier, min_confidence: float | str) -> list[Prediction]:
+
+def answered(found: Iterable[tuple], classifier: Classifier, min_confidence: float | str) -> list[Prediction]:
     """The predictions with "none of these" for a class of too low a probability; the probability stays."""
     least = threshold_of(min_confidence, classifier)
     if least > 0 and NONE_OF_THESE in classifier.names:
         raise InputError(
             f"a class is called {NONE_OF_THESE!r}; leave --min-confidence out, or name the class otherwise"
         )
-    return [(path, NONE_OF_THESE if p < least else name, p, every) for path, name, p, every in found]
+    return [Prediction(path, NONE_OF_THESE if p < least else name, p, every) for path, name, p, every in found]
 
 
 def image_files(images: object) -> list[Path | BinaryIO]:

@@ -24,6 +24,7 @@ from autometa.algorithms.pace import Pace
 from autometa.algorithms.reptile import CELL, ReptileConfig
 from autometa.algorithms.sources import Source
 from autometa.algorithms.trained import AnyConfig, config_of, settled_config
+from autometa.api.outcome import Outcome
 from autometa.api.pacing import paced
 from autometa.api.planning import Plan, job_of
 from autometa.errors import DiskError, InputError, Interrupted
@@ -292,10 +293,10 @@ def resume_command(folder: RunFolder, words: str | None = None, trackers: Sequen
     return f"autometa {word} --resume {shlex.quote(shown(folder.path))}{plugins.options()}{track}"
 
 
-def outcome(folder: RunFolder) -> dict[str, Any]:
+def outcome(folder: RunFolder) -> Outcome:
     """A finished run's result.json, its folder, and how far its training went."""
     phase = job_of(config_of(folder)).phase
-    return {"run": str(folder.path), "iterations": iterations(folder, phase), **folder.result}
+    return Outcome({"run": str(folder.path), "iterations": iterations(folder, phase), **folder.result})
 
 
 def iterations(folder: RunFolder, phase: str) -> Mapping[str, int]:

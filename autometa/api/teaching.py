@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from autometa.data import load_class_folder
 from autometa.data.folders import support_set
 from autometa.data.kinds import sample, unlike
 from autometa.errors import InputError
-from autometa.estimator.teaching import Taught, Teaching, teach, teach_more
+from autometa.estimator.teaching import Taught, Teaching, teach, teach_more, unseen
 from autometa.runs.files import shown
 from autometa.runs.folder import RunFolder
 
@@ -65,7 +66,10 @@ def teach_folder(
     labelled, teaching = np.array(names)[labels], Teaching(device=where, notice=manner.notice)
     with computing(where, config, manner.notice):
         if add:
-            taught = teach_more(Taught.of(known), images, labelled, teaching)
+            before = Taught.of(known)
+            new = unseen(before, images, labelled)
+            _tell_known(labelled[~new], manner)
+            taught = teach_more(before, images[new], labelled[new], teaching)
         else:
             taught = teach(start, images, labelled, teaching)
     place = place if out is None else Path(out)
@@ -76,3 +80,11 @@ def teach_folder(
 def _kind(support: str | os.PathLike) -> str:
     """Of the pictures in class folders, by a few of them."""
     return variant_of(sample([image for c in support_set(support).classes for image in c.images]))
+
+
+def _tell_known(labels: np.ndarray, manner: Manner) -> None:
+    """labels: of the pictures that were given twice, or are taught already."""
+    if len(labels):
+        counts = Counter(str(label) for label in labels)
+        by_class = ", ".join(f"{count} of {name}" for name, count in counts.items())
+        manner.notice(f"pictures that are taught already, or given twice, are not counted again: {by_class}")

@@ -32,9 +32,11 @@ AUTO_META_EXAMPLES = """  autometa search auto-meta --preset quick --out runs/ce
   autometa train runs/cells --meta.iterations 5000               the best cell again"""
 TRAIN_EXAMPLES = """  autometa train reptile-omniglot --out runs/reptile
   autometa train runs/first --meta.iterations 2000        the cell that the search in runs/first found most often
-  autometa train runs/first/genotypes/most_frequent.json --preset metanas-scaled-omniglot
+  autometa train cell.json --data my_photos/              a genotype from anywhere
+  autometa train cell.json --preset metanas-scaled-omniglot    as the paper trains the cell that it found
   autometa train --resume runs/reptile"""
 
+DRY = "estimate time and memory from a few steps"
 ABOUT = {
     "metanas": "Find a small network and an initialisation for few-shot classification.",
     "auto-meta": "Search cells of growing size: train many side by side, learn which will do well, train those.",
@@ -81,7 +83,8 @@ def train(words: list[str], typed: list[str]) -> int:
         metavar="NET",
         help=f"{', '.join(FOUR_LAYER)}, a genotype file, cell:KEY, or the folder of a search",
     )
-    presets = f"named settings: {', '.join(TRAIN)}"
+    presets = f"named settings: {', '.join(TRAIN)} (default: those of the search that a genotype was found by, else of "
+    presets += "a search of a few minutes on --data)"
 
     def plan(given: argparse.Namespace, settings: dict[str, str]) -> Plan:
         return plan_train(given.network, settings=settings, **_plan_options(given))
@@ -94,6 +97,7 @@ def reproduce(words: list[str], typed: list[str]) -> int:
     parser = Parser("reproduce", "Rerun a documented result and compare it with what it must show.")
     parser.add_argument("recipe", nargs="?", metavar="RECIPE", help=", ".join(recipes()))
     parser.add_argument("--list", action="store_true", help="list the recipes")
+    parser.add_argument("--dry-run", action="store_true", help=DRY)
     running(parser)
     given = parser.parse_args(words)
     if given.list or given.recipe is None:
@@ -103,6 +107,8 @@ def reproduce(words: list[str], typed: list[str]) -> int:
     if not given.quiet:
         asked = api.recipe(given.recipe)
         say(f"{asked['title']}: autometa {asked['word']} --preset {asked['preset']} ({asked['time']})")
+    if given.dry_run:
+        return _dry_run(api.plan_recipe(given.recipe, given.out, given.resume), manner, given.json)
     options = {"device": manner.device, "checkpoint_every": manner.checkpoint_every, "command": manner.command}
     found = api.reproduce(given.recipe, out=given.out, resume=given.resume, quiet=manner.quiet, **options)
     if given.json:
@@ -137,7 +143,7 @@ def _make_run(job: Job, parser: Parser, presets: str, plan: Callable, words: lis
     parser.add_argument("--time-budget", metavar="TIME", help=times)
     parser.add_argument("--max-params", metavar="N", help="weights of the network that is handed out: 50k, 1.5M, ...")
     parser.add_argument("--max-macs", metavar="N", help="its multiply-accumulates for one image: 2M, ...")
-    parser.add_argument("--dry-run", action="store_true", help="estimate time and memory from a few steps")
+    parser.add_argument("--dry-run", action="store_true", help=DRY)
     parser.add_argument("--print-config", action="store_true", help="print all settings as YAML and do nothing else")
     parser.add_argument("--help-settings", action="store_true", help="explain every setting")
     tracking = (
@@ -157,16 +163,22 @@ def _make_run(job: Job, parser: Parser, presets: str, plan: Callable, words: lis
         return 0
     manner = _manner(given, typed, given.time_budget)
     if given.dry_run:
-        manner.check()
-        device = device_of(manner.device)
-        with computing(device, made.config, manner.notice):
-            found = estimate_plan(made, manner.budget or made.seconds, device)
-        print_json(found) if given.json else put(show.estimate(found))
-        return 0
+        return _dry_run(made, manner, given.json)
     found = carry_out(made, manner)
     if "rank" in found:  # one of torchrun's processes: the first one tells
         return 0
     print_json(found) if given.json else put(show.result(found))
+    return 0
+
+
+def _dry_run(plan: Plan, manner: Manner, as_json: bool) -> int:
+    manner.check()
+    device = device_of(manner.device)
+    for note in plan.notes:
+        manner.notice(note)
+    with computing(device, plan.config, manner.notice):
+        found = estimate_plan(plan, manner.budget or plan.seconds, device)
+    print_json(found) if as_json else put(show.estimate(found))
     return 0
 
 

@@ -15,7 +15,7 @@ from autometa.runs.files import say, shown
 from autometa.runs.folder import CONFIG
 
 EVAL_EXAMPLES = """  autometa eval --run runs/first --shots 5 --tasks 1000
-  autometa eval --run runs/reptile --ways 20"""
+  autometa eval --run runs/reptile --ways 20 --test.seed 2"""
 ADAPT_EXAMPLES = """  autometa adapt --support photos --run runs/first
       photos/cat/1.png  photos/cat/2.png  photos/dog/1.png ...   one sub-folder per class, named as the class
   autometa adapt --support drawings                     before any search: the Omniglot model that comes with autometa
@@ -29,7 +29,7 @@ def eval(words: list[str], typed: list[str]) -> int:  # noqa: A001  the word of 
     """`autometa eval [--run RUN]`."""
     parser = Parser("eval", "Evaluate a run on unseen classes again, under other conditions.", EVAL_EXAMPLES)
     parser.add_argument("--run", default="latest", metavar="RUN", help="folder of the run (default: the last one)")
-    parser.add_argument("--ways", type=whole, metavar="N", help="classes of a task")
+    parser.add_argument("--ways", "--inner.ways", type=whole, metavar="N", help="classes of a task")
     meanings = {
         "tasks": "number of tasks",
         "shots": "support images per class",
@@ -43,8 +43,8 @@ def eval(words: list[str], typed: list[str]) -> int:  # noqa: A001  the word of 
     }
     names = [name for name in field_types(EvalConfig)]
     for name in names:
-        flag = f"--{name.replace('_', '-')}"
-        parser.add_argument(flag, dest=f"test_{name}", metavar="X", help=meanings.get(name))
+        flags = dict.fromkeys((f"--{name.replace('_', '-')}", f"--{name}", f"--test.{name}"))
+        parser.add_argument(*flags, dest=f"test_{name}", metavar="X", help=meanings.get(name))
     common(parser)
     given = parser.parse_args(words)
     settings = {name: getattr(given, f"test_{name}") for name in names}

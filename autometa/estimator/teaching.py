@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -78,6 +79,24 @@ def teach_more(taught: Taught, images: np.ndarray, labels: np.ndarray, manner: T
         raise InputError(f"the labels so far are like {names[0]!r}, the new ones like {labels[0]!r}; give all alike")
     all_images, all_labels = np.concatenate([before, images]), np.concatenate([names, labels])
     return _teach(start, all_images, all_labels, manner, taught.classifier.extra)
+
+
+def unseen(taught: Taught, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Which pictures, uint8 `[M, C, H, W]`, were not taught yet as what their labels `[M]` say, each once: bool `[M]`.
+
+    Pictures are the same where the network sees the same.
+    """
+    known = {(str(label), _content(image)) for image, label in zip(*taught.support, strict=True)}
+    new = np.zeros(len(images), dtype=bool)
+    for n, (image, label) in enumerate(zip(images, labels, strict=True)):
+        key = (str(label), _content(image))
+        new[n] = key not in known
+        known.add(key)
+    return new
+
+
+def _content(image: np.ndarray) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest()
 
 
 def _teach(model: Model, images: np.ndarray, labels: np.ndarray, manner: Teaching, extra: Mapping[str, Any]) -> Taught:

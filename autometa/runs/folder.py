@@ -53,6 +53,9 @@ class RunFolder:
         self._lock: int | None = None
         self._release: weakref.finalize | None = None
 
+    def __repr__(self) -> str:
+        return f"RunFolder({shown(self.path)!r})"
+
     @classmethod
     def create(
         cls,

@@ -44,7 +44,7 @@ MISTAKES = {
     "search --out list.yaml": "is a file",
     "train": "say what to train",
     "train nope": "unknown network 'nope'",
-    "train list.yaml": "outside a search's folder",
+    "train list.yaml": "genotype file",
     "train list.yaml --preset reptile-omniglot": "genotype file",
     "train photos": "no config.json",
     "train --preset metanas-scaled-omniglot": "a genotype file or the folder of a search",

@@ -57,6 +57,20 @@ def test_a_class_is_added_and_the_earlier_ones_stay(characters):
     assert Classifier.load("whole").lesson.labels.bincount().tolist() == [1] * 5
 
 
+def test_a_picture_counts_once_however_often_it_is_given(characters):
+    assert call("adapt", "--support", "some", "-q").code == 0
+    shutil.copytree("some/a", "other/a")
+    shutil.copy("other/e/000.png", "other/e/copy.png")
+    shutil.copy("some/b/000.png", "other/e/b.png")
+    told = call("adapt", "--support", "other", "--add", "--json")
+    assert told.json["images"] == {**dict.fromkeys("abcd", 1), "e": 2}, "as another class it is another picture"
+    assert "not counted again: 1 of a, 1 of e" in told.err
+    whole = Classifier.load("adapted")
+    again = call("adapt", "--support", "other", "--add", "--json")
+    assert again.json == told.json and "3 of e" in again.err
+    assert Classifier.load("adapted").phi.equal(whole.phi)
+
+
 def test_none_of_these(characters):
     assert call("adapt", "--support", "some", "-q").code == 0
     asked = call("predict", "new/e", "new/a", "--min-confidence", "0.6", "--json").json

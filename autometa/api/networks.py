@@ -1,0 +1,170 @@
+"""What `train` is asked to train: a four-layer net, a cell by its key, or a genotype, with settings that suit it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from autometa.algorithms.auto_meta import AutoMetaConfig
+from autometa.algorithms.metanas import MetaNASConfig
+from autometa.algorithms.presets import TRAIN, preset
+from autometa.algorithms.reptile import CELL, ReptileConfig, read_cell, read_genotype
+from autometa.algorithms.trained import AnyConfig, config_of, model_config
+from autometa.api.photos import PHOTOS, SECONDS, fitted, look, own_photos, with_length
+from autometa.errors import InputError
+from autometa.nas.conv_network import FOUR_LAYER
+from autometa.runs.files import shown
+from autometa.runs.folder import CONFIG, RunFolder
+
+PLACEHOLDERS = {config.network for config in TRAIN.values()} - set(FOUR_LAYER)
+PLACED = tuple(name for name, config in TRAIN.items() if config.network in PLACEHOLDERS)
+"""Presets that train a genotype."""
+
+
+def train_base(
+    network: str | None, preset_name: str | None, config: str | os.PathLike | None, settings: Mapping[str, Any]
+) -> tuple[ReptileConfig, tuple[str, ...]]:
+    """The settings of a training before those of the command line, and what was chosen for the person, to be told.
+
+    Raises `InputError` where there is no such network.
+    """
+    if preset_name is None and config is None and network is not None and not _named(network):
+        path, home = _genotype_file(network)
+        if home is None:
+            return _for_genotype(path, settings)
+    return _base(network, preset_name, config), ()
+
+
+def _named(network: str) -> bool:
+    """Whether a network is no genotype file of its own."""
+    return network in FOUR_LAYER or network.startswith(CELL) or _winner(network) is not None
+
+
+def _for_genotype(path: str, settings: Mapping[str, Any]) -> tuple[ReptileConfig, tuple[str, ...]]:
+    """A genotype from anywhere: the network, data and length that a search of a few minutes would have."""
+    photos, name = own_photos(settings), str(settings.get("data.name", ""))
+    if photos is not None:
+        seen = look(photos)
+        alike, label = fitted(preset("metanas", PHOTOS), seen, settings), PHOTOS
+        alike = with_length(alike, seen.channels, SECONDS)
+    else:
+        label = "omniglot-small" if name.partition(":")[0] == "omniglot" else "quick"
+        alike = preset("metanas", label)
+    note = (
+        f"{shown(path)} comes without settings; it gets those of a search with the preset {label} on "
+        f"{name or alike.data.name}: --preset names others ({', '.join(PLACED)})"
+    )
+    return _like_search(alike, path), (note,)
+
+
+def _base(network: str | None, preset_name: str | None, config: str | os.PathLike | None) -> ReptileConfig:
+    if network is None:
+        if preset_name is None and config is None:
+            raise InputError(
+                f"say what to train: one of {', '.join(FOUR_LAYER)}, a genotype file, the folder of a search, "
+                f"or a --preset ({', '.join(TRAIN)})"
+            )
+        return preset("train", preset_name) if preset_name else ReptileConfig()
+    if network in FOUR_LAYER:
+        alike = network.replace("maml", "reptile")
+        return replace(preset("train", preset_name or alike), network=network)
+    if network.startswith(CELL):
+        read_cell(network)
+        return replace(preset("train", preset_name) if preset_name else ReptileConfig(), network=network)
+    winner = _winner(network)
+    if winner is not None:
+        return winner if preset_name is None else _in_macro(preset("train", preset_name), winner)
+    path, home = _genotype_file(network)
+    if preset_name is None:
+        return replace(ReptileConfig(), network=path) if home is None else _like(home, path)
+    base, search = replace(preset("train", preset_name), network=path), home
+    if isinstance(search, MetaNASConfig) and TRAIN[preset_name].network in FOUR_LAYER:
+        return replace(base, **_sizes(search))
+    return base
+
+
+def _winner(network: str) -> ReptileConfig | None:
+    """How an Auto-Meta run trained its winner, where `network` is the folder of one."""
+    if network != "latest" and not (Path(network) / CONFIG).is_file():
+        return None
+    folder = RunFolder.open(network)
+    return model_config(folder) if isinstance(config_of(folder), AutoMetaConfig) else None
+
+
+def _in_macro(base: ReptileConfig, winner: ReptileConfig) -> ReptileConfig:
+    """Another preset's training of a winner's network."""
+    macro = {name: getattr(winner, name) for name in ("network", "filters", "repeats", "scale_rate")}
+    return replace(base, **macro)
+
+
+def _sizes(search: MetaNASConfig) -> dict[str, Any]:
+    """A network as large as the search's."""
+    return {
+        "filters": search.channels,
+        "cells": search.cells,
+        "reductions": search.reductions,
+        "stem_stride": search.stem_stride,
+    }
+
+
+def _like(home: AnyConfig, genotype: str) -> ReptileConfig:
+    """Train a run's genotype as that run did."""
+    if isinstance(home, MetaNASConfig):
+        return _like_search(home, genotype)
+    if isinstance(home, ReptileConfig):
+        return replace(home, network=genotype, meta=replace(home.meta, planned=()))
+    return ReptileConfig(
+        network=genotype,
+        filters=home.final.filters,
+        data=home.data,
+        inner=home.final_inner,
+        meta=replace(home.final_meta, planned=()),
+        test=home.test,
+        seed=home.seed,
+    )
+
+
+def _like_search(search: MetaNASConfig, genotype: str) -> ReptileConfig:
+    """Train a search's cell as the search trained: its sizes, data and protocol, Reptile's own learning rate."""
+    return ReptileConfig(
+        network=genotype,
+        **_sizes(search),
+        data=search.data,
+        inner=replace(search.inner, lr=1e-3, adam_state="carry"),
+        meta=replace(search.meta, planned=()),
+        test=search.test,
+        max_params=search.max_params,
+        max_macs=search.max_macs,
+        seed=search.seed,
+    )
+
+
+def _genotype_file(network: str) -> tuple[str, AnyConfig | None]:
+    """The genotype file meant by `network`, and the config of the run in whose folder it lies, where it does."""
+    path = Path(network)
+    if network == "latest":
+        path = RunFolder.open(network).path
+    if not path.exists():
+        known = ", ".join(FOUR_LAYER)
+        raise InputError(f"unknown network {network!r}: neither one of {known}, nor a genotype file, nor a run folder")
+    if path.is_dir():
+        RunFolder.open(path)
+        path = path / "genotypes" / "most_frequent.json"
+        if not path.exists():
+            raise InputError(f"{network} holds no genotype; give the folder of a finished search")
+    path = path.resolve()
+    home = path.parent.parent
+    return str(path), config_of(RunFolder.open(home)) if (home / CONFIG).is_file() else None
+
+
+def with_genotype(config: ReptileConfig) -> ReptileConfig:
+    """The config with its genotype, if any, read once and named by its full path."""
+    if config.network in FOUR_LAYER or config.network.startswith(CELL):
+        return config
+    if config.network in PLACEHOLDERS and not Path(config.network).exists():
+        raise InputError("this preset trains a found cell; name it: a genotype file or the folder of a search")
+    read_genotype(config.network)
+    return replace(config, network=str(Path(config.network).resolve()))
