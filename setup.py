@@ -113,6 +113,8 @@ class CMakeBuild(build_ext):
 
 
 GPU = 'triton>=3.3; platform_system == "Linux"'
+RAY = "ray>=2.9"
+RAY_HAS_WHEELS = 'platform_system == "Linux" and python_version < "3.14"'
 DOCS = ["sphinx>=7.2", "myst-parser>=3.0"]
 TEST = [
     'triton; platform_system == "Linux"',
@@ -124,6 +126,7 @@ TEST = [
     "scikit-learn>=1.6",
     "onnx>=1.15",
     "onnxruntime>=1.17",
+    f"{RAY}; {RAY_HAS_WHEELS}",
     "ruff>=0.17,<0.18",
     *DOCS,
 ]
@@ -160,7 +163,7 @@ setup(
     ],
     extras_require={
         "hdf5": ["h5py>=3.8"],
-        "ray": ["ray>=2.9"],
+        "ray": [RAY],
         "sklearn": ["scikit-learn>=1.6"],
         "plot": ["matplotlib>=3.6"],
         "tensorboard": ["tensorboard>=2.10"],

@@ -57,7 +57,7 @@ def place_of(start: Start) -> Path:
 
     def __repr__(self) -> str:
         first = ", ".join(
-            f"{cut(one.image.name, TEXT)}: {cut(one.name, TEXT)} {one.probability:.3f}" for one in self[:3]
+            f"{cut(str(one.image), TEXT)}: {cut(one.name, TEXT)} {one.probability:.3f}" for one in self[:3]
         )
         return cut(f"Predictions({len(self)} images: {first}{', ...' * (len(self) > 3)})", LIMIT)
 

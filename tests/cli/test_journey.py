@@ -88,6 +88,33 @@ def test_eval_again_with_other_settings(searched, trained):
     assert told.code == 0 and "tasks of 3 classes" in told.out
 
 
+def test_eval_takes_the_names_that_settings_have(trained):
+    words = ["--tasks", "3", "--batch-mode", "passes", "--ways", "2", "--json", "-q"]
+    short = call("eval", "--run", trained[0], "--shots", "2", *words)
+    full = call("eval", "--run", trained[0], "--test.shots", "2", *words)
+    names = ["--test.tasks", "3", "--test.batch_mode=passes", "--inner.ways", "2", "--json", "-q"]
+    named = call("eval", "--run", trained[0], "--test.shots=2", *names)
+    assert short.json["scores"] == full.json["scores"] == named.json["scores"], full.err + named.err
+    assert short.json["protocol"] == named.json["protocol"] and named.json["protocol"]["shots"] == 2
+
+
+def test_a_genotype_from_anywhere_trains_with_settings_that_suit_it(searched, tmp_path):
+    run, _ = searched
+    cell = tmp_path / "cell.json"
+    cell.write_bytes((run / "genotypes/most_frequent.json").read_bytes())
+    options = ["--meta.iterations", "1", "--test.tasks", "2", "--inner.steps", "1", "--out", "own", "--json"]
+    answer = call("train", cell, *options)
+    assert answer.code == 0, answer.err
+    assert "cell.json comes without settings; it gets those of a search with the preset quick on strokes" in answer.err
+    config = config_of(RunFolder.open("own"))
+    assert (config.filters, config.cells, config.data.name, config.meta.iterations) == (8, 2, "strokes", 1)
+    photos = driving.class_folders(tmp_path / "photos", "abcdefgh", 4)
+    found = call("train", cell, "--data", photos, "--print-config").out
+    assert "variant: ink" in found and "rotations: 4" in found and "ways: 5" in found
+    known = call("train", run / "genotypes/most_frequent.json", "--print-config").out
+    assert "name: strokes:6x6x6" in known, "a run's own genotype keeps the run's settings"
+
+
 def test_eval_with_the_settings_of_the_run_gives_its_result(trained):
     run, answer = trained
     assert call("eval", "--run", run, "--json").json["scores"] == answer.json["scores"]

@@ -156,6 +156,8 @@ def test_reproduce_says_pass_or_fail(monkeypatch, tmp_path):
         "bad": {**about, "checks": [{**check, "value": 0}, {**check, "value": 101}]},
     }
     monkeypatch.setattr(recipes, "recipes", lambda: made)
+    dry = call("reproduce", "good", "--out", "one", "--dry-run", "--json")
+    assert dry.code == 0 and dry.json["iterations"] == 3 and not (tmp_path / "one").exists(), dry.err
     good = call("reproduce", "good", "--out", "one")
     assert good.code == 0 and good.out.endswith("PASS  recipe good\n"), good
     (tmp_path / "one/result.json").unlink()
