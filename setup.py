@@ -114,7 +114,7 @@ class CMakeBuild(build_ext):
 
 GPU = 'triton>=3.3; platform_system == "Linux"'
 RAY = "ray>=2.9"
-RAY_HAS_WHEELS = 'platform_system == "Linux" and python_version < "3.14"'
+RAY_HAS_WHEELS = 'platform_system == "Linux" and python_version < "3.15"'
 DOCS = ["sphinx>=7.2", "myst-parser>=3.0"]
 TEST = [
     'triton; platform_system == "Linux"',

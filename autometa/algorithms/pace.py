@@ -133,7 +133,8 @@ class Pacer:
         planned fit well enough. It is kept in the run's folder."""
         now, left = time.monotonic(), self.left(elapsed)
         planned = meta.iterations - step
-        if not self.pace.stretch or planned < 1:
+        decided = meta.planned[-2] if meta.planned else 0  # a resumed run keeps to what was decided for later
+        if not self.pace.stretch or planned < 1 or step <= decided:
             return None
         over = meta.position(step)
         each = self._speed * self.pace.each(over)

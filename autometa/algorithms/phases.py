@@ -125,7 +125,7 @@ def meta_train(
             run.replan(*changed)
             journal.replan(*changed)
             session.replan(run.meta.iterations)
-        if not pacer.pace.stretch:
+        if ranks is not None or not pacer.pace.stretch:
             session.end_within(pacer.left(session.elapsed))
 
     session = terms.session(folder, capture, restore, phase, budget, catch_up)

@@ -40,7 +40,7 @@ METANAS = {
         test=EvalConfig(tasks=200, shots=1, queries=15, batch=5, steps=50, max_slots=20),
         compare=("four-layer",),
     ),
-    # data, ways, shots and iterations are fitted to the images
+    # data, ways, shots and iterations are fitted to the images; few slots at once, so that testing can end in time
     "photos": MetaNASConfig(
         channels=12,
         cells=3,
@@ -53,7 +53,7 @@ METANAS = {
         meta=MetaConfig(iterations=1000, batch=5, step_size=1.0, step_size_end=0.0, schedule="linear"),
         warmup=400,
         drop_path=0.0,
-        test=EvalConfig(tasks=40, shots=1, queries=5, batch=5, steps=20, max_slots=20),
+        test=EvalConfig(tasks=40, shots=1, queries=5, batch=5, steps=20, max_slots=10),
         test_weight_steps=20,
     ),
     "omniglot": _OMNIGLOT,

@@ -41,8 +41,8 @@ SIZES = {"ink": (14, 20, 28), "grey": (14, 20, 28), "colour": (20, 28, 32)}
 SECONDS = 300.0
 """The time budget where none is given."""
 MACS_A_SECOND = 4.4e9
-"""Multiply-accumulates of training done for each second of the time budget, about a fifth of what two idle cores reach:
-the length of a search follows from the images alone, and a busy machine is done in time as well."""
+"""Multiply-accumulates of training for each second of the time budget, about a fifth of what two idle cores reach: the
+length that follows from the images alone, which a run replaces by what fits at the speed that it measures."""
 STEPS_A_SECOND = 4
 """Meta-iterations, likewise, where a network is so small that its arithmetic does not decide."""
 
