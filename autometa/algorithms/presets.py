@@ -53,7 +53,7 @@ METANAS = {
         meta=MetaConfig(iterations=1000, batch=5, step_size=1.0, step_size_end=0.0, schedule="linear"),
         warmup=400,
         drop_path=0.0,
-        test=EvalConfig(tasks=40, shots=1, queries=5, batch=5, steps=20, max_slots=10),
+        test=EvalConfig(tasks=40, shots=1, queries=5, batch=5, steps=20, max_slots=5),
         test_weight_steps=20,
     ),
     "omniglot": _OMNIGLOT,

@@ -57,9 +57,12 @@ def paced(
         after += iteration * final.meta.iterations
     loop = (left - RESERVE * after) / (1 + pace.ratio)
     if loop < LEAST_SHARE * left:
+        what = f"what follows the search takes about {format_duration(after)} by itself"
+        lower = "--test.tasks" if final is config else "--final_meta.iterations"
         notice(
-            f"what follows the search takes about {format_duration(after)} by itself: all will take longer than "
-            f"{format_duration(budget)}; lower {'--test.tasks' if final is config else '--final_meta.iterations'}"
+            f"{what}: fewer test tasks are done where the time is up"
+            if pace.stretch
+            else f"{what}: all will take longer than {format_duration(budget)}; lower {lower}"
         )
         loop = max(LEAST_SHARE * left, 1e-3)
     else:

@@ -55,6 +55,8 @@ class Manner:
     ray: str | None = None
     trackers: Sequence[Tracker | str] = ()
     """What follows a run beside its metrics: `tensorboard`, `package.module:Class`, or objects with three methods."""
+    before: float = 0.0
+    """Seconds that the command took before it came here, such as starting Python; they count."""
     words: str | None = None
     """What `--resume` follows in the command that goes on, where that is not the run's own `search` or `train`."""
 
@@ -151,7 +153,7 @@ def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
     """
     check_main_guard(manner.workers is not None or manner.ray is not None)
     manner.check()
-    begun, ranks = time.monotonic(), Ranks.launched()
+    begun, ranks = time.monotonic() - manner.before, Ranks.launched()
     if ranks is not None and isinstance(plan.config, AutoMetaConfig):
         raise InputError("torchrun divides metanas and train; an auto-meta search takes --workers N or --ray ADDRESS")
     if ranks is not None and not ranks.leads:

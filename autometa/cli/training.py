@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 
 from autometa import api
@@ -16,6 +17,7 @@ from autometa.cli import show
 from autometa.cli.options import Parser, running, split_settings, whole
 from autometa.cli.output import print_json, put
 from autometa.nas.conv_network import FOUR_LAYER
+from autometa.runs.environment import process_age
 from autometa.runs.files import say
 
 SEARCH_EXAMPLES = """  autometa search --data my_photos/                                 settings chosen from the images
@@ -190,4 +192,5 @@ def _plan_options(given: argparse.Namespace) -> dict:
 def _manner(given: argparse.Namespace, typed: list[str], time_budget: str | None = None) -> Manner:
     who = {"workers": getattr(given, "workers", None), "ray": getattr(given, "ray", None)}
     who["trackers"] = tuple(getattr(given, "track", ()))
+    who["before"] = process_age() if sys.argv[1:] == typed[1:] else 0.0  # other words: called from a program
     return Manner(given.quiet, given.device, time_budget, given.checkpoint_every, tuple(typed), **who)

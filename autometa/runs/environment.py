@@ -8,6 +8,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,16 @@ import torch
 
 # What decides the bits of a run beside its seed and configuration.
 DECISIVE = ("autometa", "torch", "numpy", "cpu", "torch_threads", "device", "gpu", "settings")
+
+
+def process_age() -> float:
+    """Seconds since this process began, 0 where the system does not tell."""
+    try:
+        with open("/proc/self/stat", encoding="ascii", errors="replace") as file:
+            ticks = int(file.read().rpartition(")")[2].split()[19])
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0.0
 
 
 def describe(
