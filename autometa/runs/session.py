@@ -241,6 +241,7 @@ class Session:
         next_one = min(self._took)  # a first step alone says nothing: much is done once in it
         self.stopped_early = self._deadline is not None and self.elapsed + next_one >= self._deadline
         if self.stopped_early:
+            self._deadline = min(self._deadline, self.elapsed)  # spent, for whoever resumes it as well
             self._notice(f"time budget spent after {self.step} of {self._total} steps")
         return self.stopped_early
 
