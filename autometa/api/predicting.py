@@ -48,18 +48,16 @@ class Predictions(list[Prediction]):
         super().__init__(answers)
         self.classifier = classifier
 
+    def __repr__(self) -> str:
+        told = [f"{cut(str(one.image), TEXT)}: {cut(one.name, TEXT)} {one.probability:.3f}" for one in self[:SHOWN]]
+        return cut(f"Predictions({len(self)} images: {', '.join(told)}{', ...' * (len(self) > SHOWN)})", LIMIT)
+
 
 def place_of(start: Start) -> Path:
     """Where a classifier that began with this model goes: RUN/adapted, the folder it was read from, or here."""
     if start.run is not None:
         return start.run.path / ADAPTED
     return start.path if start.taught is not None else Path(ADAPTED)
-
-    def __repr__(self) -> str:
-        first = ", ".join(
-            f"{cut(str(one.image), TEXT)}: {cut(one.name, TEXT)} {one.probability:.3f}" for one in self[:3]
-        )
-        return cut(f"Predictions({len(self)} images: {first}{', ...' * (len(self) > 3)})", LIMIT)
 
 
 def answered(found: Iterable[tuple], classifier: Classifier, min_confidence: float | str) -> list[Prediction]:
