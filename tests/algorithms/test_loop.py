@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autometa.algorithms import jobs, journal, metanas, reptile
+from autometa.algorithms import journal, metanas, phases, reptile
 from autometa.algorithms.config import MetaConfig
 from autometa.algorithms.jobs import Terms
 from autometa.algorithms.loop import LAG, Loop
@@ -140,14 +140,14 @@ def search(config, path, monkeypatch, graphs=None, stops=(), device="cpu"):
             return launch(loop, i)
 
         monkeypatch.setattr(Loop, "launch", stopping)
-        monkeypatch.setattr(jobs, "Loop", lambda run, notice: Loop(run, notice, graphs))
+        monkeypatch.setattr(phases, "Loop", lambda run, notice: Loop(run, notice, graphs))
         make = RunFolder.resume if path.exists() else lambda p, c: RunFolder.create(p, "search", config, c)
         with make(path, ["autometa"]) as folder:
             try:
                 run, terms = trainer(config, source), Terms(quiet=True, checkpoint_seconds=1e-9)
                 net = config.build(source.image_shape)
                 series = ArchitectureSeries(folder, net, config.t_max, config.meta.iterations)
-                jobs.meta_train(run, folder, terms, "search", series=series)
+                phases.meta_train(run, folder, terms, "search", series=series)
             except Stopped:
                 assert stop is not None
     monkeypatch.setattr(Loop, "launch", launch)
