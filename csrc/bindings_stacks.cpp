@@ -10,17 +10,17 @@
 #include <tuple>
 #include <vector>
 
+#include "addresses.h"
 #include "autometa.h"
 
 namespace py = pybind11;
-using Address = std::uintptr_t;
+using autometa::Address;
+using autometa::at;
+using autometa::elements;
+using autometa::of;
+using autometa::require;
 
 namespace {
-
-template <class T>
-T* at(Address address) {
-    return reinterpret_cast<T*>(address);
-}
 
 // Sizes and flags of block after block, in the order of autometa/ops/_conv_block_cpp.py; image: slots, batch, channels,
 // height, width.
@@ -30,12 +30,14 @@ std::unique_ptr<autometa::ConvStack> conv_stack_of(const std::array<int64_t, 5>&
     if (sizes.size() != 9 * eps.size() || flags.size() != 4 * eps.size())
         throw std::invalid_argument("conv_stack: 9 sizes and 4 flags describe a block");
     const auto [slots, batch, channels, image_height, image_width] = image;
+    require(classes >= 1, "conv_stack: classes must be 1 or more");
     std::vector<autometa::ConvBlock> blocks;
     int64_t c_in = channels, height = image_height, width = image_width;
     for (size_t i = 0; i < eps.size(); ++i) {
         const int64_t* size = sizes.data() + 9 * i;
         const auto flag = [&](size_t k) -> bool { return flags[4 * i + k]; };
         const auto columns = [](int64_t count) { return (count + 15) / 16 * 16; };
+        elements("conv_stack", {size[0], size[1], size[1], c_in});
         const int64_t width_of_row = columns(size[0] * size[1] * size[1] * c_in) + (flag(0) + 2 * flag(1)) * columns(size[0]);
         blocks.push_back({slots, batch, c_in, size[0], height, width, size[1], size[2], size[3], size[4], size[5], size[6],
                           size[7], size[8], nullptr, {}, nullptr, 0, width_of_row, 0, nullptr, flag(0), flag(1), flag(2),
@@ -53,14 +55,23 @@ autometa::ConvStack::Input stack_input(Address x, const std::array<int64_t, 5>& 
     return input;
 }
 
+// The input, which must be there unless the stack has no images.
+const autometa::ConvStack::Input& filled(const autometa::ConvStack& stack, const autometa::ConvStack::Input& input) {
+    require(stack.images() == 0 || (input.x && input.params), "conv_stack: the address of x or params is null");
+    require(input.params_row >= 0 && input.params_width >= 0, "conv_stack: a size is negative");
+    return input;
+}
+
 void conv_stack(const autometa::ConvStack& stack, const autometa::ConvStack::Input& input, Address saved,
                 Address logits) {
-    stack.forward(input, at<float>(saved), at<float>(logits));
+    stack.forward(filled(stack, input), at<float>(saved), of<float>(logits, {stack.images()}, "logits"));
 }
 
 void conv_stack_backward(const autometa::ConvStack& stack, const autometa::ConvStack::Input& input, Address saved,
                          Address grad, Address dx, Address dparams) {
-    stack.backward(input, at<float>(saved), at<float>(grad), at<float>(dx), at<float>(dparams));
+    const int64_t images = stack.images();
+    stack.backward(filled(stack, input), of<float>(saved, {images}, "saved"), of<float>(grad, {images}, "grad"),
+                   at<float>(dx), of<float>(dparams, {images, input.params_width}, "dparams"));
 }
 
 // Steps in the order of autometa/ops/_cell_stack_cpp.py.
@@ -88,9 +99,14 @@ std::unique_ptr<autometa::CellStack> cell_stack_of(const std::array<int64_t, 4>&
 void cell_stack(const std::vector<const autometa::CellStack*>& stacks, Address x, const std::array<int64_t, 5>& x_step,
                 Address labels, Address params, int64_t params_row, Address losses, Address logits, Address dparams,
                 int64_t dparams_row, int threads) {
-    autometa::CellStack::Input input{at<float>(x), {}, at<int64_t>(labels), at<float>(params), params_row};
+    for (const autometa::CellStack* stack : stacks) require(stack != nullptr, "stacks: one is None");
+    const auto slots = static_cast<int64_t>(stacks.size());
+    require(params_row >= 0 && dparams_row >= 0, "params: the distance of rows is negative");
+    autometa::CellStack::Input input{of<float>(x, {slots}, "x"), {}, of<int64_t>(labels, {slots}, "labels"),
+                                     of<float>(params, {slots}, "params"), params_row};
     std::copy(x_step.begin(), x_step.end(), input.x_step);
-    autometa::cell_stack(stacks, input, at<float>(losses), at<float>(logits), at<float>(dparams), dparams_row, threads);
+    autometa::cell_stack(stacks, input, of<float>(losses, {slots}, "losses"), of<float>(logits, {slots}, "logits"),
+                         at<float>(dparams), dparams_row, threads);
 }
 
 }  // namespace

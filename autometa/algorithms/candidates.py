@@ -343,8 +343,8 @@ def _scored(trainer: CandidateTrainer, source: Source, test: EvalConfig, most: i
     """`score`, with at most so many slots at once."""
     config = trainer.config
     learned, episodes = trainer.learned(), source.testing(config.inner.ways, test)
-    right = torch.zeros(learned.slots, test.tasks, dtype=torch.float64)
-    finite = torch.zeros(learned.slots, test.tasks, dtype=torch.bool)
+    right = torch.zeros(learned.slots, test.tasks, dtype=torch.float64, device="cpu")
+    finite = torch.zeros(learned.slots, test.tasks, dtype=torch.bool, device="cpu")
     mode = test.batch_mode or config.inner.batch_mode
     per_cell = min(test.tasks, most)
     for start, stop in chunks(test.tasks, per_cell):

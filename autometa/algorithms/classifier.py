@@ -28,6 +28,7 @@ from autometa.errors import DivergedError, InputError
 from autometa.nas.genotype import Genotype
 from autometa.nas.one_shot import AtTemperature
 from autometa.ops.batch_indices import batch_indices
+from autometa.ops.torch_state import in_own_torch_state
 from autometa.runs.files import disk_errors, shown, write_bytes
 from autometa.slots.statistics import Given, Recorder
 
@@ -49,7 +50,7 @@ class SupportBatches:
 
     @classmethod
     def draw(cls, images: Tensor, labels: Tensor, batch: int, steps: int, seed: int, mode: str) -> SupportBatches:
-        task, n = torch.zeros(1, dtype=torch.int64), len(labels)
+        task, n = torch.zeros(1, dtype=torch.int64, device="cpu"), len(labels)
         picks = batch_indices(task, n_items=n, batch=min(batch, n), steps=steps, seed=seed, mode=mode)
         return cls(images, labels, picks[0].to(images.device))
 
@@ -63,7 +64,7 @@ def balanced(labels: Tensor) -> Tensor:
     training batches are balanced, so must these be.  labels int64 `[M]` -> int64 `[ways * most]`, class-major."""
     members = [(labels == c).nonzero().flatten() for c in range(int(labels.max()) + 1)]
     most = max(len(m) for m in members)
-    return torch.cat([m[torch.arange(most) % len(m)] for m in members])
+    return torch.cat([m[torch.arange(most, device=m.device) % len(m)] for m in members])
 
 
 def to_float(images: np.ndarray | Tensor) -> Tensor:
@@ -130,6 +131,7 @@ class Classifier:
         network = build(self.config, self.recipe, self.genotype)
         return Model(self.config, network, kept.learned, self.recipe, kept.data_hash)
 
+    @in_own_torch_state
     @torch.no_grad()
     def probabilities(self, images: np.ndarray | Tensor) -> Tensor:
         """uint8 `[n, C, H, W]`, as `Recipe` makes them -> `[n, classes]`. Raises `InputError` on another shape."""
@@ -142,13 +144,14 @@ class Classifier:
         for start in range(0, len(images), BATCH):
             batch = to_float(images[start : start + BATCH])[None].to(self.phi.device)
             rows.append(network.logits(self.phi, batch, Given(self.statistics))[0].softmax(dim=-1).cpu())
-        return torch.cat(rows) if rows else torch.zeros(0, len(self.names))
+        return torch.cat(rows) if rows else torch.zeros(0, len(self.names), dtype=torch.float32, device="cpu")
 
     def to(self, device: torch.device | str) -> Classifier:
         """The same on another device."""
         statistics = tuple(None if s is None else s.to(device) for s in self.statistics)
         return replace(self, phi=self.phi.to(device), statistics=statistics)
 
+    @in_own_torch_state
     def predict_files(self, paths: Sequence[str | Path]) -> list[tuple[Path, str, float, dict[str, float]]]:
         """(path, name, its probability, all probabilities) for every image file."""
         return self.named([Path(path) for path in paths], load_images(paths, self.recipe))
@@ -185,6 +188,7 @@ class Classifier:
         return path.parent
 
     @classmethod
+    @in_own_torch_state
     def load(cls, folder: str | Path) -> Classifier:
         """Raises `InputError` where the folder holds no classifier of this version."""
         path = Path(folder) / FILE
@@ -225,6 +229,7 @@ def final_network(config: MetaNASConfig | ReptileConfig, network: Network) -> Ne
     return network
 
 
+@in_own_torch_state
 def learn(
     model: Model,
     images: np.ndarray | Tensor,

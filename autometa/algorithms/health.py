@@ -145,7 +145,7 @@ def skips_of_tasks(genotypes: Tensor, ops: Tensor, primitives: Sequence[str]) ->
     `[tasks, kind, edges, primitives]`."""
     if SKIP not in primitives:
         return None
-    skip, nodes = list(primitives).index(SKIP), torch.arange(genotypes.shape[2])
+    skip, nodes = list(primitives).index(SKIP), torch.arange(genotypes.shape[2], device="cpu")
     first = nodes * INPUT_STATES + nodes * (nodes - 1) // 2  # a node has as many edges as states before it
     edge = (first[:, None] + genotypes[..., 1]).flatten(2)
     decisive = ops[..., skip].gather(2, edge) >= SkipCollapse.DECISIVE / len(primitives)

@@ -309,8 +309,8 @@ def meta_test_chunk(
         soft=accuracies(soft, adapted, tasks.support, tasks.queries, tasks.labels, modes),
         pruned={mode: accuracy(logits, tasks.labels) for mode, logits in found.items()},
         genotypes=tuple(genotype_of(network, phi, slot) for slot in range(len(phi))),
-        parameters=torch.tensor([weights for weights, _ in sizes]),
-        macs=torch.tensor([macs for _, macs in sizes]),
+        parameters=torch.tensor([weights for weights, _ in sizes], device="cpu"),
+        macs=torch.tensor([macs for _, macs in sizes], device="cpu"),
         finite=finite_slots(phi),
         answers=answers(found),
         traces=traces(network, torch.stack(seen), temperatures(config), config.prune_testing),
@@ -325,7 +325,7 @@ def as_tensors(network: OneShotNetwork, found: MetaTest) -> dict[str, Tensor]:
         for g in found.genotypes
     ]
     tensors = {"parameters": found.parameters, "macs": found.macs, "finite": found.finite}
-    tensors |= {"genotypes": torch.tensor(coded), **found.answers, **found.traces}
+    tensors |= {"genotypes": torch.tensor(coded, device="cpu"), **found.answers, **found.traces}
     for mode in found.soft:
         tensors[f"soft.{mode}"], tensors[f"pruned.{mode}"] = found.soft[mode], found.pruned[mode]
     return tensors

@@ -152,7 +152,7 @@ def confusions(episodes: Episodes, predicted: Tensor) -> list[dict]:
     spec, names = episodes.spec, class_names(episodes)
     wrong, met = [], []
     for start, stop in chunks(len(predicted), REDRAWN):
-        classes = episodes.tasks(torch.arange(start, stop)).chosen.cpu().numpy()
+        classes = episodes.tasks(torch.arange(start, stop, device="cpu")).chosen.cpu().numpy()
         said = predicted[start:stop].numpy().astype(np.int64)
         true = np.repeat(np.arange(spec.ways), spec.queries)[None].repeat(len(said), axis=0)
         task, q = np.nonzero((said != true) & (said >= 0))
@@ -182,7 +182,7 @@ def class_names(episodes: Episodes) -> list[str]:
 
 def examples(episodes: Episodes, found: Mapping[str, Tensor]) -> list[dict]:
     """Up to `EXAMPLES` tasks that stayed finite: the worst one, the median, the best; ties go to the lower number."""
-    labels = torch.arange(episodes.spec.ways).repeat_interleave(episodes.spec.queries)
+    labels = torch.arange(episodes.spec.ways, device="cpu").repeat_interleave(episodes.spec.queries)
     right, finite = (found["predicted"] == labels).sum(dim=1), found["finite"].tolist()
     ranked = [task for task in right.argsort(stable=True).tolist() if finite[task]]
     picks = [ranked[place] for place in (0, len(ranked) // 2, len(ranked) - 1)] if ranked else []

@@ -83,7 +83,7 @@ class TestTasks:
 
     @classmethod
     def draw(cls, episodes: Episodes, start: int, stop: int, batch: int, steps: int, mode: str) -> TestTasks:
-        tasks = episodes.tasks(torch.arange(start, stop))
+        tasks = episodes.tasks(torch.arange(start, stop, device="cpu"))
         support, support_labels = episodes.support(tasks)
         queries, labels = episodes.queries(tasks)
         batches = episodes.batches(tasks, batch, steps, mode)

@@ -86,7 +86,7 @@ class StepSizes:
         """float64 `[WINDOW, 2]`."""
         last = max(self._total, 1)
         rows = [self._of(min(i, last)) for i in range(window * WINDOW, (window + 1) * WINDOW)]
-        return torch.tensor(rows, dtype=torch.float64)
+        return torch.tensor(rows, dtype=torch.float64, device="cpu")
 
     def reach(self, i: int) -> None:
         """Have the step sizes of meta-iteration i at hand, before it is done: the host's part of it."""

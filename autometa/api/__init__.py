@@ -23,6 +23,7 @@ from autometa.api.teaching import teach_folder
 from autometa.errors import InputError
 from autometa.estimator.teaching import threshold_of
 from autometa.export.writing import export
+from autometa.ops.torch_state import in_own_torch_state
 from autometa.report.writing import report
 from autometa.runs.folder import RunFolder
 from autometa.runs.listing import RunRow, list_runs
@@ -57,6 +58,7 @@ PathLike = str | os.PathLike
 Picture = PathLike | bytes | BinaryIO
 
 
+@in_own_torch_state
 def search(
     algorithm: str | None = None,
     *,
@@ -97,6 +99,7 @@ def search(
     return carry_out(plan, Manner(**manner))
 
 
+@in_own_torch_state
 def train(
     network: PathLike | None = None,
     *,
@@ -119,6 +122,7 @@ def train(
     return carry_out(plan, Manner(**manner))
 
 
+@in_own_torch_state
 def estimate(word: str = "search", *arguments: Any, preset: str | None = None, **options: Any) -> dict[str, Any]:
     """Time and memory that `search` or `train` with these arguments would take; writes no run."""
     if word not in ("search", "train"):
@@ -129,6 +133,7 @@ def estimate(word: str = "search", *arguments: Any, preset: str | None = None, *
         return estimate_plan(plan, plan.seconds, device)
 
 
+@in_own_torch_state
 def evaluate(
     run: PathLike = "latest",
     *,
@@ -144,6 +149,7 @@ def evaluate(
     return evaluate_run(run, settings or {}, ways, Manner(quiet=quiet, **manner))
 
 
+@in_own_torch_state
 def adapt(
     support: PathLike,
     *,
@@ -168,6 +174,7 @@ def adapt(
     return teach_folder(support, run=run, out=out, add=add, manner=Manner(quiet, device)).classifier
 
 
+@in_own_torch_state
 def predict(
     images: Sequence[Picture] | Picture,
     *,
@@ -206,11 +213,13 @@ def plan_recipe(name: str, out: PathLike | None = None, resume: bool | PathLike 
     return make(*algorithm, preset_name=asked["preset"], out=out, resume=resume)
 
 
+@in_own_torch_state
 def doctor() -> dict[str, Any]:
     """Versions, processor, the backend of every op and why, data found, free memory."""
     return examine()
 
 
+@in_own_torch_state
 def reproduce(
     name: str, *, out: PathLike | None = None, resume: bool | PathLike = False, **manner: Any
 ) -> dict[str, Any]:

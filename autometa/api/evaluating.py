@@ -20,12 +20,14 @@ from autometa.api.planning import job_of
 from autometa.api.running import Manner, computing, device_of, open_run, tell_unfinished
 from autometa.api.settings import settle
 from autometa.errors import InputError, Interrupted
+from autometa.ops.torch_state import in_own_torch_state
 from autometa.runs.files import disk_errors, plain, shown, write_json
 from autometa.runs.folder import EVAL_PHASE, RunFolder
 
 EVALUATIONS = "evaluations"
 
 
+@in_own_torch_state
 def evaluate_run(
     run: str | Path | RunFolder, settings: Mapping[str, Any], ways: int | None, manner: Manner
 ) -> dict[str, Any]:

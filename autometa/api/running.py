@@ -32,6 +32,7 @@ from autometa.meta.ranks import Ranks
 from autometa.nas.conv_network import FOUR_LAYER
 from autometa.nas.genotype import Genotype
 from autometa.ops import backend
+from autometa.ops.torch_state import in_own_torch_state
 from autometa.report.card import write_card
 from autometa.runs import checkpoint
 from autometa.runs.budget import parse_duration
@@ -145,6 +146,7 @@ def computing(device: torch.device, config: AnyConfig, notice: Callable[[str], N
         yield
 
 
+@in_own_torch_state
 def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
     """Run to the end; returns `outcome`. A finished run is left as it is.
 

@@ -19,6 +19,7 @@ from autometa.data.folders import support_set
 from autometa.data.kinds import sample, unlike
 from autometa.errors import InputError
 from autometa.estimator.teaching import Taught, Teaching, teach, teach_more, unseen
+from autometa.ops.torch_state import in_own_torch_state
 from autometa.runs.files import shown
 from autometa.runs.folder import RunFolder
 
@@ -33,6 +34,7 @@ class Lesson:
     warnings: list[str]
 
 
+@in_own_torch_state
 def teach_folder(
     support: str | os.PathLike,
     *,

@@ -130,7 +130,7 @@ class Episodes:
 
     def tasks(self, task_ids: torch.Tensor | Sequence[int]) -> Tasks:
         """The tasks with the given numbers (at least 0); numbers on `home` are not copied."""
-        ids = torch.as_tensor(task_ids, dtype=torch.int64).to(self.home).contiguous()
+        ids = torch.as_tensor(task_ids, dtype=torch.int64, device=self.home).contiguous()
         spec = self.spec
         image, rotation, chosen = sample_tasks(
             self._start,

@@ -269,7 +269,7 @@ class LoaderEpisodes:
 
     def tasks(self, task_ids: Tensor | Sequence[int]) -> LoadedTasks:
         """The tasks with the given numbers, at least one."""
-        ids = torch.as_tensor(task_ids, dtype=torch.int64).cpu().reshape(-1).contiguous()
+        ids = torch.as_tensor(task_ids, dtype=torch.int64, device="cpu").cpu().reshape(-1).contiguous()
         if not len(ids):
             raise DataError("no tasks were asked for; name at least one task number")
         drawn = [self.stream.task(number) for number in ids.tolist()]

@@ -16,6 +16,7 @@ from autometa.estimator.base import BASES, check_labels, check_rows, in_one_form
 from autometa.estimator.inputs import Asked, Rows, gather, pictures, tables
 from autometa.estimator.scales import Levels
 from autometa.estimator.teaching import Taught, Teaching, none_label_of, teach, teach_more, threshold_of
+from autometa.ops.torch_state import in_own_torch_state
 
 OWN = "estimator"
 """What a classifier's `extra` calls what the estimator wants back."""
@@ -67,6 +68,7 @@ class FewShotClassifier(*BASES):
         self.device = device
 
     @classmethod
+    @in_own_torch_state
     def load(cls, path: str | os.PathLike | None = None) -> FewShotClassifier:
         """An estimator for a model (`model` of the constructor); ready to predict where the folder holds a classifier.
 
@@ -89,6 +91,7 @@ class FewShotClassifier(*BASES):
         made._keep(Taught.of(taught), None if levels is None else Levels(**levels), form and tuple(form))
         return made
 
+    @in_own_torch_state
     def save(self, folder: str | os.PathLike) -> Path:
         """Write `classifier.safetensors`, which `load`, `autometa predict --run FOLDER` and `adapt --add` read.
 
@@ -110,6 +113,7 @@ class FewShotClassifier(*BASES):
         }
         return replace(self.classifier_, extra={**self.classifier_.extra, OWN: own}).save(folder)
 
+    @in_own_torch_state
     def fit(self, X: Any, y: Any) -> FewShotClassifier:
         """Learn the classes of images `X` with labels `y` `[n]`, at least two classes; forgets what was fitted before.
 
@@ -122,6 +126,7 @@ class FewShotClassifier(*BASES):
         self._keep(teach(start, images, labels, self._manner()), levels, form)
         return self
 
+    @in_own_torch_state
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> FewShotClassifier:
         """Learn more classes, or more images of known ones, without forgetting: the images fitted so far are kept, and
         the network is adapted anew from its meta-learned start to all of them, which is what few-shot adaptation means.
@@ -145,6 +150,7 @@ class FewShotClassifier(*BASES):
         found = self.predict(X)
         return float(np.average(found == check_labels(self, y, len(found)), weights=sample_weight))
 
+    @in_own_torch_state
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities `[n, classes]`, in the order of `classes_`; none depends on the other images of `X`."""
         self._check_fitted()
@@ -152,6 +158,7 @@ class FewShotClassifier(*BASES):
         found = self.classifier_.to(self._where()).probabilities(images).double().numpy()
         return found / found.sum(axis=1, keepdims=True)
 
+    @in_own_torch_state
     def predict(self, X: Any) -> np.ndarray:
         """Labels `[n]`; where the best class has a probability below `min_confidence`, `none_label`."""
         self._check_fitted()

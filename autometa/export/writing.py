@@ -11,11 +11,13 @@ from autometa.algorithms.trained import Model
 from autometa.errors import InputError
 from autometa.export.onnx_graph import onnx_library
 from autometa.export.program import FORMATS, Exported, export_adaptation, export_classifier
+from autometa.ops.torch_state import in_own_torch_state
 from autometa.runs.files import shown
 
 WHAT = ("classifier", "adaptation")
 
 
+@in_own_torch_state
 def export(
     run: str | os.PathLike | None = None,
     *,

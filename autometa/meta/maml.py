@@ -74,7 +74,7 @@ def adapted_columns(layout: Layout, names: tuple[str, ...]) -> Tensor:
 
     Raises `ValueError` where a name fits no entry.
     """
-    chosen = torch.zeros(layout.row, dtype=torch.bool)
+    chosen = torch.zeros(layout.row, dtype=torch.bool, device="cpu")
     for name in names:
         fitting = [e for e in layout.entries if e.name == name or e.name.startswith(f"{name}.")]
         if not fitting:

@@ -66,7 +66,7 @@ class Ranks:
 
     def command(self, what: int = END, number: int = 0) -> tuple[int, int]:
         """The leader tells (what, number), the others hear it; what: STEP, CAPTURE, RESTORE or END."""
-        value = torch.tensor([what, number], dtype=torch.int64)
+        value = torch.tensor([what, number], dtype=torch.int64, device="cpu")
         dist.broadcast(value, src=0)
         return int(value[0]), int(value[1])
 
@@ -96,7 +96,7 @@ class Ranks:
                 dist.send(rows[start:stop].cpu().contiguous(), rank)
             own.copy_(rows[slice(*self.share(total))])
         else:
-            received = torch.empty(own.shape, dtype=own.dtype)
+            received = torch.empty(own.shape, dtype=own.dtype, device="cpu")
             dist.recv(received, 0)
             own.copy_(received)
 

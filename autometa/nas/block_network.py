@@ -116,8 +116,8 @@ class BlockNetwork:
                 raise ValueError(f"cell_of_slot must name a cell for each of {len(phi)} slots")
             return self._program(tuple(range(len(self.cells))), phi.device), cell_of_slot.to(phi.device)
         present = sorted(set(self._cells(phi, cell_of_slot)))
-        of_cell = torch.zeros(len(self.cells), dtype=torch.int64)
-        of_cell[present] = torch.arange(len(present))
+        of_cell = torch.zeros(len(self.cells), dtype=torch.int64, device="cpu")
+        of_cell[present] = torch.arange(len(present), device="cpu")
         of_slot = of_cell.to(phi.device).index_select(0, cell_of_slot.to(phi.device))
         return self._program(tuple(present), phi.device), of_slot
 

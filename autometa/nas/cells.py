@@ -78,4 +78,4 @@ def op_table(cell: Cell, node: int, channels: int, reduction: bool, affine: bool
         primitive, stride = primitive_named(instance.primitive), cell.stride(instance, reduction)
         rows.append([instance.state, instance.edge, primitive.code, stride, offset])
         offset += sum(aligned(p.size) for p in primitive.parameters(channels, stride, affine))
-    return torch.tensor([rows], dtype=torch.int64), offset
+    return torch.tensor([rows], dtype=torch.int64, device="cpu"), offset

@@ -195,7 +195,7 @@ class _Task:
 
     def gone_ops(self, kind: str, i: int) -> Tensor:
         """bool `[inputs, primitives]`: on the inputs that were changed, what is not left."""
-        gone = torch.zeros(self.net.inputs[i], self.many, dtype=torch.bool)
+        gone = torch.zeros(self.net.inputs[i], self.many, dtype=torch.bool, device="cpu")
         for j in range(self.net.inputs[i]):
             if (kind, i, j) in self.touched:
                 for op in range(self.many):
@@ -206,7 +206,7 @@ class _Task:
     def gone_pairs(self, kind: str, i: int) -> Tensor:
         """bool `[pairs]`: where pairs were removed, those that are not left."""
         left = self.pairs[kind, i] if (kind, i) in self.repaired else range(len(pairs(self.net.inputs[i])))
-        return torch.tensor([p not in left for p in range(len(pairs(self.net.inputs[i])))])
+        return torch.tensor([p not in left for p in range(len(pairs(self.net.inputs[i])))], device="cpu")
 
 
 def _cheapest(one_shot: OneShotNetwork, kind: str, i: int, j: int, strength=None) -> Place:

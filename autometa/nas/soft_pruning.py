@@ -46,7 +46,7 @@ def input_weights(pair_weights: Tensor, inputs: int) -> Tensor:
 @cache
 def _membership(inputs: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """`[pairs, inputs]`, 1 where the input belongs to the pair."""
-    member = torch.zeros(len(pairs(inputs)), inputs, dtype=dtype)
+    member = torch.zeros(len(pairs(inputs)), inputs, dtype=dtype, device="cpu")
     for p, (a, b) in enumerate(pairs(inputs)):
         member[p, a] = member[p, b] = 1.0
     return member.to(device)

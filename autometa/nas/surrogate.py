@@ -80,7 +80,7 @@ class LSTM(nn.Module):
     def forward(self, made: Tensor, levels: Tensor) -> Tensor:
         """`[n, blocks, 4]`, `[n]` -> `[n]`. What stands behind a cell's last token has no say."""
         states, _ = self.recurrent(self.embedding(made.flatten(1)))
-        last = states[torch.arange(len(made)), levels * TOKENS - 1]
+        last = states[torch.arange(len(made), device="cpu"), levels * TOKENS - 1]
         return self.out(last).squeeze(1)
 
 
@@ -112,7 +112,7 @@ class NeuralSurrogate:
         self._centre, self._spread = 0.0, 1.0
 
     def fit(self, cells: Sequence[BlockCell], accuracies: Sequence[float], seed: int) -> None:
-        targets = torch.tensor(_checked(cells, accuracies), dtype=torch.float32)
+        targets = torch.tensor(_checked(cells, accuracies), dtype=torch.float32, device="cpu")
         spread = float(targets.std(correction=0))
         self._centre, self._spread = float(targets.mean()), spread if spread > 0 else 1.0
         wanted, (made, levels) = (targets - self._centre) / self._spread, tokens(cells)

@@ -6,14 +6,12 @@ import torch
 from torch import Tensor
 
 from autometa.ops._conv_block_cpp import _sizes
-from autometa.ops._memory import floats
+from autometa.ops._memory import floats, numbers
 from autometa.ops._native import compiled_or_raise, pointer, threads
 
 
 def cell_stack_cpp(params, images, labels, programs, of_slot):
     """The call of the `cpp` backend, see `cell_stack`."""
-    if images.dtype != params.dtype:
-        raise ValueError(f"images must be {params.dtype}, as params is")
     return _CellStack.apply(params, images, labels, programs, of_slot)
 
 
@@ -24,7 +22,7 @@ class _CellStack(torch.autograd.Function):
         params = params if params.stride(1) == 1 else params.contiguous()
         slots, batch = labels.shape
         stacks = {k: _compiled(programs[k], batch, images.shape[2]) for k in set(of_slot)}
-        losses, logits = torch.empty(slots), torch.empty(slots, batch, programs[0].ways)
+        losses, logits = numbers(slots), numbers(slots, batch, programs[0].ways)
         ctx.grad = floats(params.numel()).view(params.shape) if ctx.needs_input_grad[0] else None
         compiled_or_raise().cell_stack(
             [stacks[k] for k in of_slot],

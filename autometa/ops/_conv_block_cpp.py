@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autometa.ops._memory import activation, activation_strides, as_activation, floats
+from autometa.ops._memory import activation, activation_strides, as_activation, floats, numbers
 from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, register, threads
 
 # sizes: C_out, kernel, stride, padding on top and on the left, height and width of the convolution, of the output.
@@ -22,7 +22,8 @@ def _sizes(block, height: int, width: int) -> list[int]:
     pads = [block.pads(n) for n in (height, width)]
     plain = [(n + sum(p) - block.kernel) // block.stride + 1 for n, p in zip((height, width), pads, strict=True)]
     top, left = (before for before, _ in pads)
-    return [block.c_out, block.kernel, block.stride, top, left, *plain, block.output(height), block.output(width)]
+    stride = min(block.stride, height + width + block.kernel)  # beyond that it changes nothing
+    return [block.c_out, block.kernel, stride, top, left, *plain, block.output(height), block.output(width)]
 
 
 def _shape(x: Tensor, sizes) -> tuple[int, ...]:
@@ -34,10 +35,6 @@ class _Block:
 
     def __init__(self, x, params, given, sizes, flags, eps) -> None:
         slots, batch, *image = x.shape
-        if x.dtype != params.dtype or params.dim() != 2 or params.shape[0] != slots:
-            raise ValueError(f"x must be {params.dtype}, and params [{slots}, ...], not {list(params.shape)}")
-        if given is not None and given.shape != (slots, 2, sizes[0]):
-            raise ValueError(f"given must be [{slots}, 2, {sizes[0]}], not {list(given.shape)}")
         params = params if params.stride(1) == 1 or params.shape[1] <= 1 else params.contiguous()
         self.tensors = [x, params, None if given is None else given.contiguous()]
         c_out, *rest = sizes
@@ -67,7 +64,7 @@ def _forward(x, params, given, sizes, flags, eps, statistics, keep):
     """The block's output, its statistics (empty if not wanted), and what the backward needs (empty if not kept)."""
     block, module = _Block(x, params, given, sizes, flags, eps), compiled_or_raise()
     saved = floats(module.conv_block_saved(block.compiled) if keep else 0)
-    y, found = activation(*_shape(x, sizes)), torch.empty(_statistics_shape(x, sizes, statistics))
+    y, found = activation(*_shape(x, sizes)), numbers(*_statistics_shape(x, sizes, statistics))
     module.conv_block(block.compiled, pointer(y), pointer(saved) if keep else 0, pointer(found) if statistics else 0)
     return y, found, saved
 
@@ -85,7 +82,7 @@ def _fake_backward(gy, saved, y, x, params, given, sizes, flags, eps, want_dx):
 def _backward(gy, saved, y, x, params, given, sizes, flags, eps, want_dx):
     """Gradients of x (empty if not wanted) and params."""
     block, gy = _Block(x, params, given, sizes, flags, eps), as_activation(gy)
-    dx = activation(*x.shape) if want_dx else torch.empty(0)
+    dx = activation(*x.shape) if want_dx else numbers(0)
     dparams = floats(params.numel()).view(params.shape)
     compiled_or_raise().conv_block_backward(
         block.compiled, pointer(saved), pointer(y), pointer(gy), pointer(dx) if want_dx else 0, pointer(dparams)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from autometa.ops._conv_block_cpp import _sizes
-from autometa.ops._memory import activation, activation_strides, floats
+from autometa.ops._memory import activation, activation_strides, floats, numbers
 from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, register, threads
 
 # sizes and flags: those of `conv_block`, block after block.
@@ -39,8 +39,6 @@ class _Stack:
     """Arguments in the form that the compiled module reads; holds alive what it points to."""
 
     def __init__(self, x, params, sizes, flags, eps, classes, flatten) -> None:
-        if x.dtype != params.dtype or params.dim() != 2 or params.shape[0] != x.shape[0]:
-            raise ValueError(f"x must be {params.dtype}, and params [{x.shape[0]}, ...], not {list(params.shape)}")
         self.params = params = params if params.stride(1) == 1 or params.shape[1] <= 1 else params.contiguous()
         self.shapes = _shapes(tuple(x.shape), tuple(sizes), tuple(flags), tuple(eps), classes, flatten)
         self.input = compiled_or_raise().StackInput(
@@ -58,7 +56,7 @@ def _forward(x, params, sizes, flags, eps, classes, flatten, keep):
     """Logits, and what the backward needs (empty if not kept)."""
     stack = _Stack(x, params, sizes, flags, eps, classes, flatten)
     saved = floats(stack.shapes.saved if keep else 0)
-    logits = torch.empty(*x.shape[:2], classes)
+    logits = numbers(*x.shape[:2], classes)
     compiled_or_raise().conv_stack(stack.shapes, stack.input, pointer(saved) if keep else 0, pointer(logits))
     return logits, saved
 
@@ -76,7 +74,7 @@ def _fake_backward(grad, saved, x, params, sizes, flags, eps, classes, flatten, 
 def _backward(grad, saved, x, params, sizes, flags, eps, classes, flatten, want_dx):
     """Gradients of x (empty if not wanted) and params."""
     stack, grad = _Stack(x, params, sizes, flags, eps, classes, flatten), grad.contiguous()
-    dx = activation(*x.shape) if want_dx else torch.empty(0)
+    dx = activation(*x.shape) if want_dx else numbers(0)
     dparams = floats(params.numel()).view(params.shape)
     compiled_or_raise().conv_stack_backward(
         stack.shapes, stack.input, pointer(saved), pointer(grad), pointer(dx) if want_dx else 0, pointer(dparams)

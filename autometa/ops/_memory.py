@@ -14,6 +14,7 @@ from torch import Tensor
 
 from autometa.ops.backend import compiled
 
+CPU = torch.device("cpu")
 POOLED = 1 << 16  # bytes
 NARROW, WIDE = 8, 16  # channels are padded to NARROW, or to multiples of WIDE
 
@@ -33,10 +34,15 @@ def floats(count: int) -> Tensor:
     """
     module = compiled() if 4 * count >= POOLED else None
     if module is None:
-        made = torch.empty(count)
+        made = numbers(count)
     else:
         made = torch.frombuffer(module.Block(4 * count), dtype=torch.float32, count=count)
     return made.fill_(torch.nan) if os.environ.get("AUTOMETA_DEBUG") else made
+
+
+def numbers(*shape: int) -> Tensor:
+    """An uninitialised float32 tensor on the CPU, whatever torch's defaults are."""
+    return torch.empty(shape, dtype=torch.float32, device=CPU)
 
 
 def memory_held(reset_peak: bool = False) -> MemoryReport:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autometa.ops._memory import activation, activation_strides, as_activation, floats
+from autometa.ops._memory import activation, activation_strides, as_activation, floats, numbers
 from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, register, threads, watched
 from autometa.ops.share import GradientSum, targets
 
@@ -71,7 +71,7 @@ def _forward(states, params, op_weight, input_weight, *rest):
     node = _Node(states, params, op_weight, input_weight, *small)
     module = compiled_or_raise()
     y = activation(*states[0].shape[:3], *size)
-    found = torch.empty(_statistics_shape(states, op_weight, statistics))
+    found = numbers(*_statistics_shape(states, op_weight, statistics))
     saved = floats(module.mixed_op_saved(node.compiled) if keep else 0)
     module.mixed_op(node.compiled, pointer(y), pointer(saved) if keep else 0, pointer(found) if statistics else 0)
     return y, found, saved
@@ -94,7 +94,7 @@ def _run_backward(gy, saved, targets, states, params, op_weight, input_weight, *
     node = _Node(states, params, op_weight, input_weight, *rest)
     gy = as_activation(gy)
     dparams = floats(params.numel()).view(params.shape)
-    dop, dinput = torch.empty(op_weight.shape), torch.empty(input_weight.shape)
+    dop, dinput = numbers(*op_weight.shape), numbers(*input_weight.shape)
     compiled_or_raise().mixed_op_backward(
         node.compiled,
         pointer(saved),

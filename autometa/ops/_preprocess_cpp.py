@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autometa.ops._memory import activation, activation_strides, as_activation, floats
+from autometa.ops._memory import activation, activation_strides, as_activation, floats, numbers
 from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, register, threads, watched
 from autometa.ops._state_table import table_arguments
 from autometa.ops.folding import cat_channels
@@ -64,7 +64,7 @@ def _forward(states, params, channels, reduce, affine, given, eps, table, table_
     own = _Preprocess(states, params, channels, reduce, affine, given, eps, table, table_of_slot)
     module = compiled_or_raise()
     y = activation(*_output_shape(states, channels, reduce))
-    found = torch.empty(_statistics_shape(states, channels, statistics))
+    found = numbers(*_statistics_shape(states, channels, statistics))
     saved = floats(module.preprocess_saved(own.compiled) if keep else 0)
     module.preprocess(own.compiled, pointer(y), pointer(saved) if keep else 0, pointer(found) if statistics else 0)
     return y, found, saved

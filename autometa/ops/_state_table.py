@@ -14,21 +14,27 @@ import torch
 from torch import Tensor
 
 from autometa.brief import brief
+from autometa.ops._checks import check_home
 from autometa.ops._native import pointer
 from autometa.ops._triton import derived
 
 
-def check_state_table(table: Tensor | None, table_of_slot: Tensor | None, slots: int, states: int) -> None:
-    """Raises `ValueError` where shapes or dtypes do not fit."""
+def check_state_table(table: Tensor | None, table_of_slot: Tensor | None, params: Tensor, states: int) -> None:
+    """Raises `ValueError` where shapes, dtypes or devices do not fit params `[S, P]`."""
     if table is None:
         if table_of_slot is not None:
             raise ValueError("table_of_slot is given without a table")
         return
     if table.dim() != 2 or table.shape[1] != states or table.dtype != torch.int64:
         raise ValueError(f"table must be int64 [tables, {states}], not {list(table.shape)} {table.dtype}")
+    slots = params.shape[0]
+    check_home("table", table, params.device)
     if table_of_slot is None and table.shape[0] != 1:
         raise ValueError(f"table_of_slot is needed where there are {table.shape[0]} tables")
-    if table_of_slot is not None and (table_of_slot.shape != (slots,) or table_of_slot.dtype != torch.int64):
+    if table_of_slot is None:
+        return
+    check_home("table_of_slot", table_of_slot, params.device)
+    if table_of_slot.shape != (slots,) or table_of_slot.dtype != torch.int64:
         raise ValueError(
             f"table_of_slot must be int64 [{slots}], not {list(table_of_slot.shape)} {table_of_slot.dtype}"
         )

@@ -11,6 +11,7 @@ from autometa.errors import InputError
 
 SIZES = ((4, 6, 5), (3, 5, 8))
 SLOTS, BATCH = 2, 2
+_PLAIN = {"dtype": torch.float32, "device": "cpu"}
 
 
 def try_primitive(primitive) -> None:
@@ -36,10 +37,10 @@ def _try(primitive, channels: int, size: tuple[int, int], stride: int, where: st
     cost = primitive.macs(channels, *output, stride)
     if not isinstance(cost, int) or cost < 0:
         raise InputError(f"{where}: macs must give a whole number from 0 on, not {cost!r}")
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(BATCH, SLOTS, channels, *size, generator=generator)
+    generator = torch.Generator("cpu").manual_seed(0)
+    x = torch.randn(BATCH, SLOTS, channels, *size, generator=generator, **_PLAIN)
     for number, weights in enumerate(stages):
-        values = [torch.randn(SLOTS, *shape.shape, generator=generator) for shape in weights]
+        values = [torch.randn(SLOTS, *shape.shape, generator=generator, **_PLAIN) for shape in weights]
         x = _stage(primitive, x, values, 1 if number else stride, output, f"{where}, stage {number}")
 
 

@@ -7,12 +7,13 @@ run raises with the reason.  ``auto`` takes the first of the device's preference
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import ModuleType
@@ -60,11 +61,28 @@ def implements(op: str, backend: str, refuses: Callable | None = None) -> Callab
         raise ValueError(f"unknown backend {backend!r}; choose from {', '.join(BACKENDS)}")
 
     def register(call: Callable) -> Callable:
+        call = _outside_autocast(call) if backend == "reference" else call
         check = refuses or (lambda device, dtype: None)
         _REGISTRY.setdefault(op, {})[backend] = Implementation(op, backend, call, check)
         return call
 
     return register
+
+
+def _outside_autocast(call: Callable) -> Callable:
+    """A reference computes in the dtype of its arguments; autocast would take others for what it multiplies."""
+
+    @functools.wraps(call)
+    def run(*args):
+        kinds = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+        if not kinds:
+            return call(*args)
+        with ExitStack() as left:
+            for kind in kinds:
+                left.enter_context(torch.autocast(kind, enabled=False))
+            return call(*args)
+
+    return run
 
 
 def registered() -> dict[str, tuple[str, ...]]:

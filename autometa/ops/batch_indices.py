@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from autometa.ops._checks import check_table, require
+from autometa.ops._checks import check_numbers, check_table, require
 from autometa.ops._cuda import cuda_kernel, cuda_refuses_unless, launching
 from autometa.ops._native import compiled_or_raise, pointer, refuses_unless, register
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.philox import BATCH, bounded, check_key, philox_uint32
 
 MODES = ("replacement", "passes")
+MOST_SHUFFLED = 2**24
 
 
 def batch_indices(
@@ -53,6 +54,8 @@ def batch_indices(
     )
     last_draw = (first_step + steps) * batch + n_items
     require(last_draw < 2**34, f"{last_draw} draws per task are more than the generator's 2^34")
+    require(mode != "passes" or n_items <= MOST_SHUFFLED, f"{n_items} items are too many to shuffle")
+    check_numbers("batch_indices", task_ids.numel(), steps, batch)
     run = dispatch("batch_indices", device, torch.int64, backend)
     index = torch.empty(task_ids.numel(), steps, batch, dtype=torch.int64, device=device)
     run(task_ids, n_items, batch, steps, seed, mode == "passes", first_step, index)

@@ -60,6 +60,8 @@ def _channels_last(x: Tensor) -> Tensor:
 
 
 def batch_statistics(x: Tensor, slots: int) -> Tensor:
-    """Mean and biased variance of a folded activation: `[S, 2, C]`, detached."""
+    """Mean and biased variance of a folded activation: `[S, 2, C]`, detached; 0 where there are no images."""
+    if x.numel() == 0:
+        return x.new_zeros(slots, 2, x.shape[1] // slots)
     variance, mean = torch.var_mean(x.detach(), dim=(0, 2, 3), correction=0)
     return torch.stack([mean.view(slots, -1), variance.view(slots, -1)], dim=1)

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from autometa.brief import brief
 from autometa.ops._cell_stack_cpp import cell_stack_cpp
+from autometa.ops._checks import check_states
 from autometa.ops._mixed_op_triton import mixed_op_triton
 from autometa.ops._native import refuses_unless
 from autometa.ops._registered import lacking_for
 from autometa.ops.backend import BackendError, dispatch, implements
 from autometa.ops.conv_block import ConvBlock, conv_block
-from autometa.ops.cross_entropy import cross_entropy
+from autometa.ops.cross_entropy import check_labels, cross_entropy
 from autometa.ops.linear_head import linear_head
 from autometa.ops.mixed_op import mixed_op
 from autometa.ops.preprocess import preprocess
@@ -127,10 +128,25 @@ def cell_stack(
     slots = params.shape[0]
     if len(of_slot) != slots or images.shape[0] != slots or labels.shape != images.shape[:2]:
         raise ValueError(f"images, labels and of_slot must be of {slots} slots, as params is, and agree in the batch")
+    check_states((images,), params, "cell_stack")
+    check_labels(labels, params.device)
+    if not programs or not all(0 <= k < len(programs) for k in of_slot):
+        raise ValueError(f"of_slot must name programs 0..{len(programs) - 1}")
+    for program in {programs[k] for k in of_slot}:
+        _check_program(program, images, params.shape[1])
     tables = [step.table for program in programs for step in program.steps if step.node]
     lacking = lacking_for(tables, backend, whole=True)
     call = dispatch("cell_stack", params.device, params.dtype, backend, lacking=lacking)
     return call(params, images, labels, programs, of_slot)
+
+
+def _check_program(program: Program, images: Tensor, width: int) -> None:
+    due = (program.stem.c_in, *program.image)
+    if tuple(images.shape[2:]) != due:
+        raise ValueError(f"images must be [slots, batch, {due[0]}, {due[1]}, {due[2]}], not {list(images.shape)}")
+    needed = max(stop for _, stop in program.columns.values())
+    if width < needed:
+        raise ValueError(f"params must be {needed} columns wide or wider, not {width}")
 
 
 def slotwise(device: torch.device, dtype: torch.dtype) -> bool:

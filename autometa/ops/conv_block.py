@@ -12,14 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from autometa.ops._checks import check_count, check_eps, check_option, check_states
 from autometa.ops._conv_block_cpp import conv_block_cpp
 from autometa.ops._conv_block_triton import conv_block_triton
 from autometa.ops._native import refuses_unless
 from autometa.ops._triton import triton_refuses
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.batch_norm import batch_norm, batch_statistics
-from autometa.ops.folding import fold, unfold
-from autometa.ops.primitives import Shape, conv, read_parameters
+from autometa.ops.folding import fold, no_slots, unfold
+from autometa.ops.primitives import Shape, aligned, conv, read_parameters
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ class ConvBlock:
     eps: float = 1e-5
 
     def __post_init__(self) -> None:
+        for name in ("c_in", "c_out", "kernel", "stride"):
+            check_count(name, getattr(self, name))
+        check_eps(self.eps)
         if self.padding not in ("half", "same"):
             raise ValueError(f"padding must be 'half' or 'same', not {self.padding!r}")
 
@@ -51,6 +55,11 @@ class ConvBlock:
         if self.norm:
             found += [Shape("bn_gamma", (self.c_out,)), Shape("bn_beta", (self.c_out,))]
         return tuple(found)
+
+    @property
+    def columns(self) -> int:
+        """Columns of a slot's row that the parameters fill."""
+        return aligned(self.c_out * self.c_in * self.kernel**2) + aligned(self.c_out) * (self.bias + 2 * self.norm)
 
     def pads(self, size: int) -> tuple[int, int]:
         """Padding before and after an axis of this length."""
@@ -78,15 +87,31 @@ def conv_block(
 ) -> tuple[Tensor, Tensor | None]:
     """x `[S, N, C_in, H, W]`; params `[S, P]` as `block.parameters()` lists them, each at a multiple of 16; given
     `[S, 2, C_out]`.  Returns y `[S, N, C_out, H', W']` and the statistics `[S, 2, C_out]` or None."""
-    if x.shape[2] != block.c_in:
-        raise ValueError(f"the images have {x.shape[2]} channels, this network was made for {block.c_in}")
+    slots, _ = check_images(x, params, block)
+    check_option("given", given, (slots, 2, block.c_out), params.device)
     call = dispatch("conv_block", params.device, params.dtype, backend)
     return call(x, params, block, given, want_statistics)
+
+
+def check_images(x: Tensor, params: Tensor, block: ConvBlock) -> tuple[int, int]:
+    """Slots and batch of images for a block and its parameters. Raises `ValueError` where they do not fit."""
+    if x.dim() == 5 and x.shape[2] != block.c_in:
+        raise ValueError(f"the images have {x.shape[2]} channels, this network was made for {block.c_in}")
+    found = check_states((x,), params, "conv_block")
+    needed = block.columns
+    if params.shape[1] < needed:
+        raise ValueError(f"params must be [{found[0]}, {needed}] or wider, not {list(params.shape)}")
+    return found
 
 
 @implements("conv_block", "reference")
 def _reference(x, params, block, given, want_statistics):
     slots, height, width = x.shape[0], x.shape[3], x.shape[4]
+    if slots == 0:
+        shape = (0, x.shape[1], block.c_out, block.output(height), block.output(width))
+        return no_slots(shape, x, params), params.new_zeros(
+            0, 2, block.c_out
+        ) if want_statistics and block.norm else None
     values = dict(zip((p.role for p in block.parameters()), read_parameters(params, block.parameters()), strict=True))
     top, bottom = block.pads(height)
     left, right = block.pads(width)

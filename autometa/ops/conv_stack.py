@@ -12,10 +12,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from autometa.ops._checks import check_count
 from autometa.ops._conv_stack_cpp import conv_stack_cpp
 from autometa.ops._native import refuses_unless
 from autometa.ops.backend import dispatch, implements, requested
-from autometa.ops.conv_block import ConvBlock, conv_block
+from autometa.ops.conv_block import ConvBlock, check_images, conv_block
 from autometa.ops.linear_head import linear_head
 from autometa.ops.primitives import aligned
 
@@ -32,10 +33,12 @@ def conv_stack(
     """x `[S, N, C, H, W]`; params `[S, P]`, those of each block, then the head's (see `conv_block` and
     `linear_head`), each at a multiple of 16.  Every normalisation uses the statistics of its batch.
 
-    Returns logits `[S, N, classes]`.  Raises `ValueError` where channels do not fit or params are too few.
+    Returns logits `[S, N, classes]`.  Raises `ValueError` where sizes, dtypes or devices do not fit together.
     """
-    if x.shape[2] != blocks[0].c_in:
-        raise ValueError(f"the images have {x.shape[2]} channels, this network was made for {blocks[0].c_in}")
+    if not blocks:
+        raise ValueError("conv_stack needs a block at least")
+    check_images(x, params, blocks[0])
+    check_count("classes", classes)
     for before, block in pairwise(blocks):
         if before.c_out != block.c_in:
             raise ValueError(f"a block of {block.c_in} channels follows one that puts out {before.c_out}")

@@ -7,23 +7,38 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autometa.ops._cross_entropy_triton import cross_entropy_triton
+from autometa.ops._memory import numbers
 from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, refuses_unless, register, threads
 from autometa.ops._triton import triton_refuses
 from autometa.ops.backend import dispatch, implements
+
+_WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, *, backend: str | None = None) -> Tensor:
     """Mean over the batch of `-log softmax(logits)[label]`: logits `[S, N, K]`, int64 labels `[S, N]` -> `[S]`.
 
-    Raises `ValueError` where the sizes disagree.
+    Raises `ValueError` where sizes or devices disagree, or labels are no numbers of classes.
     """
+    if logits.dim() != 3 or logits.shape[2] == 0:
+        raise ValueError(f"logits must be [slots, batch, classes] of a class at least, not {list(logits.shape)}")
     if logits.shape[:2] != labels.shape:
         raise ValueError(f"labels must be {list(logits.shape[:2])}, not {list(labels.shape)}")
+    check_labels(labels, logits.device)
     return dispatch("cross_entropy", logits.device, logits.dtype, backend)(logits, labels)
+
+
+def check_labels(labels: Tensor, device: torch.device) -> None:
+    """Whole numbers, beside what they label. Raises `ValueError` where they are not."""
+    if labels.device != device or labels.dtype not in _WHOLE:
+        raise ValueError(f"labels must be whole numbers on {device}, they are {labels.dtype} on {labels.device}")
 
 
 @implements("cross_entropy", "reference")
 def _reference(logits: Tensor, labels: Tensor) -> Tensor:
+    classes, labels = logits.shape[2], labels.to(torch.int64)
+    if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise ValueError(f"labels must lie in 0..{classes - 1}, they lie in {int(labels.min())}..{int(labels.max())}")
     losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
     return losses.view(labels.shape).mean(dim=1)
 
@@ -36,7 +51,7 @@ def _reference(logits: Tensor, labels: Tensor) -> Tensor:
 )
 def _cpp(logits: Tensor, labels: Tensor) -> Tensor:
     logits, labels = logits.contiguous(), labels.to(torch.int64).contiguous()
-    losses = torch.empty(logits.shape[0])
+    losses = numbers(logits.shape[0])
     compiled_or_raise().cross_entropy(pointer(logits), pointer(labels), *logits.shape, pointer(losses), threads())
     return losses
 
@@ -48,7 +63,7 @@ def _cpp(logits: Tensor, labels: Tensor) -> Tensor:
 )
 def _cpp_backward(grad: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
     grad, logits, labels = grad.contiguous(), logits.contiguous(), labels.to(torch.int64).contiguous()
-    found = torch.empty(logits.shape)
+    found = numbers(*logits.shape)
     compiled_or_raise().cross_entropy_backward(
         pointer(grad), pointer(logits), pointer(labels), *logits.shape, pointer(found), threads()
     )

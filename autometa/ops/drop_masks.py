@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from autometa.ops._checks import FLOATS, check_table, require
+from autometa.ops._checks import FLOATS, check_numbers, check_table, require
 from autometa.ops._cuda import cuda_kernel, launching
 from autometa.ops._native import compiled_or_raise, pointer, register
 from autometa.ops.backend import cpp_refuses, dispatch, implements
@@ -51,6 +51,7 @@ def drop_masks(
     require(batch >= 1 and step >= 0, f"need batch >= 1, step >= 0; got {batch}, {step}")
     last_draw = (step + 1) * batch * exempt.numel()
     require(last_draw < 2**34, f"{last_draw} draws per task are more than the generator's 2^34")
+    check_numbers("drop_masks", task_ids.numel(), batch, exempt.numel())
     run = dispatch("drop_masks", task_ids.device, dtype, backend)
     mask = torch.empty(task_ids.numel(), batch, exempt.numel(), dtype=dtype, device=task_ids.device)
     run(task_ids, exempt, float(keep), seed, step * batch, mask)
@@ -59,7 +60,7 @@ def drop_masks(
 
 def _kept(keep: float, dtype: torch.dtype) -> float:
     """1/keep as a number of this dtype."""
-    return float(torch.ones((), dtype=dtype) / keep)
+    return float(torch.ones((), dtype=dtype, device="cpu") / keep)
 
 
 @implements("drop_masks", "reference")

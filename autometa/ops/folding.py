@@ -24,6 +24,11 @@ def unfold(y: Tensor, slots: int) -> Tensor:
     return y.view(batch, slots, folded // slots, height, width).transpose(0, 1)
 
 
+def no_slots(shape: tuple[int, ...], *leaves: Tensor) -> Tensor:
+    """The result of an op without slots, `[0, ...]`, differentiable in the leaves as others are."""
+    return sum(x.sum() for x in leaves) + leaves[0].new_zeros(shape)
+
+
 def per_channel(v: Tensor, channels: int) -> Tensor:
     """`[S]` -> `[S*C]`: one value per slot, repeated for its channels.
 

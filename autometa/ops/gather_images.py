@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from autometa.ops._checks import check_table, require
+from autometa.ops._checks import check_numbers, check_table, require
 from autometa.ops._cuda import cuda_kernel, cuda_refuses_unless, launching
 from autometa.ops._native import compiled_or_raise, pointer, refuses_unless, register, threads
 from autometa.ops.backend import dispatch, implements
@@ -44,6 +44,7 @@ def gather_images(
         f"images must be contiguous uint8 [n, C, H, W], they are {images.dtype} {list(images.shape)}",
     )
     device, channels = images.device, images.shape[1]
+    check_numbers("gather_images", index.numel())
     try:
         rotation = rotation.expand(index.shape).contiguous()
     except RuntimeError:

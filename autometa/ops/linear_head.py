@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from autometa.ops._checks import check_count, check_states
 from autometa.ops._linear_head_triton import linear_head_triton
-from autometa.ops._memory import activation, activation_strides, as_activation, floats
+from autometa.ops._memory import activation, activation_strides, as_activation, floats, numbers
 from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, refuses_unless, register, threads
 from autometa.ops._state_table import check_state_table, readers, table_arguments
 from autometa.ops._triton import triton_refuses
@@ -37,9 +38,16 @@ def linear_head(
     Features are means over height and width, or with `flatten` all values in the order channel, height, width.
     Where slots read different states, table `[T, J]` and table_of_slot `[S]` tell which, see `_state_table`; a slot's
     parameters are then those of `head_parameters(features of that slot, classes)`.
-    Returns logits `[S, N, classes]`.  Raises `ValueError` where params are too few or tables do not fit.
+    Returns logits `[S, N, classes]`.  Raises `ValueError` where params are too few, or sizes, tables or devices do not
+    fit together.
     """
-    check_state_table(table, table_of_slot, params.shape[0], len(states))
+    slots, _ = check_states(states, params, "linear_head")
+    check_count("classes", classes)
+    check_state_table(table, table_of_slot, params, len(states))
+    if table is None:
+        needed = aligned(_width([x.shape for x in states], flatten) * classes) + classes
+        if params.shape[1] < needed:
+            raise ValueError(f"params must be [{slots}, {needed}] or wider, not {list(params.shape)}")
     call = dispatch("linear_head", params.device, params.dtype, backend)
     more = () if table is None else (table, table_of_slot)
     return call(states, params, classes, flatten, *more)
@@ -101,15 +109,11 @@ def _fake(states, params, classes, flatten, table, table_of_slot):
 def _cpp(states, params, classes, flatten, table, table_of_slot):
     """Logits, and the features `[S, N, F]` that the backward needs."""
     slots, batch = states[0].shape[:2]
-    if any(x.dtype != params.dtype or x.shape[:2] != (slots, batch) for x in states):
-        raise ValueError(f"states must all be {params.dtype} and [{slots}, {batch}, channels, height, width]")
     states, params = [as_activation(x) for x in states], _rows(params)
     width = _width([x.shape for x in states], flatten)
-    needed = aligned(width * classes) + classes if table is None else 0
-    if params.shape != (slots, max(needed, params.shape[1])):
-        raise ValueError(f"params must be [{slots}, {needed}] or wider, not {list(params.shape)}")
-    logits = torch.empty(slots, batch, classes)
-    features = torch.empty(slots, batch, width) if table is None else torch.zeros(slots, batch, width)
+    logits, features = numbers(slots, batch, classes), numbers(slots, batch, width)
+    if table is not None:
+        features.zero_()
     tables = _contiguous(table, table_of_slot)
     compiled_or_raise().linear_head(
         _places(states),

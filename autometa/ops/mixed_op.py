@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from autometa.ops._checks import check_eps, check_home, check_option, check_states
 from autometa.ops._mixed_op_cpp import mixed_op_cpp
 from autometa.ops._mixed_op_triton import mixed_op_triton
 from autometa.ops._native import refuses_unless
@@ -69,10 +70,11 @@ def mixed_op(
     Instances of registered primitives, which no kernel knows, run through the reference, the others where they would.
 
     Raises:
-        ValueError: sizes that do not fit together.  BackendError: a forced backend cannot run.
+        ValueError: sizes, dtypes or devices that do not fit together.  BackendError: a forced backend cannot run.
     """
     _check(states, params, op_weight, input_weight, table, table_of_slot)
-    _check_options(states, table, drop, given)
+    _check_options(states, params.device, table, drop, given)
+    check_eps(eps)
     call = dispatch("mixed_op", params.device, params.dtype, backend, lacking=lacking_for([table], backend))
     parts = None if call is _reference else apart(table)
 
@@ -92,32 +94,33 @@ def mixed_op(
 
 
 def _check(states, params, op_weight, input_weight, table, table_of_slot) -> None:
-    slots, dtype = states[0].shape[0], params.dtype
-    if any(x.dim() != 5 or x.shape[:3] != states[0].shape[:3] for x in states):
+    slots, _ = check_states(states, params, "mixed_op")
+    channels, dtype, device = states[0].shape[2], params.dtype, params.device
+    if any(x.shape[2] != channels for x in states):
         raise ValueError("states must all be [slots, batch, channels, height, width] with equal first three sizes")
-    if any(x.dtype != dtype for x in (*states, op_weight, input_weight)):
-        raise ValueError(f"states, op_weight and input_weight must all be {dtype}, as params is")
+    if any(x.dtype != dtype or x.device != device for x in (op_weight, input_weight)):
+        raise ValueError(f"op_weight and input_weight must be {dtype} on {device}, as params is")
     if table.dim() != 3 or table.shape[2] != COLUMNS or table.dtype != torch.int64:
         raise ValueError(f"table must be int64 [tables, instances, {COLUMNS}], not {list(table.shape)} {table.dtype}")
+    check_home("table", table, device)
     if table_of_slot is None and table.shape[0] != 1:
         raise ValueError(f"table_of_slot is needed where there are {table.shape[0]} tables")
-    if table_of_slot is not None and (table_of_slot.shape != (slots,) or table_of_slot.dtype != torch.int64):
-        raise ValueError(
-            f"table_of_slot must be int64 [{slots}], not {list(table_of_slot.shape)} {table_of_slot.dtype}"
-        )
+    if table_of_slot is not None:
+        check_home("table_of_slot", table_of_slot, device)
+        if table_of_slot.shape != (slots,) or table_of_slot.dtype != torch.int64:
+            raise ValueError(
+                f"table_of_slot must be int64 [{slots}], not {list(table_of_slot.shape)} {table_of_slot.dtype}"
+            )
     if op_weight.shape != (slots, table.shape[1]):
         raise ValueError(f"op_weight must be [{slots}, {table.shape[1]}], not {list(op_weight.shape)}")
-    if any(x.dim() != 2 or x.shape[0] != slots for x in (params, input_weight)):
-        raise ValueError(f"params and input_weight must have {slots} rows, one per slot")
+    if input_weight.dim() != 2 or input_weight.shape[0] != slots or input_weight.shape[1] == 0:
+        raise ValueError(f"input_weight must be [{slots}, edges], one row per slot, not {list(input_weight.shape)}")
 
 
-def _check_options(states, table, drop, given) -> None:
+def _check_options(states, device, table, drop, given) -> None:
     slots, batch, channels = states[0].shape[:3]
-    if drop is not None and drop.shape != (slots, batch, table.shape[1]):
-        raise ValueError(f"drop must be [{slots}, {batch}, {table.shape[1]}], not {list(drop.shape)}")
-    shape = (slots, table.shape[1], STAGES, 2, channels)
-    if given is not None and given.shape != shape:
-        raise ValueError(f"given must be {list(shape)}, not {list(given.shape)}")
+    check_option("drop", drop, (slots, batch, table.shape[1]), device)
+    check_option("given", given, (slots, table.shape[1], STAGES, 2, channels), device)
 
 
 class _Selection:
@@ -169,7 +172,7 @@ def _instance(select, params, scale, row, affine, given, want, eps):
 def _live_instances(op_weight, input_weight, rows, table_of_slot):
     """Yield (instance, row, live slots, scales `[S]`) for every instance that some slot evaluates."""
     for t, table_rows in enumerate(rows):
-        edges = torch.tensor([r[EDGE] for r in table_rows], device=op_weight.device)
+        edges = torch.tensor([r[EDGE] for r in table_rows], dtype=torch.int64, device=op_weight.device)
         scales = op_weight * input_weight.index_select(1, edges)
         live = (op_weight != 0) & (input_weight.index_select(1, edges) != 0)
         if table_of_slot is not None:
@@ -186,13 +189,22 @@ def _reference(
 ):
     slots, channels = states[0].shape[0], states[0].shape[2]
     rows = table.tolist()
+    _check_rows(rows, len(states), input_weight.shape[1], params.shape[1])
+    if (
+        table_of_slot is not None
+        and slots
+        and not 0 <= int(table_of_slot.min()) <= int(table_of_slot.max()) < len(rows)
+    ):
+        raise ValueError(f"table_of_slot names a table that does not exist; there are {len(rows)}")
     statistics = None
     if want_statistics:
         statistics = params.new_zeros(slots, op_weight.shape[1], STAGES, 2, channels)
     total, selections = None, {}
     for i, row, flags, scales in _live_instances(op_weight, input_weight, rows, table_of_slot):
         if flags not in selections:
-            index = None if all(flags) else torch.tensor(flags, device=params.device).nonzero().flatten()
+            index = (
+                None if all(flags) else torch.tensor(flags, dtype=torch.bool, device=params.device).nonzero().flatten()
+            )
             selections[flags] = _Selection(states, index)
         select = selections[flags]
         scale = select.pick(scales)
@@ -220,6 +232,21 @@ def _accumulate(total: Tensor | None, y: Tensor, index: Tensor | None, slots: in
 def _zeros(slots: int, like: Tensor) -> Tensor:
     _, batch, channels, height, width = like.shape
     return like.new_zeros(batch, height, width, slots, channels).permute(3, 0, 4, 1, 2)
+
+
+def _check_rows(rows, states: int, edges: int, width: int) -> None:
+    """What a table says: what the compiled op checks for itself."""
+    used = [row for table in rows for row in table if row[PRIMITIVE] >= 0]
+    if not used or any(not 0 <= row[STATE] < states for row in used):
+        raise ValueError(f"table must have an instance, and states 0..{states - 1} only")
+    for row in used:
+        if not (0 <= row[EDGE] < edges and row[PRIMITIVE] < len(BY_CODE) and row[STRIDE] in (1, 2)):
+            raise ValueError(
+                f"table: edge {row[EDGE]} must be in 0..{edges - 1}, primitive {row[PRIMITIVE]} in "
+                f"0..{len(BY_CODE) - 1}, stride {row[STRIDE]} be 1 or 2"
+            )
+        if not 0 <= row[OFFSET] <= width:
+            raise ValueError(f"parameters at {row[OFFSET]} lie outside the {width} of its block")
 
 
 def _empty_node(states, rows) -> Tensor:

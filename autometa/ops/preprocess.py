@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from autometa.ops._checks import check_count, check_eps, check_option, check_states
 from autometa.ops._native import refuses_unless
 from autometa.ops._preprocess_cpp import preprocess_cpp
 from autometa.ops._preprocess_triton import preprocess_triton, unequal
@@ -18,7 +19,7 @@ from autometa.ops._state_table import check_state_table, readers
 from autometa.ops._triton import triton_refuses
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.batch_norm import batch_norm, batch_statistics
-from autometa.ops.folding import cat_channels, fold, unfold
+from autometa.ops.folding import cat_channels, fold, no_slots, unfold
 from autometa.ops.primitives import Shape, aligned, conv, factorised_reduction, read_parameters
 
 
@@ -55,29 +56,27 @@ def preprocess(
     parameters are then those of `preprocess_parameters(C_in of that slot, ...)`.  A slot that reads no state has none,
     its y and its gradients are 0.
 
-    Raises `ValueError` where sizes or dtypes do not fit together.
+    Raises `ValueError` where sizes, dtypes or devices do not fit together.
     """
     _check(states, params, channels, reduce, affine, given, table)
-    check_state_table(table, table_of_slot, params.shape[0], len(states))
+    check_state_table(table, table_of_slot, params, len(states))
+    check_eps(eps)
     call = dispatch("preprocess", params.device, params.dtype, backend, lacking=unequal(states, table))
     more = () if table is None else (table, table_of_slot)
     return call(states, params, channels, reduce, affine, given, want_statistics, eps, *more)
 
 
 def _check(states, params, channels, reduce, affine, given, table) -> None:
-    if any(x.dim() != 5 or x.shape[:2] != states[0].shape[:2] or x.shape[3:] != states[0].shape[3:] for x in states):
+    slots, _ = check_states(states, params, "preprocess")
+    check_count("channels", channels)
+    if any(x.shape[3:] != states[0].shape[3:] for x in states):
         raise ValueError("states must agree in slots, batch, height and width")
-    if any(x.dtype != params.dtype for x in states):
-        raise ValueError(f"states must all be {params.dtype}, as params is")
-    slots = states[0].shape[0]
-    needed = 0
     if table is None:
         shapes = preprocess_parameters(sum(x.shape[2] for x in states), channels, reduce, affine)
         needed = sum(aligned(p.size) for p in shapes)
-    if params.dim() != 2 or params.shape[0] != slots or params.shape[1] < needed:
-        raise ValueError(f"params must be [{slots}, {needed}] or wider, not {list(params.shape)}")
-    if given is not None and given.shape != (slots, 2, channels):
-        raise ValueError(f"given must be [{slots}, 2, {channels}], not {list(given.shape)}")
+        if params.shape[1] < needed:
+            raise ValueError(f"params must be [{slots}, {needed}] or wider, not {list(params.shape)}")
+    check_option("given", given, (slots, 2, channels), params.device)
 
 
 @implements("preprocess", "reference")
@@ -113,6 +112,10 @@ def _reference(states, params, channels, reduce, affine, given, want_statistics,
 def _alike(states, params, channels, reduce, affine, given, want_statistics, eps):
     """Slots that all read all states."""
     slots = params.shape[0]
+    if slots == 0:
+        size = [-(-n // 2) if reduce else n for n in states[0].shape[3:]]
+        y = no_slots((0, states[0].shape[1], channels, *size), *states, params)
+        return y, params.new_zeros(0, 2, channels) if want_statistics else None
     joined = cat_channels(list(states))
     values = read_parameters(params, preprocess_parameters(joined.shape[2], channels, reduce, affine))
     x = torch.relu(fold(joined))

@@ -7,11 +7,13 @@ import math
 import numpy as np
 import torch
 
-from autometa.ops._checks import check_table, require
+from autometa.ops._checks import check_numbers, check_table, require
 from autometa.ops._cuda import cuda_kernel, cuda_refuses_unless, launching
 from autometa.ops._native import compiled_or_raise, pointer, refuses_unless, register
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.philox import TASK, bounded, check_key, philox_uint32
+
+MOST_DRAWN = 2**14  # of a task's classes, or images of one: drawing takes time by the square
 
 
 def sample_tasks(
@@ -62,6 +64,8 @@ def sample_tasks(
     )
     available = classes.numel() * rotations
     require(available >= ways, f"{ways} ways need as many classes, there are {available}")
+    require(max(ways, shots + queries) <= MOST_DRAWN, f"a task of more than {MOST_DRAWN} classes, or images of a class")
+    check_numbers("sample_tasks", task_ids.numel(), ways, shots + queries)
     image = torch.empty(task_ids.numel(), ways, shots + queries, dtype=torch.int64, device=device)
     rotation, chosen = (torch.empty(task_ids.numel(), ways, dtype=torch.int64, device=device) for _ in range(2))
     run = dispatch("sample_tasks", device, torch.int64, backend)
@@ -77,6 +81,10 @@ def check_classes(class_start: np.ndarray, classes: np.ndarray, need: int) -> No
         f"classes must lie in 0..{total - 1}",
     )
     sizes = class_start[classes + 1] - class_start[classes]
+    require(
+        sizes.size == 0 or (class_start[classes].min() >= 0 and sizes.max() < 2**32),
+        "class_start must rise from 0, by less than 2^32 a class",
+    )
     if sizes.size and sizes.min() < need:
         worst = int(classes[sizes.argmin()])
         raise ValueError(f"a task needs {need} images per class, class {worst} has {int(sizes.min())}")

@@ -59,7 +59,7 @@ class Arena:
     @classmethod
     def single(cls, layout: Layout, theta: Tensor, slots: int) -> Arena:
         """One group, one layout: theta `[row]` or `[1, row]`."""
-        return cls.create([layout], theta.view(1, -1), torch.zeros(slots, dtype=torch.int64))
+        return cls.create([layout], theta.view(1, -1), torch.zeros(slots, dtype=torch.int64, device="cpu"))
 
     @property
     def slots(self) -> int:

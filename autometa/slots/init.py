@@ -14,7 +14,7 @@ from autometa.slots.layout import Entry, Init, Layout
 
 def initial_row(layout: Layout, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """A row `[row]` by each entry's rule; entry number i draws from item i of stream `init`."""
-    row = torch.zeros(layout.row, dtype=dtype)
+    row = torch.zeros(layout.row, dtype=dtype, device="cpu")
     for i, entry in enumerate(layout.entries):
         row[entry.offset : entry.offset + entry.size] = torch.from_numpy(_values(entry, i, seed)).to(dtype)
     return row

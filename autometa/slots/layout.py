@@ -113,7 +113,7 @@ class Layout:
 
     def pack(self, values: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> Tensor:
         """name -> tensor for every entry; returns `[row]`.  Raises `ValueError` on a missing name or a wrong shape."""
-        row = torch.zeros(self.row, dtype=dtype)
+        row = torch.zeros(self.row, dtype=dtype, device="cpu")
         for e in self.entries:
             if e.name not in values:
                 raise ValueError(f"parameter {e.name!r} is missing")

@@ -122,7 +122,7 @@ inline void add_gated(const float* x, const float* a, const float* gate, float* 
         const int64_t count = pixels * width;
         const auto add = [&](auto type, int64_t i) {
             using V = decltype(type);
-            const V value = load<V>(gate + i) > zero<V>() ? load<V>(x + i) : zero<V>();
+            const V value = load<V>(gate + i) <= zero<V>() ? zero<V>() : load<V>(x + i);
             store<V>(out + i, load<V>(out + i) + value);
         };
         int64_t i = 0;
@@ -137,7 +137,7 @@ inline void add_gated(const float* x, const float* a, const float* gate, float* 
         for (int64_t m = 0; m < pixels; ++m) {
             const int64_t i = m * width + lane;
             V value = load<V>(x + i) * scale;
-            if (gate != nullptr) value = load<V>(gate + i) > zero<V>() ? value : zero<V>();
+            if (gate != nullptr) value = load<V>(gate + i) <= zero<V>() ? zero<V>() : value;
             store<V>(out + i, load<V>(out + i) + value);
         }
     });
@@ -147,9 +147,9 @@ inline void gated(const float* x, const float* gate, float* out, int64_t pixels,
     const int64_t count = pixels * width;
     int64_t i = 0;
     for (; i + lanes<Wide>() <= count; i += lanes<Wide>())
-        store<Wide>(out + i, load<Wide>(gate + i) > zero<Wide>() ? load<Wide>(x + i) : zero<Wide>());
+        store<Wide>(out + i, load<Wide>(gate + i) <= zero<Wide>() ? zero<Wide>() : load<Wide>(x + i));
     for (; i < count; i += lanes<Narrow>())
-        store<Narrow>(out + i, load<Narrow>(gate + i) > zero<Narrow>() ? load<Narrow>(x + i) : zero<Narrow>());
+        store<Narrow>(out + i, load<Narrow>(gate + i) <= zero<Narrow>() ? zero<Narrow>() : load<Narrow>(x + i));
 }
 
 // Sums run over short stretches first, so that rounding grows with their square root only.

@@ -4,12 +4,6 @@
 namespace autometa {
 namespace AUTOMETA_ISA {
 
-// The greater, and not a number where either is.
-template <class V>
-inline V greatest(V a, V b) {
-    return ((a > b) | (a != a)) ? a : b;
-}
-
 // The windows of a row of the output: body(column, offset of the first pixel, distance down, distance right).
 // Where the map ends a distance is 0: a pixel twice changes no maximum.
 template <int kWindow, class Body>
@@ -61,12 +55,28 @@ inline void norm_pool(const NormPool& p, float* y) {
     }
 }
 
-template <class V, int kWindow>
-inline void norm_pool_sums_row(const NormPool& p, int64_t h, int64_t lane, const float* gy, float* sum,
+// Whether a window's pixel `other` takes the place of an earlier one: where it is greater, or not a number.
+template <class V, bool kNumbers>
+inline auto takes_over(V other, V value) {
+    if constexpr (kNumbers)
+        return other > value;
+    else
+        return (other > value) | (other != other);
+}
+
+// Not a number where one of a window's values is none.
+template <class V>
+inline V seen_in_window(V seen, const V (&value)[4]) {
+    return or_nan(or_nan(seen, value[0], value[1]), value[2], value[3]);
+}
+
+// kNumbers: nothing is stored, and false returned, where a window holds what is not a number.
+template <class V, int kWindow, bool kNumbers>
+inline bool norm_pool_sums_row(const NormPool& p, int64_t h, int64_t lane, const float* gy, float* sum,
                                float* product) {
     const V a = load<V>(p.a + lane), b = load<V>(p.b + lane), floor = splat(&p.floor, V{});
     const V centre = centre_of<V>(p.centre, lane);
-    V total = zero<V>(), total2 = zero<V>();
+    V total = zero<V>(), total2 = zero<V>(), seen = zero<V>();
     each_window<kWindow>(p, h, [&](int64_t w, int64_t at, int64_t down, int64_t right) {
         const float* z = p.z + at + lane;
         prefetch_window<kWindow>(p, z, down, right);
@@ -74,19 +84,25 @@ inline void norm_pool_sums_row(const NormPool& p, int64_t h, int64_t lane, const
         V chosen = load<V>(z) - centre, value = fma(chosen, a, b);
         if constexpr (kWindow == 2) {
             const int64_t others[3] = {right, down, down + right};
+            V values[4] = {value};
 #pragma GCC unroll 3
             for (int k = 0; k < 3; ++k) {
                 const V other = load<V>(z + others[k]) - centre, its_value = fma(other, a, b);
-                chosen = its_value > value ? other : chosen;
-                value = greater(its_value, value);
+                const auto better = takes_over<V, kNumbers>(its_value, value);
+                chosen = better ? other : chosen;
+                value = better ? its_value : value;
+                values[k + 1] = its_value;
             }
+            if constexpr (kNumbers) seen = seen_in_window(seen, values);
         }
         const V grad = value <= floor ? zero<V>() : load<V>(gy + w * p.lanes + lane);
         total += grad;
         total2 = fma(grad, chosen, total2);
     });
+    if (kNumbers && any_nan(seen)) return false;
     store<V>(sum + lane, load<V>(sum + lane) + total);
     store<V>(product + lane, load<V>(product + lane) + total2);
+    return true;
 }
 
 inline void norm_pool_sums(const NormPool& p, const float* gy, float* sum, float* product) {
@@ -94,21 +110,33 @@ inline void norm_pool_sums(const NormPool& p, const float* gy, float* sum, float
         const float* row = gy + h * p.out_width * p.lanes;
         each_lane(p.lanes, [&](auto type, int64_t lane) {
             using V = decltype(type);
-            p.window == 2 ? norm_pool_sums_row<V, 2>(p, h, lane, row, sum, product)
-                          : norm_pool_sums_row<V, 1>(p, h, lane, row, sum, product);
+            if (p.window == 1)
+                norm_pool_sums_row<V, 1, true>(p, h, lane, row, sum, product);
+            else if (!norm_pool_sums_row<V, 2, true>(p, h, lane, row, sum, product))
+                norm_pool_sums_row<V, 2, false>(p, h, lane, row, sum, product);
         });
     }
 }
 
-// The first of the greatest values of a window takes the gradient. Stores run backwards: where the map ends, the
-// first pixel of a window is written last.
-template <class V, int kWindow>
-inline void norm_pool_backward_row(const NormPool& p, int64_t h, int64_t lane, const float* gy, const Slopes& slopes,
+// of_z * z; where statistics do not follow z it has no part, also where it is not a number.
+template <class V>
+inline V part_of_z(const Slopes& slopes, V z, V of_z) {
+    const V part = z * of_z;
+    if (slopes.follows) return part;
+    return part == part ? part : zero<V>();
+}
+
+// The first of the greatest values of a window takes the gradient, of those that are not numbers the last. Stores run
+// backwards: where the map ends, the first pixel of a window is written last. kNumbers: false where that was wrong,
+// since a window holds what is not a number.
+template <class V, int kWindow, bool kNumbers>
+inline bool norm_pool_backward_row(const NormPool& p, int64_t h, int64_t lane, const float* gy, const Slopes& slopes,
                                    float* dz, int64_t dz_row) {
     constexpr int kPixels = kWindow * kWindow;
     const V a = load<V>(p.a + lane), b = load<V>(p.b + lane), floor = splat(&p.floor, V{});
     const V of_g = load<V>(slopes.of_g + lane), of_z = load<V>(slopes.of_z + lane);
     const V mean = load<V>(slopes.mean + lane), centre = centre_of<V>(p.centre, lane);
+    V seen = zero<V>();
     float* to = dz + kWindow * h * dz_row + lane;
     each_window<kWindow>(p, h, [&](int64_t w, int64_t at, int64_t down, int64_t right) {
         const int64_t from[4] = {0, right, down, down + right};
@@ -121,21 +149,34 @@ inline void norm_pool_backward_row(const NormPool& p, int64_t h, int64_t lane, c
             z[k] = load<V>(p.z + at + lane + from[k]) - centre;
             value[k] = fma(z[k], a, b);
         }
+        if constexpr (kNumbers && kWindow == 2) seen = seen_in_window(seen, value);
         V best = value[0];
 #pragma GCC unroll 4
-        for (int k = 1; k < kPixels; ++k) best = greater(value[k], best);
+        for (int k = 1; k < kPixels; ++k) best = takes_over<V, kNumbers>(value[k], best) ? value[k] : best;
         V left = best <= floor ? zero<V>() : load<V>(gy + w * p.lanes + lane);
+        const V undefined = best != best ? left : zero<V>();
 #pragma GCC unroll 4
         for (int k = 0; k < kPixels; ++k) {
             const auto here = value[k] == best;
             share[k] = here ? left : zero<V>();
             left = here ? zero<V>() : left;
         }
+        if constexpr (!kNumbers) {
+            left = undefined;
+            for (int k = kPixels - 1; k >= 0; --k) {
+                const bool twice = (k % 2 == 1 && right == 0) || (k / 2 == 1 && down == 0);
+                if (twice) continue;
+                const auto here = value[k] != value[k];
+                share[k] = share[k] + (here ? left : zero<V>());
+                left = here ? zero<V>() : left;
+            }
+        }
         float* pixel = to + kWindow * w * p.lanes;
 #pragma GCC unroll 4
         for (int k = kPixels - 1; k >= 0; --k)
-            store<V>(pixel + into[k], fma(share[k] - mean, of_g, z[k] * of_z));
+            store<V>(pixel + into[k], fma(share[k] - mean, of_g, part_of_z<V>(slopes, z[k], of_z)));
     });
+    return !any_nan(seen);
 }
 
 // Pixels of row r from column `first` on that no window reads.
@@ -145,7 +186,7 @@ inline void unread_row(const NormPool& p, int64_t r, int64_t first, int64_t lane
     const V missing = (zero<V>() - load<V>(slopes.mean + lane)) * load<V>(slopes.of_g + lane);
     for (int64_t c = first; c < p.width; ++c) {
         const V z = load<V>(p.z + (r * p.width + c) * p.lanes + lane) - centre;
-        store<V>(dz + c * p.lanes + lane, fma(z, of_z, missing));
+        store<V>(dz + c * p.lanes + lane, slopes.follows ? fma(z, of_z, missing) : missing);
     }
 }
 
@@ -156,8 +197,10 @@ inline void norm_pool_backward(const NormPool& p, const float* gy, const Slopes&
         const float* row = gy + h * p.out_width * p.lanes;
         each_lane(p.lanes, [&](auto type, int64_t lane) {
             using V = decltype(type);
-            p.window == 2 ? norm_pool_backward_row<V, 2>(p, h, lane, row, slopes, dz, dz_row)
-                          : norm_pool_backward_row<V, 1>(p, h, lane, row, slopes, dz, dz_row);
+            if (p.window == 1)
+                norm_pool_backward_row<V, 1, false>(p, h, lane, row, slopes, dz, dz_row);
+            else if (!norm_pool_backward_row<V, 2, true>(p, h, lane, row, slopes, dz, dz_row))
+                norm_pool_backward_row<V, 2, false>(p, h, lane, row, slopes, dz, dz_row);
         });
     }
     for (int64_t r = 0; r < p.height; ++r) {

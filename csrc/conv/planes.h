@@ -31,15 +31,15 @@ void each_band(const Plane& plane, const Body& body) {
     for (int64_t r = 0; r < plane.height; r += band) body(r, plane.height - r < band ? plane.height - r : band);
 }
 
-// out = shift + what the two maps give, with a border of zeros.
+// out = shift + what the two maps give, with a border of zeros. z.x may be null, where z has no part in it.
 inline void fill_gradient(const Map& g, const Map& z, const float* shift, const Plane& out) {
     const ConvKernels& k = kernels().conv;
     out.clear_border();
     const int64_t rows = out.pad_w == 0 ? 1 : out.height, pixels = out.pixels() / rows;
     for (int64_t r = 0; r < rows; ++r) {
         const int64_t skip = r * pixels * out.lanes;
-        const Map maps[2] = {{g.x + skip, g.centre, g.a}, {z.x + skip, z.centre, z.a}};
-        k.combine(maps, 2, shift, out.at(r, 0), pixels, out.lanes);
+        const Map maps[2] = {{g.x + skip, g.centre, g.a}, {z.x ? z.x + skip : nullptr, z.centre, z.a}};
+        k.combine(maps, z.x ? 2 : 1, shift, out.at(r, 0), pixels, out.lanes);
     }
 }
 

@@ -13,7 +13,7 @@ template <class V>
 struct ColumnMaximum {
     const float *above, *middle, *below;
     V operator()(int64_t i) const {
-        return greater(greater(load<V>(above + i), load<V>(middle + i)), load<V>(below + i));
+        return greatest(load<V>(above + i), load<V>(middle + i), load<V>(below + i));
     }
 };
 
@@ -38,7 +38,7 @@ inline void join_columns(const Column& column, const Join& join, const Finish& f
     for (int64_t w = 0; w < out_width; ++w) {
         const int64_t c = w * stride;
         const V right = c + 1 < width ? column((c + 1) * step) : edge;
-        store<V>(out + w * step, finish(join(join(left, middle), right), w));
+        store<V>(out + w * step, finish(join(left, middle, right), w));
         left = stride == 1 ? middle : right;
         middle = stride == 1 ? right : c + 2 < width ? column((c + 2) * step) : edge;
     }
@@ -54,7 +54,7 @@ inline void max_pool(const Pool& p, float* out) {
             using V = decltype(type);
             const float lowest = -__builtin_inff();
             join_columns<V>(ColumnMaximum<V>{above + lane, middle + lane, below + lane},
-                            [](V a, V b) { return greater(a, b); }, [](V value, int64_t) { return value; },
+                            [](V a, V b, V c) { return greatest(a, b, c); }, [](V value, int64_t) { return value; },
                             splat(&lowest, V{}), p.width, p.stride, p.lanes, out + lane);
         });
     }
@@ -88,7 +88,7 @@ inline void avg_pool(const Pool& p, float* out) {
             using V = decltype(type);
             const Shares<V> shares(share(h, p.height, p.stride), p.width, p.stride);
             const ColumnSum<V> column{above ? above + lane : nullptr, middle + lane, below ? below + lane : nullptr};
-            join_columns<V>(column, [](V a, V b) { return a + b; },
+            join_columns<V>(column, [](V a, V b, V c) { return a + b + c; },
                             [&](V value, int64_t w) { return value * shares(w); }, zero<V>(), p.width, p.stride,
                             p.lanes, out + lane);
         });
@@ -142,8 +142,24 @@ inline void avg_pool_backward(const Pool& p, const float* grad, float* dx) {
                   [&](auto type, int64_t lane) { avg_pool_backward_row<decltype(type)>(p, grad, dx, r, lane); });
 }
 
-// Along one axis: the gradient of window i, entries i - 1 .. i + 1, goes to the first of its greatest entries.
-template <class V, bool add>
+// Which entry of a window takes its gradient: the first of the greatest where all are numbers.
+struct AmongNumbers {
+    template <class V>
+    static auto over_earlier(V a, V b) { return a > b; }
+    template <class V>
+    static auto over_later(V a, V b) { return a >= b; }
+};
+
+// Where some are not: the last of these, as in PyTorch.
+struct AmongAll {
+    template <class V>
+    static auto over_earlier(V a, V b) { return (a > b) | (a != a); }
+    template <class V>
+    static auto over_later(V a, V b) { return (a >= b) | ((a != a) & (b == b)); }
+};
+
+// Along one axis: the gradient of window i, entries i - 1 .. i + 1, goes to the entry that `Takes` tells.
+template <class V, bool add, class Takes>
 inline void route(const float* value, const float* grad, int64_t count, int64_t step, float* out) {
     const float lowest = -__builtin_inff();
     const V edge = splat(&lowest, V{});
@@ -152,11 +168,12 @@ inline void route(const float* value, const float* grad, int64_t count, int64_t 
     for (int64_t i = 0; i < count; ++i) {
         const V after2 = i + 2 < count ? load<V>(value + (i + 2) * step) : edge;
         const V grad_after = i + 1 < count ? load<V>(grad + (i + 1) * step) : zero<V>();
-        V from_before = here > before ? grad_before : zero<V>(), from_here = here > before ? grad_here : zero<V>();
-        V from_after = here >= after ? grad_after : zero<V>();
-        from_before = here > before2 ? from_before : zero<V>();
-        from_here = here >= after ? from_here : zero<V>();
-        from_after = here >= after2 ? from_after : zero<V>();
+        const auto over_before = Takes::over_earlier(here, before), over_after = Takes::over_later(here, after);
+        V from_before = over_before ? grad_before : zero<V>(), from_here = over_before ? grad_here : zero<V>();
+        V from_after = over_after ? grad_after : zero<V>();
+        from_before = Takes::over_earlier(here, before2) ? from_before : zero<V>();
+        from_here = over_after ? from_here : zero<V>();
+        from_after = Takes::over_later(here, after2) ? from_after : zero<V>();
         V sum = from_before + from_here + from_after;
         if (add) sum += load<V>(out + i * step);
         store<V>(out + i * step, sum);
@@ -166,21 +183,34 @@ inline void route(const float* value, const float* grad, int64_t count, int64_t 
 }
 
 // Stride 1: rows first, by the maxima of their windows, then columns.
+template <class V, class Takes>
+void route_maxima(const Pool& p, const float* grad, float* dx, int64_t lane) {
+    const int64_t row = p.width * p.lanes;
+    float *maxima = p.buffer + lane, *of_row = maxima + p.height * row;
+    for (int64_t w = 0; w < p.width; ++w)
+        route<V, false, Takes>(maxima + w * p.lanes, grad + lane + w * p.lanes, p.height, row, of_row + w * p.lanes);
+    for (int64_t r = 0; r < p.height; ++r)
+        route<V, true, Takes>(p.x + r * row + lane, of_row + r * row, p.width, p.lanes, dx + r * row + lane);
+}
+
 template <class V>
 void max_pool_backward_dense(const Pool& p, const float* grad, float* dx, int64_t lane) {
     const int64_t row = p.width * p.lanes;
-    float *maxima = p.buffer + lane, *of_row = maxima + p.height * row;
     const float lowest = -__builtin_inff();
+    V seen = zero<V>();
     for (int64_t r = 0; r < p.height; ++r) {
         const float* x = p.x + r * row + lane;
-        join_columns<V>([x](int64_t i) { return load<V>(x + i); }, [](V a, V b) { return greater(a, b); },
-                        [](V value, int64_t) { return value; }, splat(&lowest, V{}), p.width, 1, p.lanes,
-                        maxima + r * row);
+        const auto finish = [&seen](V value, int64_t) {
+            seen = or_nan(seen, value, value);
+            return value;
+        };
+        join_columns<V>([x](int64_t i) { return load<V>(x + i); }, [](V a, V b, V c) { return greatest(a, b, c); },
+                        finish, splat(&lowest, V{}), p.width, 1, p.lanes, p.buffer + lane + r * row);
     }
-    for (int64_t w = 0; w < p.width; ++w)
-        route<V, false>(maxima + w * p.lanes, grad + lane + w * p.lanes, p.height, row, of_row + w * p.lanes);
-    for (int64_t r = 0; r < p.height; ++r)
-        route<V, true>(p.x + r * row + lane, of_row + r * row, p.width, p.lanes, dx + r * row + lane);
+    if (any_nan(seen))
+        route_maxima<V, AmongAll>(p, grad, dx, lane);
+    else
+        route_maxima<V, AmongNumbers>(p, grad, dx, lane);
 }
 
 // Any stride: window by window.
@@ -194,14 +224,24 @@ void max_pool_backward_sparse(const Pool& p, const float* grad, float* dx, int64
             V value = load<V>(p.x + (top * p.width + first) * step + lane);
             for (int64_t r = top; r <= bottom; ++r)
                 for (int64_t c = first; c <= last; ++c)
-                    value = greater(value, load<V>(p.x + (r * p.width + c) * step + lane));
-            V left = load<V>(grad + (h * out_width + w) * step + lane);
+                    value = greatest(value, load<V>(p.x + (r * p.width + c) * step + lane));
+            const V whole = load<V>(grad + (h * out_width + w) * step + lane);
+            V left = whole;
             for (int64_t r = top; r <= bottom; ++r)
                 for (int64_t c = first; c <= last; ++c) {
                     const int64_t i = (r * p.width + c) * step + lane;
                     const auto here = load<V>(p.x + i) == value;
                     store<V>(dx + i, load<V>(dx + i) + (here ? left : zero<V>()));
                     left = here ? zero<V>() : left;
+                }
+            if (!any_nan(value)) continue;
+            left = value != value ? whole : zero<V>();
+            for (int64_t r = bottom; r >= top; --r)
+                for (int64_t c = last; c >= first; --c) {
+                    const int64_t i = (r * p.width + c) * step + lane;
+                    const V x = load<V>(p.x + i);
+                    store<V>(dx + i, load<V>(dx + i) + (x != x ? left : zero<V>()));
+                    left = x != x ? zero<V>() : left;
                 }
         }
 }

@@ -184,7 +184,8 @@ private:
     void gradient_of_z(int64_t slot, int64_t n, const float* again, int64_t from, const Plane& dz) const {
         const float* of_g = work(slot) + plan_.slopes;
         kernels().conv.norm_pool_backward(pass(slot, n, again, from), gradient_of(slot, n),
-                                          {of_g, of_g + plan_.lanes, of_g + 2 * plan_.lanes}, dz.base, dz.row());
+                                          {of_g, of_g + plan_.lanes, of_g + 2 * plan_.lanes, block_.norm && !block_.given},
+                                          dz.base, dz.row());
     }
 
     void plane(int64_t slot, int64_t n, float* memory, float* gradient) const {

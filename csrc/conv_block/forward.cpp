@@ -129,6 +129,7 @@ void forward(const ConvBlock& block, const Plan& plan, float* y, float* saved, f
 
 void conv_block(const ConvBlock& given, float* y, float* saved, float* statistics) {
     const block::Plan plan(given);
+    if (statistics && given.batch == 0) std::fill_n(statistics, given.slots * 2 * given.c_out, 0.0f);
     if (given.slots == 0 || given.batch == 0) return;
     for_all_slots(
         given.slots, team_of(given.slots, given.threads, plan.chunks, plan.kept + plan.work, plan.macs(given)),

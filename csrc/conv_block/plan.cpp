@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "activation.h"
+#include "sizes.h"
 
 namespace autometa {
 namespace block {
@@ -25,6 +26,9 @@ void require(bool condition, const char* what) {
 
 void check(const ConvBlock& c) {
     require(c.c_in > 0 && c.c_out > 0 && c.kernel > 0 && c.stride > 0, "sizes must be positive");
+    elements("conv_block", {c.c_out, c.c_in, c.kernel, c.kernel});
+    elements("conv_block", {c.slots, c.batch, c.height, c.width, padded_channels(std::max(c.c_in, c.c_out))});
+    require(c.stride <= std::max(c.height, c.width) + c.kernel, "the stride is larger than the images");
     require(c.top >= 0 && c.left >= 0 && c.top < c.kernel && c.left < c.kernel, "padding must be below the kernel");
     require(c.conv_height > 0 && c.conv_width > 0 && c.out_height > 0 && c.out_width > 0,
             "the images are too small for this block");

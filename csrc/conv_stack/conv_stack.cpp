@@ -179,6 +179,7 @@ ConvStack::ConvStack(const std::vector<ConvBlock>& blocks, int64_t classes, bool
 
 ConvStack::~ConvStack() = default;
 
+int64_t ConvStack::images() const { return plan_->slots() * plan_->batch(); }
 int64_t ConvStack::columns() const { return plan_->columns; }
 
 int64_t ConvStack::saved() const { return plan_->kept; }

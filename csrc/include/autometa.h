@@ -171,6 +171,7 @@ public:
         int64_t params_row, params_width;
         int threads;
     };
+    int64_t images() const;   // of all slots
     int64_t columns() const;  // that params_width must have at least
     int64_t saved() const;    // floats that forward keeps for backward
     // logits [slots, batch, classes]; saved may be null: nothing is kept.

@@ -67,9 +67,11 @@ struct NormPool {
     int64_t window, height, width, out_height, out_width, lanes;
 };
 
-// dz = of_g * (the gradient that reaches a pixel - mean) + of_z * (z - centre), by lane.
+// dz = of_g * (the gradient that reaches a pixel - mean) + of_z * (z - centre), by lane; follows: whether the statistics
+// follow z, of_z is 0 where not.
 struct Slopes {
     const float *of_g, *of_z, *mean;
+    bool follows;
 };
 
 // out[out_row[c] + r] = in[in_row[r] + c] for r < rows, c < cols.
@@ -110,9 +112,9 @@ struct ConvKernels {
     void (*affine_relu)(const float* x, const Affine* from, float* out, int64_t pixels, int64_t lanes);
     // out[m] = b + sum over maps of a * (x[m] - centre); b null: out[m] += the sum.
     void (*combine)(const Map* maps, int64_t count, const float* b, float* out, int64_t pixels, int64_t lanes);
-    // out[m] += a * x[m] where gate[m] > 0; a may be null (1), gate may be null (everywhere).
+    // out[m] += a * x[m], 0 where gate[m] <= 0; a may be null (1), gate may be null (everywhere).
     void (*add_gated)(const float* x, const float* a, const float* gate, float* out, int64_t pixels, int64_t lanes);
-    // out[m] = x[m] where gate[m] > 0, else 0.
+    // out[m] = x[m], 0 where gate[m] <= 0.
     void (*gated)(const float* x, const float* gate, float* out, int64_t pixels, int64_t lanes);
     // sum += x - pivot, squares += (x - pivot)^2, by lane.
     void (*moments)(const float* x, const float* pivot, float* sum, float* squares, int64_t pixels, int64_t lanes);

@@ -49,7 +49,8 @@ private:
     void check(const std::vector<Activation>& states, const int64_t* row, int64_t width) const {
         std::vector<bool> taken(static_cast<size_t>(width), false);
         for (size_t j = 0; j < states_; ++j)
-            for (int64_t f = row[j]; row[j] >= 0 && f < row[j] + features_of(states[j], shape_.flatten); ++f) {
+            for (int64_t k = 0; row[j] >= 0 && k < features_of(states[j], shape_.flatten); ++k) {
+                const int64_t f = row[j] < width ? row[j] + k : width;
                 if (f >= width || taken[static_cast<size_t>(f)])
                     throw std::invalid_argument("linear_head: table puts state " + std::to_string(j) +
                                                 " beyond the slot's features or over another");

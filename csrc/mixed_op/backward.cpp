@@ -260,7 +260,7 @@ private:
             run_pool(pool, i.code, room.mid);
         else
             z = z_of(stage, kept(slot), n);
-        fill_gradient({g, centre, factor}, {z, kept(slot) + stage.mean, slope.b.data()}, shift, dz);
+        fill_gradient({g, centre, factor}, {follows(z), kept(slot) + stage.mean, slope.b.data()}, shift, dz);
         if (stage.pool()) {
             const ConvKernels& kernel = kernels().conv;
             (i.code == kMaxPool ? kernel.max_pool_backward : kernel.avg_pool_backward)(pool, dz.base, dx);
@@ -271,6 +271,9 @@ private:
             second_stage(slot, c, n, i, dz, room);
         }
     }
+
+    // What statistics of the batch follow; given ones leave it out of the gradient, also where it is not a number.
+    const float* follows(const float* z) const { return node_.given ? nullptr : z; }
 
     // From the second stage's dz to the gradient of the first stage's normalised output, which is carried on.
     void second_stage(int64_t slot, int64_t c, int64_t n, const Instance& i, const Plane& dz, const Room& room) {
@@ -334,7 +337,7 @@ private:
                     const Plane dz = dz_plane(stage, room.dz);
                     const float* g = work(slot) + i.carried + n * stage.out.floats();
                     fill_gradient({g, slope.c.data(), slope.a.data()},
-                                  {z_of(stage, kept(slot), n), kept(slot) + stage.mean, slope.b.data()},
+                                  {follows(z_of(stage, kept(slot), n)), kept(slot) + stage.mean, slope.b.data()},
                                   room.factor + 3 * sizes_.lanes, dz);
                     convs_backward(slot, c, n, stage, in, dz, room, dr, !any);
                     any = true;

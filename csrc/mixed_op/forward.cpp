@@ -154,7 +154,7 @@ private:
                 const float drop = drop_of(node_, slot, n, plan(slot).live[static_cast<size_t>(i)]);
                 for (int64_t c = 0; c < lanes; ++c) {
                     scaled[i * lanes + c] = drop * a[i * lanes + c];
-                    shift[c] += drop * b[i * lanes + c];
+                    shift[c] += drop == 0.0f ? scaled[i * lanes + c] : drop * b[i * lanes + c];  // 0, if a is a number
                 }
             }
             combine_image(slot, n, scaled, shift, buffer, pooled);

@@ -95,6 +95,9 @@ private:
 
 std::vector<Stage> stages_of(const Node& node, int64_t code, int64_t stride, int64_t offset, int64_t height,
                              int64_t width) {
+    if (offset < 0 || offset > node.params_width)
+        refuse("parameters " + std::to_string(offset) + ".. of primitive " + std::to_string(code) +
+               " lie outside the " + std::to_string(node.params_width) + " of its block");
     Builder build(node, offset);
     switch (code) {
         case kSkip:
@@ -117,7 +120,7 @@ std::vector<Stage> stages_of(const Node& node, int64_t code, int64_t stride, int
         case kFull3: build.full3(stride); break;
         default: break;
     }
-    if (offset < 0 || build.end() > node.params_width)
+    if (build.end() > node.params_width)
         refuse("parameters " + std::to_string(offset) + ".." + std::to_string(build.end() - 1) + " of primitive " +
                std::to_string(code) + " lie outside the " + std::to_string(node.params_width) + " of its block");
     return build.stages();

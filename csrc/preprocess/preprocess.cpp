@@ -250,8 +250,9 @@ private:
         dz = dz.over(memory + planes_ * whole_);
         const Plane dr = rows_in(r, count).over(memory + planes_ * whole_ + aligned(sizes_.border_floats()));
         const int64_t skip = r * sizes_.out.row(), in_skip = r * stride() * sizes_.in.row();
-        fill_gradient({gradient_of(gy, slot, n) + skip, slope + 2 * lanes, slope},
-                      {source(slot, n, r, count, in, memory), centre(slot), slope + lanes}, slope + 3 * lanes, dz);
+        const float* z = args_.given ? nullptr : source(slot, n, r, count, in, memory);  // given statistics do not follow
+        fill_gradient({gradient_of(gy, slot, n) + skip, slope + 2 * lanes, slope}, {z, centre(slot), slope + lanes},
+                      slope + 3 * lanes, dz);
         float* dw = work(slot) + own.gradient + c * own.conv.packed(lanes);
         for (int64_t k = 0; k < own.conv.planes; ++k) {
             const int64_t j = own.reads[static_cast<size_t>(k)];

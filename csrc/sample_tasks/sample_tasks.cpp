@@ -10,6 +10,8 @@ namespace autometa {
 
 namespace {
 
+constexpr int64_t kMostImages = (int64_t{1} << 32) - 1;  // of a class: what the generator can choose from
+
 void check(const int64_t* class_start, int64_t all_classes, const int64_t* classes, int64_t selectable,
            const int64_t* task_ids, int64_t tasks, int64_t need) {
     for (int64_t i = 0; i < selectable; ++i)
@@ -17,6 +19,8 @@ void check(const int64_t* class_start, int64_t all_classes, const int64_t* class
             throw std::invalid_argument("classes must lie in 0.." + std::to_string(all_classes - 1));
     for (int64_t i = 0; i < selectable; ++i) {
         const int64_t size = class_start[classes[i] + 1] - class_start[classes[i]];
+        if (class_start[classes[i]] < 0 || size > kMostImages)
+            throw std::invalid_argument("class_start must rise from 0, by less than 2^32 a class");
         if (size < need)
             throw std::invalid_argument("a task needs " + std::to_string(need) + " images per class, class " +
                                         std::to_string(classes[i]) + " has " + std::to_string(size));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cfenv>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -97,6 +98,7 @@ private:
     }
 
     void serve(int number) {
+        std::fesetenv(FE_DFL_ENV);  // not that of the thread that happened to ask first
         const auto wanted = [&] { return open(ticket_.load(std::memory_order_relaxed), number); };
         for (;;) {
             work(number);
