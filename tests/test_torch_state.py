@@ -11,7 +11,7 @@ import torch
 
 import autometa
 from autometa.algorithms.classifier import learn
-from autometa.estimator.starts import find_start
+from autometa.algorithms.starts import find_start
 from autometa.ops.torch_state import own_torch_state
 from tests.estimator.drawings import saved, shots, strokes
 

@@ -16,9 +16,18 @@ from autometa.ops._native import compiled_or_raise, pointer, refuses_unless, reg
 from autometa.ops._triton import as_map, empty_map, kernels, map_strides, triton_refuses
 from autometa.ops.backend import dispatch, implements
 
+MOST_READERS = 2**16
+
 
 def share(x: Tensor, readers: int, *, backend: str | None = None) -> tuple[Tensor, ...]:
-    """x `[S, N, C, H, W]` -> `readers` tensors that are x; the gradient of x is the sum of theirs."""
+    """x `[S, N, C, H, W]` -> `readers` tensors that are x; the gradient of x is the sum of theirs.
+
+    Raises `ValueError` where x is no activation, or readers no number of ops.
+    """
+    if x.dim() != 5 or not 0 <= readers <= MOST_READERS:
+        raise ValueError(
+            f"x must be an activation and readers lie in 0..{MOST_READERS}, not {list(x.shape)}, {readers}"
+        )
     if readers < 2:
         return (x,) * readers
     return dispatch("share", x.device, x.dtype, backend)(x, readers)

@@ -33,11 +33,11 @@ class Call:
         """Results and gradients of the leaves where there are any."""
         leaves = [_same_place(x, dtype) for x in self.leaves]
         found = [x for x in self.run(leaves, backend) if x is not None]
-        made = [x for x in found if x.requires_grad]
-        if not made:
-            return [*(x.detach() for x in found), *(leaves if self.op.endswith("_") else ())]
+        if not any(x.requires_grad for x in leaves):
+            return [*found, *(leaves if self.op.endswith("_") else ())]
+        made = [x for x in found if x.requires_grad]  # none where there are no slots
         ways = [torch.linspace(-1, 1, x.numel(), dtype=torch.float64).to(dtype).view(x.shape) for x in made]
-        grads = torch.autograd.grad(made, leaves, ways, allow_unused=True)
+        grads = torch.autograd.grad(made, leaves, ways, allow_unused=True) if made else [None] * len(leaves)
         zeros = (torch.zeros_like(x) if g is None else g for x, g in zip(leaves, grads, strict=True))
         return [*(x.detach() for x in found), *zeros]
 
