@@ -48,7 +48,7 @@ def test_every_public_op_is_called():
 
 def test_hostile_calls_neither_crash_nor_hang():
     done = subprocess.run(
-        [sys.executable, "-m", "tests.ops.hostile"], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-m", "tests.ops.hostile"], capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     made, refused = (int(word) for word in done.stdout.split() if word.isdecimal())
