@@ -88,6 +88,8 @@ def conv_block(
     """x `[S, N, C_in, H, W]`; params `[S, P]` as `block.parameters()` lists them, each at a multiple of 16; given
     `[S, 2, C_out]`.  Returns y `[S, N, C_out, H', W']` and the statistics `[S, 2, C_out]` or None."""
     slots, _ = check_images(x, params, block)
+    if params.shape[1] < block.columns:
+        raise ValueError(f"params must be [{slots}, {block.columns}] or wider, not {list(params.shape)}")
     check_option("given", given, (slots, 2, block.c_out), params.device)
     call = dispatch("conv_block", params.device, params.dtype, backend)
     return call(x, params, block, given, want_statistics)
@@ -97,11 +99,7 @@ def check_images(x: Tensor, params: Tensor, block: ConvBlock) -> tuple[int, int]
     """Slots and batch of images for a block and its parameters. Raises `ValueError` where they do not fit."""
     if x.dim() == 5 and x.shape[2] != block.c_in:
         raise ValueError(f"the images have {x.shape[2]} channels, this network was made for {block.c_in}")
-    found = check_states((x,), params, "conv_block")
-    needed = block.columns
-    if params.shape[1] < needed:
-        raise ValueError(f"params must be [{found[0]}, {needed}] or wider, not {list(params.shape)}")
-    return found
+    return check_states((x,), params, "conv_block")
 
 
 @implements("conv_block", "reference")
