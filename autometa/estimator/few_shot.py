@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import numpy as np
 import torch
 
 from autometa.algorithms.starts import Start, find_start
+from autometa.data import Recipe
+from autometa.data.kinds import SMALL, kind_of, sample, unlike
 from autometa.errors import InputError
 from autometa.estimator.base import BASES, check_labels, check_rows, in_one_form, not_fitted, plain_labels
-from autometa.estimator.inputs import Asked, Rows, gather, pictures, tables
+from autometa.estimator.inputs import Asked, Items, Rows, gather, pictures, tables
 from autometa.estimator.scales import Levels
 from autometa.estimator.teaching import Taught, Teaching, none_label_of, teach, teach_more, threshold_of
 from autometa.ops.torch_state import in_own_torch_state
@@ -210,6 +213,8 @@ class FewShotClassifier(*BASES):
                 )
             labels = check_labels(self, y, len(found.images)) if teaching else None
             images, levels = pictures(found, recipe, levels, fitted=fitted)
+            if teaching:
+                _tell_kind(found, recipe)
             form = found.form
         return images, labels, levels, form
 
@@ -234,6 +239,14 @@ class FewShotClassifier(*BASES):
     def _check_fitted(self) -> None:
         if not self._fitted:
             raise not_fitted(self)
+
+
+def _tell_kind(taught: Items, recipe: Recipe) -> None:
+    """Warn where the images are of another kind than those that the model was trained on."""
+    seen, _ = pictures(Items(sample(taught.images)), SMALL, None, fitted=False)
+    differs = unlike(kind_of(seen), recipe) if len(seen) else None
+    if differs:
+        warnings.warn(differs, UserWarning, stacklevel=4)
 
 
 def _seed(random_state: Any) -> int | None:

@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import warnings
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import autometa
 from autometa.algorithms.starts import choose_start
@@ -89,6 +91,18 @@ def test_pictures_of_another_kind_are_told(runs):
     shutil.rmtree("runs")
     found = call("adapt", "--support", "coloured", "--json")
     assert found.json["model"].startswith("omniglot-5way") and found.json["warnings"] == [told]
+
+
+def test_the_estimator_tells_it_too(runs):
+    runs("colours")
+    coloured = [f"coloured/class{k}/0.png" for k in range(2)]
+    with pytest.warns(UserWarning, match="the pictures are in colour, the model was trained on grey pictures"):
+        taught = autometa.FewShotClassifier().fit(coloured, ["a", "b"])
+    assert taught.classifier_.extra["model"] == "omniglot-5way, inside autometa"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        autometa.FewShotClassifier("runs/colours").fit([np.array(Image.open(path)) for path in coloured], ["a", "b"])
+        autometa.FewShotClassifier().fit(["drawn/bar/0.png", "drawn/blob/0.png"], ["a", "b"])
 
 
 def test_kinds():

@@ -1,0 +1,121 @@
+"""Every command of README.md and docs/*.md does what the page says, on a folder of drawn pictures.
+
+Searches and trainings are estimated, by `--dry-run` on tiny settings; what wants a data set, a GPU, a cluster or other
+processes is parsed by the command line's own parser. What pages build on (runs/quick, ...) was made before.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from itertools import pairwise
+
+import pytest
+import torch
+
+from tests.cli import driving
+from tests.cli.driving import call, changed, class_folders
+from tests.cli.test_auto_meta import TINY
+from tests.cli.test_photos import photos
+from tests.docs.commands import ROOT, commands
+from tests.registries import restored
+
+COMMANDS = commands()
+SEARCH = changed(driving.SEARCH, data="strokes:6x6x8")
+TRAIN = changed(driving.TRAIN, data="strokes:6x6x8")
+CELLS = changed(TINY, blocks=1, data="strokes:6x6x8")
+RUNS = {"quick": ["search", *SEARCH], "reptile": ["train", "reptile-omniglot", *TRAIN]}
+RUNS["cells"] = ["search", "auto-meta", *CELLS]
+COPIES = {"search": "quick", "progressive": "cells", "random": "cells"}
+PLACEHOLDERS = {"RUN": "runs/quick", "KEY": "published", "F": "4", "RATE": "1e-3", "P": "omniglot", "b": "5"}
+PLACEHOLDERS |= {"cell:KEY": "cell:published", "strokes": "strokes:6x6x8", "DIR": "runs/quick"}
+ELSEWHERE = ("--ray", "--device", "torchrun")
+MENTIONED = ("autometa compare --plot",)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with the pictures and the runs that the pages speak of."""
+    here, before, threads = tmp_path_factory.mktemp("pages"), dict(os.environ), torch.get_num_threads()
+    folder = os.getcwd()
+    os.environ["AUTOMETA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ.pop("AUTOMETA_DATA", None)
+    torch.set_num_threads(1)
+    os.chdir(here)
+    photos(here / "my_photos")
+    for name in ("new_classes", "my_classes", "photos"):
+        class_folders(here / name, images=1)
+    class_folders(here / "more_classes", ("ring", "star"), images=1)
+    for name in ("photo", "photo1", "photo2"):
+        shutil.copy(here / "my_classes/bar/0.png", here / f"{name}.jpg" if name == "photo" else here / f"{name}.png")
+    (here / "my_file.py").write_text("")
+    for name, words in RUNS.items():
+        answer = call(*words, "--out", f"runs/{name}", "-q")
+        assert answer.code == 0, answer.err
+    for name, made in COPIES.items():
+        shutil.copytree(f"runs/{made}", f"runs/{name}", symlinks=True)
+    yield here
+    os.chdir(folder)
+    torch.set_num_threads(threads)
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=[f"{one.page}: {' '.join(one.words)}" for one in COMMANDS])
+def test_a_command_of_the_pages(command, place):
+    words = [word for word in command.words if not re.match("[A-Z_]+=", word)]
+    if "autometa" not in words or " ".join(words) in MENTIONED:
+        known(words)
+        return
+    words = [PLACEHOLDERS.get(word, word) for word in words if word != "..."]
+    words = [word.replace("examples/", f"{ROOT}/examples/") for word in words]
+    elsewhere = bool(set(ELSEWHERE) & set(words))
+    with restored():
+        answer = call(*asked(words[words.index("autometa") + 1 :], elsewhere))
+    assert answer.code == 0 and answer.out, answer.err
+    if command.to:
+        (place / command.to).write_text(answer.out)
+
+
+def asked(words: list[str], elsewhere: bool) -> list[str]:
+    """The words as they are run here.  elsewhere: they want a GPU, a cluster or other processes."""
+    if "--out" in words and words[0] != "export":
+        at = words.index("--out")
+        words = [*words[:at], *words[at + 2 :]]
+    if words[0] not in ("search", "train") or {"--print-config", "--help-settings"} & set(words):
+        return words
+    if "--resume" in words and not elsewhere:
+        return words
+    pairs = dict(pairwise(words))
+    images = pairs.get("--data", pairs.get("--config", "omniglot"))
+    started = words[1].startswith("runs/") and "--preset" not in words  # its settings are small already
+    if elsewhere or not (started or pairs.get("--preset") == "quick" or not images.startswith("omniglot")):
+        return [*words, "--print-config"]
+    tiny = CELLS if "auto-meta" in words else SEARCH if words[0] == "search" else TRAIN
+    own = {"--data"} if "--config" in words else set()
+    for option, value in [] if started else list(pairwise(tiny))[::2]:
+        words += [option, value] if option not in {*words, *own} else []
+    return [*words, *(["--dry-run"] if "--dry-run" not in words else [])]
+
+
+def known(words: list[str]) -> None:
+    """What is run elsewhere names what is there."""
+    line = " ".join(words)
+    extras = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]")[2]
+    for extra in re.findall(r"\[(\w+)\]", line) if words[:2] == ["pip", "install"] else ():
+        assert re.search(rf"(?m)^{extra} = ", extras), line
+    if words[:2] == ["python", "-m"] and words[2].partition(".")[0] in ("benchmarks", "tests"):
+        module = ROOT / words[2].replace(".", "/")
+        assert module.with_suffix(".py").is_file() or (module / "__main__.py").is_file(), line
+    for word in words:
+        if word.startswith((".ci/", "tests/", "benchmarks/")):
+            assert (ROOT / word).exists(), line
+
+
+def test_the_pages_are_read():
+    lines = [" ".join(one.words) for one in COMMANDS]
+    assert len(lines) > 70 and len({one.page for one in COMMANDS}) >= 9
+    for line in ("autometa search --data my_photos/", "autometa report runs/quick"):
+        assert line in lines
+    assert next(one.to for one in COMMANDS if "--print-config" in one.words) == "mine.yaml"
