@@ -64,7 +64,7 @@ def _import(name: str) -> None:
 
 
 def _import_file(path: Path) -> None:
-    module_name = f"autometa_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    module_name = f"autometa_plugin_{path.stem}_{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
     if module_name in sys.modules:
         return
     if not path.is_file():

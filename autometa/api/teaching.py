@@ -53,8 +53,9 @@ def teach_folder(
         recipe, config, model = known.recipe, known.config, str(known.extra.get(MODEL, "not recorded"))
         kind = _kind(support)
     else:
-        kind = _kind(support)
+        kind = None if run is not None else _kind(support)
         start = choose_start(run, kind, manner.notice)
+        kind = kind or _kind(support)
         place, recipe, config, model = place_of(start), start.model.recipe, start.model.config, start.name
         if start.run is not None:
             tell_unfinished(start.run, manner.notice)

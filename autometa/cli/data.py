@@ -11,6 +11,7 @@ from autometa.cli.output import print_json, put
 from autometa.cli.show import columns
 from autometa.data.download import download
 from autometa.errors import InputError
+from autometa.printable import printable
 from autometa.runs.files import say
 from autometa.runs.progress import progress
 
@@ -57,7 +58,7 @@ def _download(name: str, folder: str, quiet: bool) -> int:
     with progress(None, 0, "", say, quiet=quiet, unit="B", unit_scale=True) as bar:
 
         def told(have: int, total: int | None, file: str) -> None:
-            bar.set_description(file, refresh=False)
+            bar.set_description(printable(file), refresh=False)
             bar.total, bar.n = total, have
             bar.refresh()
 

@@ -52,8 +52,13 @@ def held_out(class_names: Sequence[str], ids: np.ndarray, fraction: float = 0.15
 
 def by_hash(class_names: Sequence[str], ids: np.ndarray, count: int) -> np.ndarray:
     """The `count` of `ids` whose class names have the smallest sha256, int64 sorted."""
-    ordered = sorted(ids, key=lambda index: hashlib.sha256(class_names[index].encode()).digest())
+    ordered = sorted(ids, key=lambda index: hashlib.sha256(_bytes(class_names[index])).digest())
     return np.sort(np.array(ordered[:count], dtype=np.int64))
+
+
+def _bytes(name: str) -> bytes:
+    """Of a name as it stands on the disk, be it UTF-8 or not."""
+    return name.encode(errors="surrogateescape")
 
 
 def shuffled(count: int, seed: int) -> np.ndarray:

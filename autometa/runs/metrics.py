@@ -33,7 +33,7 @@ class MetricsWriter:
         """Append {"step": step, ...values}; numbers that are not finite become null."""
         record = plain({"step": step, **values}, strict=True)
         line = json.dumps(record, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        data = (line + "\n").encode()
+        data = (line + "\n").encode(errors="backslashreplace")
         with disk_errors(f"write {shown(self.path)}"):
             try:
                 write_all(self._fd, data)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from autometa.printable import printable
 from autometa.runs.budget import format_duration
 
 FIRST, EVERY = 10.0, 60.0
@@ -27,7 +28,7 @@ def progress(
     except OSError:
         wide = False
     width = {"dynamic_ncols": wide, "ncols": None if wide else 80, "nrows": None if wide else 24}
-    return tqdm(total=total, initial=done, desc=name or None, disable=quiet, **width, **about)
+    return tqdm(total=total, initial=done, desc=printable(name) or None, disable=quiet, **width, **about)
 
 
 class Lines:
