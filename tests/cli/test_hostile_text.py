@@ -1,12 +1,12 @@
 """Names and files of a stranger: nothing that a terminal obeys is printed, JSON keeps every value exactly."""
 
 import json
-import os
 import re
 import shutil
 
 import pytest
 
+from autometa.data.splits import by_hash
 from autometa.errors import InputError
 from autometa.printable import json_text, printable, printable_text
 from autometa.report.card import model_card
@@ -14,7 +14,6 @@ from autometa.report.recorded import read
 from autometa.report.writing import page
 from autometa.runs import RunFolder
 from tests.cli.driving import call, class_folders, start
-from tests.cli.test_photos import QUICK, photos
 
 EVIL = "a\x1b]0;owned\x07\x1b[2J\u202egnp\x9b31m\u2066\r"
 FORGED = "first\nautometa: all is well"
@@ -135,19 +134,13 @@ def test_json_is_exact_where_the_terminal_knows_ascii_alone(tmp_path, monkeypatc
     assert json.loads(out)[0]["name"] == "é漢", err
 
 
-def test_names_that_are_no_utf8(tmp_path):
-    photos(tmp_path / "photos", classes=6, images=4)
-    for number in range(3):
-        os.rename(tmp_path / f"photos/class{number}", os.fsencode(tmp_path) + b"/photos/class\xff%d" % number)
-    words = ["--data", "photos", *QUICK, "--out", os.fsdecode(b"run\xfe")]
-    answer = call("search", *words, "-q", "--json")
-    assert answer.code == 0 and answer.json["run"] == str(tmp_path / "run\udcfe"), answer.err
-    told = [
-        call("report", "run\udcfe"),
-        call("adapt", "--support", "photos", "--run", "run\udcfe"),
-        call("runs", "list", "."),
-    ]
-    told += [call("predict", "photos", "--run", "run\udcfe"), call("predict", "photos/class3", "--run", "run\udcfe")]
-    assert [one.code for one in told] == [0, 0, 0, 2, 0], told
+def test_names_that_are_no_utf8(trained, tmp_path):
+    shutil.copytree(trained[0], tmp_path / "run\udcfe", symlinks=True)
+    class_folders(tmp_path / "photos")
+    told = [call("adapt", "--support", "photos", "--run", "run\udcfe"), call("predict", "photos/bar", "-q")]
+    told += [call("report", "run\udcfe"), call("runs", "list", ".")]
+    assert [one.code for one in told] == [0, 0, 0, 0], told
     harmless(*(text for one in told for text in (one.out, one.err)))
-    assert r"class\udcff1" in told[1].out
+    assert r"run\udcfe/adapted" in told[0].out
+    listed = call("runs", "list", ".", "--json")
+    assert [row["name"] for row in listed.json] == ["run\udcfe"] and by_hash(["a\udcff", "b"], [0, 1], 1).size == 1

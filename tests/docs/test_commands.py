@@ -50,6 +50,7 @@ def place(tmp_path_factory):
     for name in ("photo", "photo1", "photo2"):
         shutil.copy(here / "my_classes/bar/0.png", here / f"{name}.jpg" if name == "photo" else here / f"{name}.png")
     (here / "my_file.py").write_text("")
+    (here / "mine.yaml").write_text("seed: 1\n")
     for name, words in RUNS.items():
         answer = call(*words, "--out", f"runs/{name}", "-q")
         assert answer.code == 0, answer.err
