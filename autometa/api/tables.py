@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autometa.algorithms.main_guard import check_main_guard
 from autometa.algorithms.sources import Source
 from autometa.algorithms.table import building, packed
 from autometa.algorithms.table.agreement import agreement
@@ -46,6 +47,7 @@ def build_table(
     quiet: bool = False,
 ) -> int:
     """Train what is missing of a table; returns how many trainings were added. See `building.build`."""
+    check_main_guard(workers > 1)
     place = default_folder(name) if out is None else Path(out)
     told = (lambda _: None) if quiet else say
     return building.build(spec_named(name), place, workers, parts, limit, told)

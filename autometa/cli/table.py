@@ -6,7 +6,7 @@ from pathlib import Path
 
 from autometa.algorithms.table.spec import DEFAULT, PARTS, SPECS
 from autometa.api import tables
-from autometa.cli.options import Parser
+from autometa.cli.options import Parser, whole
 from autometa.cli.output import print_json, put
 from autometa.cli.show import columns
 from autometa.errors import InputError
@@ -29,10 +29,10 @@ def table(words: list[str], typed: list[str]) -> int:
     parser.add_argument("--name", default=DEFAULT, help=f"of the table: {', '.join(SPECS)} (default: {DEFAULT})")
     parser.add_argument("--out", metavar="DIR", help="folder that a table is built in (default of build: tables/NAME)")
     parser.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="build: processes of one thread (default: 1)"
+        "--workers", type=whole, default=1, metavar="N", help="build: processes of one thread (default: 1)"
     )
     parser.add_argument("--parts", default=",".join(PARTS), help=f"build: what, in order (default: {','.join(PARTS)})")
-    parser.add_argument("--limit", type=int, metavar="N", help="build: end after so many trainings")
+    parser.add_argument("--limit", type=whole, metavar="N", help="build: end after so many trainings")
     parser.add_argument("--csv", metavar="FILE", help="export: file to write (default: the terminal)")
     parser.add_argument("--to", metavar="FILE", help="pack: file to write (default: the package's own)")
     parser.add_argument("--file", metavar="FILE", help="status, query, export: a packed file (default: the package's)")
