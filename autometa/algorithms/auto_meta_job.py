@@ -16,6 +16,7 @@ from autometa.algorithms.candidates import CandidateConfig, Outcome, train_candi
 from autometa.algorithms.config import DataConfig
 from autometa.algorithms.health import Health, Monitor, of_training, small_batches
 from autometa.algorithms.jobs import Terms
+from autometa.algorithms.judging import judged
 from autometa.algorithms.level_report import measured, report, winner
 from autometa.algorithms.observing import observations
 from autometa.algorithms.sources import Source, silent
@@ -112,8 +113,8 @@ def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) ->
     source = terms.source(config.data)
     jobs.record_data(folder, source)
     kept, health = Kept(folder), Health(folder, terms.notice)
-    judged = replace(config, final=config.macro).build(source.image_shape)
-    health.tell(SEARCH, 0, small_batches(judged, config.inner, config.validation, test_group="validation"))
+    candidate = replace(config, final=config.macro).build(source.image_shape)
+    health.tell(SEARCH, 0, small_batches(candidate, config.inner, config.validation, test_group="validation"))
     known = _known(folder, config)
     unit = CandidateUnit(config.candidate(), config.data, config.precision, known)
     seconds = progress(config, folder, terms, kept, unit, config.fits(source.image_shape))
@@ -137,6 +138,7 @@ def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) ->
         "macs": network.macs(),
         **jobs.limits_of(config),
         "finite_tasks": int(found["finite"].sum()),
+        **judged(source, network.ways, final.test, found, found["support_statistics"]),
         "cell": best,
         "levels": [{name: value for name, value in level.items() if name != "cells"} for level in kept.levels],
         "candidates": {
@@ -149,6 +151,7 @@ def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) ->
         **jobs.computed(final, terms),
         "seconds": {"search": seconds, "final": trained.seconds, "test": test_seconds},
     }
+    result |= jobs.confident(network, trained.learned, source, final, folder, terms)
     folder.write_observations(observations(source, final.inner.ways, final.test, found))
     health.finish()
     folder.write_result(result)

@@ -70,7 +70,7 @@ def _histogram(codes: np.ndarray, size: int, weights: np.ndarray | None = None) 
 
 
 def nearest_means(support: np.ndarray, queries: np.ndarray, ways: int) -> np.ndarray:
-    """Answers `[T, Q]` of the nearest class mean: support `[T, ways * shots, F]`, class by class, queries `[T, Q, F]`."""
+    """Answers `[T, Q]` of the nearest class mean: support `[T, ways * shots, F]`, slot by slot, queries `[T, Q, F]`."""
     means = support.reshape(len(support), ways, -1, support.shape[-1]).mean(axis=2)
     distance = (means**2).sum(axis=2)[:, None] - 2 * queries @ means.transpose(0, 2, 1)
     return distance.argmin(axis=2)

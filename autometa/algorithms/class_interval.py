@@ -48,8 +48,8 @@ def pairs_of(predicted: np.ndarray, slots: np.ndarray, classes: int) -> Pairs:
 def over_classes(predicted: np.ndarray, slots: np.ndarray, classes: int) -> dict[str, float | int | bool | None]:
     """Percent of right answers to expect in tasks of as many *different* classes, with its 95% interval.
 
-    predicted, slots: as of `pairs_of`. Gives `mean`, `low`, `high`, the number of test `classes`, and whether tasks held
-    turns of one class beside each other (`turned`); None where one class is all there is.
+    predicted, slots: as of `pairs_of`. Gives `mean` (None where one class is all there is), `low`, `high`, how many
+    `classes` were tested, and whether tasks held turns of one class beside each other (`turned`).
 
     Mean: turns of one class are no classes of their own to whoever takes pictures the right way up, and are harder to
     tell apart than different classes. They are taken out of the choice by Luce's axiom, which softmax obeys: the odds

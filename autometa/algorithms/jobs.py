@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from autometa.algorithms import metanas, reptile, scores
+from autometa.algorithms import confidence, metanas, reptile, scores
 from autometa.algorithms.health import (
     Health,
     Monitor,
@@ -16,6 +16,7 @@ from autometa.algorithms.health import (
     skips_of_tasks,
     small_batches,
 )
+from autometa.algorithms.judging import judged
 from autometa.algorithms.observing import ArchitectureSeries, observations
 from autometa.algorithms.pace import Pacer
 from autometa.algorithms.phases import Terms, in_chunks, meta_train, pacer_of
@@ -57,10 +58,12 @@ def train(config: reptile.ReptileConfig, folder: RunFolder, terms: Terms) -> dic
         "parameters": network.layout.count(),
         "macs": network.macs(),
         "finite_tasks": int(found["finite"].sum()),
+        **judged(source, network.ways, config.test, found, found["support_statistics"]),
         "data_hash": source.store.data_hash,
         **computed(config, terms),
         "seconds": {"train": trained.seconds, "test": test_seconds},
     }
+    result |= confident(network, trained.learned, source, config, folder, terms)
     folder.write_observations(observations(source, config.inner.ways, config.test, found))
     health.finish()
     folder.write_result(result)
@@ -112,6 +115,7 @@ def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Term
         "kind": "search metanas",
         "protocol": protocol(config, source),
         **metanas_scores(found),
+        **judged(source, network.ways, config.test, found, found["pruned.support_statistics"]),
         "genotype": {
             "normal": str(genotype.normal),
             "reduction": str(genotype.reduction),
@@ -136,10 +140,17 @@ def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Term
         result["compare"]["four-layer"] = _compare_four_layer(
             config, trained.iterations, source, result["parameters"], folder, terms
         )
+    result |= confident(network, trained.learned, source, config, folder, terms)
     folder.write_observations(observations(source, network.ways, config.test, found, network, config))
     health.finish()
     folder.write_result(result)
     return result
+
+
+def confident(network, learned: Learned, source: Source, config, folder: RunFolder, terms: Terms) -> dict:
+    """The `confidence` of result.json, measured on classes that training never saw."""
+    asking = confidence.Asking(network, learned, source, config)
+    return {"confidence": confidence.measure(asking, folder, terms.session)}
 
 
 def begun_from(folder: RunFolder, config: metanas.MetaNASConfig) -> Learned | None:

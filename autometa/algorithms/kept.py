@@ -27,10 +27,9 @@ from autometa.errors import InputError
 from autometa.nas.discrete import DiscreteNetwork
 from autometa.nas.genotype import Genotype
 from autometa.runs.files import disk_errors, plain, read_json, shown, write_bytes, write_json
-from autometa.runs.folder import CONFIG, RunFolder
+from autometa.runs.folder import CONFIDENCE, CONFIG, RunFolder
 
 TENSORS = "model.safetensors"
-CONFIDENCE = "confidence.json"
 FORMAT = "autometa-model"
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from autometa.algorithms import jobs, scores
 from autometa.algorithms.config import EvalConfig
+from autometa.algorithms.judging import judged
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.sources import Source
 from autometa.algorithms.trained import Model, config_of, model_config
@@ -90,7 +91,8 @@ def _found(config, model: Model, source: Source, folder: RunFolder, terms: jobs.
     network, learned = model.network, model.learned
     if isinstance(config, MetaNASConfig):
         found, seconds, _ = jobs.meta_test(network, learned, source, config, folder, terms, phase)
-        return {**jobs.metanas_scores(found), "seconds": {"test": seconds}}
+        told = judged(source, network.ways, config.test, found, found["pruned.support_statistics"])
+        return {**jobs.metanas_scores(found), **told, "seconds": {"test": seconds}}
     found, seconds = jobs.evaluate_reptile(network, learned, source, config, folder, terms, phase)
     return {
         "scores": scores.as_json(scores.scores(found)),
@@ -98,6 +100,7 @@ def _found(config, model: Model, source: Source, folder: RunFolder, terms: jobs.
         "parameters": network.layout.count(),
         "macs": network.macs(),
         "finite_tasks": int(found["finite"].sum()),
+        **judged(source, network.ways, config.test, found, found["support_statistics"]),
         "seconds": {"test": seconds},
     }
 

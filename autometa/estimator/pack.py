@@ -7,42 +7,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from autometa.algorithms.classifier import learn
-from autometa.algorithms.kept import CONFIDENCE, keep
+from autometa.algorithms.confidence import KEEPS, Answers
+from autometa.algorithms.kept import keep
 from autometa.algorithms.sources import Source
 from autometa.algorithms.starts import find_start
 from autometa.algorithms.trained import Model
 from autometa.data import ImageStore
 from autometa.errors import InputError
 from autometa.runs.files import write_json
-from autometa.runs.folder import RunFolder
-
-KEEPS = 0.9
-"""Share of the right answers that the measured threshold keeps."""
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Probabilities of the best class, float64: of right answers, of wrong ones, and of images of no taught class."""
-
-    right: np.ndarray
-    wrong: np.ndarray
-    unknown: np.ndarray
-
-    @property
-    def accuracy(self) -> float:
-        """Percent of the images of taught classes, nothing refused."""
-        return 100 * len(self.right) / (len(self.right) + len(self.wrong))
-
-    def refused(self, least: float) -> dict[str, float]:
-        """Percent refused below a probability, by sort."""
-        sorts = {"right": self.right, "wrong": self.wrong, "unknown": self.unknown}
-        return {name: 100 * float((found < least).mean()) if len(found) else 0.0 for name, found in sorts.items()}
+from autometa.runs.folder import CONFIDENCE, RunFolder
 
 
 def ask(

@@ -35,12 +35,12 @@ from autometa.runs.files import (
 from autometa.runs.places import CONFIG, ENVIRONMENT, LATEST, METRICS, RESULT, last_run
 
 CHECKPOINTS, GENOTYPES, LOCK = "checkpoints", "genotypes", ".autometa.lock"
-OBSERVATIONS, HEALTH, PACE = "observations.json", "health.json", "pace.json"
+OBSERVATIONS, HEALTH, PACE, CONFIDENCE = "observations.json", "health.json", "pace.json", "confidence.json"
 MODEL_CARD = "MODEL_CARD.md"
 EVAL_PHASE = "eval-"
 """What the names of phases that evaluate a run again begin with."""
 _OWN = re.compile(
-    r"(config|environment|result|search|known|data|observations|health|pace)\.json|metrics(-.+)?\.jsonl|"
+    r"(config|environment|result|search|known|data|observations|health|pace|confidence)\.json|metrics(-.+)?\.jsonl|"
     r"ledger\.sqlite(-wal|-shm)?|checkpoints|genotypes|tensorboard|init|report\.html|MODEL_CARD\.md"
 )
 
