@@ -112,5 +112,20 @@ def load_kept(folder: str | Path) -> Kept:
     data = read_json(folder / DATA)
     recipe = Recipe(**data["recipe"])
     model = Model(config, build(config, recipe, genotype), learned, recipe, data["data_hash"])
-    measured = folder / CONFIDENCE
-    return Kept(model, read_json(measured) if measured.exists() else {})
+    return Kept(model, confidence_of(folder))
+
+
+def confidence_of(folder: Path) -> Mapping[str, Any]:
+    """What was measured of the confidences of the model in a folder, `{}` where nothing was.
+
+    Raises `InputError` where the file holds anything else.
+    """
+    path = folder / CONFIDENCE
+    if not path.exists():
+        return {}
+    found = read_json(path)
+    least = found.get("min_confidence") if isinstance(found, dict) else None
+    measured = isinstance(least, int | float) and not isinstance(least, bool) and 0 <= least <= 1
+    if not measured and not (isinstance(found, dict) and isinstance(found.get("unmeasured"), str)):
+        raise InputError(f"{shown(path)} holds no measured confidences; remove it, or run again")
+    return found

@@ -30,6 +30,8 @@ VERSION = 1
 MODE = "support_statistics"
 SERIES, SERIES_LINES = "architecture", 200
 CONFUSIONS, EXAMPLES, EXAMPLE_QUERIES, EXAMPLE_SHOTS = 20, 3, 10, 5
+LEAST = 20
+"""Queries of a class from which on its confusions are told."""
 REDRAWN = 1000
 """Tasks drawn again at once, to see which classes met in them."""
 DIGITS = 5
@@ -120,7 +122,9 @@ def observations(
         made |= _architecture(network, config, found)
     if "predicted" in found:
         episodes = source.testing(ways, test)
-        made["confusion"] = {"mode": MODE, "pairs": confusions(episodes, found["predicted"])}
+        asked = queries_of_classes(episodes, len(found["predicted"]))
+        enough = {"least": LEAST, "classes": int((asked >= LEAST).sum())}
+        made["confusion"] = {"mode": MODE, "pairs": confusions(episodes, found["predicted"]), **enough}
         made["examples"] = examples(episodes, found)
     return made
 
@@ -146,9 +150,17 @@ def _architecture(network: OneShotNetwork, config: MetaNASConfig, found: Mapping
     }
 
 
+def queries_of_classes(episodes: Episodes, tasks: int) -> np.ndarray:
+    """How often the first tasks asked about each virtual class, int64 `[classes * rotations]`."""
+    chosen = [episodes.tasks(torch.arange(*part)).chosen.cpu().numpy() for part in chunks(tasks, REDRAWN)]
+    size = len(episodes.classes) * episodes.spec.rotations
+    return episodes.spec.queries * np.bincount(np.concatenate(chosen).ravel(), minlength=size)
+
+
 def confusions(episodes: Episodes, predicted: Tensor) -> list[dict]:
     """The pairs of classes most often taken for one another, worst rate first: answers int `[tasks, ways * queries]`,
-    class by class. `of` counts the queries of `true` in tasks where `predicted` was among the classes."""
+    class by class. `of` counts the queries of `true` in tasks where `predicted` was among the classes. A class that was
+    asked about fewer than LEAST times says nothing."""
     spec, names = episodes.spec, class_names(episodes)
     wrong, met = [], []
     for start, stop in chunks(len(predicted), REDRAWN):
@@ -159,6 +171,8 @@ def confusions(episodes: Episodes, predicted: Tensor) -> list[dict]:
         wrong.append(classes[task, true[task, q]] * len(names) + classes[task, said[task, q]])
         met.append((classes[:, :, None] * len(names) + classes[:, None, :]).reshape(-1))
     pairs, counts = np.unique(np.concatenate(wrong), return_counts=True)
+    enough = queries_of_classes(episodes, len(predicted)) >= LEAST
+    pairs, counts = (found[enough[pairs // len(names)]] for found in (pairs, counts))
     every, together = np.unique(np.concatenate(met), return_counts=True)
     of = together[np.searchsorted(every, pairs)] * spec.queries
     order = np.lexsort((pairs, -counts, -counts / of))[:CONFUSIONS]

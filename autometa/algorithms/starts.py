@@ -15,7 +15,7 @@ from typing import Any
 
 from autometa.algorithms.classifier import ADAPTED, FILE, Classifier
 from autometa.algorithms.jobs import DATA
-from autometa.algorithms.kept import TENSORS, load_kept
+from autometa.algorithms.kept import TENSORS, confidence_of, load_kept
 from autometa.algorithms.sources import silent
 from autometa.algorithms.trained import Model
 from autometa.data import Recipe
@@ -73,7 +73,7 @@ def find_start(path: str | os.PathLike | None = None) -> Start:
             kept = load_kept(place)
             return Start(kept.model, place, confidence=kept.confidence)
     run = RunFolder.open(place)
-    return Start(Model.of(run), run.path, run=run)
+    return Start(Model.of(run), run.path, run=run, confidence=confidence_of(run.path))
 
 
 def choose_start(

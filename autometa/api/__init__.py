@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from autometa.algorithms.classifier import ADAPTED, Classifier
+from autometa.algorithms.starts import CONFIDENCE
 from autometa.algorithms.starts import find_classifier
 from autometa.api.checkup import examine
 from autometa.api.datasets import Described, data_info, prepare_data, verify_data
@@ -21,9 +22,10 @@ from autometa.api.running import Manner, carry_out, computing, device_of, open_r
 from autometa.api.tables import table
 from autometa.api.teaching import teach_folder
 from autometa.errors import InputError
-from autometa.estimator.teaching import threshold_of
+from autometa.estimator.teaching import CALIBRATED, threshold_of
 from autometa.export.writing import export
 from autometa.ops.torch_state import in_own_torch_state
+from autometa.report.trust import refusing
 from autometa.report.writing import report
 from autometa.runs.folder import RunFolder
 from autometa.runs.listing import RunRow, list_runs
@@ -198,6 +200,8 @@ def predict(
     files = image_files(images)
     known, place = find_classifier(run, Manner(quiet).notice)
     threshold_of(min_confidence, known)
+    if min_confidence == CALIBRATED:
+        Manner(quiet).notice(refusing(known.extra.get(CONFIDENCE, {})) or "Unknown classes: not measured")
     paths, pixels, bad = read_all(files, known.recipe)
     for sentence in bad:
         unread(sentence)

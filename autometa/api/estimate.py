@@ -13,6 +13,7 @@ import torch
 
 from autometa.algorithms import metanas, reptile
 from autometa.algorithms.auto_meta import AutoMetaConfig
+from autometa.algorithms.confidence import Asking
 from autometa.algorithms.jobs import four_layer_like
 from autometa.algorithms.loop import Loop
 from autometa.algorithms.metanas import MetaNASConfig
@@ -55,6 +56,9 @@ def rest(network: Network, source: Source, config) -> Rest:
         each = iteration_seconds(reptile.trainer(net, source, rival), rival)
         per_task, *_ = _evaluation(net, source, rival)
         parts["yardstick: four-layer"] = per_task * rival.test.tasks
+    asking = Asking(network, Learned.untrained(network, config.seed), source, config)
+    if asking.refusal() is None:
+        parts["confidences"] = task * sum(part.stop - part.start for part in asking.parts())
     return Rest(task, parts, each, memory)
 
 

@@ -40,13 +40,35 @@ def lines(found: Comparison) -> list[str]:
 
 
 def _runs(found: Comparison) -> list[str]:
-    rows = [["run", "what", "trained", "failed", "training", "best candidate", "parameters", "test", "parameters"]]
+    rows = [
+        [
+            "run",
+            "what",
+            "trained",
+            "failed",
+            "training",
+            "best candidate",
+            "parameters",
+            "test",
+            "parameters",
+            "other classes",
+        ]
+    ]
     for run in found.runs:
         seconds = "" if run.seconds is None else format_duration(run.seconds)
         counts = [f"{run.trained} of {run.candidates}", str(run.failed)] if run.candidates else ["", ""]
-        rows.append([run.run, run.kind, *counts, seconds, *_point(run.best), *_point(run.final)])
-    title = "Accuracy in %, +- half a 95% confidence interval; candidates on validation classes, test on unseen ones"
+        rows.append(
+            [run.run, run.kind, *counts, seconds, *_point(run.best), *_point(run.final), _over_classes(run.final)]
+        )
+    title = (
+        "Accuracy in %, +- half a 95% confidence interval over tasks; candidates on validation classes, test on unseen "
+        "ones; other classes: 95% interval over classes, and how many were tested"
+    )
     return [title, *columns(rows, right=(2, 3, 4, 6, 8))]
+
+
+def _over_classes(point: Point | None) -> str:
+    return "" if point is None or point.classes is None else point.classes
 
 
 def _point(point: Point | None) -> list[str]:

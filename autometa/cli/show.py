@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autometa.printable import printable
+from autometa.report.trust import over_tasks, sentences
 from autometa.report.words import MODES, large, score, size
 from autometa.runs.budget import format_duration
 from autometa.runs.files import shown
@@ -130,6 +131,7 @@ def _accuracy(found: Mapping[str, Any]) -> list[str]:
     shots = f"{p['shots']} support and {p['queries']} query image{'s' if p['queries'] > 1 else ''} per class"
     lines = [
         f"Accuracy in % on {p['tasks']} new tasks of {p['ways']} classes, {shots}; mean and 95% confidence interval",
+        f"  {over_tasks(found)}",
         f"  split {p['split']}, {p['part']} classes; seed {p['seed']}, tasks of seed {p['test_seed']}",
     ]
     by_name = _networks(found)
@@ -144,7 +146,7 @@ def _accuracy(found: Mapping[str, Any]) -> list[str]:
     if found.get("finite_tasks", p["tasks"]) < p["tasks"]:
         lost = p["tasks"] - found["finite_tasks"]
         lines.append(f"  {lost} tasks left the finite numbers: their answers count as wrong; try a smaller --inner.lr")
-    return lines
+    return [*lines, *(f"  {one}" for one in sentences(found))]
 
 
 def _networks(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -115,8 +115,10 @@ def threshold_of(min_confidence: float | str, classifier: Classifier) -> float:
     """
     if min_confidence == CALIBRATED:
         measured = classifier.extra.get(CONFIDENCE)
-        if not measured:
-            raise InputError("the confidences of this model were not measured; give min-confidence a number, say 0.6")
+        if not measured or "min_confidence" not in measured:
+            why = f": {measured['unmeasured']}" if measured and "unmeasured" in measured else ""
+            number = "give min-confidence a number, say 0.6"
+            raise InputError(f"the confidences of this model were not measured{why}; {number}")
         return float(measured["min_confidence"])
     try:
         value = -1.0 if isinstance(min_confidence, bool) else float(min_confidence)

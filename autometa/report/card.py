@@ -13,6 +13,7 @@ from autometa.algorithms.trained import AnyConfig, config_of
 from autometa.errors import InputError
 from autometa.report.markdown import block, code, words
 from autometa.report.repeat import command_to_repeat, iterations_of
+from autometa.report.trust import over_tasks, sentences
 from autometa.runs.budget import format_duration
 from autometa.runs.files import disk_errors, read_json, shown, write_text
 from autometa.runs.folder import MODEL_CARD, RunFolder
@@ -37,9 +38,9 @@ USE = """Teach it about {ways} new classes of pictures like those above from one
 architecture search: a starting point for such tasks, and something to compare other methods with."""
 LIMITS = """* Measured for {ways} classes and {shots} of each, on pictures of one sort. With more classes or other
   pictures it does worse as a rule: measure that with `autometa eval`, or on pictures of your own held back.
-* One training run with one seed: intervals say how tasks differ, not how runs would.
-* `predict` gives every picture one of the classes taught, also one of a class never shown. Probabilities are not
-  calibrated.
+* One training run with one seed: intervals say how tasks and classes differ, not how runs would.
+* `predict` gives every picture one of the classes taught, also one of a class never shown, unless
+  `--min-confidence` says otherwise. Probabilities are not calibrated.
 * Nothing here measures errors by group of people, change over time or deliberate deception: not for decisions about
   people, nor where safety depends on it."""
 PLACES = ("AUTOMETA_CACHE", "AUTOMETA_DATA")
@@ -118,7 +119,7 @@ def _accuracy(result: Mapping[str, Any]) -> list[str]:
     for name, title in {"untrained": "untrained, pruned", "four-layer": "four-layer net of about this size"}.items():
         if name in result.get("compare", {}):
             columns[title] = result["compare"][name]["scores"]
-    lines = ["Percent of queries, mean and 95% confidence interval over tasks.", ""]
+    lines = [f"Percent of queries, mean and 95% confidence interval {over_tasks(result)}.", ""]
     rows = [["batch normalisation by", *columns]]
     for mode, (name, meaning) in MODES.items():
         rows.append([f"{name}: {meaning}", *(_score(scores.get(mode)) for scores in columns.values())])
@@ -126,7 +127,8 @@ def _accuracy(result: Mapping[str, Any]) -> list[str]:
     lost = result["protocol"]["tasks"] - result.get("finite_tasks", result["protocol"]["tasks"])
     if lost:
         lines += ["", f"{lost} tasks left the finite numbers; their answers count as wrong."]
-    return lines
+    told = sentences(result)
+    return [*lines, "", *(f"* {words(one)}" for one in told)] if told else lines
 
 
 def _score(score: Mapping[str, Any] | None) -> str:

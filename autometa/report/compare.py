@@ -10,6 +10,7 @@ from typing import Any
 
 from autometa.brief import brief
 from autometa.errors import InputError
+from autometa.report.trust import bounds
 from autometa.runs.files import shown
 from autometa.runs.folder import RunFolder
 from autometa.runs.ledger import LEDGER, Candidate, Ledger
@@ -28,6 +29,8 @@ class Point:
     interval: float | None
     parameters: float | None
     what: str
+    classes: str | None = None
+    """The 95% interval over classes, where it was measured, and of how many: `38 to 92 (4)`."""
 
 
 @brief
@@ -122,7 +125,9 @@ def _final(result: Mapping[str, Any] | None) -> Point | None:
     if not result or result.get("accuracy") is None:
         return None
     scores = result.get("scores", {}).get("support_statistics", {})
-    return Point(result["accuracy"], scores.get("ci95"), result.get("parameters"), str(result.get("kind", "")))
+    within = bounds(result)
+    over = None if within is None else f"{within} ({result['new_classes'].get('classes')})"
+    return Point(result["accuracy"], scores.get("ci95"), result.get("parameters"), str(result.get("kind", "")), over)
 
 
 def curve(accuracies: Sequence[float]) -> tuple[tuple[int, float], ...]:

@@ -8,6 +8,7 @@ from typing import Any
 from autometa.report.charts import Axes, Interval, Mark, intervals
 from autometa.report.markup import Markup, Missing, aside, breakable, el, figure, note, picture, table
 from autometa.report.recorded import AUTO_META, METANAS, Recorded
+from autometa.report.trust import over_tasks, sentences, verdict
 from autometa.report.words import MODES, large, plural, score, share
 
 MOST_CONFUSED = 10
@@ -49,14 +50,23 @@ def accuracy(run: Recorded) -> list[Markup]:
         return [note("No test task stayed finite: there is no accuracy to show.")]
     chance = 100 / p["ways"]
     mark = Mark(chance, f"chance {chance:.0f} %") if min(means) < chance + 25 else None
-    caption = [el("b", "Accuracy in %, mean and 95% confidence interval"), f" over {_protocol(p)}."]
+    caption = [
+        el("b", "Accuracy in %, mean and 95% confidence interval"),
+        f" {over_tasks(run.result)}: {_protocol(p)}.",
+    ]
     if mark is None:
         caption.append(f" Chance is {chance:.0f} %.")
     drawn = intervals("Accuracy in the three modes of batch normalisation", rows, Axes(x="accuracy, %"), mark, 372.0)
     head = ["normalised with statistics of", *by_name]
     body = [[MODES[mode], *(score(scores.get(mode)) for scores in by_name.values())] for mode in modes]
     right = range(1, len(head))
-    return [figure(caption, drawn), table(head, body, right, "The same in numbers"), *_notes(run)]
+    return [figure(caption, drawn), table(head, body, right, "The same in numbers"), *_trust(run), *_notes(run)]
+
+
+def _trust(run: Recorded) -> list[Markup]:
+    """Other classes, yardsticks without learning, unknown classes; a network that beats none of them in bold."""
+    alarming = verdict(run.result)
+    return [el("p", el("b", one) if one == alarming else one) for one in sentences(run.result)]
 
 
 def _protocol(p: Mapping[str, Any]) -> str:
@@ -98,6 +108,9 @@ def confusion(run: Recorded) -> list[Markup]:
     if seen is None:
         return [Missing("which classes were confused")]
     pairs = seen["pairs"][:MOST_CONFUSED]
+    if not pairs and seen.get("classes") == 0:
+        few = f"No class was asked about {seen['least']} times, too few queries to tell which classes are confused."
+        return [el("h3", "Confused classes"), el("p", few)]
     if not pairs:
         return [el("h3", "Confused classes"), el("p", "No class was ever taken for another one.")]
     worst = pairs[0]

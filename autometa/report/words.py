@@ -35,6 +35,7 @@ PHASES = {
     "test-untrained": "test, untrained",
     "four-layer": "training of the four-layer net",
     "test-four-layer": "test, four-layer net",
+    "confidence": "measuring of confidences",
 }
 """The loops of a run in people's words."""
 

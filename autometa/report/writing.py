@@ -15,6 +15,7 @@ from autometa.report.levels import levels
 from autometa.report.markup import Markup, el, gathered, join, note
 from autometa.report.recorded import AUTO_META, METANAS, Recorded, read
 from autometa.report.sure import accuracy, confusion, examples
+from autometa.report.trust import bounds
 from autometa.report.words import large, plural, short
 from autometa.runs.budget import format_duration
 from autometa.runs.files import shown, write_text
@@ -113,9 +114,12 @@ def _key_figures(run: Recorded) -> Markup | None:
     scores = (result.get("scores") or {}).get("support_statistics") or {}
     protocol = result.get("protocol") or {}
     if scores.get("mean") is not None:
-        width = "" if scores.get("ci95") is None else f" ± {scores['ci95']:.1f}"
+        within = bounds(result)
+        width = "" if scores.get("ci95") is None or within else f" ± {scores['ci95']:.1f}"
         title = f"accuracy, {protocol.get('ways')} ways, {plural(protocol.get('shots', 0), 'shot')}"
         found.append((title, join([f"{scores['mean']:.1f}{width} ", el("small", "%")])))
+        if within:
+            found.append(("on other classes, 95% interval", join([f"{within} ", el("small", "%")])))
     if result.get("parameters") is not None:
         title = "parameters, pruned (median)" if run.kind == METANAS else "parameters"
         found.append((title, short(result["parameters"])))

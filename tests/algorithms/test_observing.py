@@ -108,6 +108,7 @@ def test_an_answer_that_is_not_finite_is_none():
 def test_confusions_are_counted_as_by_hand(redrawn, source, monkeypatch):  # noqa: F811
     monkeypatch.setattr(observing, "REDRAWN", redrawn)
     monkeypatch.setattr(observing, "CONFUSIONS", 10_000)
+    monkeypatch.setattr(observing, "LEAST", 1)
     episodes = episodes_of(source, tasks=40)
     said = torch.randint(-1, 3, (40, 6), generator=torch.Generator().manual_seed(1)).to(torch.int16)
     names, wrong, met = class_names(episodes), Counter(), Counter()
