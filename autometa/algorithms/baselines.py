@@ -18,8 +18,8 @@ from autometa.data import Episodes
 MODE = "support_statistics"
 TASKS = 200
 """Test tasks at most that the yardsticks answer: seconds, whatever the run's own test takes."""
-AT_ONCE = 4096
-"""Images whose features are computed together."""
+AT_ONCE = 2**23
+"""Pixels of images whose features are computed together, all channels counted."""
 ORIENTATIONS, CELLS, BINS = 8, 4, 4
 NAMES = {
     "pixels": "class means of the pixels",
@@ -79,7 +79,7 @@ def nearest_means(support: np.ndarray, queries: np.ndarray, ways: int) -> np.nda
 def answered(episodes: Episodes, tasks: int) -> dict[str, np.ndarray]:
     """Share of right answers of each of the first `tasks` tasks, float64 `[tasks]`, by feature."""
     spec = episodes.spec
-    each = spec.ways * spec.images_per_class
+    each = spec.ways * spec.images_per_class * episodes.store.images[0].size
     true = np.repeat(np.arange(spec.ways), spec.queries)
     found: dict[str, list[np.ndarray]] = {name: [] for name in FEATURES}
     for start, stop in chunks(tasks, max(1, AT_ONCE // each)):

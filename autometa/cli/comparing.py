@@ -58,17 +58,13 @@ def _runs(found: Comparison) -> list[str]:
         seconds = "" if run.seconds is None else format_duration(run.seconds)
         counts = [f"{run.trained} of {run.candidates}", str(run.failed)] if run.candidates else ["", ""]
         rows.append(
-            [run.run, run.kind, *counts, seconds, *_point(run.best), *_point(run.final), _over_classes(run.final)]
+            [run.run, run.kind, *counts, seconds, *_point(run.best), *_point(run.final), run.other_classes or ""]
         )
     title = (
         "Accuracy in %, +- half a 95% confidence interval over tasks; candidates on validation classes, test on unseen "
         "ones; other classes: 95% interval over classes, and how many were tested"
     )
     return [title, *columns(rows, right=(2, 3, 4, 6, 8))]
-
-
-def _over_classes(point: Point | None) -> str:
-    return "" if point is None or point.classes is None else point.classes
 
 
 def _point(point: Point | None) -> list[str]:

@@ -29,8 +29,6 @@ class Point:
     interval: float | None
     parameters: float | None
     what: str
-    classes: str | None = None
-    """The 95% interval over classes, where it was measured, and of how many: `38 to 92 (4)`."""
 
 
 @brief
@@ -41,7 +39,8 @@ class Compared:
     candidates: proposed. trained, failed: ended so. seconds: of all training, added up over workers; None where nobody
     measured. best: by validation accuracy. curve: (candidates trained, best accuracy so far) where it rises and at
     the end, in the ledger's order. front: networks that no other one beats in both accuracy and parameters, smallest
-    first. scatter: all of them. final: the run's test accuracy, once it is finished.
+    first. scatter: all of them. final: the run's test accuracy, once it is finished. other_classes: the 95% interval over classes of that
+    accuracy, where it was measured, and how many were tested: `38 to 92 (4)`.
     """
 
     run: str
@@ -55,6 +54,7 @@ class Compared:
     front: tuple[Point, ...]
     scatter: tuple[Point, ...]
     final: Point | None
+    other_classes: str | None = None
 
     def at(self, trained: int) -> float | None:
         """Best accuracy after so many candidates; None where the run has not come so far."""
@@ -112,6 +112,7 @@ def _compared(folder: RunFolder, name: str) -> Compared:
         front=front(points),
         scatter=tuple(points),
         final=final,
+        other_classes=_other_classes(folder.result or {}),
     )
 
 
@@ -125,9 +126,12 @@ def _final(result: Mapping[str, Any] | None) -> Point | None:
     if not result or result.get("accuracy") is None:
         return None
     scores = result.get("scores", {}).get("support_statistics", {})
+    return Point(result["accuracy"], scores.get("ci95"), result.get("parameters"), str(result.get("kind", "")))
+
+
+def _other_classes(result: Mapping[str, Any]) -> str | None:
     within = bounds(result)
-    over = None if within is None else f"{within} ({result['new_classes'].get('classes')})"
-    return Point(result["accuracy"], scores.get("ci95"), result.get("parameters"), str(result.get("kind", "")), over)
+    return None if within is None else f"{within} ({result['new_classes'].get('classes')})"
 
 
 def curve(accuracies: Sequence[float]) -> tuple[tuple[int, float], ...]:
