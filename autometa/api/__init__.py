@@ -9,8 +9,7 @@ from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from autometa.algorithms.classifier import ADAPTED, Classifier
-from autometa.algorithms.starts import CONFIDENCE
-from autometa.algorithms.starts import find_classifier
+from autometa.algorithms.starts import CONFIDENCE, find_classifier
 from autometa.api.checkup import examine
 from autometa.api.datasets import Described, data_info, prepare_data, verify_data
 from autometa.api.estimate import estimate_plan

@@ -39,8 +39,8 @@ class Compared:
     candidates: proposed. trained, failed: ended so. seconds: of all training, added up over workers; None where nobody
     measured. best: by validation accuracy. curve: (candidates trained, best accuracy so far) where it rises and at
     the end, in the ledger's order. front: networks that no other one beats in both accuracy and parameters, smallest
-    first. scatter: all of them. final: the run's test accuracy, once it is finished. other_classes: the 95% interval over classes of that
-    accuracy, where it was measured, and how many were tested: `38 to 92 (4)`.
+    first. scatter: all of them. final: the run's test accuracy, once it is finished. other_classes: the 95% interval
+    over classes of that accuracy, where it was measured, and how many were tested: `38 to 92 (4)`.
     """
 
     run: str
