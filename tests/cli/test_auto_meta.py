@@ -129,7 +129,9 @@ def test_dry_run():
     told = call("search", "auto-meta", *TINY, "--dry-run", "--json")
     assert told.code == 0, told.err
     seconds = json.loads(told.out)["seconds"]
-    assert set(seconds) == {"search", "final", "evaluation", "all"} and all(s > 0 for s in seconds.values())
+    assert set(seconds) == {"search", "final", "evaluation", "confidences", "all"} and all(
+        s > 0 for s in seconds.values()
+    )
 
 
 WRONG = [
