@@ -246,7 +246,7 @@ def _tell_kind(taught: Items, recipe: Recipe) -> None:
     seen, _ = pictures(Items(sample(taught.images)), SMALL, None, fitted=False)
     differs = unlike(kind_of(seen), recipe) if len(seen) else None
     if differs:
-        warnings.warn(differs, UserWarning, stacklevel=4)
+        warnings.warn(differs, UserWarning, stacklevel=5)
 
 
 def _seed(random_state: Any) -> int | None:
