@@ -7,6 +7,7 @@ stands in the ledger alone, so a search that is cut off anywhere goes on to the 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,13 +16,18 @@ from typing import Protocol
 from autometa.algorithms.candidates import CandidateConfig
 from autometa.algorithms.choosing import choose
 from autometa.algorithms.config import (
+    MOST,
+    MOST_CHANNELS,
+    MOST_STEPS,
     DataConfig,
     EvalConfig,
     InnerConfig,
     MetaConfig,
     at_least,
+    bounded,
     check_common,
     check_limits,
+    check_macro,
     one_of,
     require,
 )
@@ -181,18 +187,17 @@ class AutoMetaConfig:
         check_common(self.data, self.inner, self.meta, self.test, self.seed, self.precision)
         check_common(self.data, self.final_inner, self.final_meta, self.test, self.seed, self.precision)
         one_of(STRATEGIES, {"strategy": self.strategy})
-        at_least(1, {"blocks": self.blocks, "beam": self.beam, "batch": self.batch, "pool": self.pool})
+        bounded(1, block_space.MOST_BLOCKS, {"blocks": self.blocks})
+        bounded(1, MOST, {"beam": self.beam, "batch": self.batch, "pool": self.pool})
         check_limits(self.max_params, self.max_macs)
         at_least(1, {} if self.most_batches is None else {"most_batches": self.most_batches})
         require(not self.meta.planned, "planned is for final_meta; candidates are all trained as long")
-        at_least(1, {"population": self.population, "sample": self.sample})
+        bounded(1, MOST, {"population": self.population, "sample": self.sample})
         require(self.beam <= self.pool, f"pool ({self.pool}) must not be smaller than beam ({self.beam})")
         alive = self.strategy != "evolution" or self.population < self.candidates
         require(alive, f"population ({self.population}) must be below the {self.candidates} candidates of the search")
         for name, macro in (("macro", self.macro), ("final", self.final)):
-            at_least(2, {f"{name}.filters": macro.filters})
-            at_least(0, {f"{name}.repeats": macro.repeats})
-            at_least(1, {f"{name}.scale_rate": macro.scale_rate})
+            check_macro(f"{name}.", macro.filters, macro.repeats, macro.scale_rate)
         self._check_validation()
         self._check_surrogate()
         require(
@@ -203,8 +208,10 @@ class AutoMetaConfig:
     def _check_validation(self) -> None:
         check = self.validation
         positive = {"tasks": check.tasks, "shots": check.shots, "queries": check.queries, "batch": check.batch}
-        at_least(1, {f"validation.{name}": value for name, value in positive.items()})
-        at_least(0, {"validation.steps": check.steps, "validation.seed": check.seed})
+        positive["max_slots"] = check.max_slots
+        bounded(1, MOST, {f"validation.{name}": value for name, value in positive.items()})
+        bounded(0, MOST_STEPS, {"validation.steps": check.steps})
+        at_least(0, {"validation.seed": check.seed})
         one_of(MODES, {"validation_mode": self.validation_mode})
         require(check.part == "val", f"validation.part must be val, not {check.part}: test classes stay unseen")
 
@@ -212,16 +219,20 @@ class AutoMetaConfig:
         how = self.surrogate
         one_of(tuple(SURROGATES), {"surrogate.kind": how.kind})
         sizes = {"members": how.members, "units": how.units, "embedding": how.embedding, "epochs": how.epochs}
-        at_least(1, {f"surrogate.{name}": value for name, value in sizes.items()})
+        bounded(1, MOST_CHANNELS, {f"surrogate.{name}": value for name, value in sizes.items()})
         at_least(0, {"surrogate.weight_decay": how.weight_decay, "uncertainty_weight": self.uncertainty_weight})
-        require(how.lr > 0, f"surrogate.lr must be above 0, not {how.lr:g}")
+        require(0 < how.lr < math.inf, f"surrogate.lr must be above 0, not {how.lr:g}")
         needs = self.uncertainty_weight == 0 or how.members > 1
         require(needs, "uncertainty_weight needs an ensemble: set surrogate.members to 2 or more")
 
     @property
     def levels(self) -> tuple[int, ...]:
         """Candidates of each level, at most."""
-        return (block_space.count(1), *(min(self.beam, block_space.count(b)) for b in range(2, self.blocks + 1)))
+        found, cells = [block_space.count(1)], block_space.count(1)
+        for b in range(2, self.blocks + 1):  # there are ever more cells, and counting them takes ever longer
+            cells = cells if cells >= self.beam else block_space.count(b)
+            found.append(min(self.beam, cells))
+        return tuple(found)
 
     @property
     def candidates(self) -> int:

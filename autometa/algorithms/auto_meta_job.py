@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from autometa import plugins
-from autometa.algorithms import jobs, reptile, scores
+from autometa.algorithms import jobs, records, reptile, scores
 from autometa.algorithms.auto_meta import AutoMetaConfig, Fits, Progression, Strategy, strategy_of
 from autometa.algorithms.candidates import CandidateConfig, Outcome, train_candidates
 from autometa.algorithms.config import DataConfig
@@ -19,6 +19,7 @@ from autometa.algorithms.jobs import Terms
 from autometa.algorithms.judging import judged
 from autometa.algorithms.level_report import measured, report, winner
 from autometa.algorithms.observing import observations
+from autometa.algorithms.records import FOUND, KNOWN, check_candidates, read_candidates
 from autometa.algorithms.sources import Source, silent
 from autometa.algorithms.workers import Unit, Work, workforce
 from autometa.errors import InputError
@@ -26,15 +27,11 @@ from autometa.nas.block_space import BlockCell
 from autometa.nas.genotype import Genotype
 from autometa.ops import backend
 from autometa.runs.environment import usable_cpus
-from autometa.runs.files import plain, read_json, shown, write_json
+from autometa.runs.files import plain, shown, write_json
 from autometa.runs.folder import RunFolder
 from autometa.runs.ledger import LEDGER, Candidate, Ledger
 
 SEARCH, FINAL = "search", "final"
-KNOWN = "known.json"
-"""Outcomes of candidates of an earlier run, where a run starts from one."""
-FOUND = "search.json"
-"""Reports of the levels that are over, and the winner once there is one."""
 
 Train = Callable[[Sequence[BlockCell]], Sequence[Outcome]]
 
@@ -102,10 +99,10 @@ def known_outcomes(rows: Sequence[Candidate]) -> dict[str, dict[str, Any]]:
 def _known(folder: RunFolder, config: AutoMetaConfig) -> dict[str, dict[str, Any]]:
     if config.init is None:
         return {}
-    path = folder.path / KNOWN
-    if not path.exists():
-        raise InputError(f"{shown(path)} is missing, from which this run starts; begin a new run")
-    return read_json(path)["outcomes"]
+    found = records.read(folder, KNOWN)
+    if found is None:
+        raise InputError(f"{shown(folder.path / KNOWN)} is missing, from which this run starts; begin a new run")
+    return found["outcomes"]
 
 
 def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) -> dict:
@@ -167,8 +164,7 @@ class Kept:
     winner: dict | None = field(init=False)
 
     def __post_init__(self) -> None:
-        path = self.folder.path / FOUND
-        value = read_json(path) if path.exists() else {"levels": [], "winner": None}
+        value = records.read(self.folder, FOUND, {"levels": [], "winner": None})
         self.levels, self.winner = value["levels"], value["winner"]
 
     def record(self, level: int, found: dict) -> None:
@@ -198,8 +194,7 @@ class Kept:
         write_json(self.folder.path / FOUND, {"levels": self.levels, "winner": self.winner})
 
     def rows(self) -> list[Candidate]:
-        with Ledger.open(self.folder.path / LEDGER, create=False) as ledger:
-            return ledger.outcomes()
+        return read_candidates(self.folder)
 
 
 def progress(
@@ -217,6 +212,7 @@ def progress(
         Ledger.open(folder.path / LEDGER) as ledger,
         terms.session(folder, lambda: ({}, {}), lambda *_: None, SEARCH, budget=True) as session,
     ):
+        check_candidates(ledger.outcomes(), shown(ledger.path))
         search, going = strategy_of(config, ledger, kept.record, _helpers(terms), fits), True
         with workforce(ledger, unit, terms.workers, terms.ray, _devices(terms), terms.notice) as force:
             for n in session.steps(config.batches):

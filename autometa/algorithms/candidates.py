@@ -19,8 +19,8 @@ from autometa.algorithms.config import (
     EvalConfig,
     InnerConfig,
     MetaConfig,
-    at_least,
     check_common,
+    check_macro,
     one_of,
     require,
 )
@@ -80,9 +80,7 @@ class CandidateConfig:
     def check(self) -> None:
         """Raise `InputError` where fields do not fit together."""
         check_common(self.data, self.inner, self.meta, self.validation, self.seed, "fp32")
-        at_least(2, {"filters": self.filters})
-        at_least(0, {"repeats": self.repeats})
-        at_least(1, {"scale_rate": self.scale_rate})
+        check_macro("", self.filters, self.repeats, self.scale_rate)
         one_of(MODES, {"mode": self.mode})
         part = self.validation.part
         require(part == "val", f"candidates are scored on val classes, not on {part}: test classes stay unseen")

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from autometa.algorithms import metanas, reptile
-from autometa.algorithms.kept import about, build, config_from, genotype_of
+from autometa.algorithms.checked import check_learned, check_names, check_row, check_statistics
+from autometa.algorithms.kept import about, build, check_digest, config_from, genotype_of
 from autometa.algorithms.metanas import MetaNASConfig
+from autometa.algorithms.records import confidence_form, recipe_form
 from autometa.algorithms.reptile import ReptileConfig
 from autometa.algorithms.sources import silent
 from autometa.algorithms.trained import Model
@@ -30,12 +31,22 @@ from autometa.nas.one_shot import AtTemperature
 from autometa.ops.batch_indices import batch_indices
 from autometa.ops.torch_state import in_own_torch_state
 from autometa.runs.files import disk_errors, shown, write_bytes
+from autometa.runs.forms import FormError, many, maybe, record, text, whole
+from autometa.runs.tensors import check_tensor, digest, read_tensors
 from autometa.slots.statistics import Given, Recorder
 
 FORMAT = "autometa-classifier"
-VERSION = 1
+VERSION = 2
+"""1 had no checksum; such files are held against their network alone."""
 ADAPTED = "adapted"
 FILE = "classifier.safetensors"
+REMEDY = "adapt again"
+LESSON = ("images", "labels", "theta", "second", "steps")
+TOLD = record(
+    {"names": many(text, 2, 1 << 20), "recipe": recipe_form, "statistics": whole(0, 1 << 20)},
+    {"data_hash": maybe(text), "extra": record(optional={"confidence": confidence_form, "model": text})},
+)
+"""What the metadata of a file tell beside the network."""
 BATCH = 64
 
 
@@ -181,6 +192,7 @@ class Classifier:
         tensors |= {f"statistics.{i}": s.contiguous() for i, s in enumerate(kept.statistics) if s is not None}
         if self.lesson is not None:
             tensors |= {f"lesson.{name}": tensor for name, tensor in self.lesson.tensors().items()}
+        told["sha256"] = digest(told, tensors)
         path = Path(folder) / FILE
         with disk_errors(f"save {shown(path)}"):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -194,27 +206,57 @@ class Classifier:
         path = Path(folder) / FILE
         if not path.is_file():
             raise InputError(f"{folder} holds no classifier; make one with: autometa adapt --support DIR")
-        try:
-            with safe_open(path, "pt") as file:
-                told = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
-        except (OSError, SafetensorError, json.JSONDecodeError) as error:
-            raise InputError(f"{shown(path)} cannot be read; adapt again") from error
-        if told.get("format") != FORMAT or told.get("version") != VERSION:
+        told, tensors = read_tensors(path, FORMAT, REMEDY)
+        if told.get("format") != FORMAT or told.get("version") not in (1, VERSION):
             raise InputError(f"{shown(path)} holds a classifier of another version; adapt again")
+        try:
+            check_digest(told, {}, tensors, VERSION)
+            TOLD(told, "")
+            made = cls._of(told, tensors)
+            made.check()
+        except ValueError as error:
+            raise InputError(f"{shown(path)} is damaged: {error}; {REMEDY}") from error
+        return made
+
+    @classmethod
+    def _of(cls, told: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Classifier:
+        """From a file's metadata and tensors. Raises `FormError` where tensors are missing or strange."""
         config, genotype = config_from(told)
-        statistics = tuple(tensors.get(f"statistics.{i}") for i in range(told["statistics"]))
+        count = told["statistics"]
         taught = {name.removeprefix("lesson."): t for name, t in tensors.items() if name.startswith("lesson.")}
+        if taught:
+            check_names(taught, LESSON)
+        own = {name for name in tensors if not name.startswith("lesson.")}
+        check_names({name: tensors[name] for name in own}, ["phi", *(own & {f"statistics.{i}" for i in range(count)})])
         return cls(
             config,
             _in_one_form(told["names"]),
             Recipe(**told["recipe"]),
             tensors["phi"],
-            statistics,
+            tuple(tensors.get(f"statistics.{i}") for i in range(count)),
             genotype,
             Lesson.of(taught, told["data_hash"]) if taught else None,
             told.get("extra", {}),
         )
+
+    def check(self) -> None:
+        """Hold every tensor against network, names and recipe. Raises `FormError`, or `InputError` where the network
+        cannot be built."""
+        network = self.network
+        layout = network.network.layout if isinstance(network, AtTemperature) else network.layout
+        check_row("phi", self.phi, layout, (1,))
+        shape = (self.recipe.channels, self.recipe.size, self.recipe.size)
+        check_statistics(self.statistics, network, self.phi, shape)
+        if self.lesson is None:
+            return
+        images, labels = self.lesson.images, self.lesson.labels
+        check_tensor("lesson.images", images, torch.uint8, (None, *shape))
+        check_tensor("lesson.labels", labels, torch.int64, (len(images),))
+        if sorted(set(labels.tolist())) != list(range(len(self.names))):
+            raise FormError(f"the tensor lesson.labels does not name each of {len(self.names)} classes")
+        if not isinstance(self.lesson.data_hash, str):
+            raise FormError("data_hash is missing")
+        check_learned(self.lesson.learned, build(self.config, self.recipe, self.genotype).layout)
 
 
 def _in_one_form(names: Sequence[str]) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from autometa.nas.one_shot import AtTemperature
 from autometa.runs.files import write_json
 from autometa.runs.folder import CONFIDENCE, RunFolder
 from autometa.runs.session import Session
+from autometa.runs.tensors import check_tensor
 
 KEEPS = 0.9
 """Share of the right answers that the measured threshold keeps."""
@@ -168,7 +169,11 @@ def _asked(asking: Asking, folder: RunFolder, session: Sessions) -> list[dict[st
         return {f"{name}.{n}": value for n, part in enumerate(kept) for name, value in part.items()}, {}
 
     def restore(tensors: dict[str, Tensor], state: dict) -> None:
-        kept[:] = [{name: tensors[f"{name}.{n}"] for name in ("sure", "right")} for n in range(len(tensors) // 2)]
+        found = [{name: tensors.get(f"{name}.{n}") for name in ("sure", "right")} for n in range(len(tensors) // 2)]
+        for row in found:
+            sure = check_tensor("sure", row["sure"], torch.float32, (None, None))
+            check_tensor("right", row["right"], torch.int8, tuple(sure.shape))
+        kept[:] = found
 
     parts = asking.parts()
     with session(folder, capture, restore, PHASE) as running:

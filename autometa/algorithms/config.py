@@ -12,7 +12,15 @@ from autometa.errors import InputError
 from autometa.meta.inner_loop import Adam, PerKind
 from autometa.meta.reptile import SHAPES, Schedule
 from autometa.ops.backend import PRECISIONS
+from autometa.runs.forms import WHOLE, Form, FormError, many, maybe, number, text, told, whole
 
+MOST = 10_000_000
+"""Of anything that is counted: tasks, images, slots."""
+MOST_STEPS = 100_000
+"""Inner steps: batches are drawn for all of them beforehand."""
+MOST_CELLS, MOST_CHANNELS = 1000, 1 << 16
+MOST_INSTANCES = 100_000
+"""Op instances of a network: about a second to lay out; the papers' largest has a few thousand."""
 BATCH_MODES = ("passes", "replacement")
 
 
@@ -161,22 +169,50 @@ class EvalConfig:
 Config = TypeVar("Config")
 
 
-def from_json(kind: type[Config], value: dict[str, Any]) -> Config:
+LATER = frozenset({"rotations", "reading", "learner", "planned", "most_batches", "init", "max_params", "max_macs"})
+"""Fields that runs of earlier versions lack; their defaults are what these versions did."""
+
+
+def from_json(kind: type[Config], value: Mapping[str, Any], where: str = "") -> Config:
     """A config from what config.json holds: lists become tuples, nested configs are built.
 
-    Raises `InputError` where a field is unknown.
+    where: what stands before the names of its fields. Raises `InputError` where a field is unknown, missing or of
+    another type; limits are what `check` looks at.
     """
+    if not isinstance(value, Mapping):
+        raise InputError(f"{where.rstrip('.') or 'the config'} must be a group of settings, not {told(value)}")
     hints = get_type_hints(kind)
     unknown = sorted(set(value) - {f.name for f in fields(kind)})
     if unknown:
-        raise InputError(f"unknown setting {', '.join(unknown)}; this run was made by another version")
+        named = ", ".join(f"{where}{name}"[:60] for name in unknown[:5])
+        raise InputError(f"unknown setting {named}; this run was made by another version")
+    missing = [f"{where}{f.name}" for f in fields(kind) if f.name not in value and f.name not in LATER]
+    if missing:
+        raise InputError(f"setting {missing[0]} is missing; put a copy of the config back")
 
     def built(name: str, item: Any) -> Any:
         if is_dataclass(hints[name]):
-            return from_json(hints[name], item)
+            return from_json(hints[name], item, f"{where}{name}.")
+        try:
+            TYPES[hints[name]](item, f"{where}{name}")
+        except FormError as error:
+            raise InputError(str(error)) from error
         return tuple(item) if isinstance(item, list) else item
 
     return kind(**{name: built(name, item) for name, item in value.items()})
+
+
+_WHOLE = whole(-WHOLE)
+TYPES: dict[Any, Form] = {
+    int: _WHOLE,
+    float: number(),
+    str: text,
+    int | None: maybe(_WHOLE),
+    str | None: maybe(text),
+    tuple[int, ...]: many(_WHOLE, most=10_000),
+    tuple[str, ...]: many(text, most=10_000),
+}
+"""The form of a field's value in JSON, by the field's type."""
 
 
 def require(condition: bool, sentence: str) -> None:
@@ -189,7 +225,7 @@ def check_common(
     data: DataConfig, inner: InnerConfig, meta: MetaConfig, test: EvalConfig, seed: int, precision: str
 ) -> None:
     """What every algorithm refuses before any work starts. Raises `InputError` naming the setting."""
-    at_least(2, {"inner.ways": inner.ways})
+    bounded(2, 10_000, {"inner.ways": inner.ways})
     positive = {
         "data.image_size": data.image_size,
         "inner.shots": inner.shots,
@@ -202,12 +238,13 @@ def check_common(
         "test.batch": test.batch,
         "test.max_slots": test.max_slots,
     }
-    at_least(1, positive if meta.max_slots is None else {**positive, "meta.max_slots": meta.max_slots})
+    bounded(1, MOST, positive if meta.max_slots is None else {**positive, "meta.max_slots": meta.max_slots})
     seeds = {"data.seed": data.seed, "seed": seed, "test.seed": test.seed}
     decays = {"inner.weight_decay": inner.weight_decay}
     sizes = {"meta.step_size": meta.step_size, "meta.step_size_end": meta.step_size_end}
-    at_least(0, {"meta.iterations": meta.iterations, "test.steps": test.steps, **seeds, **decays, **sizes})
-    require(inner.lr > 0, f"inner.lr must be above 0, not {inner.lr:g}")
+    bounded(0, MOST_STEPS, {"inner.steps": inner.steps, "test.steps": test.steps})
+    at_least(0, {"meta.iterations": meta.iterations, **seeds, **decays, **sizes})
+    require(0 < inner.lr < math.inf, f"inner.lr must be above 0, not {inner.lr:g}")
     require(0 < inner.beta2 < 1, f"inner.beta2 must lie between 0 and 1, not {inner.beta2:g}")
     one_of(BATCH_MODES, {"inner.batch_mode": inner.batch_mode})
     one_of((*BATCH_MODES, None), {"test.batch_mode": test.batch_mode})
@@ -236,6 +273,29 @@ def at_least(least: int, values: Mapping[str, float]) -> None:
     """Raise `InputError` naming the first setting that is smaller, or no finite number."""
     for name, value in values.items():
         require(least <= value < math.inf, f"{name} must be at least {least}, not {value:g}")
+
+
+def bounded(least: int, most: int, values: Mapping[str, float]) -> None:
+    """Raise `InputError` naming the first setting that lies outside."""
+    at_least(least, values)
+    for name, value in values.items():
+        require(value <= most, f"{name} must be at most {most:,}, not {value:,}")
+
+
+def check_macro(group: str, filters: int | None, repeats: int, scale_rate: int) -> None:
+    """Raise `InputError` unless a network around one cell can have these; group: before the settings' names."""
+    if filters is not None:
+        bounded(2, MOST_CHANNELS, {f"{group}filters": filters})
+    bounded(0, MOST_CELLS // 4, {f"{group}repeats": repeats})
+    bounded(1, 64, {f"{group}scale_rate": scale_rate})
+
+
+def check_instances(instances: int, what: str) -> None:
+    """Raise `InputError` where a network has more operations than any machine builds; what: the settings to lower."""
+    require(
+        instances <= MOST_INSTANCES,
+        f"a network of {instances:,} operations is beyond the {MOST_INSTANCES:,} that can be built; lower {what}",
+    )
 
 
 def one_of(known: Sequence[str | None], values: Mapping[str, str | None]) -> None:

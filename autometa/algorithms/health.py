@@ -16,12 +16,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from autometa.algorithms import records
 from autometa.algorithms.config import EvalConfig, InnerConfig, MetaConfig
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.training import Network
 from autometa.nas.cell_network import KINDS
 from autometa.nas.cells import INPUT_STATES
-from autometa.runs.files import read_json, write_json
+from autometa.runs.files import write_json
 from autometa.runs.folder import HEALTH, RunFolder
 
 SKIP = "skip_connect"
@@ -262,7 +263,7 @@ class Health:
     def __init__(self, folder: RunFolder, notice: Callable[[str], None]) -> None:
         self._path, self.notice = folder.path / HEALTH, notice
         self.alarms: list[dict] = []
-        self._before = read_json(self._path) if self._path.exists() else []
+        self._before = records.read(folder, HEALTH, [])
 
     def tell(self, phase: str, step: int, finding: Finding | None) -> None:
         """Record an alarm that this run has not given yet; one that it gave before it was cut off is not told again."""

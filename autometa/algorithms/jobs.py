@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from autometa.algorithms import confidence, metanas, reptile, scores
+from autometa.algorithms import confidence, metanas, records, reptile, scores
+from autometa.algorithms.checked import STATE, check_learned, check_names
 from autometa.algorithms.health import (
     Health,
     Monitor,
@@ -20,6 +21,7 @@ from autometa.algorithms.judging import judged
 from autometa.algorithms.observing import ArchitectureSeries, observations
 from autometa.algorithms.pace import Pacer
 from autometa.algorithms.phases import Terms, in_chunks, meta_train, pacer_of
+from autometa.algorithms.records import DATA
 from autometa.algorithms.sources import Source
 from autometa.algorithms.training import Learned, Network
 from autometa.errors import InputError
@@ -27,10 +29,11 @@ from autometa.meta.bn_modes import MODES
 from autometa.nas.conv_network import four_layer
 from autometa.nas.genotype import most_frequent
 from autometa.runs import checkpoint
-from autometa.runs.files import read_json, shown, write_json
+from autometa.runs.files import shown, write_json
 from autometa.runs.folder import RunFolder
+from autometa.runs.forms import FormError
+from autometa.slots.layout import Layout
 
-DATA = "data.json"
 INIT = "init"
 """The part of a run's folder that holds what an earlier run had learned, from which this one starts."""
 OWN_GENOTYPE = "network"
@@ -85,7 +88,7 @@ def evaluate_reptile(
     def work(start: int, stop: int) -> dict[str, Tensor]:
         return reptile.evaluate_chunk(network, learned, source, config, start, stop)
 
-    return in_chunks(folder, terms, phase, config.test, work, pacer)
+    return in_chunks(folder, terms, phase, config.test, work, (*MODES, "finite"), pacer)
 
 
 def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Terms) -> dict:
@@ -95,7 +98,7 @@ def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Term
     record_data(folder, source)
     series = ArchitectureSeries(folder, network, config.t_max, config.meta.first_planned)
     series.replan(config.meta.iterations)
-    run = metanas.trainer(network, source, config, begun_from(folder, config))
+    run = metanas.trainer(network, source, config, begun_from(folder, config, network.layout))
     health = Health(folder, terms.notice)
     for finding in (small_batches(network, config.inner, config.test), only_warmup(config)):
         health.tell("search", 0, finding)
@@ -153,17 +156,21 @@ def confident(network, learned: Learned, source: Source, config, folder: RunFold
     return {"confidence": confidence.measure(asking, folder, terms.session)}
 
 
-def begun_from(folder: RunFolder, config: metanas.MetaNASConfig) -> Learned | None:
+def begun_from(folder: RunFolder, config: metanas.MetaNASConfig, layout: Layout) -> Learned | None:
     """What the run starts from where its config names an earlier run: the copy in its own folder.
 
-    Raises `InputError` where that is missing.
+    Raises `InputError` where that is missing or does not fit the network's layout.
     """
     if config.init is None:
         return None
     found = checkpoint.load_latest(folder.path / INIT)
     if found is None:
         raise InputError(f"{shown(folder.path / INIT)} is missing, from which this run starts; begin a new run")
-    return Learned(**found.tensors)
+    try:
+        check_names(found.tensors, STATE)
+        return check_learned(Learned(**found.tensors), layout)
+    except FormError as error:
+        raise InputError(f"checkpoint {shown(found.path)} does not fit this run: {error}; begin a new run") from error
 
 
 def tested(config, found: dict[str, Tensor], pacer: Pacer | None):
@@ -177,7 +184,8 @@ def meta_test(network, learned, source, config, folder, terms, phase, pacer=None
     def work(start: int, stop: int) -> dict[str, Tensor]:
         return metanas.as_tensors(network, metanas.meta_test_chunk(network, learned, source, config, start, stop))
 
-    found, seconds = in_chunks(folder, terms, phase, config.test, work, pacer)
+    needed = (*(f"{part}.{mode}" for part in ("soft", "pruned") for mode in MODES), "finite", *metanas.CODED)
+    found, seconds = in_chunks(folder, terms, phase, config.test, work, needed, pacer)
     return found, seconds, metanas.genotypes_from(network, found["genotypes"])
 
 
@@ -244,7 +252,7 @@ def record_data(folder: RunFolder, source: Source) -> None:
     Raises `InputError` where a resumed run finds other data than it began with.
     """
     store, path = source.store, folder.path / DATA
-    if path.exists() and read_json(path)["data_hash"] != store.data_hash:
+    if records.read(folder, DATA, {"data_hash": store.data_hash})["data_hash"] != store.data_hash:
         raise InputError(
             f"the images of {source.split.name} are not those that {shown(folder.path)} began with; "
             "put them back, or begin a new run"

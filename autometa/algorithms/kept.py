@@ -13,24 +13,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
-from autometa.algorithms.config import from_json
-from autometa.algorithms.jobs import DATA
+from autometa.algorithms import records
+from autometa.algorithms.checked import check_learned, check_names
 from autometa.algorithms.metanas import MetaNASConfig
-from autometa.algorithms.reptile import ReptileConfig
-from autometa.algorithms.trained import Model
+from autometa.algorithms.records import DATA
+from autometa.algorithms.reptile import CELL, ReptileConfig
+from autometa.algorithms.trained import Model, built, read_config
 from autometa.algorithms.training import Learned, Network
 from autometa.data import Recipe
 from autometa.errors import InputError
+from autometa.nas.conv_network import FOUR_LAYER
 from autometa.nas.discrete import DiscreteNetwork
 from autometa.nas.genotype import Genotype
 from autometa.runs.files import disk_errors, plain, read_json, shown, write_bytes, write_json
 from autometa.runs.folder import CONFIDENCE, CONFIG, RunFolder
+from autometa.runs.forms import FormError, maybe, one_of, record
+from autometa.runs.tensors import check_tensor, digest, read_tensors
 
 TENSORS = "model.safetensors"
-FORMAT = "autometa-model"
+FORMAT, VERSION = "autometa-model", 2
+REMEDY = "fetch or make the model again"
+ABOUT = record({"kind": one_of("metanas", "train"), "config": record(), "genotype": maybe(record())})
+"""What `about` tells."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +64,19 @@ def genotype_of(network: Network) -> Genotype | None:
 
 def config_from(value: Mapping[str, Any]) -> tuple[MetaNASConfig | ReptileConfig, Genotype | None]:
     """Config and genotype that `about` told."""
-    config = from_json(MetaNASConfig if value["kind"] == "metanas" else ReptileConfig, value["config"])
-    return config, None if value["genotype"] is None else Genotype.from_json(value["genotype"])
+    ABOUT(value, "")
+    config = read_config(MetaNASConfig if value["kind"] == "metanas" else ReptileConfig, value["config"])
+    genotype = None if value["genotype"] is None else Genotype.from_json(value["genotype"])
+    network = getattr(config, "network", None)
+    by_file = network is not None and network not in FOUR_LAYER and not network.startswith(CELL)
+    if by_file != (genotype is not None):
+        raise FormError("its genotype is missing" if by_file else "it has a genotype, which its network does not have")
+    return config, genotype
 
 
 def build(config: MetaNASConfig | ReptileConfig, recipe: Recipe, genotype: Genotype | None) -> Network:
     """The network of a config for images as the recipe makes them."""
-    shape = (recipe.channels, recipe.size, recipe.size)
-    return config.build(*((shape,) if genotype is None else (shape, genotype)))
+    return built(config, (recipe.channels, recipe.size, recipe.size), genotype)
 
 
 def keep(run: RunFolder, folder: str | Path, *, polarity: str | None = None) -> Path:
@@ -90,29 +102,46 @@ def keep(run: RunFolder, folder: str | Path, *, polarity: str | None = None) -> 
     }
     with disk_errors(f"write {shown(folder)}"):
         folder.mkdir(parents=True, exist_ok=True)
-    metadata = {FORMAT: json.dumps({"kind": kept["kind"], "genotype": kept["genotype"]})}
-    write_bytes(folder / TENSORS, save({name: t.contiguous() for name, t in tensors.items()}, metadata))
+    told = {"version": VERSION, "kind": kept["kind"], "genotype": kept["genotype"]}
+    told["sha256"] = digest({**told, "config": kept["config"], "data": data}, tensors)
+    payload = save({name: t.contiguous() for name, t in tensors.items()}, {FORMAT: json.dumps(told)})
+    write_bytes(folder / TENSORS, payload)
     write_json(folder / DATA, data)
     write_json(folder / CONFIG, kept["config"])
     return folder
 
 
 def load_kept(folder: str | Path) -> Kept:
-    """What `keep` wrote. Raises `InputError` where it is damaged."""
+    """What `keep` wrote. Raises `InputError` where it is damaged.
+
+    Models of before there was a checksum are held against their network alone.
+    """
     folder = Path(folder)
-    path = folder / TENSORS
+    told, tensors = read_tensors(folder / TENSORS, FORMAT, REMEDY)
+    config, data = read_json(folder / CONFIG, record(), REMEDY), read_json(folder / DATA, records.FORMS[DATA], REMEDY)
     try:
-        with safe_open(path, "pt") as file:
-            told = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-        config, genotype = config_from({**told, "config": read_json(folder / CONFIG)})
-        learned = Learned(tensors["theta"].float(), tensors["root_second"].float().square(), tensors["steps"])
-    except (OSError, SafetensorError, json.JSONDecodeError, KeyError) as error:
-        raise InputError(f"{shown(path)} cannot be read; fetch or make the model again") from error
-    data = read_json(folder / DATA)
-    recipe = Recipe(**data["recipe"])
-    model = Model(config, build(config, recipe, genotype), learned, recipe, data["data_hash"])
-    return Kept(model, confidence_of(folder))
+        check_digest(told, {"config": config, "data": data}, tensors, VERSION)
+        config, genotype = config_from({**told, "config": config})
+        recipe = Recipe(**data["recipe"])
+        network = build(config, recipe, genotype)
+        check_names(tensors, ("theta", "root_second", "steps"))
+        halves = {name: check_tensor(name, tensors[name], torch.float16, (None,)) for name in ("theta", "root_second")}
+        learned = Learned(halves["theta"].float(), halves["root_second"].float().square(), tensors["steps"])
+        check_learned(learned, network.layout)
+    except ValueError as error:
+        raise InputError(f"the model in {shown(folder)} is damaged: {error}; {REMEDY}") from error
+    return Kept(Model(config, network, learned, recipe, data["data_hash"]), confidence_of(folder))
+
+
+def check_digest(told: dict[str, Any], beside: Mapping[str, Any], tensors: Mapping[str, Tensor], version: int) -> None:
+    """Raise `FormError` unless a file holds what was written: its `sha256`, which is taken out of `told`, is that over
+    the rest, what stands beside it, and its tensors. Files of version 1 have none."""
+    if told.get("version", 1) == 1 and "sha256" not in told:
+        return
+    if told.get("version") != version:
+        raise FormError("it was written by another version of autometa")
+    if told.pop("sha256", None) != digest({**told, **beside}, tensors):
+        raise FormError("its content does not match its checksum")
 
 
 def confidence_of(folder: Path) -> Mapping[str, Any]:
@@ -121,11 +150,4 @@ def confidence_of(folder: Path) -> Mapping[str, Any]:
     Raises `InputError` where the file holds anything else.
     """
     path = folder / CONFIDENCE
-    if not path.exists():
-        return {}
-    found = read_json(path)
-    least = found.get("min_confidence") if isinstance(found, dict) else None
-    measured = isinstance(least, int | float) and not isinstance(least, bool) and 0 <= least <= 1
-    if not measured and not (isinstance(found, dict) and isinstance(found.get("unmeasured"), str)):
-        raise InputError(f"{shown(path)} holds no measured confidences; remove it, or run again")
-    return found
+    return read_json(path, records.confidence_form, "remove it, or run again") if path.exists() else {}

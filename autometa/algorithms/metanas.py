@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from autometa.algorithms.config import (
+    MOST_CELLS,
+    MOST_CHANNELS,
+    MOST_STEPS,
     DataConfig,
     EvalConfig,
     InnerConfig,
     MetaConfig,
     at_least,
+    bounded,
     check_common,
+    check_instances,
     check_limits,
     check_reductions,
     one_of,
@@ -119,18 +125,21 @@ class MetaNASConfig:
     def check(self) -> None:
         """Raise `InputError` where fields do not fit together."""
         check_common(self.data, self.inner, self.meta, self.test, self.seed, self.precision)
-        at_least(2, {"channels": self.channels})
+        bounded(2, MOST_CHANNELS, {"channels": self.channels})
         check_limits(self.max_params, self.max_macs)
-        at_least(1, {"cells": self.cells, "nodes": self.nodes})
+        bounded(1, MOST_CELLS, {"cells": self.cells, "nodes": self.nodes})
+        edges = self.nodes * (self.nodes + 2 * INPUT_STATES - 1) // 2
+        check_instances(self.cells * edges * len(self.primitives), "cells, nodes or primitives")
+        bounded(0, MOST_STEPS, {"test_weight_steps": self.test_weight_steps})
         rates = {"arch_lr": self.arch_lr, "arch_weight_decay": self.arch_weight_decay}
         sizes = {"arch_step_size": self.arch_step_size, "arch_step_size_end": self.arch_step_size_end}
-        at_least(0, {"test_weight_steps": self.test_weight_steps, "warmup": self.warmup, **rates, **sizes})
+        at_least(0, {"warmup": self.warmup, **rates, **sizes})
         one_of(SHAPES, {"arch_schedule": self.arch_schedule})
         check_reductions(self.reductions, self.cells)
         self._check_primitives()
         require(self.stem_stride in (1, 2), f"stem_stride must be 1 or 2, not {self.stem_stride}")
         coldest = min(self.t_min, self.t_min_test)
-        require(0 < coldest <= self.t_max, "t_min and t_min_test must be above 0 and not above t_max")
+        require(0 < coldest <= self.t_max < math.inf, "t_min and t_min_test must be above 0 and not above t_max")
         for name in ("drop_path", "prune_training", "prune_testing"):
             value = getattr(self, name)
             require(0.0 <= value < 1.0, f"{name} must be at least 0 and below 1, not {value:g}")
@@ -317,6 +326,10 @@ def meta_test_chunk(
     )
 
 
+CODED = ("parameters", "macs", "genotypes")
+"""What `as_tensors` makes of a task beside accuracies."""
+
+
 def as_tensors(network: OneShotNetwork, found: MetaTest) -> dict[str, Tensor]:
     """A `MetaTest` as tensors `[T, ...]` for a checkpoint; genotypes as (kind, node, input) -> (op, state)."""
     names = {name: k for k, name in enumerate(network.primitives)}
@@ -335,6 +348,10 @@ def genotypes_from(network: OneShotNetwork, coded: Tensor) -> list[Genotype]:
     """The genotypes that `as_tensors` coded."""
     concat = tuple(range(INPUT_STATES, INPUT_STATES + network.nodes))
     made = []
+    if coded.ndim != 5 or coded.shape[1:] != (len(KINDS), network.nodes, 2, 2):
+        raise InputError("the genotypes kept of an evaluation are not those of this network; remove its checkpoints")
+    if not bool(((coded >= 0) & (coded[..., :1] < len(network.primitives))).all()):
+        raise InputError("the genotypes kept of an evaluation name unknown operations; remove its checkpoints")
     for task in coded.tolist():
         cells = [
             CellGenotype(tuple(tuple((network.primitives[op], state) for op, state in node) for node in kind), concat)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from autometa.algorithms.config import EvalConfig
 from autometa.algorithms.metanas import MetaNASConfig, temperatures
+from autometa.algorithms.records import read_series
 from autometa.algorithms.sources import Source, chunks
 from autometa.data import Episodes
 from autometa.nas.cell_network import KINDS
@@ -24,7 +25,7 @@ from autometa.nas.one_shot import OneShotNetwork
 from autometa.nas.traces import edges, entropy, joined
 from autometa.runs.environment import peak_memory
 from autometa.runs.folder import RunFolder
-from autometa.runs.metrics import MetricsWriter, read_metrics
+from autometa.runs.metrics import MetricsWriter
 
 VERSION = 1
 MODE = "support_statistics"
@@ -76,7 +77,7 @@ class ArchitectureSeries:
 
     def lines(self) -> list[dict]:
         """What is written so far."""
-        return list(read_metrics(self.path)) if self.path.exists() else []
+        return read_series(self.path) if self.path.exists() else []
 
     def close(self) -> None:
         if self._writer is not None:

@@ -89,7 +89,7 @@ def _number(value: object) -> bool:
 def spent_in(folder: RunFolder) -> float:
     """Seconds that all loops of a run have taken, by their newest checkpoints."""
     found = [checkpoint.load_latest(path) for path in folder.checkpoints.iterdir() if path.is_dir()]
-    return sum(one.state["session"]["elapsed"] for one in found if one is not None)
+    return sum(one.state.get("session", {}).get("elapsed", 0.0) for one in found if one is not None)
 
 
 @dataclass

@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from autometa.algorithms.checked import check_results
 from autometa.algorithms.config import DataConfig, EvalConfig, MetaConfig
 from autometa.algorithms.divided import Lead
 from autometa.algorithms.health import Monitor
@@ -19,9 +21,11 @@ from autometa.algorithms.observing import ArchitectureSeries
 from autometa.algorithms.pace import Pace, Pacer
 from autometa.algorithms.sources import Source, chunks, silent
 from autometa.algorithms.training import Learned, Trainer
+from autometa.errors import InputError
 from autometa.meta.ranks import Ranks
-from autometa.runs.files import say
+from autometa.runs.files import say, shown
 from autometa.runs.folder import RunFolder
+from autometa.runs.forms import FormError
 from autometa.runs.session import Session
 from autometa.runs.tracking import Trackers
 
@@ -161,14 +165,17 @@ def in_chunks(
     phase: str,
     test: EvalConfig,
     work: Callable[[int, int], dict[str, Tensor]],
+    needed: Sequence[str],
     pacer: Pacer | None = None,
 ) -> tuple[dict[str, Tensor], float]:
     """Run `work(start, stop)` on all evaluation tasks; tensors `[tasks, ...]` by name, and the seconds it took.
 
-    pacer: ends it after fewer tasks where time is up.
+    needed: names of accuracies and of `finite`, which every part has. pacer: ends it after fewer tasks where time is
+    up.
     """
     kept, pieces, begun, first = _Collected(), chunks(test.tasks, test.max_slots), time.monotonic(), None
     with terms.session(folder, kept.capture, kept.restore, phase) as session:
+        _check_kept(kept, session.step, pieces, needed, folder.checkpoints / phase)
         for n in session.steps(len(pieces)):
             kept.parts.append({name: value.cpu() for name, value in work(*pieces[n]).items()})
             so_far = [v for k, v in kept.joined().items() if k.endswith("support_statistics")]
@@ -177,6 +184,17 @@ def in_chunks(
             if pacer is not None and n + 1 < len(pieces) and pacer.stop_testing(begun, n + 1 - first):
                 session.replan(n + 1)
         return kept.joined(), session.elapsed
+
+
+def _check_kept(
+    kept: _Collected, step: int, pieces: Sequence[tuple[int, int]], needed: Sequence[str], place: Path
+) -> None:
+    """Raise `InputError` unless what a resumed evaluation kept is that of its first `step` pieces."""
+    tasks = pieces[step - 1][1] if 0 < step <= len(pieces) else 0
+    try:
+        check_results(kept.joined(), tasks, needed)
+    except FormError as error:
+        raise InputError(f"{shown(place)} does not fit this evaluation: {error}; remove it to begin again") from error
 
 
 def pacer_of(folder: RunFolder, terms: Terms, group: str = "meta") -> Pacer | None:

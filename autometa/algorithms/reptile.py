@@ -10,13 +10,16 @@ from pathlib import Path
 from torch import Tensor
 
 from autometa.algorithms.config import (
+    MOST_CELLS,
     DataConfig,
     EvalConfig,
     InnerConfig,
     MetaConfig,
-    at_least,
+    bounded,
     check_common,
+    check_instances,
     check_limits,
+    check_macro,
     check_reductions,
     require,
 )
@@ -87,19 +90,18 @@ class ReptileConfig:
     def check(self) -> None:
         """Raise `InputError` where fields do not fit together."""
         check_common(self.data, self.inner, self.meta, self.test, self.seed, self.precision)
-        at_least(1, {"cells": self.cells, "scale_rate": self.scale_rate})
-        at_least(0, {"repeats": self.repeats})
+        bounded(1, MOST_CELLS, {"cells": self.cells})
+        check_macro("", self.filters, self.repeats, self.scale_rate)
         learner_named(self.learner)
         if self.network.startswith(CELL):
-            read_cell(self.network)
+            blocks = read_cell(self.network).level
+            check_instances(2 * blocks * 3 * (self.repeats + 1), "repeats, or take a smaller cell")
             require(self.drop_path == 0, "drop_path is for genotypes; leave it 0 for a cell of Auto-Meta's space")
         elif self.network not in FOUR_LAYER:
             check_reductions(self.reductions, self.cells)
         check_limits(self.max_params, self.max_macs)
         require(self.stem_stride in (1, 2), f"stem_stride must be 1 or 2, not {self.stem_stride}")
         require(0.0 <= self.drop_path < 1.0, f"drop_path must be at least 0 and below 1, not {self.drop_path:g}")
-        if self.filters is not None:
-            at_least(2, {"filters": self.filters})
 
     def build(self, image_shape: tuple[int, int, int], genotype: Genotype | None = None) -> Network:
         """The network, of `genotype` where it is given instead of the file that `network` names.
@@ -118,8 +120,10 @@ class ReptileConfig:
                 ways=self.inner.ways,
                 image_shape=image_shape,
             )
+        genotype = genotype or read_genotype(self.network)
+        check_instances(self.cells * max(genotype.normal.ops, genotype.reduction.ops), "cells, or take a smaller cell")
         return DiscreteNetwork(
-            genotype=genotype or read_genotype(self.network),
+            genotype=genotype,
             channels=self.filters or 28,
             ways=self.inner.ways,
             image_shape=image_shape,

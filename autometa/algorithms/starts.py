@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from autometa.algorithms.classifier import ADAPTED, FILE, Classifier
-from autometa.algorithms.jobs import DATA
 from autometa.algorithms.kept import TENSORS, confidence_of, load_kept
+from autometa.algorithms.records import DATA, FORMS
 from autometa.algorithms.sources import silent
 from autometa.algorithms.trained import Model
 from autometa.data import Recipe
@@ -108,7 +108,7 @@ def choose_start(
 def _fits(run: Path, kind: str | None) -> bool:
     """Whether a run's model takes such pictures, as far as its data.json says so."""
     try:
-        recipe = Recipe(**read_json(run / DATA)["recipe"])
+        recipe = Recipe(**read_json(run / DATA, FORMS[DATA])["recipe"])
     except (InputError, KeyError, TypeError):
         return False
     return kind is None or unlike(kind, recipe) is None

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from autometa.algorithms import records
 from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.auto_meta_job import FINAL, FOUND
+from autometa.algorithms.checked import check_captured
 from autometa.algorithms.config import from_json
 from autometa.algorithms.jobs import DATA, OWN_GENOTYPE
 from autometa.algorithms.metanas import MetaNASConfig
@@ -18,26 +22,40 @@ from autometa.brief import brief
 from autometa.data import Recipe
 from autometa.data.names import READINGS
 from autometa.errors import InputError
+from autometa.nas.genotype import Genotype
 from autometa.runs import checkpoint
-from autometa.runs.files import read_json
-from autometa.runs.folder import RunFolder
+from autometa.runs.files import REMEDY, shown
+from autometa.runs.folder import CONFIG, RunFolder
+from autometa.runs.forms import FormError
 from autometa.slots.layout import Layout
 
 AnyConfig = MetaNASConfig | AutoMetaConfig | ReptileConfig
+KINDS = {"arch_lr": MetaNASConfig, "beam": AutoMetaConfig, "network": ReptileConfig}
+"""The sort of run by a setting that it alone has."""
 
 
 def config_of(folder: RunFolder) -> AnyConfig:
-    """The run's config. Raises `InputError` where the folder holds another sort of run."""
-    value = dict(folder.config)
-    if isinstance(value.get("data"), dict):  # what does not say how it reads names began before that was recorded
-        value["data"] = {"reading": READINGS[0], **value["data"]}
-    if "arch_lr" in value:
-        return from_json(MetaNASConfig, value)
-    if "beam" in value:
-        return from_json(AutoMetaConfig, value)
-    if "network" in value:
-        return from_json(ReptileConfig, value)
-    raise InputError(f"{folder.path} holds no search and no training run; choose another one with --run")
+    """The run's config, checked. Raises `InputError` where it is damaged, or the folder holds another sort of run."""
+    value = folder.config
+    kind = next((kind for name, kind in KINDS.items() if name in value), None)
+    if kind is None:
+        raise InputError(f"{shown(folder.path)} holds no search and no training run; choose another one with --run")
+    try:
+        return read_config(kind, value)
+    except InputError as error:
+        raise InputError(f"{shown(folder.path / CONFIG)}: {error}") from error
+
+
+def read_config(kind: type[AnyConfig], value: Mapping[str, Any]) -> AnyConfig:
+    """A config from a file, checked: types and limits of all fields, before anything is allocated.
+
+    Raises `InputError`. That a meta-learner's plugin is loaded is asked for where it trains, not here.
+    """
+    if isinstance(value.get("data"), Mapping):  # what does not say how it reads names began before that was recorded
+        value = {**value, "data": {"reading": READINGS[0], **value["data"]}}
+    config = from_json(kind, value)
+    (replace(config, learner="reptile") if kind is ReptileConfig else config).check()
+    return config
 
 
 def settled_config(folder: RunFolder) -> AnyConfig:
@@ -56,15 +74,14 @@ def model_config(folder: RunFolder) -> MetaNASConfig | ReptileConfig:
     config = settled_config(folder)
     if not isinstance(config, AutoMetaConfig):
         return config
-    path = folder.path / FOUND
-    best = read_json(path)["winner"] if path.exists() else None
+    best = records.read(folder, FOUND, {"winner": None})["winner"]
     if best is None:
         raise InputError(f"the search in {folder.path} has not found its cell yet; go on with it first")
     return config.final_config(best["key"])
 
 
-def learned_of(folder: RunFolder) -> Learned:
-    """What the run has learned so far, from its newest checkpoint.
+def learned_of(folder: RunFolder, network: Network) -> Learned:
+    """What the run has learned so far, from its newest checkpoint, held against its network.
 
     Raises `InputError` where there is none yet.
     """
@@ -72,11 +89,29 @@ def learned_of(folder: RunFolder) -> Learned:
     found = checkpoint.load_latest(folder.checkpoints / phase)
     if found is None:
         raise InputError(f"{folder.path} has no checkpoint yet; let it run until its first one")
+    try:
+        check_captured(found.tensors, network.layout)
+    except FormError as error:
+        raise InputError(f"checkpoint {shown(found.path)} does not fit its run: {error}; {REMEDY}") from error
     return Learned.of(found.tensors)
 
 
 PHASES = {MetaNASConfig: "search", AutoMetaConfig: FINAL, ReptileConfig: "train"}
 """The loop of meta-iterations whose outcome a run hands out."""
+
+
+def built(
+    config: MetaNASConfig | ReptileConfig, image_shape: tuple[int, int, int], genotype: Genotype | None = None
+) -> Network:
+    """The network of a config that was read from a file. Raises `InputError` where it cannot be built."""
+    try:
+        network = config.build(*((image_shape,) if genotype is None else (image_shape, genotype)))
+        _ = network.layout
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return network
 
 
 @brief
@@ -94,12 +129,11 @@ class Model:
     def of(cls, folder: RunFolder) -> Model:
         """Raises `InputError` where the folder holds no usable run."""
         config = model_config(folder)
-        path = folder.path / DATA
-        if not path.exists():
+        about = records.read(folder, DATA)
+        if about is None:
             raise InputError(f"{folder.path} has not begun yet: it holds no {DATA}; go on with it first")
-        about = read_json(path)
-        network = config.build(tuple(about["image_shape"]))
-        return cls(config, network, learned_of(folder), Recipe(**about["recipe"]), about["data_hash"])
+        network = built(config, tuple(about["image_shape"]))
+        return cls(config, network, learned_of(folder, network), Recipe(**about["recipe"]), about["data_hash"])
 
     def to(self, device: torch.device) -> Model:
         """The model with what it learned on a device."""

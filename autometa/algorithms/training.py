@@ -18,6 +18,8 @@ from autometa.meta.inner_loop import Adam, Batches, Objective, adapt_
 from autometa.meta.ranks import Ranks, part_of_mean, step_to_mean_
 from autometa.meta.reptile import Schedule, adapt_slots_, meta_iteration_
 from autometa.ops.cross_entropy import cross_entropy
+from autometa.runs.forms import FormError, maybe, record, whole
+from autometa.runs.tensors import check_tensor
 from autometa.slots.arena import Arena
 from autometa.slots.layout import Layout
 from autometa.slots.statistics import BatchStatistics
@@ -290,7 +292,11 @@ class Trainer:
         return found, state
 
     def restore(self, tensors: dict[str, Tensor], state: dict) -> None:
-        """Go on from what `capture` gave; where slots are divided all processes do so, the leader's values count."""
+        """Go on from what `capture` gave; where slots are divided all processes do so, the leader's values count.
+
+        Raises `FormError`, and changes nothing, where the tensors are others than `capture` gives.
+        """
+        self._check(tensors, state)
         if self.ranks is None:
             for name, value in tensors.items():
                 getattr(self.arena, name).copy_(value)
@@ -301,6 +307,19 @@ class Trainer:
             for name in PER_SLOT:
                 self.ranks.scattered(tensors.get(name), getattr(self.arena, name), self.meta.batch)
         self.max_slots = state.get("max_slots", self.max_slots)
+
+    def _check(self, tensors: dict[str, Tensor], state: dict) -> None:
+        """Hold what would be restored against the arena."""
+        if self.ranks is not None and not self.ranks.leads:
+            return
+        arena = self.arena
+        if set(tensors) != {"theta", *PER_SLOT}:
+            raise FormError(f"it holds the tensors {', '.join(sorted(tensors)) or 'none'}, not those of this loop")
+        for name, value in tensors.items():
+            own = getattr(arena, name)
+            slots = own.shape[0] if name == "theta" else self.meta.batch
+            check_tensor(name, value, own.dtype, (slots, *own.shape[1:]), finite=name == "theta")
+        record(optional={"max_slots": maybe(whole(1))})(state, "state")
 
 
 @brief

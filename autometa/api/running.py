@@ -21,6 +21,7 @@ from autometa.algorithms.divided import follow
 from autometa.algorithms.jobs import OWN_GENOTYPE, Terms
 from autometa.algorithms.main_guard import check_main_guard
 from autometa.algorithms.pace import Pace
+from autometa.algorithms.records import read_result
 from autometa.algorithms.reptile import CELL, ReptileConfig
 from autometa.algorithms.sources import Source
 from autometa.algorithms.trained import AnyConfig, config_of, settled_config
@@ -300,7 +301,8 @@ def resume_command(folder: RunFolder, words: str | None = None, trackers: Sequen
 def outcome(folder: RunFolder) -> Outcome:
     """A finished run's result.json, its folder, and how far its training went."""
     phase = job_of(config_of(folder)).phase
-    return Outcome({"run": str(folder.path), "iterations": iterations(folder, phase), **folder.result})
+    return Outcome({"run": str(folder.path), "iterations": iterations(folder, phase), **read_result(folder)})
+    return {"run": str(folder.path), "iterations": iterations(folder, phase), **read_result(folder)}
 
 
 def iterations(folder: RunFolder, phase: str) -> Mapping[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
+from autometa.algorithms import records
 from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.auto_meta_job import KNOWN, SEARCH, known_outcomes
 from autometa.algorithms.jobs import DATA, INIT
@@ -16,9 +17,8 @@ from autometa.api.settings import differences
 from autometa.errors import InputError
 from autometa.nas.one_shot import OneShotNetwork
 from autometa.runs import checkpoint
-from autometa.runs.files import plain, read_json, shown, write_json
+from autometa.runs.files import plain, shown, write_json
 from autometa.runs.folder import RunFolder
-from autometa.runs.ledger import LEDGER, Ledger
 
 SHAPE = ("channels", "cells", "reductions", "nodes", "primitives", "stem_stride")
 """Settings on which the shape of a search network depends, beside ways and channels of the images."""
@@ -93,10 +93,10 @@ class Earlier:
             )
 
     def _images(self) -> dict:
-        path = self.folder.path / DATA
-        if not path.exists():
+        found = records.read(self.folder, DATA)
+        if found is None:
             raise InputError(f"{shown(self.folder.path)} has not begun yet: there is nothing to start from")
-        return read_json(path)
+        return found
 
     def learned(self, network: OneShotNetwork):
         """Weights, architecture and Adam's state in the new network's layout: with other ways the head's rows are
@@ -118,8 +118,7 @@ class Earlier:
 
     def outcomes(self) -> list:
         """The candidates in its ledger."""
-        with Ledger.open(self.folder.path / LEDGER, create=False) as ledger:
-            return ledger.outcomes()
+        return records.read_candidates(self.folder)
 
     def told(self) -> str:
         """What is taken over, in a sentence."""

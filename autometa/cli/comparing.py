@@ -35,7 +35,7 @@ def compare(words: list[str], typed: list[str]) -> int:
 
 def lines(found: Comparison) -> list[str]:
     """The comparison for a person."""
-    parts = [_runs(found), _progress(found), _fronts(found), _unlike(found)]
+    parts = [_runs(found), _progress(found), _fronts(found), _unlike(found), _unreadable(found)]
     return "\n\n".join("\n".join(part) for part in parts if part).splitlines()
 
 
@@ -96,6 +96,10 @@ def _fronts(found: Comparison) -> list[str]:
     if len(rows) == 1:
         return []
     return ["Candidates that no smaller one equals", *columns(rows, right=(1,))]
+
+
+def _unreadable(found: Comparison) -> list[str]:
+    return [f"{name} is unreadable: {reason}" for name, reason in found.unreadable.items()]
 
 
 def _unlike(found: Comparison) -> list[str]:

@@ -140,9 +140,10 @@ def _accuracy(found: Mapping[str, Any]) -> list[str]:
         rows.append([title, *(score(scores.get(mode)) for scores in by_name.values())])
     lines += columns(rows, right=range(1, len(rows[0])))
     if "pruning_cost" in found:
-        costs = found["pruning_cost"]
-        worst = max(costs, key=lambda mode: costs[mode]["mean"])
-        lines.append(f"  pruning costs {score(costs[worst])} points or less (mean of before - after, task by task)")
+        costs = {mode: cost for mode, cost in found["pruning_cost"].items() if cost["mean"] is not None}
+        worst = max(costs, key=lambda mode: costs[mode]["mean"], default=None)
+        if worst is not None:
+            lines.append(f"  pruning costs {score(costs[worst])} points or less (mean of before - after, task by task)")
     if found.get("finite_tasks", p["tasks"]) < p["tasks"]:
         lost = p["tasks"] - found["finite_tasks"]
         lines.append(f"  {lost} tasks left the finite numbers: their answers count as wrong; try a smaller --inner.lr")
@@ -243,7 +244,8 @@ def run_list(rows: Sequence, root: str) -> list[str]:
         accuracy = "" if row.accuracy is None else f"{row.accuracy:.2f} %"
         started = row.started[:16].replace("T", " ")
         table.append([shown(row.path), row.status, row.kind, started, progress, accuracy])
-    return columns(table, indent="", right=(5,))
+    unreadable = [f"{shown(row.path)} is unreadable: {row.reason}" for row in rows if row.status == "unreadable"]
+    return [*columns(table, indent="", right=(5,)), *([""] if unreadable else []), *unreadable]
 
 
 def recipe_list(recipes: Mapping[str, Mapping[str, Any]]) -> list[str]:

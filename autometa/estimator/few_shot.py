@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,26 @@ from autometa.estimator.inputs import Asked, Items, Rows, gather, pictures, tabl
 from autometa.estimator.scales import Levels
 from autometa.estimator.teaching import Taught, Teaching, none_label_of, teach, teach_more, threshold_of
 from autometa.ops.torch_state import in_own_torch_state
+from autometa.runs.forms import FormError, many, maybe, need, number, record, table, text, whole
+
+
+def _single(value: Any, where: str) -> None:
+    need(value is None or isinstance(value, (int, float, str)), where, "a number or a word", value)
+
 
 OWN = "estimator"
 """What a classifier's `extra` calls what the estimator wants back."""
+PARAMS = {"steps", "min_confidence", "none_label", "random_state"}
+SAVED = record(
+    optional={
+        "params": record(optional=dict.fromkeys(PARAMS, _single)),
+        "features": maybe(whole(1)),
+        "feature_names": maybe(many(text)),
+        "levels": maybe(record()),
+        "form": maybe(many(whole())),
+    }
+)
+"""The form of that."""
 
 
 class FewShotClassifier(*BASES):
@@ -83,15 +101,20 @@ class FewShotClassifier(*BASES):
         if taught is None:
             return made
         own = taught.extra.get(OWN, {})
-        for name, value in own.get("params", {}).items():
-            setattr(made, name, value)
+        try:
+            SAVED(own, OWN)
+        except FormError as error:
+            raise InputError(f"the classifier in {path} is damaged: {error}; fit and save it again") from error
+        for name in PARAMS & own.get("params", {}).keys():
+            setattr(made, name, own["params"][name])
         if own.get("features") is not None:
             made.n_features_in_ = own["features"]
         if own.get("feature_names") is not None:
             made.feature_names_in_ = np.array(own["feature_names"], dtype=object)
         levels = own.get("levels")
         form = own.get("form")
-        made._keep(Taught.of(taught), None if levels is None else Levels(**levels), form and tuple(form))
+        levels = None if levels is None else _levels(levels, path)
+        made._keep(Taught.of(taught), levels, form and tuple(form))
         return made
 
     @in_own_torch_state
@@ -101,7 +124,7 @@ class FewShotClassifier(*BASES):
         Raises `InputError` where a parameter has no JSON form.
         """
         self._check_fitted()
-        params = {name: getattr(self, name) for name in ("steps", "min_confidence", "none_label", "random_state")}
+        params = {name: getattr(self, name) for name in sorted(PARAMS)}
         params = {name: value.item() if isinstance(value, np.generic) else value for name, value in params.items()}
         bad = [name for name, value in params.items() if not isinstance(value, (int, float, str, type(None)))]
         if bad:
@@ -247,6 +270,17 @@ def _tell_kind(taught: Items, recipe: Recipe) -> None:
     differs = unlike(kind_of(seen), recipe) if len(seen) else None
     if differs:
         warnings.warn(differs, UserWarning, stacklevel=5)
+
+
+def _levels(told: Mapping[str, Any], path: str | None) -> Levels:
+    """The levels that `save` wrote. Raises `InputError` where they are damaged."""
+    try:
+        table(number())(told, "levels")
+        made = Levels(**told)
+        need(made.low < made.high, "levels.high", f"above {made.low:g}", made.high)
+        return made
+    except (TypeError, FormError) as error:
+        raise InputError(f"the levels of the classifier in {path} are damaged: {error}; fit and save again") from error
 
 
 def _seed(random_state: Any) -> int | None:

@@ -19,10 +19,14 @@ from autometa.algorithms.trained import Model
 from autometa.brief import brief
 from autometa.data.names import composed
 from autometa.errors import InputError
+from autometa.runs.forms import anything, many, one_of, record
 
 NONE_OF_THESE = "none of these"
 CALIBRATED = "calibrated"
 LABELS = "labels"
+DTYPES = ("str", "bool", *(f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)), "float16", "float32", "float64")
+LABELLED = record({"dtype": one_of(*DTYPES), "values": many(anything)})
+"""What a classifier's `extra` holds of labels."""
 
 
 @brief
@@ -41,11 +45,19 @@ class Taught:
 
     @classmethod
     def of(cls, classifier: Classifier) -> Taught:
-        """A classifier read from its file, with its labels."""
+        """A classifier read from its file, with its labels. Raises `InputError` where they are not its names."""
         told = classifier.extra.get(LABELS)
-        values = list(classifier.names) if told is None else told["values"]
-        values = [composed(value) if isinstance(value, str) else value for value in values]
-        return cls(classifier, np.array(values, dtype=None if told is None else told["dtype"]))
+        if told is None:
+            return cls(classifier, np.array(list(map(composed, classifier.names))))
+        try:
+            LABELLED(told, LABELS)
+            values = [composed(value) if isinstance(value, str) else value for value in told["values"]]
+            classes = np.array(values, dtype=told["dtype"])
+        except (ValueError, TypeError, OverflowError) as error:
+            raise InputError(f"the labels of the classifier are damaged: {error}; adapt again") from error
+        if classes.ndim != 1 or list(map(str, classes.tolist())) != list(map(composed, classifier.names)):
+            raise InputError("the labels of the classifier are damaged: they are not its class names; adapt again")
+        return cls(classifier, classes)
 
 
 @dataclass(frozen=True)

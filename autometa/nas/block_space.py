@@ -23,7 +23,10 @@ OPS = ("full_conv_3x3", "conv_1x5_5x1", "skip_connect", "avg_pool_3x3", "max_poo
 LETTERS = "cfiam"
 """One letter per op for keys: convolution, factorised, identity, average, maximum."""
 
-_BLOCK = re.compile(rf"(\d+)([{LETTERS}])(\d+)([{LETTERS}])")
+MOST_BLOCKS = 15
+"""Of a cell: the smallest of all orders of its blocks is looked for."""
+
+_BLOCK = re.compile(rf"(\d{{1,4}})([{LETTERS}])(\d{{1,4}})([{LETTERS}])")
 
 
 @dataclass(frozen=True, order=True)
@@ -108,6 +111,8 @@ class BlockCell:
     def parse(cls, text: str) -> BlockCell:
         """What `str` wrote, blocks in that order. Raises `ValueError` that says which block is wrong."""
         blocks = []
+        if text.count("|") >= MOST_BLOCKS:
+            raise ValueError(f"cell {text[:20]!r}... has more than {MOST_BLOCKS} blocks")
         for b, part in enumerate(text.split("|")):
             match = _BLOCK.fullmatch(part)
             if match is None:
@@ -150,8 +155,8 @@ class BlockCell:
 def _smallest(blocks: Sequence[Block], names: dict[int, int]) -> tuple[Block, ...]:
     """The lexicographically smallest order of the blocks not yet named, in their new names.
 
-    Of the blocks that may come next only those that read smallest can lead there; where several read alike, all are
-    followed, since their readers tell them apart.
+    Of the blocks that may come next only those that read smallest can lead there; where several read alike, all that
+    are read are followed, since their readers tell them apart, and one of the others.
     """
     next_name = INPUT_STATES + len(names)
     ready = {}
@@ -162,6 +167,9 @@ def _smallest(blocks: Sequence[Block], names: dict[int, int]) -> tuple[Block, ..
         return ()
     first = min(ready.values())
     ways = [state for state, block in ready.items() if block == first]
+    if len(ways) > 1:
+        read = {state for block in blocks for state in block.states}
+        ways = [state for state in ways if state in read] + [state for state in ways if state not in read][:1]
     return (first, *min(_smallest(blocks, {**names, state: next_name}) for state in ways))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from autometa.brief import brief
 from autometa.nas.cells import INPUT_STATES, Cell, discrete_cell
 from autometa.ops.primitives import PRIMITIVES
 
+LARGEST, MOST_OPS = 1 << 20, 1000
+"""Bytes of a file, operations of a cell."""
 FORMAT, VERSION = "autometa-genotype", 1
 
 
@@ -39,6 +42,11 @@ class CellGenotype:
         states = range(INPUT_STATES, INPUT_STATES + len(self.nodes))
         if not self.concat or any(k not in states for k in self.concat) or len(set(self.concat)) != len(self.concat):
             raise ValueError(f"concat {list(self.concat)} must name different states of {list(states)}")
+
+    @property
+    def ops(self) -> int:
+        """Operations in the cell."""
+        return sum(map(len, self.nodes))
 
     def cell(self) -> Cell:
         return discrete_cell(self.nodes, self.concat)
@@ -73,9 +81,14 @@ class Genotype:
     def load(cls, path: str | Path) -> Genotype:
         """Read a file. Raises `ValueError` naming the file and what is wrong with it."""
         try:
+            found = Path(path).stat()
+            if found.st_size > LARGEST or stat.S_ISFIFO(found.st_mode):
+                raise ValueError(f"it is no file, or one of more than {LARGEST:,} bytes")
             return cls.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
         except OSError as error:
             raise ValueError(f"genotype file {path} cannot be read: {error.strerror}") from error
+        except RecursionError:
+            raise ValueError(f"genotype file {path}: it is nested too deep") from None
         except ValueError as error:
             raise ValueError(f"genotype file {path}: {error}") from error
 
@@ -101,6 +114,10 @@ def _cell_from_json(value: dict, kind: str) -> CellGenotype:
     part = value.get(kind)
     if not isinstance(part, dict) or set(part) != {"nodes", "concat"}:
         raise ValueError(f"{kind!r} must hold exactly 'nodes' and 'concat'")
+    if not isinstance(part["nodes"], list) or not isinstance(part["concat"], list):
+        raise ValueError(f"{kind!r}: nodes are lists of [primitive, state], concat a list of states")
+    if sum(len(node) if isinstance(node, list) else 1 for node in part["nodes"]) > MOST_OPS:
+        raise ValueError(f"{kind!r} has more than {MOST_OPS} operations")
     try:
         nodes = tuple(tuple((_text(name), _index(state)) for name, state in node) for node in part["nodes"])
         concat = tuple(_index(k) for k in part["concat"])

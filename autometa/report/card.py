@@ -9,14 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autometa.algorithms import records
+from autometa.algorithms.records import read_result
 from autometa.algorithms.trained import AnyConfig, config_of
 from autometa.errors import InputError
 from autometa.report.markdown import block, code, words
 from autometa.report.repeat import command_to_repeat, iterations_of
 from autometa.report.trust import over_tasks, sentences
 from autometa.runs.budget import format_duration
-from autometa.runs.files import disk_errors, read_json, shown, write_text
-from autometa.runs.folder import MODEL_CARD, RunFolder
+from autometa.runs.files import disk_errors, shown, write_text
+from autometa.runs.folder import HEALTH, MODEL_CARD, OBSERVATIONS, RunFolder
 
 MODES = {
     "transductive": ("transductive", "all queries of a task together"),
@@ -58,7 +60,7 @@ def write_card(run: RunFolder) -> Path:
 
 def model_card(run: RunFolder) -> str:
     """The card as Markdown; it depends on the run folder alone. Raises `InputError` where the run is not finished."""
-    result, config = run.result, config_of(run)
+    result, config = read_result(run), config_of(run)
     if result is None:
         raise InputError(f"{shown(run.path)} is not finished; its card is written when it is")
     environment = run.environment
@@ -96,7 +98,7 @@ def _found(result: Mapping[str, Any]) -> Iterator[str]:
 
 def _data(run: RunFolder, config: AnyConfig, result: Mapping[str, Any]) -> list[str]:
     protocol = result["protocol"]
-    recipe = read_json(run.path / "data.json")["recipe"]
+    recipe = records.read(run, records.DATA)["recipe"]
     colour = "colour" if recipe["channels"] == 3 else "grey"
     ink = "dark ink on light paper becomes 255 on 0" if recipe["polarity"] == "inverted" else "values as they are"
     shots = (
@@ -167,17 +169,11 @@ def _cost(run: RunFolder, result: Mapping[str, Any], environment: Mapping[str, A
     yield f"Time: {seconds}, on {where}; precision {words(result.get('precision', 'fp32'))}."
     if environment.get("resumed"):
         yield f"The run was resumed {_count(len(environment['resumed']), 'time')}; seconds count all its parts."
-    memory = _optional(run, "observations.json").get("memory") or {}
+    memory = records.read(run, OBSERVATIONS, {}).get("memory") or {}
     peaks = {"memory": memory.get("peak_bytes"), "GPU memory": memory.get("gpu_peak_bytes")}
     for name, value in peaks.items():
         if value:
             yield f"Peak of {name}: {value / 2**20:,.0f} MiB."
-
-
-def _optional(run: RunFolder, name: str) -> Mapping[str, Any]:
-    path = run.path / name
-    found = read_json(path) if path.exists() else {}
-    return found if isinstance(found, dict) else {}
 
 
 def _limits(run: RunFolder, config: AnyConfig, result: Mapping[str, Any]) -> Iterator[str]:
@@ -186,15 +182,9 @@ def _limits(run: RunFolder, config: AnyConfig, result: Mapping[str, Any]) -> Ite
         yield f"* Training ended after {done} of {planned} meta-iterations."
     protocol = result["protocol"]
     yield LIMITS.format(ways=protocol["ways"], shots=_count(protocol["shots"], "support image"))
-    for alarm in _alarms(run):
+    for alarm in records.read(run, HEALTH, []):
         where = f"{words(alarm.get('phase', 'run'))} step {words(alarm.get('step'))}"
         yield f"* Alarm while training, {where}: {words(alarm.get('found'))}"
-
-
-def _alarms(run: RunFolder) -> list[Mapping[str, Any]]:
-    path = run.path / "health.json"
-    found = read_json(path) if path.exists() else []
-    return [alarm for alarm in found if isinstance(alarm, dict)] if isinstance(found, list) else []
 
 
 def _repeat(run: RunFolder, config: AnyConfig, environment: Mapping[str, Any]) -> list[str]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autometa.algorithms.records import read_accuracy
 from autometa.brief import brief
 from autometa.errors import InputError
 from autometa.report.trust import bounds
 from autometa.runs.files import shown
 from autometa.runs.folder import RunFolder
 from autometa.runs.ledger import LEDGER, Candidate, Ledger
+from autometa.runs.listing import describe_run
 
 MARKS = tuple(m * 10**e for e in range(1, 6) for m in (1, 2, 5))
 """Numbers of trained candidates at which searches are read off."""
@@ -66,21 +68,38 @@ class Compared:
 @brief
 @dataclass(frozen=True)
 class Comparison:
-    """Runs in the order asked for; unlike: settings in which their candidates' conditions differ, `name` -> values."""
+    """Runs in the order asked for; unlike: settings in which their candidates' conditions differ, `name` -> values;
+    unreadable: why runs are left out, by name."""
 
     runs: tuple[Compared, ...]
     unlike: Mapping[str, tuple[Any, ...]]
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 def compare(runs: Sequence[str | os.PathLike]) -> Comparison:
-    """Read runs, finished or not. Raises `InputError` where one has neither a ledger nor a result."""
+    """Read runs, finished or not; those that are damaged are passed over, each with the reason.
+
+    Raises `InputError` where one has neither a ledger nor a result, or none can be read.
+    """
     if not runs:
         raise InputError("name at least one run to compare")
     folders = [RunFolder.open(run) for run in runs]
     names = _names([folder.path for folder in folders])
-    found = tuple(_compared(folder, name) for folder, name in zip(folders, names, strict=True))
-    searches = [folder.config for folder in folders if (folder.path / LEDGER).is_file()]
-    return Comparison(found, _unlike(searches))
+    found, searches, unreadable = [], [], {}
+    for folder, name in zip(folders, names, strict=True):
+        row = describe_run(folder.path)
+        try:
+            if row.reason:
+                raise InputError(row.reason)
+            rows, final = _rows(folder), _final(read_accuracy(folder))
+        except InputError as error:
+            unreadable[name] = str(error)
+            continue
+        found.append(_compared(folder, name, rows, final))
+        searches += [folder.config] if (folder.path / LEDGER).is_file() else []
+    if not found:
+        raise InputError(next(iter(unreadable.values())))
+    return Comparison(tuple(found), _unlike(searches), unreadable)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -89,12 +108,14 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [shown(path) for path in paths]
 
 
-def _compared(folder: RunFolder, name: str) -> Compared:
-    rows: list[Candidate] = []
-    if (folder.path / LEDGER).is_file():
-        with Ledger.open(folder.path / LEDGER, create=False) as ledger:
-            rows = ledger.outcomes()
-    final = _final(folder.result)
+def _rows(folder: RunFolder) -> list[Candidate]:
+    if not (folder.path / LEDGER).is_file():
+        return []
+    with Ledger.open(folder.path / LEDGER, create=False) as ledger:
+        return ledger.outcomes()
+
+
+def _compared(folder: RunFolder, name: str, rows: list[Candidate], final: Point | None) -> Compared:
     if not rows and final is None:
         raise InputError(f"{shown(folder.path)} has no candidates and no result yet; there is nothing to compare")
     done = [row for row in rows if row.state == "done"]

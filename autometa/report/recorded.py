@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from autometa.algorithms import records
 from autometa.algorithms.auto_meta_job import FINAL, FOUND
 from autometa.algorithms.jobs import DATA, OWN_GENOTYPE
 from autometa.algorithms.reptile import CELL, read_cell
@@ -17,13 +17,13 @@ from autometa.errors import InputError
 from autometa.nas.block_space import PUBLISHED_CONCAT, BlockCell
 from autometa.nas.genotype import CellGenotype, Genotype
 from autometa.report.repeat import command_to_repeat
-from autometa.runs.files import read_json, shown
-from autometa.runs.folder import CONFIG, ENVIRONMENT, EVAL_PHASE, OBSERVATIONS, RESULT, RunFolder
-from autometa.runs.ledger import LEDGER, Candidate, Ledger
+from autometa.runs.files import shown
+from autometa.runs.folder import CONFIG, ENVIRONMENT, EVAL_PHASE, HEALTH, OBSERVATIONS, RESULT, RunFolder
+from autometa.runs.ledger import LEDGER, Candidate
 from autometa.runs.listing import describe_run
 from autometa.runs.metrics import read_metrics
 
-HEALTH, ARCHITECTURE = "health.json", "architecture"
+ARCHITECTURE = "architecture"
 METANAS, AUTO_META, TRAIN, OTHER = "metanas", "auto-meta", "train", "other"
 LOOPS = {METANAS: "search", AUTO_META: FINAL, TRAIN: "train"}
 """The phase whose meta-iterations make the network that is tested."""
@@ -106,17 +106,12 @@ def read(run: str | os.PathLike | RunFolder) -> Recorded:
             problems.append(f"{what} cannot be read: {error}")
             return otherwise
 
-    def document(name: str, otherwise: Any, type_: type) -> Any:
-        path = folder.path / name
-        if not path.exists():
-            return otherwise
-        value = kept(lambda: read_json(path), otherwise, name)
-        if value is not otherwise and not isinstance(value, type_):
-            problems.append(f"{name} holds something else than this version expects")
-            return otherwise
-        return value
+    def document(name: str, otherwise: Any) -> Any:
+        return kept(lambda: records.read(folder, name, otherwise), otherwise, name)
 
-    config, environment = document(CONFIG, {}, dict), document(ENVIRONMENT, {}, dict)
+    config = kept(lambda: folder.config, {}, CONFIG)
+    there = (folder.path / ENVIRONMENT).exists()
+    environment = kept(lambda: folder.environment, {}, ENVIRONMENT) if there else {}
     return Recorded(
         path=shown(folder.path),
         name=folder.path.name,
@@ -125,15 +120,15 @@ def read(run: str | os.PathLike | RunFolder) -> Recorded:
         progress=row.progress,
         config=config,
         environment=environment,
-        data=document(DATA, {}, dict),
-        result=document(RESULT, None, dict),
+        data=document(DATA, {}),
+        result=kept(lambda: records.read_result(folder), None, RESULT),
         metrics=_metrics(folder, kept),
         genotypes=_genotypes(folder, kept),
-        tasks=kept(lambda: _tasks(folder), (), "genotypes/tasks.json"),
-        found=document(FOUND, None, dict),
+        tasks=kept(lambda: records.read_tasks(folder), (), "genotypes/tasks.json"),
+        found=document(FOUND, None),
         candidates=kept(lambda: _candidates(folder), (), LEDGER),
-        observations=document(OBSERVATIONS, None, dict),
-        health=document(HEALTH, None, list),
+        observations=document(OBSERVATIONS, None),
+        health=document(HEALTH, None),
         problems=problems,
         again=_again(folder, environment),
     )
@@ -157,8 +152,8 @@ def _metrics(folder: RunFolder, kept: Callable) -> dict[str, list[dict]]:
     for path in sorted(folder.path.glob("metrics-*.jsonl")):
         phase = path.stem.removeprefix("metrics-")
         if not phase.startswith(EVAL_PHASE):
-            lines = kept(lambda path=path: list(read_metrics(path)), [], path.name)
-            found[phase] = [line for line in lines if isinstance(line, dict) and isinstance(line.get("step"), int)]
+            read = records.read_series if phase == ARCHITECTURE else lambda path: list(read_metrics(path))
+            found[phase] = kept(lambda path=path, read=read: read(path), [], path.name)
     return found
 
 
@@ -173,22 +168,5 @@ def _genotypes(folder: RunFolder, kept: Callable) -> dict[str, Genotype]:
     return found
 
 
-def _tasks(folder: RunFolder) -> list[Genotype]:
-    path = folder.genotypes / "tasks.json"
-    if not path.exists():
-        return []
-    made: dict[str, Genotype] = {}
-    found = []
-    for value in read_json(path):
-        text = json.dumps(value)
-        if text not in made:
-            made[text] = Genotype.from_json(value)
-        found.append(made[text])
-    return found
-
-
 def _candidates(folder: RunFolder) -> list[Candidate]:
-    if not (folder.path / LEDGER).is_file():
-        return []
-    with Ledger.open(folder.path / LEDGER, create=False) as ledger:
-        return ledger.outcomes()
+    return records.read_candidates(folder) if (folder.path / LEDGER).is_file() else []

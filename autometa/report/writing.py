@@ -82,7 +82,7 @@ def _section(makes: Sequence[Make], run: Recorded) -> list[Markup]:
     for make in makes:
         try:
             made += make(run)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             reason = f"{make.__name__.replace('_', ' ')}, {type(error).__name__}: {error}"
             made.append(note(f"A part cannot be shown: the run holds other data than this version expects ({reason})."))
     return gathered(made)

@@ -25,6 +25,8 @@ from autometa.errors import InputError
 from autometa.runs.files import (
     disk_errors,
     plain,
+    read_file,
+    read_json,
     remove_tree,
     say,
     shown,
@@ -32,10 +34,23 @@ from autometa.runs.files import (
     temporary_beside,
     write_synced,
 )
+from autometa.runs.forms import FormError, maybe, number, record, text, whole
+from autometa.runs.tensors import LARGEST, decoded
 
 FORMAT = 1
 TENSORS = "tensors.safetensors"
 STATE = "state.json"
+_SESSION = record(optional={"total": maybe(whole()), "elapsed": number(0)})
+RECORD = record(
+    {
+        "format": whole(),
+        "step": whole(),
+        "metrics_bytes": whole(),
+        "tensors_sha256": text,
+        "state": record(optional={"session": _SESSION}),
+    }
+)
+"""What state.json holds beside its own checksum."""
 _FOLDER = re.compile(r"(?:(?P<name>.+)-)?step-(?P<step>\d{8,})(?:\.(?P<again>\d+))?")
 
 
@@ -81,14 +96,14 @@ def save(
     if keep < 1:
         raise InputError(f"at least one checkpoint must be kept, not {keep}")
     payload = safetensors.torch.save(_on_cpu(tensors))
-    record = {
+    written = {
         "format": FORMAT,
         "step": step,
         "metrics_bytes": metrics_bytes,
         "tensors_sha256": hashlib.sha256(payload).hexdigest(),
         "state": plain(state),
     }
-    record["record_sha256"] = _digest(record)
+    written["record_sha256"] = _digest(written)
     with disk_errors(f"save a checkpoint in {shown(folder)}"):
         if not folder.is_dir():
             folder.mkdir(parents=True)
@@ -98,7 +113,7 @@ def save(
         try:
             temporary.mkdir()
             write_synced(temporary / TENSORS, payload)
-            write_synced(temporary / STATE, json.dumps(record, indent=1).encode())
+            write_synced(temporary / STATE, json.dumps(written, indent=1).encode())
             sync_folder(temporary)
             os.rename(temporary, target)
             sync_folder(folder)
@@ -115,20 +130,20 @@ def load(path: str | os.PathLike) -> Checkpoint:
     """One checkpoint, verified. Raises `InputError` that says what is missing or damaged."""
     path = Path(path)
     try:
-        record = json.loads((path / STATE).read_bytes())
-        payload = (path / TENSORS).read_bytes()
-        if not isinstance(record, dict) or record.pop("record_sha256", None) != _digest(record):
-            raise ValueError(f"{STATE} does not match its own checksum")
-        if record["format"] != FORMAT:
-            raise ValueError(f"its format is {record['format']}, this version reads {FORMAT}")
-        if hashlib.sha256(payload).hexdigest() != record["tensors_sha256"]:
-            raise ValueError(f"{TENSORS} does not match its checksum")
-        tensors = safetensors.torch.load(payload)
-    except OSError as error:
-        raise InputError(f"checkpoint {shown(path)} is unreadable: {error.strerror or error}") from error
-    except ValueError as error:
+        found = read_json(path / STATE, RECORD, strict=False)
+        payload = read_file(path / TENSORS, LARGEST)
+        if found.pop("record_sha256", None) != _digest(found):
+            raise FormError(f"{STATE} does not match its own checksum")
+        if found["format"] != FORMAT:
+            raise FormError(f"its format is {found['format']}, this version reads {FORMAT}")
+        if hashlib.sha256(payload).hexdigest() != found["tensors_sha256"]:
+            raise FormError(f"{TENSORS} does not match its checksum")
+        tensors = decoded(payload)
+    except FormError as error:
         raise InputError(f"checkpoint {shown(path)} is damaged: {error}") from error
-    return Checkpoint(path, record["step"], tensors, record["state"], record["metrics_bytes"])
+    except InputError as error:
+        raise InputError(f"checkpoint {shown(path)} is unreadable: {error}") from error
+    return Checkpoint(path, found["step"], tensors, found["state"], found["metrics_bytes"])
 
 
 def load_latest(folder: str | os.PathLike, notice: Callable[[str], None] = say) -> Checkpoint | None:
@@ -181,10 +196,9 @@ def set_aside_after(folder: str | os.PathLike, loaded: Path) -> None:
 def peek(path: str | os.PathLike) -> dict[str, Any]:
     """state.json of a checkpoint without reading or verifying its tensors; {} where it is unreadable."""
     try:
-        record = json.loads((Path(path) / STATE).read_bytes())
-    except (OSError, ValueError):
+        return read_json(Path(path) / STATE, RECORD, strict=False)
+    except InputError:
         return {}
-    return record if isinstance(record, dict) else {}
 
 
 def _unused(folder: Path, step: int, name: str | None) -> Path:

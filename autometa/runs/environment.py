@@ -15,8 +15,26 @@ from typing import Any
 import numpy
 import torch
 
+from autometa.runs.forms import many, maybe, record, table, text, whole
+
 # What decides the bits of a run beside its seed and configuration.
 DECISIVE = ("autometa", "torch", "numpy", "cpu", "torch_threads", "device", "gpu", "settings")
+
+_RESUMED = record(optional={"started": text, "command": text, "changed": many(text)})
+FORM = record(
+    optional={
+        **dict.fromkeys(("name", "started", "command", "folder", "autometa", "python", "torch", "numpy"), text),
+        **dict.fromkeys(("platform", "host", "cpu", "device", "precision"), text),
+        **dict.fromkeys(("git_commit", "gpu"), maybe(text)),
+        "seed": maybe(whole()),
+        "cpu_count": maybe(whole(1)),
+        "cpu_usable": maybe(whole(1)),
+        "torch_threads": whole(1, 4096),
+        "settings": table(text),
+        "resumed": many(_RESUMED),
+    }
+)
+"""What environment.json holds."""
 
 
 def process_age() -> float:

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ import torch
 
 from autometa.errors import DiskError, InputError
 from autometa.printable import json_text, printable
+from autometa.runs.forms import WHOLE, Form, FormError, anything
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
@@ -124,15 +126,75 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
     write_text(path, json_text(plain(value, strict=True)) + "\n")
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    """The value of a JSON file. Raises `InputError` naming the file where it is missing or damaged."""
+LARGEST_DOCUMENT = 1 << 28
+"""Bytes of a JSON file or line: a hundred times what the largest run writes."""
+DEEPEST = 64
+"""Lists and objects within one another."""
+REMEDY = "put a copy of the file back, or use another run"
+
+
+def read_json(path: str | os.PathLike, form: Form = anything, remedy: str = REMEDY, strict: bool = True) -> Any:
+    """The value of a JSON file. Raises `InputError` naming the file where it is missing, damaged, too large or not of
+    the form; strict: as of `of_form`."""
+    data = read_file(path, LARGEST_DOCUMENT, remedy)
+    try:
+        return of_form(data, form, strict)
+    except FormError as error:
+        raise InputError(f"{shown(path)} is not as autometa writes it: {error}; {remedy}") from error
+    except ValueError as error:
+        raise InputError(f"{shown(path)} is not valid JSON ({error}); {remedy}") from error
+
+
+def read_file(path: str | os.PathLike, largest: int, remedy: str = REMEDY) -> bytes:
+    """The bytes of a regular file. Raises `InputError` where it is missing, something else, or larger than that."""
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise InputError(f"{shown(path)} is no file; {remedy}")
+        if found.st_size > largest:
+            raise InputError(f"{shown(path)} has {found.st_size:,} bytes, more than {largest:,}; {remedy}")
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {shown(path)}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"{shown(path)} is not valid JSON ({error})") from error
+
+
+def of_form(data: bytes, form: Form = anything, strict: bool = True) -> Any:
+    """The value of JSON, nothing in it nested deeper than `DEEPEST`; strict: every number finite and of 64 bits.
+
+    Raises `FormError`, or `ValueError` where it is no JSON.
+    """
+    numbers = {"parse_constant": _finite, "parse_float": _finite, "parse_int": _whole} if strict else {}
+    try:
+        value = json.loads(data.decode("utf-8"), **numbers)
+    except RecursionError:
+        raise FormError(f"it is nested deeper than {DEEPEST} lists and objects") from None
+    _check_depth(value)
+    form(value, "")
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise FormError(f"the number {text[:40]} is not finite")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > 20 or abs(int(text)) > WHOLE:
+        raise FormError(f"the number {text[:40]} does not fit into 64 bits")
+    return int(text)
+
+
+def _check_depth(value: Any) -> None:
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(DEEPEST):
+        if not level:
+            return
+        every = (inner for item in level for inner in (item.values() if isinstance(item, dict) else item))
+        level = [inner for inner in every if isinstance(inner, (dict, list))]
+    raise FormError(f"it is nested deeper than {DEEPEST} lists and objects")
 
 
 def plain(value: Any, strict: bool = False) -> Any:

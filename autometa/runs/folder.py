@@ -32,6 +32,7 @@ from autometa.runs.files import (
     temporary_beside,
     write_json,
 )
+from autometa.runs.forms import maybe, number, record, text
 from autometa.runs.places import CONFIG, ENVIRONMENT, LATEST, METRICS, RESULT, last_run
 
 CHECKPOINTS, GENOTYPES, LOCK = "checkpoints", "genotypes", ".autometa.lock"
@@ -39,6 +40,9 @@ OBSERVATIONS, HEALTH, PACE, CONFIDENCE = "observations.json", "health.json", "pa
 MODEL_CARD = "MODEL_CARD.md"
 EVAL_PHASE = "eval-"
 """What the names of phases that evaluate a run again begin with."""
+CONFIG_FORM = record()
+RESULT_FORM = record(optional={"kind": text, "accuracy": maybe(number())})
+"""What any run's result.json holds; the result of each sort of run has a form of its own."""
 _OWN = re.compile(
     r"(config|environment|result|search|known|data|observations|health|pace|confidence)\.json|metrics(-.+)?\.jsonl|"
     r"ledger\.sqlite(-wal|-shm)?|checkpoints|genotypes|tensorboard|init|report\.html|MODEL_CARD\.md"
@@ -154,18 +158,18 @@ class RunFolder:
     @property
     def config(self) -> dict[str, Any]:
         """The resolved configuration."""
-        return read_json(self.path / CONFIG)
+        return read_json(self.path / CONFIG, CONFIG_FORM)
 
     @property
     def environment(self) -> dict[str, Any]:
         """What the run was started on."""
-        return read_json(self.path / ENVIRONMENT)
+        return read_json(self.path / ENVIRONMENT, environment.FORM)
 
     @property
     def result(self) -> dict[str, Any] | None:
         """What `write_result` wrote; None while the run is not finished."""
         path = self.path / RESULT
-        return read_json(path) if path.exists() else None
+        return read_json(path, RESULT_FORM) if path.exists() else None
 
     def write_config(self, config: Any) -> Path:
         """What was decided while the run went on."""

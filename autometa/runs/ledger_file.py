@@ -7,7 +7,7 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from autometa.errors import AutometaError, DiskError, InputError
@@ -44,6 +44,50 @@ CREATE TABLE scores (
     PRIMARY KEY (key, seed)
 );
 """
+
+_LEVELS, _WHOLE, _LARGE, _LONG = 10_000, 1 << 53, 1e39, 10_000
+
+
+def _not(kind: str, column: str, empty: bool) -> str:
+    """SQL for "this column holds no such value"; empty: it may be NULL."""
+    right = {
+        "text": f"typeof({column}) = 'text' AND length({column}) <= {_LONG}",
+        "whole": f"typeof({column}) = 'integer' AND {column} BETWEEN 0 AND {_WHOLE}",
+        "number": f"typeof({column}) IN ('integer', 'real') AND abs({column}) <= {_LARGE}",
+    }[kind]
+    return f"NOT ({f'{column} IS NULL OR ' if empty else ''}({right}))"
+
+
+def _wrong(columns: Mapping[str, str], more: str = "") -> str:
+    """SQL that holds of a row with a value of the wrong kind; `number?` may be NULL."""
+    found = [_not(kind.rstrip("?"), column, kind.endswith("?")) for column, kind in columns.items()]
+    return " OR ".join([*found, more] if more else found)
+
+
+_WRONG = {
+    "levels": _wrong(
+        {"level": "whole", "candidates": "whole", "fingerprint": "text", "proposed": "number"},
+        f"level NOT BETWEEN 1 AND {_LEVELS}",
+    ),
+    "batches": _wrong(
+        dict.fromkeys(("id", "level", "place", "attempts"), "whole")
+        | dict.fromkeys(("lease_until", "begun", "ended"), "number?")
+        | {"worker": "text?", "failure": "text?"},
+        "state NOT IN ('waiting', 'claimed', 'done', 'failed') "
+        "OR (state = 'claimed' AND (worker IS NULL OR lease_until IS NULL))",
+    ),
+    "candidates": _wrong(
+        dict.fromkeys(("level", "place", "batch"), "whole")
+        | dict.fromkeys(("predicted_mean", "predicted_std", "accuracy", "interval", "seconds"), "number?")
+        | {"key": "text", "parameters": "whole?", "macs": "whole?", "failure": "text?"},
+        "(state IS NOT NULL AND state NOT IN ('done', 'failed')) OR (state = 'done' AND accuracy IS NULL)",
+    ),
+    "scores": _wrong({"key": "text", "seed": "whole", "accuracy": "number", "interval": "number?"}),
+}
+
+
+def _words(sql: str) -> str:
+    return " ".join(sql.split())
 
 
 class LedgerFile:
@@ -89,6 +133,32 @@ class LedgerFile:
                 f"{shown(self.path)} was written by another version of autometa (schema {version}, this one reads "
                 f"{SCHEMA}); go on with that version, or begin a new run"
             )
+        self._check()
+
+    def _check(self) -> None:
+        """Raise `InputError` unless the file holds our tables and nothing else that could run, and every value in them
+        is of its column's type, which SQLite does not ask for."""
+        made = {_words(row["sql"]) for row in self.db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+        if made != {_words(statement) for statement in _TABLES.split(";") if statement.strip()}:
+            raise self._damaged("its tables are not those that autometa makes")
+        for name, wrong in _WRONG.items():
+            row = self.db.execute(f"SELECT rowid AS number FROM {name} WHERE {wrong} LIMIT 1").fetchone()
+            if row is not None:
+                raise self._damaged(f"a value in row {row['number']} of its table {name} is of the wrong kind")
+        unlike = self.db.execute(
+            "SELECT level FROM levels l WHERE candidates != (SELECT count(*) FROM candidates c WHERE c.level = l.level)"
+        ).fetchone()
+        lost = self.db.execute(
+            "SELECT key FROM candidates c LEFT JOIN batches b ON b.id = c.batch WHERE b.level IS NOT c.level"
+        ).fetchone()
+        if unlike is not None or lost is not None:
+            raise self._damaged("levels, batches and candidates in it do not belong together")
+
+    def _damaged(self, told: str) -> InputError:
+        return InputError(
+            f"the ledger {shown(self.path)} is damaged ({told}); put a copy back together with its -wal file, "
+            f"or begin a new run{self.advice()}"
+        )
 
     def _begin_log(self) -> None:
         """Write-ahead logging: readers never wait for writers. SQLite does not wait its turn here, so we do."""
@@ -169,10 +239,7 @@ class LedgerFile:
                 f"the disk of {where} is full; make room and go on with --resume: all that was recorded is there"
             )
         if "malformed" in told or "not a database" in told or "encrypted" in told:
-            return InputError(
-                f"the ledger {where} is damaged ({told}); put a copy back together with its -wal file, "
-                f"or begin a new run{self.advice()}"
-            )
+            return self._damaged(told)
         if "readonly" in told or "unable to open" in told:
             return DiskError(f"cannot write the ledger {where}: {told}; check permissions of the file and its folder")
         return DiskError(f"cannot use the ledger {where}: {told}{self.advice()}")

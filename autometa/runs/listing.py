@@ -10,8 +10,7 @@ from pathlib import Path
 from autometa.brief import brief
 from autometa.errors import InputError
 from autometa.runs.checkpoint import entries, peek
-from autometa.runs.files import read_json
-from autometa.runs.folder import CHECKPOINTS, CONFIG, ENVIRONMENT, EVAL_PHASE, RESULT, is_locked
+from autometa.runs.folder import CHECKPOINTS, CONFIG, EVAL_PHASE, RunFolder, is_locked
 
 
 @brief
@@ -26,6 +25,7 @@ class RunRow:
     started: str
     progress: tuple[int, int] | None
     accuracy: float | None
+    reason: str = ""  # why it is unreadable
 
 
 def list_runs(root: str | os.PathLike = "runs") -> list[RunRow]:
@@ -39,29 +39,27 @@ def list_runs(root: str | os.PathLike = "runs") -> list[RunRow]:
 
 def describe_run(path: Path) -> RunRow:
     """The row of one run."""
-    about, result, readable = {}, None, True
+    folder, about, result, reason = RunFolder(path), {}, None, ""
     try:
-        about = read_json(path / ENVIRONMENT)
-        if (path / RESULT).exists():
-            result = read_json(path / RESULT)
-    except InputError:
-        readable = False
-    about = about if isinstance(about, dict) else {}
-    accuracy = result.get("accuracy") if isinstance(result, dict) else None
+        about, _, result = folder.environment, folder.config, folder.result
+    except InputError as error:
+        reason = str(error)
     if is_locked(path):
         status = "running"
-    elif not readable:
+    elif reason:
         status = "unreadable"
     else:
         status = "finished" if result is not None else "interrupted"
+    accuracy = (result or {}).get("accuracy")
     return RunRow(
         name=path.name,
         path=path,
         status=status,
-        kind=str(about.get("name", "?")),
-        started=str(about.get("started", "")),
+        kind=about.get("name", "?"),
+        started=about.get("started", ""),
         progress=_progress(path / CHECKPOINTS),
-        accuracy=float(accuracy) if isinstance(accuracy, (int, float)) else None,
+        accuracy=None if accuracy is None else float(accuracy),
+        reason=reason,
     )
 
 
@@ -78,6 +76,5 @@ def _progress(checkpoints: Path) -> tuple[int, int] | None:
                         newest = (changed, entry)
     if newest is None:
         return None
-    state = peek(newest[1].path).get("state")
-    total = state.get("session", {}).get("total") if isinstance(state, dict) else None
-    return (newest[1].step, total) if isinstance(total, int) else None
+    total = peek(newest[1].path).get("state", {}).get("session", {}).get("total")
+    return None if total is None else (newest[1].step, total)

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from autometa.errors import InputError
-from autometa.runs.files import disk_errors, plain, shown, write_all
+from autometa.runs.files import REMEDY, disk_errors, of_form, plain, read_file, shown, write_all
+from autometa.runs.forms import Form, maybe, number, record, whole
+
+VALUES = ("loss", "loss_first", "accuracy", "update", "update_architecture", "best")
+COUNTS = ("not_finite", "tasks", "level", "candidates", "failed", "trained")
+LINE = record({"step": whole()}, {**dict.fromkeys(VALUES, maybe(number())), **dict.fromkeys(COUNTS, maybe(whole()))})
+"""The form of a line: of every loop, what it logs."""
+LARGEST = 1 << 32
+"""Bytes."""
 
 
 class MetricsWriter:
@@ -67,21 +75,17 @@ def truncate_to(path: str | os.PathLike, position: int) -> int:
         return writer.sync()
 
 
-def read_metrics(path: str | os.PathLike) -> Iterator[dict[str, Any]]:
+def read_metrics(path: str | os.PathLike, form: Form = LINE) -> Iterator[dict[str, Any]]:
     """The records of a metrics file, oldest first; a half-written last line is passed over.
 
-    Raises `InputError` naming the line where one before the last is damaged, or the file is missing.
+    Raises `InputError` naming the line where one before the last is damaged or not of the form, or the file is missing.
     """
-    path = Path(path)
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise InputError(f"cannot read {shown(path)}: {error.strerror or error}") from error
-    for number, line in enumerate(lines[:-1], start=1):
+    lines = read_file(path, LARGEST).split(b"\n")
+    for place, line in enumerate(lines[:-1], start=1):
         try:
-            yield json.loads(line)
+            yield of_form(line, form)
         except ValueError as error:
-            raise InputError(f"line {number} of {shown(path)} is damaged ({error})") from error
+            raise InputError(f"line {place} of {shown(path)} is damaged ({error}); {REMEDY}") from error
 
 
 def _whole_lines(fd: int, limit: int | None) -> int:

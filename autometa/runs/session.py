@@ -29,10 +29,18 @@ from autometa.printable import printable
 from autometa.runs import checkpoint
 from autometa.runs.files import say, shown, sweep
 from autometa.runs.folder import RunFolder
+from autometa.runs.forms import FormError, maybe, number, record, whole
 from autometa.runs.metrics import MetricsWriter
 from autometa.runs.progress import progress
 from autometa.runs.tracking import Trackers
-from autometa.runs.watch import NonFiniteWatch
+from autometa.runs.watch import WATCHED, NonFiniteWatch
+
+_SESSION = record(
+    {"elapsed": number(0), "torch_threads": whole(1, 4096), "watch": WATCHED},
+    {"total": maybe(whole()), "deadline": maybe(number(0))},
+)
+STATE = record({"session": _SESSION, "caller": record()})
+"""What a checkpoint of a loop holds beside its tensors."""
 
 Capture = Callable[[], tuple[dict[str, torch.Tensor], dict[str, Any]]]
 Restore = Callable[[dict[str, torch.Tensor], dict[str, Any]], None]
@@ -269,6 +277,10 @@ class Session:
         return path
 
     def _resume_from(self, found: checkpoint.Checkpoint) -> None:
+        try:
+            STATE(found.state, "")
+        except FormError as error:
+            raise InputError(f"checkpoint {shown(found.path)} is no loop's: {error}; remove it to go on") from error
         checkpoint.set_aside_after(self.checkpoints, found.path)
         own = found.state["session"]
         if own["torch_threads"] != self._threads:
@@ -277,7 +289,12 @@ class Session:
         self.watch.restore(own["watch"])
         self.step = self._saved_step = found.step
         self._elapsed_before, self._deadline = own["elapsed"], own.get("deadline")
-        self._restore(found.tensors, found.state["caller"])
+        try:
+            self._restore(found.tensors, found.state["caller"])
+        except FormError as error:
+            raise InputError(
+                f"checkpoint {shown(found.path)} does not fit this run: {error}; remove it to go on from the one before"
+            ) from error
 
     def _leave(self) -> None:
         self._signals.restore()

@@ -9,6 +9,10 @@ from typing import Any
 import torch
 
 from autometa.errors import DivergedError, InputError
+from autometa.runs.forms import many, pair, record, table, text, whole
+
+WATCHED = record({"recent": many(pair(whole(1), many(text))), "counts": table(whole())})
+"""The form of `NonFiniteWatch.state`: (slots, names of those lost) of each iteration."""
 
 
 class NonFiniteWatch:

@@ -15,9 +15,12 @@ import torch
 from torch import Tensor
 
 from autometa.brief import brief
+from autometa.errors import InputError
 from autometa.ops.primitives import aligned
 from autometa.ops.split_columns import split_columns
 
+MOST_COLUMNS = 1 << 31
+"""8 GiB of float32."""
 WEIGHTS, ARCHITECTURE = 0, 1
 KINDS = ("weights", "architecture")
 
@@ -151,6 +154,11 @@ class LayoutBuilder:
         if len(self._bounds) == 1:
             self.architecture()
         self._bounds.append(self._column)
+        if self._column > MOST_COLUMNS:
+            raise InputError(
+                f"a network of {self._column:,} weights is beyond the {MOST_COLUMNS:,} that fit into one slot; "
+                "lower its channels (filters), cells or ways"
+            )
         names = [e.name for e in self._entries]
         if len(set(names)) != len(names):
             raise ValueError(f"duplicate parameter names: {sorted({n for n in names if names.count(n) > 1})}")

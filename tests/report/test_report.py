@@ -201,12 +201,9 @@ def test_an_unfinished_run(old):
     ("name", "text", "said"),
     [
         ("observations.json", "{", "observations.json cannot be read"),
-        ("observations.json", "[]", "observations.json holds something else than this version expects"),
-        (
-            "observations.json",
-            '{"confusion": {"pairs": [{}]}}',
-            "A part cannot be shown: the run holds other data than this version expects (confusion, KeyError",
-        ),
+        ("observations.json", "[]", "it must be an object, not a list"),
+        ("observations.json", '{"confusion": {"pairs": [{}]}}', "confusion.pairs[0].true is missing"),
+        ("health.json", "[" * 100_000, "nested deeper than 64"),
         ("genotypes/tasks.json", '[{"format": "other"}]', "genotypes/tasks.json cannot be read"),
         ("metrics-search.jsonl", "not json\n{}\n", "line 1 of"),
     ],
