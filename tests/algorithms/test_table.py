@@ -29,6 +29,7 @@ from autometa.algorithms.table.store import FILE, TableStore
 from autometa.algorithms.table.tables import NotTabled, Table
 from autometa.algorithms.table.training import NOT_SCORED, measure
 from autometa.errors import AutometaError, InputError
+from autometa.nas.block_network import BlockNetwork
 from autometa.nas.block_space import BlockCell, count
 from tests.cli.driving import call
 
@@ -320,3 +321,15 @@ def test_agreement_is_that_of_ranks():
     places = list(enumerate(order()[:12]))
     both = [replace(row, key=key, seed=seed, right=(0, 0, 0, n)) for seed in (0, 1) for n, key in places]
     assert agreement(TINY, both)["seed 0 with seed 1"]["spearman"] == pytest.approx(1)
+
+
+def test_what_the_package_holds_is_whole():
+    """Of the table as far as it is there: the first cells of the order, sizes as counted now."""
+    table = autometa.table()
+    assert len(table) >= 20 and set(table) <= set(order())
+    macro = OMNIGLOT.config.macro((1, OMNIGLOT.config.data.image_size, OMNIGLOT.config.data.image_size))
+    for key in table.keys[:5]:
+        network, found = BlockNetwork(macro, [all_cells()[key]]), table.query(key)
+        assert (found.parameters, found.macs) == (network.parameters(0), network.macs(0))
+        assert found.first.failure or (20 <= found.accuracy <= 100 and 20 <= found.test <= 100)
+    assert all(told["instruction_set"] in ("portable", "avx2", "avx512") for told in table.kept.machines)
