@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from autometa.nas.block_network import BlockMacro
+from autometa.nas.networks.many_cells import BlockMacro
 from benchmarks.candidates import WAYS, Step, some_cells
 from benchmarks.measure import side_by_side
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from autometa.nas.conv_network import four_layer
+from autometa.nas.networks.conv_network import four_layer
 from autometa.ops import ConvBlock, conv_block
 from autometa.ops._memory import as_activation
 from autometa.ops.primitives import aligned

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from autometa.nas.conv_network import four_layer
+from autometa.nas.networks.conv_network import four_layer
 from autometa.ops import conv_block, conv_stack, linear_head
 from benchmarks.measure import side_by_side
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from autometa.nas.cells import METANAS_PRIMITIVES, one_shot_cell, op_table
+from autometa.nas.spaces.cells import METANAS_PRIMITIVES, one_shot_cell, op_table
 from autometa.ops import mixed_op
 from autometa.ops._memory import as_activation
 from benchmarks.measure import side_by_side

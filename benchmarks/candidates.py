@@ -23,12 +23,12 @@ from pathlib import Path
 
 import torch
 
-from autometa.algorithms.candidates import SLOTS, Cells, SameBatches
 from autometa.meta.inner_loop import Adam, Objective, PerKind, adapt_
-from autometa.nas.block_network import BlockMacro, BlockNetwork
-from autometa.nas.block_space import BlockCell, expand, level_one
+from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
+from autometa.nas.spaces.blocks import BlockCell, expand, level_one
 from autometa.ops.cross_entropy import cross_entropy
 from autometa.slots.arena import Arena
+from autometa.train.candidates import SLOTS, Cells, SameBatches
 from benchmarks.inner_step import machine
 from benchmarks.networks import forced
 

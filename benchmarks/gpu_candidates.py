@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autometa.nas.block_network import BlockMacro
+from autometa.nas.networks.many_cells import BlockMacro
 from autometa.ops.backend import libraries, precision
 from benchmarks.candidates import WAYS, Step, some_cells
 from benchmarks.gpu_measure import GPU, Clock, graphed, interleaved, points, release

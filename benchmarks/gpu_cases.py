@@ -12,14 +12,14 @@ import numpy as np
 import torch
 
 from autometa.algorithms import metanas
-from autometa.algorithms.loop import Loop
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.presets import METANAS
-from autometa.algorithms.sources import Source
 from autometa.data import ImageStore, Recipe, Split
 from autometa.ops import mixed_op as mixed_op_call  # noqa: F401  registers the op
 from autometa.ops.backend import libraries, precision
 from autometa.ops.primitives import BY_CODE
+from autometa.train.loop import Loop
+from autometa.train.tasks import Source
 from benchmarks.gpu_measure import GPU
 from benchmarks.networks import CASES, InnerStep
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autometa.nas.cells import METANAS_PRIMITIVES, one_shot_cell, op_table
+from autometa.nas.spaces.cells import METANAS_PRIMITIVES, one_shot_cell, op_table
 from autometa.ops import ConvBlock, conv_block, mixed_op, preprocess
 from autometa.ops.backend import libraries, precision
 from autometa.ops.preprocess import preprocess_parameters

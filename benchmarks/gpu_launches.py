@@ -14,7 +14,7 @@ import torch
 
 from autometa.kernels.launch import observed
 from autometa.meta.inner_loop import slot_gradients
-from autometa.nas.block_network import BlockMacro, BlockNetwork
+from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
 from autometa.ops import _triton
 from autometa.ops.cross_entropy import cross_entropy
 from benchmarks.candidates import WAYS, some_cells

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import torch
 
-from autometa.meta.replay import CudaGraphs
 from autometa.ops.backend import libraries
+from autometa.train.replay import CudaGraphs
 
 GPU = torch.device("cuda", 0)
 LEAST_MS = 20.0  # of a turn: shorter calls are repeated

@@ -11,13 +11,13 @@ import torch
 
 from autometa.algorithms import metanas
 from autometa.algorithms.jobs import Terms, meta_train
-from autometa.algorithms.loop import Loop
 from autometa.algorithms.presets import METANAS
-from autometa.algorithms.scores import Score
-from autometa.algorithms.sources import Source
 from autometa.data import DataError
 from autometa.ops.backend import libraries, precision
 from autometa.runs.folder import RunFolder
+from autometa.train.loop import Loop
+from autometa.train.scores import Score
+from autometa.train.tasks import Source
 
 TASKS = 20
 

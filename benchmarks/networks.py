@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from autometa.meta.inner_loop import Adam, Objective, PerKind, slot_gradients
-from autometa.nas.conv_network import four_layer
-from autometa.nas.discrete import DiscreteNetwork
-from autometa.nas.one_shot import OneShotNetwork
+from autometa.nas.networks.conv_network import four_layer
+from autometa.nas.networks.discrete import DiscreteNetwork
+from autometa.nas.one_shot.network.network.network import OneShotNetwork
 from autometa.ops import cross_entropy
 from autometa.slots.arena import Arena
 from tests.golden.genotypes import GENOTYPES

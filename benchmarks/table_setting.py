@@ -16,12 +16,12 @@ from pathlib import Path
 
 import torch
 
-from autometa.algorithms.candidates import CandidateConfig, CandidateTrainer, score
-from autometa.algorithms.level_report import correlations
 from autometa.algorithms.presets import AUTO_META
-from autometa.algorithms.sources import Source
 from autometa.algorithms.table.spec import all_cells, order
 from autometa.api.settings import settle
+from autometa.search.summary import correlations
+from autometa.train.candidates import CandidateConfig, CandidateTrainer, score
+from autometa.train.tasks import Source
 
 BATCH = 12
 

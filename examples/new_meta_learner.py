@@ -17,7 +17,7 @@ import tempfile
 from dataclasses import replace
 
 import autometa
-from autometa.algorithms.reptile import register, reptile_trainer
+from autometa.algorithms.train import register, reptile_trainer
 from autometa.meta.inner_loop import slot_gradients
 from autometa.ops import cross_entropy
 

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from autometa.algorithms.reptile import LEARNERS
+from autometa.algorithms.train import LEARNERS
 from autometa.data import catalogue
 from autometa.ops.primitives import BUILT_IN, BY_CODE, PRIMITIVES
 from autometa.plugins import SETTING

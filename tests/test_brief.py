@@ -10,12 +10,12 @@ import pytest
 
 import autometa
 from autometa.algorithms.presets import PRESETS
-from autometa.algorithms.starts import find_start
-from autometa.algorithms.trained import Model
 from autometa.api import data_info, open_run, predict
 from autometa.api.outcome import Outcome
 from autometa.brief import LIMIT
 from autometa.data import TaskSpec, open_dataset
+from autometa.models.find import find_start
+from autometa.models.model import Model
 from autometa.runs import RunFolder, list_runs, load_latest
 from autometa.runs.listing import RunRow
 from tests.cli.driving import class_folders

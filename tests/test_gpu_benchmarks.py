@@ -8,20 +8,20 @@ import pytest
 import torch
 
 from autometa.algorithms import metanas
-from autometa.algorithms.loop import Loop
 from autometa.algorithms.presets import METANAS
-from autometa.nas.block_network import BlockMacro
-from autometa.nas.conv_network import four_layer
+from autometa.nas.networks.conv_network import four_layer
+from autometa.nas.networks.many_cells import BlockMacro
 from autometa.ops import backend
+from autometa.train.loop import Loop
 from benchmarks import gpu, gpu_candidates, gpu_cases, gpu_kernels, gpu_measure, gpu_table, gpu_training
 from benchmarks.gpu_cases import SIZES, random_source, unpruned
 from benchmarks.gpu_measure import points
 from benchmarks.gpu_training import remaining
 from benchmarks.networks import CASES, Case, InnerStep
-from tests.algorithms.test_loop import LONG
-from tests.meta.graphs import FakeGraphs
 from tests.nas.networks import one_shot
 from tests.tolerances import assert_agree
+from tests.train.graphs import FakeGraphs
+from tests.train.test_loop import LONG
 
 SPREAD = {"p20_ms": 50.0, "p50_ms": 52.0, "p80_ms": 60.0, "rounds": 9}
 

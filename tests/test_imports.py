@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "autometa"
 
 EVERYWHERE = {"errors", "_version", "plugins", "printable", "brief"}
 LEARNING = {"nas", "meta", "data", "slots", "ops"}
-USED_BY_TOP = LEARNING | {"algorithms", "runs"}
+BELOW_ALGORITHMS = LEARNING | {"runs", "train", "search"}
+USED_BY_TOP = BELOW_ALGORITHMS | {"algorithms", "models"}
 TOP = USED_BY_TOP | {"report", "export", "estimator", "api"}
 MAY_IMPORT = {
     "errors": set(),
@@ -26,7 +27,10 @@ MAY_IMPORT = {
     "meta": {"slots", "ops"},
     "data": {"slots", "ops"},
     "runs": {"slots", "ops"},
-    "algorithms": LEARNING | {"runs"},
+    "train": LEARNING | {"runs"},
+    "search": LEARNING | {"runs", "train"},
+    "algorithms": BELOW_ALGORITHMS,
+    "models": BELOW_ALGORITHMS | {"algorithms"},
     "report": USED_BY_TOP,
     "export": USED_BY_TOP,
     "estimator": USED_BY_TOP,
@@ -38,7 +42,7 @@ MAY_IMPORT = {
 
 
 def room_of(name: str) -> str:
-    """`autometa.nas.cells` -> `nas`; the package itself -> `__init__`."""
+    """`autometa.nas.spaces.cells` -> `nas`; the package itself -> `__init__`."""
     parts = name.split(".")
     return parts[1] if len(parts) > 1 else "__init__"
 
@@ -105,7 +109,7 @@ def test_nas_and_meta_never_meet():
 
 FORBIDDEN = {
     "nas/bad.py": "from autometa.meta.reptile import Schedule",
-    "meta/bad.py": "import autometa.nas.cells as cells",
+    "meta/bad.py": "import autometa.nas.spaces.cells as cells",
     "meta/relative.py": "from ..nas import cells",
     "data/bad.py": "def late():\n    from autometa import nas",
     "runs/bad.py": "from autometa.data import open_dataset",

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import autometa
-from autometa.algorithms.classifier import learn
-from autometa.algorithms.starts import find_start
+from autometa.models.classifier import learn
+from autometa.models.find import find_start
 from autometa.ops.torch_state import own_torch_state
 from tests.estimator.drawings import saved, shots, strokes
 

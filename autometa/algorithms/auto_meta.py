@@ -13,9 +13,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from autometa.algorithms.candidates import CandidateConfig
-from autometa.algorithms.choosing import choose
-from autometa.algorithms.config import (
+from autometa.algorithms.train import CELL, ReptileConfig
+from autometa.brief import brief
+from autometa.errors import DivergedError
+from autometa.meta.bn_modes import MODES
+from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
+from autometa.nas.one_shot.size_limits import Limits
+from autometa.nas.predictors.surrogate import (
+    Ensemble,
+    LSTMSurrogate,
+    MLPSurrogate,
+    Prediction,
+    Surrogate,
+    Training,
+)
+from autometa.nas.spaces import blocks
+from autometa.nas.spaces.blocks import BlockCell
+from autometa.runs.ledger import Ledger
+from autometa.search.choosing import choose
+from autometa.search.rivals import Evolution, RandomSearch, SurrogateSearch
+from autometa.search.summary import measured, report
+from autometa.train.candidates import CandidateConfig
+from autometa.train.config import (
     MOST,
     MOST_CHANNELS,
     MOST_STEPS,
@@ -31,26 +50,7 @@ from autometa.algorithms.config import (
     one_of,
     require,
 )
-from autometa.algorithms.level_report import measured, report
-from autometa.algorithms.reptile import CELL, ReptileConfig
-from autometa.algorithms.rivals import Evolution, RandomSearch, SurrogateSearch
-from autometa.algorithms.training import Network
-from autometa.brief import brief
-from autometa.errors import DivergedError
-from autometa.meta.bn_modes import MODES
-from autometa.nas import block_space
-from autometa.nas.block_network import BlockMacro, BlockNetwork
-from autometa.nas.block_space import BlockCell
-from autometa.nas.size_limits import Limits
-from autometa.nas.surrogate import (
-    Ensemble,
-    LSTMSurrogate,
-    MLPSurrogate,
-    Prediction,
-    Surrogate,
-    Training,
-)
-from autometa.runs.ledger import Ledger
+from autometa.train.trainer import Network
 
 STRATEGIES = ("progressive", "random", "evolution", "surrogate")
 SURROGATES = {"lstm": LSTMSurrogate, "mlp": MLPSurrogate}
@@ -187,7 +187,7 @@ class AutoMetaConfig:
         check_common(self.data, self.inner, self.meta, self.test, self.seed, self.precision)
         check_common(self.data, self.final_inner, self.final_meta, self.test, self.seed, self.precision)
         one_of(STRATEGIES, {"strategy": self.strategy})
-        bounded(1, block_space.MOST_BLOCKS, {"blocks": self.blocks})
+        bounded(1, blocks.MOST_BLOCKS, {"blocks": self.blocks})
         bounded(1, MOST, {"beam": self.beam, "batch": self.batch, "pool": self.pool})
         check_limits(self.max_params, self.max_macs)
         at_least(1, {} if self.most_batches is None else {"most_batches": self.most_batches})
@@ -228,9 +228,9 @@ class AutoMetaConfig:
     @property
     def levels(self) -> tuple[int, ...]:
         """Candidates of each level, at most."""
-        found, cells = [block_space.count(1)], block_space.count(1)
+        found, cells = [blocks.count(1)], blocks.count(1)
         for b in range(2, self.blocks + 1):  # there are ever more cells, and counting them takes ever longer
-            cells = cells if cells >= self.beam else block_space.count(b)
+            cells = cells if cells >= self.beam else blocks.count(b)
             found.append(min(self.beam, cells))
         return tuple(found)
 
@@ -325,7 +325,7 @@ class Progression:
         if levels and not levels[-1].finished:
             return True
         if not levels:
-            entries = [(cell.key, None, None) for cell in block_space.level_one() if self.fits(cell)]
+            entries = [(cell.key, None, None) for cell in blocks.level_one() if self.fits(cell)]
             self.ledger.propose(1, entries, self.config.batch)
             return True
         return self._next(levels[-1].level)

@@ -10,26 +10,27 @@ from typing import Any
 import torch
 
 from autometa import plugins
-from autometa.algorithms import jobs, records, reptile, scores
+from autometa.algorithms import jobs, train
 from autometa.algorithms.auto_meta import AutoMetaConfig, Fits, Progression, Strategy, strategy_of
-from autometa.algorithms.candidates import CandidateConfig, Outcome, train_candidates
-from autometa.algorithms.config import DataConfig
-from autometa.algorithms.health import Health, Monitor, of_training, small_batches
 from autometa.algorithms.jobs import Terms
-from autometa.algorithms.judging import judged
-from autometa.algorithms.level_report import measured, report, winner
-from autometa.algorithms.observing import observations
-from autometa.algorithms.records import FOUND, KNOWN, check_candidates, read_candidates
-from autometa.algorithms.sources import Source, silent
-from autometa.algorithms.workers import Unit, Work, workforce
 from autometa.errors import InputError
-from autometa.nas.block_space import BlockCell
-from autometa.nas.genotype import Genotype
+from autometa.nas.spaces.blocks import BlockCell
+from autometa.nas.spaces.genotype import Genotype
 from autometa.ops import backend
 from autometa.runs.environment import usable_cpus
 from autometa.runs.files import plain, shown, write_json
 from autometa.runs.folder import RunFolder
 from autometa.runs.ledger import LEDGER, Candidate, Ledger
+from autometa.search.summary import measured, report, winner
+from autometa.search.workers import Unit, Work, workforce
+from autometa.train import records, scores
+from autometa.train.candidates import CandidateConfig, Outcome, train_candidates
+from autometa.train.config import DataConfig
+from autometa.train.health import Health, Monitor, of_training, small_batches
+from autometa.train.judging import judged
+from autometa.train.observations import observations
+from autometa.train.records import FOUND, KNOWN, check_candidates, read_candidates
+from autometa.train.tasks import Source, silent
 
 SEARCH, FINAL = "search", "final"
 
@@ -119,7 +120,7 @@ def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) ->
     final = config.final_config(best["key"])
     network = final.build(source.image_shape)
     health.tell(FINAL, 0, small_batches(network, final.inner, final.test, inner_group="final_inner"))
-    run, monitor = reptile.trainer(network, source, final), Monitor(health, FINAL, of_training(final.inner, final.meta))
+    run, monitor = train.trainer(network, source, final), Monitor(health, FINAL, of_training(final.inner, final.meta))
     pacer = jobs.pacer_of(folder, terms, "final_meta") if terms.pace is not None and terms.pace.stretch else None
     trained = jobs.meta_train(run, folder, terms, FINAL, budget=False, monitor=monitor, pacer=pacer)
     final = replace(final, meta=trained.meta)

@@ -14,18 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autometa.algorithms import metanas, reptile
+from autometa.algorithms import metanas, train
 from autometa.algorithms.metanas import MetaNASConfig
-from autometa.algorithms.reptile import ReptileConfig
-from autometa.algorithms.sources import Source, TestTasks, chunks
-from autometa.algorithms.training import Learned, Network
+from autometa.algorithms.train import ReptileConfig
 from autometa.data import Episodes, TaskSpec
 from autometa.meta.bn_modes import query_logits
-from autometa.nas.one_shot import AtTemperature
+from autometa.nas.one_shot.network import AtTemperature
 from autometa.runs.files import write_json
 from autometa.runs.folder import CONFIDENCE, RunFolder
 from autometa.runs.session import Session
 from autometa.runs.tensors import check_tensor
+from autometa.train.tasks import Source, TestTasks, chunks
+from autometa.train.trainer import Learned, Network
 
 KEEPS = 0.9
 """Share of the right answers that the measured threshold keeps."""
@@ -125,7 +125,7 @@ class Asking:
         first = part.fold << 20  # other tasks in each fold
         start, stop = first + part.start, first + part.stop
         tasks = TestTasks.draw(taught, start, stop, min(test.batch, ways * shots), steps, mode)
-        phi = (metanas if searched else reptile).adapt(self.network, self.learned, tasks.batches, stop - start, config)
+        phi = (metanas if searched else train).adapt(self.network, self.learned, tasks.batches, stop - start, config)
         unknown, _ = strange.support(strange.tasks(torch.arange(start, stop)))
         model = AtTemperature(self.network, config.t_min_test, config.prune_testing) if searched else self.network
         asked = torch.cat([tasks.queries, unknown], dim=1)

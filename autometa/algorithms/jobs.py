@@ -6,9 +6,19 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from autometa.algorithms import confidence, metanas, records, reptile, scores
-from autometa.algorithms.checked import STATE, check_learned, check_names
-from autometa.algorithms.health import (
+from autometa.algorithms import confidence, metanas, train
+from autometa.errors import InputError
+from autometa.meta.bn_modes import MODES
+from autometa.nas.networks.conv_network import four_layer
+from autometa.nas.spaces.genotype import most_frequent
+from autometa.runs import checkpoint
+from autometa.runs.files import shown, write_json
+from autometa.runs.folder import RunFolder
+from autometa.runs.forms import FormError
+from autometa.slots.layout import Layout
+from autometa.train import records, scores
+from autometa.train.checked import STATE, check_learned, check_names
+from autometa.train.health import (
     Health,
     Monitor,
     of_architecture,
@@ -17,29 +27,20 @@ from autometa.algorithms.health import (
     skips_of_tasks,
     small_batches,
 )
-from autometa.algorithms.judging import judged
-from autometa.algorithms.observing import ArchitectureSeries, observations
-from autometa.algorithms.pace import Pacer
-from autometa.algorithms.phases import Terms, in_chunks, meta_train, pacer_of
-from autometa.algorithms.records import DATA
-from autometa.algorithms.sources import Source
-from autometa.algorithms.training import Learned, Network
-from autometa.errors import InputError
-from autometa.meta.bn_modes import MODES
-from autometa.nas.conv_network import four_layer
-from autometa.nas.genotype import most_frequent
-from autometa.runs import checkpoint
-from autometa.runs.files import shown, write_json
-from autometa.runs.folder import RunFolder
-from autometa.runs.forms import FormError
-from autometa.slots.layout import Layout
+from autometa.train.judging import judged
+from autometa.train.observations import ArchitectureSeries, observations
+from autometa.train.pace import Pacer
+from autometa.train.phases import Terms, in_chunks, meta_train, pacer_of
+from autometa.train.records import DATA
+from autometa.train.tasks import Source
+from autometa.train.trainer import Learned, Network
 
 INIT = "init"
 """The part of a run's folder that holds what an earlier run had learned, from which this one starts."""
 OWN_GENOTYPE = "network"
 
 
-def train(config: reptile.ReptileConfig, folder: RunFolder, terms: Terms) -> dict:
+def train_network(config: train.ReptileConfig, folder: RunFolder, terms: Terms) -> dict:
     """Meta-train a fixed network, then evaluate it; returns (and keeps as result.json) what was found."""
     source = terms.source(config.data)
     network = config.build(source.image_shape)
@@ -47,7 +48,7 @@ def train(config: reptile.ReptileConfig, folder: RunFolder, terms: Terms) -> dic
     health = Health(folder, terms.notice)
     health.tell("train", 0, small_batches(network, config.inner, config.test))
     monitor = Monitor(health, "train", of_training(config.inner, config.meta))
-    run = reptile.trainer(network, source, config)
+    run = train.trainer(network, source, config)
     pacer = pacer_of(folder, terms)
     trained = meta_train(run, folder, terms, "train", ranks=terms.ranks, monitor=monitor, pacer=pacer)
     found, test_seconds = evaluate_reptile(network, trained.learned, source, config, folder, terms, "test")
@@ -77,7 +78,7 @@ def evaluate_reptile(
     network: Network,
     learned: Learned,
     source: Source,
-    config: reptile.ReptileConfig,
+    config: train.ReptileConfig,
     folder: RunFolder,
     terms: Terms,
     phase: str,
@@ -86,7 +87,7 @@ def evaluate_reptile(
     """Evaluation in chunks: accuracy per task by BN mode `[tasks]`, `finite`, and seconds; pacer as of `in_chunks`."""
 
     def work(start: int, stop: int) -> dict[str, Tensor]:
-        return reptile.evaluate_chunk(network, learned, source, config, start, stop)
+        return train.evaluate_chunk(network, learned, source, config, start, stop)
 
     return in_chunks(folder, terms, phase, config.test, work, (*MODES, "finite"), pacer)
 
@@ -207,7 +208,7 @@ def metanas_scores(found: dict[str, Tensor]) -> dict:
 
 def four_layer_like(
     config: metanas.MetaNASConfig, iterations: int, parameters: float, image_shape: tuple[int, int, int]
-) -> reptile.ReptileConfig:
+) -> train.ReptileConfig:
     """Reptile with the four-layer net whose size comes closest to `parameters`, on as many images.
 
     Inner loop, step sizes and test tasks as the search's, and as many steps on each test task's support set.
@@ -218,7 +219,7 @@ def four_layer_like(
         return abs(net.layout.count() - parameters)
 
     filters = min(range(2, 257), key=distance)
-    return reptile.ReptileConfig(
+    return train.ReptileConfig(
         network="reptile-omniglot",
         filters=filters,
         data=config.data,
@@ -234,7 +235,7 @@ def _compare_four_layer(config, iterations: int, source: Source, parameters: flo
     """Train and test the rival of a search that did `iterations`; its part of the result."""
     rival = four_layer_like(config, iterations, parameters, source.image_shape)
     network: Network = rival.build(source.image_shape)
-    run = reptile.trainer(network, source, rival)
+    run = train.trainer(network, source, rival)
     trained = meta_train(run, folder, terms, "four-layer", budget=False)
     found, took = evaluate_reptile(network, trained.learned, source, rival, folder, terms, "test-four-layer")
     return {

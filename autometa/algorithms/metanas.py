@@ -8,7 +8,24 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from autometa.algorithms.config import (
+from autometa.brief import brief
+from autometa.errors import InputError
+from autometa.meta.bn_modes import MODES, accuracies, accuracy, answers, logits_by_mode
+from autometa.meta.inner_loop import Batches, adapt_
+from autometa.meta.reptile import SHAPES, Schedule
+from autometa.nas.networks.cell_network import KINDS
+from autometa.nas.networks.counting import network_macs
+from autometa.nas.one_shot.network import AtTemperature, OneShotNetwork
+from autometa.nas.one_shot.pruned import genotype_of, remaining, remaining_weights
+from autometa.nas.one_shot.size_limits import Limits, smallest, within
+from autometa.nas.one_shot.traces import traces
+from autometa.nas.relax.soft_pruning import temperature
+from autometa.nas.spaces.cells import INPUT_STATES, METANAS_PRIMITIVES
+from autometa.nas.spaces.genotype import CellGenotype, Genotype
+from autometa.ops.cross_entropy import cross_entropy
+from autometa.ops.finite_slots import finite_slots
+from autometa.ops.primitives import PRIMITIVES
+from autometa.train.config import (
     MOST_CELLS,
     MOST_CHANNELS,
     MOST_STEPS,
@@ -25,25 +42,8 @@ from autometa.algorithms.config import (
     one_of,
     require,
 )
-from autometa.algorithms.sources import Source, TestTasks
-from autometa.algorithms.training import Learned, Logits, Trainer
-from autometa.brief import brief
-from autometa.errors import InputError
-from autometa.meta.bn_modes import MODES, accuracies, accuracy, answers, logits_by_mode
-from autometa.meta.inner_loop import Batches, adapt_
-from autometa.meta.reptile import SHAPES, Schedule
-from autometa.nas.cell_network import KINDS
-from autometa.nas.cells import INPUT_STATES, METANAS_PRIMITIVES
-from autometa.nas.counting import network_macs
-from autometa.nas.genotype import CellGenotype, Genotype
-from autometa.nas.one_shot import AtTemperature, OneShotNetwork
-from autometa.nas.pruned import genotype_of, remaining, remaining_weights
-from autometa.nas.size_limits import Limits, smallest, within
-from autometa.nas.soft_pruning import temperature
-from autometa.nas.traces import traces
-from autometa.ops.cross_entropy import cross_entropy
-from autometa.ops.finite_slots import finite_slots
-from autometa.ops.primitives import PRIMITIVES
+from autometa.train.tasks import Source, TestTasks
+from autometa.train.trainer import Learned, Logits, Trainer
 
 
 @brief
@@ -161,6 +161,11 @@ class MetaNASConfig:
         """The meta step size of the architecture over the run."""
         return Schedule(self.arch_step_size, self.arch_step_size_end, self.arch_schedule)
 
+    def temperatures(self) -> list[float]:
+        """Of meta-testing, before each step on the architecture and after the last one, `[test.steps + 1]`."""
+        steps = self.test.steps
+        return [temperature(t, steps, self.t_max, self.t_min_test) for t in range(steps)] + [self.t_min_test]
+
     @property
     def limits(self) -> Limits:
         """What every task's pruned network keeps to."""
@@ -266,12 +271,6 @@ def unlimited(
     return arena.phi
 
 
-def temperatures(config: MetaNASConfig) -> list[float]:
-    """Of what `adapt` lets `seen`, `[steps + 1]`."""
-    steps = config.test.steps
-    return [temperature(t, steps, config.t_max, config.t_min_test) for t in range(steps)] + [config.t_min_test]
-
-
 @brief
 @dataclass(frozen=True)
 class MetaTest:
@@ -322,7 +321,7 @@ def meta_test_chunk(
         macs=torch.tensor([macs for _, macs in sizes], device="cpu"),
         finite=finite_slots(phi),
         answers=answers(found),
-        traces=traces(network, torch.stack(seen), temperatures(config), config.prune_testing),
+        traces=traces(network, torch.stack(seen), config.temperatures(), config.prune_testing),
     )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from autometa.algorithms.auto_meta import AutoMetaConfig, MacroConfig, SurrogateConfig
-from autometa.algorithms.config import DataConfig, EvalConfig, InnerConfig, MetaConfig
 from autometa.algorithms.metanas import MetaNASConfig
-from autometa.algorithms.reptile import ReptileConfig
+from autometa.algorithms.train import ReptileConfig
 from autometa.errors import InputError
+from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig
 
 _OMNIGLOT = MetaNASConfig()
 

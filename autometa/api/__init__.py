@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
-from autometa.algorithms.classifier import ADAPTED, Classifier
-from autometa.algorithms.starts import CONFIDENCE, find_classifier
 from autometa.api.checkup import examine
 from autometa.api.datasets import Described, data_info, prepare_data, verify_data
 from autometa.api.estimate import estimate_plan
@@ -23,6 +21,8 @@ from autometa.api.teaching import teach_folder
 from autometa.errors import InputError
 from autometa.estimator.teaching import CALIBRATED, threshold_of
 from autometa.export.writing import export
+from autometa.models.classifier import ADAPTED, Classifier
+from autometa.models.find import CONFIDENCE, find_classifier
 from autometa.ops.torch_state import in_own_torch_state
 from autometa.report.trust import refusing
 from autometa.report.writing import report

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from autometa import ops, plugins  # noqa: F401  ops registers every op
-from autometa.algorithms.reptile import LEARNERS
+from autometa.algorithms.train import LEARNERS
 from autometa.api.estimate import free_memory
 from autometa.data import DATASETS, DataError, cache_root, dataset_names
 from autometa.data.omniglot import PARTS, find_part

@@ -11,18 +11,18 @@ from typing import Any
 
 import torch
 
-from autometa.algorithms import metanas, reptile
+from autometa.algorithms import metanas, train
 from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.confidence import Asking
 from autometa.algorithms.jobs import four_layer_like
-from autometa.algorithms.loop import Loop
 from autometa.algorithms.metanas import MetaNASConfig
-from autometa.algorithms.pace import LEAST_SHARE
-from autometa.algorithms.sources import Source
-from autometa.algorithms.training import Learned, Network
 from autometa.api.estimate_cells import search_seconds
 from autometa.api.planning import Plan
 from autometa.runs.environment import peak_memory
+from autometa.train.loop import Loop
+from autometa.train.pace import LEAST_SHARE
+from autometa.train.tasks import Source
+from autometa.train.trainer import Learned, Network
 
 SLOTS = 4
 SHORT_SECONDS, LONG_SECONDS = 2.0, 20.0
@@ -53,7 +53,7 @@ def rest(network: Network, source: Source, config) -> Rest:
     if "four-layer" in compare:
         rival = four_layer_like(config, config.meta.iterations, sizes["parameters"], source.image_shape)
         net = rival.build(source.image_shape)
-        each = iteration_seconds(reptile.trainer(net, source, rival), rival)
+        each = iteration_seconds(train.trainer(net, source, rival), rival)
         per_task, *_ = _evaluation(net, source, rival)
         parts["yardstick: four-layer"] = per_task * rival.test.tasks
     asking = Asking(network, Learned.untrained(network, config.seed), source, config)
@@ -141,7 +141,7 @@ def _evaluation(network: Network, source: Source, config) -> tuple[float, dict[s
                 found = metanas.meta_test_chunk(network, learned, source, short, 0, slots)
                 sizes["parameters"] = float(found.parameters.double().median())
             else:
-                reptile.evaluate_chunk(network, learned, source, short, 0, slots)
+                train.evaluate_chunk(network, learned, source, short, 0, slots)
 
         return work
 

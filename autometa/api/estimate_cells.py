@@ -8,9 +8,9 @@ from dataclasses import replace
 from itertools import islice
 
 from autometa.algorithms.auto_meta import AutoMetaConfig
-from autometa.algorithms.candidates import train_candidates
-from autometa.algorithms.sources import Source
-from autometa.nas.block_space import BlockCell, expansions, level_one
+from autometa.nas.spaces.blocks import BlockCell, expansions, level_one
+from autometa.train.candidates import train_candidates
+from autometa.train.tasks import Source
 
 SHORT, LONG = 1, 3
 

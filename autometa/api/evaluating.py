@@ -10,20 +10,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autometa.algorithms import jobs, scores
-from autometa.algorithms.config import EvalConfig
-from autometa.algorithms.judging import judged
+from autometa.algorithms import jobs
 from autometa.algorithms.metanas import MetaNASConfig
-from autometa.algorithms.sources import Source
-from autometa.algorithms.trained import Model, config_of, model_config
 from autometa.api.outcome import Outcome
 from autometa.api.planning import job_of
 from autometa.api.running import Manner, computing, device_of, open_run, tell_unfinished
 from autometa.api.settings import settle
 from autometa.errors import InputError, Interrupted
+from autometa.models.model import Model, config_of, model_config
 from autometa.ops.torch_state import in_own_torch_state
 from autometa.runs.files import disk_errors, plain, shown, write_json
 from autometa.runs.folder import EVAL_PHASE, RunFolder
+from autometa.train import scores
+from autometa.train.config import EvalConfig
+from autometa.train.judging import judged
+from autometa.train.tasks import Source
 
 EVALUATIONS = "evaluations"
 

@@ -11,11 +11,11 @@ from typing import Any
 from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.presets import TRAIN, preset
-from autometa.algorithms.reptile import CELL, ReptileConfig, read_cell, read_genotype
-from autometa.algorithms.trained import AnyConfig, config_of, model_config
+from autometa.algorithms.train import CELL, ReptileConfig, read_cell, read_genotype
 from autometa.api.photos import PHOTOS, SECONDS, fitted, look, own_photos, with_length
 from autometa.errors import InputError
-from autometa.nas.conv_network import FOUR_LAYER
+from autometa.models.model import AnyConfig, config_of, model_config
+from autometa.nas.networks.conv_network import FOUR_LAYER
 from autometa.runs.files import shown
 from autometa.runs.folder import CONFIG, RunFolder
 

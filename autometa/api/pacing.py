@@ -10,11 +10,11 @@ import torch
 
 from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.metanas import MetaNASConfig
-from autometa.algorithms.pace import LEAST_SHARE, RESERVE, Pace, spent_in
 from autometa.api.estimate import phase_seconds, rest
 from autometa.api.planning import Plan
 from autometa.runs.budget import format_duration
 from autometa.runs.folder import RunFolder
+from autometa.train.pace import LEAST_SHARE, RESERVE, Pace, spent_in
 
 MARGIN = 0.02
 """Of a budget: for what is neither trained nor tested, such as starting Python and writing the last files."""

@@ -15,9 +15,7 @@ from typing import Any
 import numpy as np
 
 from autometa.algorithms.auto_meta import AutoMetaConfig
-from autometa.algorithms.config import EvalConfig, InnerConfig
 from autometa.algorithms.metanas import MetaNASConfig
-from autometa.algorithms.trained import AnyConfig
 from autometa.brief import brief
 from autometa.data import ImageStore, dataset_names
 from autometa.data.folders import FEW, class_split
@@ -32,6 +30,8 @@ from autometa.data.prepare import recipe_of
 from autometa.data.splits import Split
 from autometa.data.store import META
 from autometa.errors import InputError
+from autometa.models.model import AnyConfig
+from autometa.train.config import EvalConfig, InnerConfig
 
 PHOTOS = "photos"
 """The preset that is fitted to the images."""

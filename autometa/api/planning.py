@@ -10,15 +10,11 @@ from typing import Any
 
 import torch
 
-from autometa.algorithms import auto_meta_job, jobs, metanas, reptile
+from autometa.algorithms import auto_meta_job, jobs, metanas, train
 from autometa.algorithms.auto_meta import AutoMetaConfig
-from autometa.algorithms.config import DataConfig
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.presets import TRAIN, preset
-from autometa.algorithms.reptile import CELL, ReptileConfig
-from autometa.algorithms.sources import Source
-from autometa.algorithms.trained import AnyConfig, config_of, settled_config
-from autometa.algorithms.training import Network, Trainer
+from autometa.algorithms.train import CELL, ReptileConfig
 from autometa.api.networks import PLACEHOLDERS, train_base, with_genotype
 from autometa.api.photos import PHOTOS, SECONDS, fitted, look, own_photos, told, with_length
 from autometa.api.settings import differences, settle
@@ -29,9 +25,13 @@ from autometa.brief import brief
 from autometa.data import dataset_names
 from autometa.data.folders import VARIANTS
 from autometa.errors import InputError
+from autometa.models.model import AnyConfig, config_of, settled_config
 from autometa.runs.budget import parse_duration
 from autometa.runs.files import shown
 from autometa.runs.folder import CONFIG, RunFolder
+from autometa.train.config import DataConfig
+from autometa.train.tasks import Source
+from autometa.train.trainer import Network, Trainer
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ AUTO_META = Job(
     auto_meta_job.FINAL,
     "final_meta",
     auto_meta_job.search_auto_meta,
-    reptile.trainer,
+    train.trainer,
 )
-TRAIN_JOB = Job("train", ReptileConfig, "train", "train", "meta", jobs.train, reptile.trainer)
+TRAIN_JOB = Job("train", ReptileConfig, "train", "train", "meta", jobs.train_network, train.trainer)
 JOBS = (SEARCH, AUTO_META, TRAIN_JOB)
 SEARCHES = {"metanas": SEARCH, "auto-meta": AUTO_META}
 

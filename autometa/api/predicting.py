@@ -9,8 +9,6 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from autometa.algorithms.classifier import ADAPTED, Classifier
-from autometa.algorithms.starts import Start
 from autometa.brief import LIMIT, TEXT, cut
 from autometa.data import Recipe
 from autometa.data.formats.pictures import contents, pictures_below
@@ -18,6 +16,8 @@ from autometa.data.image_files import is_content, shortened, stream_of
 from autometa.data.images import read_image
 from autometa.errors import InputError
 from autometa.estimator.teaching import NONE_OF_THESE, threshold_of
+from autometa.models.classifier import ADAPTED, Classifier
+from autometa.models.find import Start
 
 KINDS = 'paths, bytes or files opened with "rb"'
 SHOWN = 3

@@ -17,21 +17,16 @@ import torch
 
 from autometa import plugins
 from autometa.algorithms.auto_meta import AutoMetaConfig
-from autometa.algorithms.divided import follow
 from autometa.algorithms.jobs import OWN_GENOTYPE, Terms
-from autometa.algorithms.main_guard import check_main_guard
-from autometa.algorithms.pace import Pace
-from autometa.algorithms.records import read_result
-from autometa.algorithms.reptile import CELL, ReptileConfig
-from autometa.algorithms.sources import Source
-from autometa.algorithms.trained import AnyConfig, config_of, settled_config
+from autometa.algorithms.train import CELL, ReptileConfig
 from autometa.api.outcome import Outcome
 from autometa.api.pacing import paced
 from autometa.api.planning import Plan, job_of
 from autometa.errors import DiskError, InputError, Interrupted
 from autometa.meta.ranks import Ranks
-from autometa.nas.conv_network import FOUR_LAYER
-from autometa.nas.genotype import Genotype
+from autometa.models.model import AnyConfig, config_of, settled_config
+from autometa.nas.networks.conv_network import FOUR_LAYER
+from autometa.nas.spaces.genotype import Genotype
 from autometa.ops import backend
 from autometa.ops.torch_state import in_own_torch_state
 from autometa.report.card import write_card
@@ -40,6 +35,11 @@ from autometa.runs.budget import parse_duration
 from autometa.runs.files import say, shown
 from autometa.runs.folder import MODEL_CARD, RunFolder
 from autometa.runs.tracking import Tracker, Trackers, trackers_of
+from autometa.search.main_guard import check_main_guard
+from autometa.train.distributed import follow
+from autometa.train.pace import Pace
+from autometa.train.records import read_result
+from autometa.train.tasks import Source
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from autometa.algorithms.config import from_json
-from autometa.algorithms.trained import AnyConfig
 from autometa.api.numbers import check_numbers
 from autometa.errors import InputError
+from autometa.models.model import AnyConfig
 from autometa.runs.files import plain
+from autometa.train.config import from_json
 
 Config = TypeVar("Config", bound=AnyConfig)
 MOST = 1000

@@ -7,13 +7,13 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from autometa.algorithms.metanas import MetaNASConfig
-from autometa.algorithms.reptile import ReptileConfig
-from autometa.algorithms.trained import AnyConfig
-from autometa.algorithms.training import Network
+from autometa.algorithms.train import ReptileConfig
 from autometa.api.numbers import LARGEST
 from autometa.errors import InputError
-from autometa.nas.block_space import level_one
-from autometa.nas.size_limits import Limits, smallest, typical
+from autometa.models.model import AnyConfig
+from autometa.nas.one_shot.network.size_limits import Limits, smallest, typical
+from autometa.nas.spaces.blocks import level_one
+from autometa.train.trainer import Network
 
 UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "b": 1_000_000_000, "g": 1_000_000_000}
 LEAST_CHANNELS = 4

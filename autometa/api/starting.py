@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
-from autometa.algorithms import records
 from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.auto_meta_job import KNOWN, SEARCH, known_outcomes
 from autometa.algorithms.jobs import DATA, INIT
 from autometa.algorithms.metanas import MetaNASConfig
-from autometa.algorithms.sources import Source
-from autometa.algorithms.trained import Model, config_of
-from autometa.algorithms.training import Network
 from autometa.api.settings import differences
 from autometa.errors import InputError
-from autometa.nas.one_shot import OneShotNetwork
+from autometa.models.model import Model, config_of
+from autometa.nas.one_shot.network import OneShotNetwork
 from autometa.runs import checkpoint
 from autometa.runs.files import plain, shown, write_json
 from autometa.runs.folder import RunFolder
+from autometa.train import records
+from autometa.train.tasks import Source
+from autometa.train.trainer import Network
 
 SHAPE = ("channels", "cells", "reductions", "nodes", "primitives", "stem_stride")
 """Settings on which the shape of a search network depends, beside ways and channels of the images."""

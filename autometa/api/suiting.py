@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from autometa.algorithms.auto_meta import AutoMetaConfig
-from autometa.algorithms.config import EvalConfig, InnerConfig
-from autometa.algorithms.trained import AnyConfig
 from autometa.api.photos import Photos, fitted, look, own_photos, told
 from autometa.api.settings import read_yaml
 from autometa.data.folders import class_split
 from autometa.data.names import twice
+from autometa.models.model import AnyConfig
+from autometa.train.config import EvalConfig, InnerConfig
 
 
 def said_in(config: str | os.PathLike | None, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autometa.algorithms.main_guard import check_main_guard
-from autometa.algorithms.sources import Source
 from autometa.algorithms.table import building, packed
 from autometa.algorithms.table.agreement import agreement
 from autometa.algorithms.table.costs import CostModel, fit, timed
@@ -19,6 +17,8 @@ from autometa.algorithms.table.tables import Table
 from autometa.algorithms.table.training import Measured
 from autometa.errors import InputError
 from autometa.runs.files import plain, say, write_text
+from autometa.search.main_guard import check_main_guard
+from autometa.train.tasks import Source
 
 PathLike = str | os.PathLike
 

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from autometa.algorithms.classifier import Classifier
-from autometa.algorithms.starts import MODEL, choose_start, find_classifier
 from autometa.api.photos import variant_of
 from autometa.api.predicting import place_of
 from autometa.api.running import Manner, computing, device_of, tell_unfinished
@@ -19,6 +17,8 @@ from autometa.data.folders import support_set
 from autometa.data.kinds import sample, unlike
 from autometa.errors import InputError
 from autometa.estimator.teaching import Taught, Teaching, teach, teach_more, unseen
+from autometa.models.classifier import Classifier
+from autometa.models.find import MODEL, choose_start, find_classifier
 from autometa.ops.torch_state import in_own_torch_state
 from autometa.runs.files import shown
 from autometa.runs.folder import RunFolder

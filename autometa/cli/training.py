@@ -16,7 +16,7 @@ from autometa.api.settings import as_yaml, field_types, settings_help
 from autometa.cli import show
 from autometa.cli.options import Parser, running, split_settings, whole
 from autometa.cli.output import print_json, put
-from autometa.nas.conv_network import FOUR_LAYER
+from autometa.nas.networks.conv_network import FOUR_LAYER
 from autometa.runs.environment import process_age
 from autometa.runs.files import say
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from autometa import api
-from autometa.algorithms.config import EvalConfig
 from autometa.api.running import Manner
 from autometa.api.settings import field_types
 from autometa.api.teaching import teach_folder
@@ -13,6 +12,7 @@ from autometa.cli.output import print_json, put
 from autometa.errors import InputError
 from autometa.runs.files import say, shown
 from autometa.runs.folder import CONFIG
+from autometa.train.config import EvalConfig
 
 EVAL_EXAMPLES = """  autometa eval --run runs/first --shots 5 --tasks 1000
   autometa eval --run runs/reptile --ways 20 --test.seed 2"""

@@ -301,7 +301,7 @@ class LoaderEpisodes:
 
 
 class LoaderSource:
-    """Loaders as the data of an algorithm, in the place of `algorithms.sources.Source`.
+    """Loaders as the data of an algorithm, in the place of `train.tasks.Source`.
 
     Args:
         train: batches of training tasks, repeated where they end; Reptile and MetaNAS learn from their support alone.

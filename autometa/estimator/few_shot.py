@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from autometa.algorithms.starts import Start, find_start
 from autometa.data import Recipe
 from autometa.data.kinds import SMALL, kind_of, sample, unlike
 from autometa.errors import InputError
@@ -20,6 +19,7 @@ from autometa.estimator.base import BASES, check_labels, check_rows, in_one_form
 from autometa.estimator.inputs import Asked, Items, Rows, gather, pictures, tables
 from autometa.estimator.scales import Levels
 from autometa.estimator.teaching import Taught, Teaching, none_label_of, teach, teach_more, threshold_of
+from autometa.models.find import Start, find_start
 from autometa.ops.torch_state import in_own_torch_state
 from autometa.runs.forms import FormError, many, maybe, need, number, record, table, text, whole
 

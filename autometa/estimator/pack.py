@@ -11,16 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from autometa.algorithms.classifier import learn
 from autometa.algorithms.confidence import KEEPS, Answers
-from autometa.algorithms.kept import keep
-from autometa.algorithms.sources import Source
-from autometa.algorithms.starts import find_start
-from autometa.algorithms.trained import Model
 from autometa.data import ImageStore
 from autometa.errors import InputError
+from autometa.models.classifier import learn
+from autometa.models.compact import keep
+from autometa.models.find import find_start
+from autometa.models.model import Model
 from autometa.runs.files import write_json
 from autometa.runs.folder import CONFIDENCE, RunFolder
+from autometa.train.tasks import Source
 
 
 def ask(

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from autometa.algorithms.classifier import Classifier, learn
-from autometa.algorithms.sources import silent
-from autometa.algorithms.starts import CONFIDENCE, MODEL, Start
-from autometa.algorithms.trained import Model
 from autometa.brief import brief
 from autometa.data.names import composed
 from autometa.errors import InputError
+from autometa.models.classifier import Classifier, learn
+from autometa.models.find import CONFIDENCE, MODEL, Start
+from autometa.models.model import Model
 from autometa.runs.forms import anything, many, one_of, record
+from autometa.train.tasks import silent
 
 NONE_OF_THESE = "none of these"
 CALIBRATED = "calibrated"

@@ -1,6 +1,6 @@
 """The adaptation itself as a module: support images and labels in, query images in, predictions for the queries out.
 
-What `algorithms.classifier.learn` does, for one number of classes, images per class and steps: the inner loop on a
+What `models.classifier.learn` does, for one number of classes, images per class and steps: the inner loop on a
 fixed network, then queries normalised by the support set's statistics.  A step with its gradients is traced once into
 plain ops; the loop calls it.
 """
@@ -14,12 +14,12 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from autometa.algorithms.metanas import MetaNASConfig
-from autometa.algorithms.trained import Model
 from autometa.errors import InputError
 from autometa.export.adapted import pixels
 from autometa.export.forward import logits
 from autometa.export.gradients import DECOMPOSITIONS, batch_norm, moments, tidy
 from autometa.export.plan import plan_of
+from autometa.models.model import Model
 from autometa.ops.batch_indices import batch_indices
 from autometa.slots.layout import Layout
 

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autometa.algorithms.classifier import Classifier
 from autometa.export.forward import logits
 from autometa.export.plan import plan_of
-from autometa.nas.one_shot import AtTemperature
+from autometa.models.classifier import Classifier
+from autometa.nas.one_shot.network.network.network import AtTemperature
 
 
 class Adapted(nn.Module):

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from autometa.brief import brief
-from autometa.nas.block_cell import BlockCellNetwork
-from autometa.nas.block_network import parts_used
-from autometa.nas.cell_network import CellNetwork, CellWeights
-from autometa.nas.conv_network import ConvNetwork
-from autometa.nas.discrete import DiscreteNetwork
-from autometa.nas.one_shot import AtTemperature
+from autometa.nas.networks.cell_network import CellNetwork, CellWeights
+from autometa.nas.networks.conv_network import ConvNetwork
+from autometa.nas.networks.discrete import DiscreteNetwork
+from autometa.nas.networks.many_cells import parts_used
+from autometa.nas.networks.one_cell import BlockCellNetwork
+from autometa.nas.one_shot.network import AtTemperature
 from autometa.ops.conv_block import ConvBlock
 from autometa.ops.primitives import PRIMITIVES
 

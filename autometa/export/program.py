@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from autometa._version import __version__
-from autometa.algorithms.classifier import Classifier
-from autometa.algorithms.trained import Model
 from autometa.brief import brief
 from autometa.data import Recipe
 from autometa.errors import InputError
 from autometa.export.adaptation import Adaptation
 from autometa.export.adapted import Adapted
 from autometa.export.onnx_graph import onnx_model
+from autometa.models.classifier import Classifier
+from autometa.models.model import Model
 from autometa.runs.files import disk_errors, shown, write_bytes
 
 FORMATS = {"torch": ".pt2", "onnx": ".onnx"}

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from autometa.algorithms.starts import choose_start, find_classifier
-from autometa.algorithms.trained import Model
 from autometa.errors import InputError
 from autometa.export.onnx_graph import onnx_library
 from autometa.export.program import FORMATS, Exported, export_adaptation, export_classifier
+from autometa.models.find import choose_start, find_classifier
+from autometa.models.model import Model
 from autometa.ops.torch_state import in_own_torch_state
 from autometa.runs.files import shown
 

@@ -9,16 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autometa.algorithms import records
-from autometa.algorithms.records import read_result
-from autometa.algorithms.trained import AnyConfig, config_of
 from autometa.errors import InputError
+from autometa.models.model import AnyConfig, config_of
 from autometa.report.markdown import block, code, words
 from autometa.report.repeat import command_to_repeat, iterations_of
 from autometa.report.trust import over_tasks, sentences
 from autometa.runs.budget import format_duration
 from autometa.runs.files import disk_errors, shown, write_text
 from autometa.runs.folder import HEALTH, MODEL_CARD, OBSERVATIONS, RunFolder
+from autometa.train import records
+from autometa.train.records import read_result
 
 MODES = {
     "transductive": ("transductive", "all queries of a task together"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from autometa.nas.cells import INPUT_STATES
-from autometa.nas.genotype import CellGenotype
+from autometa.nas.spaces.cells import INPUT_STATES
+from autometa.nas.spaces.genotype import CellGenotype
 from autometa.report.cell_layout import Box, CellLayout, Sizes, Way, lay_out
 from autometa.report.markup import Markup, el, label, number, svg
 from autometa.report.placing import text_width

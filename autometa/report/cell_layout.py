@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from autometa.nas.cells import INPUT_STATES
-from autometa.nas.genotype import CellGenotype
+from autometa.nas.spaces.cells import INPUT_STATES
+from autometa.nas.spaces.genotype import CellGenotype
 from autometa.report.placing import spread
 
 Key = tuple

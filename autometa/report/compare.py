@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autometa.algorithms.records import read_accuracy
 from autometa.brief import brief
 from autometa.errors import InputError
 from autometa.report.trust import bounds
@@ -16,6 +15,7 @@ from autometa.runs.files import shown
 from autometa.runs.folder import RunFolder
 from autometa.runs.ledger import LEDGER, Candidate, Ledger
 from autometa.runs.listing import describe_run
+from autometa.train.records import read_accuracy
 
 MARKS = tuple(m * 10**e for e in range(1, 6) for m in (1, 2, 5))
 """Numbers of trained candidates at which searches are read off."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from autometa.errors import InputError
-from autometa.nas.cells import INPUT_STATES
-from autometa.nas.genotype import CellGenotype
+from autometa.nas.spaces.cells import INPUT_STATES
+from autometa.nas.spaces.genotype import CellGenotype
 from autometa.report.cell_drawing import OpFacts, draw_cell, legend
 from autometa.report.markup import Markup, Missing, aside, el, figure, note, table
 from autometa.report.recorded import AUTO_META, METANAS, TRAIN, Recorded

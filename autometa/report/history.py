@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
-from autometa.nas.cells import INPUT_STATES
+from autometa.nas.spaces.cells import INPUT_STATES
 from autometa.report.cell_drawing import draw_small
 from autometa.report.charts import Axes, Bar, Mark, Point, Series, bars, lines, picked, smoothed, thinned
 from autometa.report.markup import Markup, Missing, details, el, figure, join, note, table

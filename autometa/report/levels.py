@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autometa.nas.block_space import BlockCell
+from autometa.nas.spaces.blocks import BlockCell
 from autometa.report.cell_drawing import draw_small
 from autometa.report.charts import Axes, Dots, columns, scatter
 from autometa.report.compare import Point, curve, front

@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from autometa.algorithms import records
 from autometa.algorithms.auto_meta_job import FINAL, FOUND
 from autometa.algorithms.jobs import DATA, OWN_GENOTYPE
-from autometa.algorithms.reptile import CELL, read_cell
+from autometa.algorithms.train import CELL, read_cell
 from autometa.brief import brief
 from autometa.errors import InputError
-from autometa.nas.block_space import PUBLISHED_CONCAT, BlockCell
-from autometa.nas.genotype import CellGenotype, Genotype
+from autometa.nas.spaces.blocks import PUBLISHED_CONCAT, BlockCell
+from autometa.nas.spaces.genotype import CellGenotype, Genotype
 from autometa.report.repeat import command_to_repeat
 from autometa.runs.files import shown
 from autometa.runs.folder import CONFIG, ENVIRONMENT, EVAL_PHASE, HEALTH, OBSERVATIONS, RESULT, RunFolder
 from autometa.runs.ledger import LEDGER, Candidate
 from autometa.runs.listing import describe_run
 from autometa.runs.metrics import read_metrics
+from autometa.train import records
 
 ARCHITECTURE = "architecture"
 METANAS, AUTO_META, TRAIN, OTHER = "metanas", "auto-meta", "train", "other"

@@ -8,11 +8,11 @@ from typing import Any
 
 from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.auto_meta_job import SEARCH
-from autometa.algorithms.config import MetaConfig
 from autometa.algorithms.metanas import MetaNASConfig
-from autometa.algorithms.trained import PHASES, AnyConfig, config_of
+from autometa.models.model import PHASES, AnyConfig, config_of
 from autometa.runs import checkpoint
 from autometa.runs.folder import CONFIG, PACE, RunFolder
+from autometa.train.config import MetaConfig
 
 UNKNOWN = "(the command was not recorded)"
 WORDS = {MetaNASConfig: "search metanas", AutoMetaConfig: "search auto-meta"}

@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autometa.algorithms.auto_meta import AutoMetaConfig
-from autometa.algorithms.config import from_json
 from autometa.algorithms.metanas import MetaNASConfig
-from autometa.algorithms.reptile import ReptileConfig
-from autometa.nas.block_cell import BlockCellNetwork
-from autometa.nas.cell_network import CellNetwork
-from autometa.nas.conv_network import ConvNetwork
-from autometa.nas.genotype import Genotype
+from autometa.algorithms.train import ReptileConfig
+from autometa.nas.networks.cell_network import CellNetwork
+from autometa.nas.networks.conv_network import ConvNetwork
+from autometa.nas.networks.one_cell import BlockCellNetwork
+from autometa.nas.spaces.genotype import Genotype
 from autometa.ops.primitives import PRIMITIVES
 from autometa.report.recorded import AUTO_META, METANAS, TRAIN, Recorded
 from autometa.slots.layout import Layout
+from autometa.train.config import from_json
 
 
 @dataclass(frozen=True)

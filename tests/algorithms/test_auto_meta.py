@@ -14,17 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from autometa.algorithms import auto_meta, auto_meta_job, level_report
+from autometa.algorithms import auto_meta, auto_meta_job
 from autometa.algorithms.auto_meta import AutoMetaConfig, SurrogateConfig
-from autometa.algorithms.candidates import Outcome
 from autometa.algorithms.jobs import Terms
 from autometa.algorithms.presets import AUTO_META
 from autometa.errors import DivergedError, InputError
-from autometa.nas import block_space
-from autometa.nas.block_space import BlockCell
+from autometa.nas.spaces import blocks
+from autometa.nas.spaces.blocks import BlockCell
 from autometa.runs.files import read_json
 from autometa.runs.folder import RunFolder
 from autometa.runs.ledger import LEDGER, Candidate, Ledger
+from autometa.search import summary
+from autometa.train.candidates import Outcome
 from tests.nas.test_surrogate import accuracy
 
 SMALL = AutoMetaConfig(
@@ -97,7 +98,7 @@ def test_the_best_by_prediction_are_proposed(whole):
     with Ledger.open(whole.path / LEDGER) as ledger:
         surrogate = auto_meta.Progression(SMALL, ledger, lambda *_: None).learned(1)
         chosen = ledger.outcomes(2)
-    cells = list(block_space.expand(list(block_space.level_one())))
+    cells = list(blocks.expand(list(blocks.level_one())))
     mean, _ = surrogate.predict(cells)
     ordered = sorted(zip((-mean).tolist(), (cell.key for cell in cells), strict=True))
     assert {row.key for row in chosen} == {key for _, key in ordered[:12]}
@@ -119,7 +120,7 @@ def test_reports_of_the_levels(whole):
     assert levels[0]["depths"] == {"1": 55}
     second = levels[1]["cells"]
     assert levels[1]["before"]["spearman"] == pytest.approx(
-        level_report.spearman([c["predicted"] for c in second], [c["accuracy"] for c in second])
+        summary.spearman([c["predicted"] for c in second], [c["accuracy"] for c in second])
     )
     assert all(cell["depth"] == BlockCell.parse(cell["key"]).depth for cell in second)
 
@@ -179,7 +180,7 @@ def test_a_search_that_is_over_trains_nothing(whole):
 
 def test_failing_candidates_are_passed_over(tmp_path):
     """Two come back with a reason, one breaks its whole batch and is found by training its cells alone."""
-    keys = [cell.key for cell in block_space.level_one()]
+    keys = [cell.key for cell in blocks.level_one()]
     diverged, breaking = set(keys[3:5]), keys[17]
 
     def work(cells):
@@ -264,9 +265,9 @@ def candidate(key: str, accuracy: float | None, parameters: int, state: str = "d
 def test_the_winner_by_accuracy_then_size_then_key():
     best = candidate("0c0m", 80.0, 100)
     others = [candidate("0c1m", 80.0, 100), candidate("0c0c", 80.0, 200), candidate("0a0a", 79.0, 1)]
-    assert level_report.winner([*others, best, candidate("1i1i", None, 0, "failed")]) == best
+    assert summary.winner([*others, best, candidate("1i1i", None, 0, "failed")]) == best
     with pytest.raises(DivergedError, match="every candidate"):
-        level_report.winner([candidate("1i1i", None, 0, "failed")])
+        summary.winner([candidate("1i1i", None, 0, "failed")])
 
 
 RIVALS = {

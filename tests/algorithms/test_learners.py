@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autometa.algorithms.config import DataConfig, EvalConfig, InnerConfig, MetaConfig
-from autometa.algorithms.reptile import ReptileConfig, register, reptile_trainer, trainer
-from autometa.algorithms.sources import Source
+from autometa.algorithms.train import ReptileConfig, register, reptile_trainer, trainer
 from autometa.errors import InputError
 from autometa.meta.inner_loop import slot_gradients
 from autometa.ops import cross_entropy
+from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig
+from autometa.train.tasks import Source
 from tests.registries import restored
 
 CONFIG = ReptileConfig(

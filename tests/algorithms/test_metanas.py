@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from autometa.algorithms import metanas
-from autometa.algorithms.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, from_json
 from autometa.algorithms.jobs import four_layer_like
 from autometa.algorithms.presets import METANAS, TRAIN, preset
-from autometa.algorithms.reptile import ReptileConfig
-from autometa.algorithms.sources import Source, chunks
-from autometa.algorithms.training import Learned
+from autometa.algorithms.train import ReptileConfig
 from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES
 from autometa.runs.files import plain
+from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, from_json
+from autometa.train.tasks import Source, chunks
+from autometa.train.trainer import Learned
 
 TINY = metanas.MetaNASConfig(
     channels=2,

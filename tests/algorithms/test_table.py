@@ -17,9 +17,6 @@ import pytest
 import torch
 
 import autometa
-from autometa.algorithms.candidates import CandidateConfig, train_candidates
-from autometa.algorithms.config import DataConfig, EvalConfig, InnerConfig, MetaConfig
-from autometa.algorithms.sources import Source
 from autometa.algorithms.table import building, packed
 from autometa.algorithms.table.agreement import agreement, compared
 from autometa.algorithms.table.building import Batch, batches, build
@@ -29,8 +26,11 @@ from autometa.algorithms.table.store import FILE, TableStore
 from autometa.algorithms.table.tables import NotTabled, Table
 from autometa.algorithms.table.training import NOT_SCORED, measure
 from autometa.errors import AutometaError, InputError
-from autometa.nas.block_network import BlockNetwork
-from autometa.nas.block_space import BlockCell, count
+from autometa.nas.networks.many_cells import BlockNetwork
+from autometa.nas.spaces.blocks import BlockCell, count
+from autometa.train.candidates import CandidateConfig, train_candidates
+from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig
+from autometa.train.tasks import Source
 from tests.cli.driving import call
 
 TINY = TableSpec(

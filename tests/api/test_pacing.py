@@ -11,16 +11,16 @@ import torch
 from PIL import Image
 
 from autometa.algorithms import metanas
-from autometa.algorithms.config import MetaConfig
-from autometa.algorithms.trained import config_of
-from autometa.algorithms.training import Trainer
 from autometa.api import pacing, search
 from autometa.api.estimate import Rest
 from autometa.api.photos import SECONDS
 from autometa.api.planning import plan_search
 from autometa.errors import InputError, Interrupted
+from autometa.models.model import config_of
 from autometa.report.repeat import command_to_repeat, iterations_of
 from autometa.runs import RunFolder
+from autometa.train.config import MetaConfig
+from autometa.train.trainer import Trainer
 from tests.cli.driving import call, same_outcome
 
 TINY = {

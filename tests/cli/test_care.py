@@ -6,7 +6,7 @@ import signal
 import pytest
 import torch
 
-from autometa.algorithms.classifier import Classifier
+from autometa.models.classifier import Classifier
 from autometa.runs import RunFolder, load_latest
 from tests.cli.driving import (
     INNER,

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from autometa.algorithms.classifier import Classifier
-from autometa.algorithms.kept import keep, load_kept
-from autometa.algorithms.starts import find_classifier, find_start
-from autometa.algorithms.trained import Model
 from autometa.errors import InputError
+from autometa.models.classifier import Classifier
+from autometa.models.compact import keep, load_kept
+from autometa.models.find import find_classifier, find_start
+from autometa.models.model import Model
 from autometa.report.compare import compare
 from autometa.runs.folder import RunFolder
 from autometa.runs.listing import list_runs

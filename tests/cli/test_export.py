@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import autometa
-from autometa.algorithms.classifier import Classifier
-from autometa.algorithms.kept import keep
-from autometa.algorithms.starts import choose_start, find_classifier
-from autometa.algorithms.trained import Model
 from autometa.data import Recipe, load_class_folder
 from autometa.errors import InputError
+from autometa.models.classifier import Classifier
+from autometa.models.compact import keep
+from autometa.models.find import choose_start, find_classifier
+from autometa.models.model import Model
 from autometa.runs.folder import RunFolder
 from tests.cli import driving
 from tests.cli.driving import call

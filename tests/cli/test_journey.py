@@ -3,7 +3,7 @@
 import json
 
 import autometa
-from autometa.algorithms.trained import config_of
+from autometa.models.model import config_of
 from autometa.runs import RunFolder
 from tests.cli import driving
 from tests.cli.driving import call

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from autometa.algorithms.trained import config_of
 from autometa.data import ImageStore
+from autometa.models.model import config_of
 from autometa.runs import RunFolder
 from tests.cli.driving import call
 from tests.cli.test_photos import QUICK, photos, settled

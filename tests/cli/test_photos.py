@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autometa.algorithms.trained import config_of, learned_of
 from autometa.api.running import iterations
+from autometa.models.model import config_of, learned_of
 from autometa.runs import RunFolder, load_latest
 from autometa.runs.files import read_json
 from tests.cli.driving import call, same_outcome

@@ -67,7 +67,7 @@ BROKEN = {
     "x = 1\ny = x / 0\n": r"ZeroDivisionError: division by zero (line 2)",
     "def f(:\n": "SyntaxError",
     "from autometa.data import register\nregister('strokes', print)\n": "strokes is a data set of autometa",
-    "from autometa.algorithms.reptile import register\nregister('reptile', print)\n": "a meta-learner reptile is there",
+    "from autometa.algorithms.train import register\nregister('reptile', print)\n": "a meta-learner reptile is there",
 }
 
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 import autometa
-from autometa.algorithms.classifier import Classifier
+from autometa.models.classifier import Classifier
 from tests.cli import driving
 from tests.cli.driving import call
 from tests.estimator.drawings import saved, shots, strokes

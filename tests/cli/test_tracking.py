@@ -5,9 +5,9 @@ import json
 import pytest
 
 import autometa
-from autometa.algorithms.loop import Loop
 from autometa.errors import InputError, Interrupted
 from autometa.runs import read_metrics
+from autometa.train.loop import Loop
 from tests.cli.driving import SEARCH, TRAIN, call
 
 MODULE = """

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 import autometa
-from autometa.algorithms.starts import choose_start
 from autometa.data import Recipe
 from autometa.data.kinds import kind_of, unlike
+from autometa.models.find import choose_start
 from autometa.runs import RunFolder
 from tests.cli.driving import LENGTH, TEST, call, changed, class_folders
 from tests.cli.test_photos import photos

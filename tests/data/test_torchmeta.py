@@ -13,16 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
-from autometa.algorithms import metanas, reptile
-from autometa.algorithms.config import DataConfig, EvalConfig, InnerConfig, MetaConfig
-from autometa.algorithms.sources import Source
-from autometa.algorithms.training import Learned
+from autometa.algorithms import metanas, train
 from autometa.data import DataError, Episodes, Split, TaskSpec
 from autometa.data.torchmeta import BatchMetaDataLoader, LoaderEpisodes, LoaderSource
+from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig
+from autometa.train.tasks import Source
+from autometa.train.trainer import Learned
 
 COUNTS = [8, 9, 8, 8, 10, 8]
 SPEC = TaskSpec(ways=3, shots=2, queries=4, rotations=4)
-CONFIG = reptile.ReptileConfig(
+CONFIG = train.ReptileConfig(
     filters=4,
     data=DataConfig("strokes", 12),
     inner=InnerConfig(ways=3, shots=2, batch=4, steps=3),
@@ -146,7 +146,7 @@ def loaders(source, batch_size):
 
 def meta_iterations(source, numbers, theta=None):
     network = CONFIG.build(source.image_shape)
-    trainer = reptile.trainer(network, source, CONFIG)
+    trainer = train.trainer(network, source, CONFIG)
     if theta is not None:
         trainer.restore(theta, {})
     start = trainer.arena.theta.clone()
@@ -206,7 +206,7 @@ def test_evaluation_is_the_same_from_batches(source):
     network = CONFIG.build(source.image_shape)
     learned = Learned.untrained(network, 0)
     found, expected = (
-        [reptile.evaluate_chunk(network, learned, s, CONFIG, *chunk) for chunk in ((0, 4), (4, 6), (0, 4))]
+        [train.evaluate_chunk(network, learned, s, CONFIG, *chunk) for chunk in ((0, 4), (4, 6), (0, 4))]
         for s in (LoaderSource(None, loaders(source, 5)[1]), source)
     )
     assert {"finite", "transductive"} <= found[0].keys()
@@ -367,9 +367,9 @@ def test_loaders_of_different_scales_are_refused(episodes):
     normal, byte = scaled(lambda x: (x - 0.45) / 0.22), scaled(lambda x: 255 * x)
     for alike in ((scaled(lambda x: 0.8 * x), [unit]), (normal, scaled(lambda x: 4 * x - 2))):
         LoaderSource(*alike).training(CONFIG.inner, "test", 0)
-    for train, test in (([unit], normal), (byte, [unit]), (normal, byte), ([unit], scaled(lambda x: 2 * x - 1))):
+    for one, other in (([unit], normal), (byte, [unit]), (normal, byte), ([unit], scaled(lambda x: 2 * x - 1))):
         with pytest.raises(DataError, match="hold numbers from .* and from .*; give both loaders the same transforms"):
-            LoaderSource(train, test).training(CONFIG.inner, "test", 0)
+            LoaderSource(one, other).training(CONFIG.inner, "test", 0)
 
 
 def test_images_of_a_real_torchmeta_root_train_a_network(tmp_path):

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import autometa
-from autometa.algorithms.classifier import Classifier
 from autometa.errors import InputError
+from autometa.models.classifier import Classifier
 from tests.estimator.drawings import saved, shots, strokes
 
 NAMES = np.array(["ka", "ki", "ku", "ke", "ko"])

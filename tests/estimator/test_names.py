@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import autometa
-from autometa.algorithms.classifier import Classifier
-from autometa.algorithms.trained import config_of
 from autometa.api.settings import settle
 from autometa.errors import InputError
 from autometa.estimator.base import in_one_form
 from autometa.estimator.teaching import Taught, none_label_of
+from autometa.models.classifier import Classifier
+from autometa.models.model import config_of
 from autometa.runs.folder import RunFolder
 from tests.algorithms.test_metanas import TINY
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import autometa
-from autometa.algorithms.kept import keep, load_kept
-from autometa.algorithms.trained import Model
 from autometa.errors import InputError
 from autometa.estimator import pack
+from autometa.models.compact import keep, load_kept
+from autometa.models.model import Model
 from autometa.runs.folder import RunFolder
 from tests.cli.driving import DATA, INNER, LENGTH, SEARCH, TEST, changed
 from tests.estimator.drawings import shots, strokes

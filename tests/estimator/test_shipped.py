@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 import autometa
-from autometa.algorithms.config import from_json
 from autometa.algorithms.presets import preset
-from autometa.algorithms.reptile import ReptileConfig
-from autometa.algorithms.starts import find_start, shipped
+from autometa.algorithms.train import ReptileConfig
 from autometa.api.recipes import recipe
 from autometa.data import DataError
 from autometa.data.omniglot import characters, find_part
+from autometa.models.find import find_start, shipped
+from autometa.train.config import from_json
 from tests.estimator.drawings import photographed, shots, strokes
 
 TASKS = 60

@@ -7,17 +7,17 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from autometa.algorithms import reptile
-from autometa.algorithms.classifier import Classifier, SupportBatches, balanced, final_network
-from autometa.algorithms.config import EvalConfig, InnerConfig
+from autometa.algorithms import train
 from autometa.algorithms.metanas import MetaNASConfig
-from autometa.algorithms.reptile import ReptileConfig
-from autometa.algorithms.trained import Model
-from autometa.algorithms.training import Learned
+from autometa.algorithms.train import ReptileConfig
 from autometa.data import Recipe
-from autometa.nas.discrete import DiscreteNetwork
-from autometa.nas.genotype import CellGenotype, Genotype
+from autometa.models.classifier import Classifier, SupportBatches, balanced, final_network
+from autometa.models.model import Model
+from autometa.nas.networks.discrete import DiscreteNetwork
+from autometa.nas.spaces.genotype import CellGenotype, Genotype
 from autometa.slots.statistics import Given, Recorder
+from autometa.train.config import EvalConfig, InnerConfig
+from autometa.train.trainer import Learned
 
 WAYS, SHOTS, STEPS = 3, 2, 3
 NORMAL = CellGenotype(((("sep_conv_3x3", 0), ("skip_connect", 1)), (("dil_conv_3x3", 2), ("avg_pool_3x3", 1))), (2, 3))
@@ -60,7 +60,7 @@ def adapted(model: Model, support: Tensor, labels: Tensor) -> Classifier:
     images = support[order].to(model.learned.theta.dtype) / 255
     mode = test.batch_mode or config.inner.batch_mode
     batches = SupportBatches.draw(images, labels[order], test.batch, test.steps, test.seed, mode)
-    phi = reptile.adapt(model.network, model.learned, batches, 1, config)
+    phi = train.adapt(model.network, model.learned, batches, 1, config)
     return classifier(config, model.network, phi, images, model.recipe)
 
 

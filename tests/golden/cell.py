@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from autometa.nas.cells import Cell, one_shot_cell, op_table
-from autometa.nas.soft_pruning import input_weights
+from autometa.nas.relax.soft_pruning import input_weights
+from autometa.nas.spaces.cells import Cell, one_shot_cell, op_table
 from autometa.ops import PRIMITIVES, mixed_op, preprocess
 from autometa.ops.folding import cat_channels
 from autometa.ops.preprocess import preprocess_parameters

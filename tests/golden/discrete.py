@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autometa.nas.cell_network import CellNetwork
-from autometa.nas.discrete import DiscreteNetwork
-from autometa.nas.genotype import CellGenotype, Genotype
+from autometa.nas.networks.cell_network import CellNetwork
+from autometa.nas.networks.discrete import DiscreteNetwork
+from autometa.nas.spaces.genotype import CellGenotype, Genotype
 from autometa.ops import cross_entropy
 from autometa.slots.statistics import Given, Recorder
 from tests.golden.fixture import NO_OPS, Engine, Fixture, Group, Unit, UsageError, running

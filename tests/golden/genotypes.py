@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autometa.nas.genotype import CellGenotype, Genotype
+from autometa.nas.spaces.genotype import CellGenotype, Genotype
 
 NODES = 3
 CONCAT = (2, 3, 4)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from autometa.nas.cells import METANAS_PRIMITIVES, one_shot_cell
-from autometa.nas.discrete import DiscreteNetwork
-from autometa.nas.genotype import CellGenotype, Genotype
-from autometa.nas.one_shot import OneShotNetwork
+from autometa.nas.networks.discrete import DiscreteNetwork
+from autometa.nas.one_shot.network.network.network import OneShotNetwork
+from autometa.nas.spaces.cells import METANAS_PRIMITIVES, one_shot_cell
+from autometa.nas.spaces.genotype import CellGenotype, Genotype
 from tests.golden.checking import units_of_fixture
 from tests.golden.fixture import Engine, Fixture
 from tests.golden.names import dag_names, logit_names, network_parameters

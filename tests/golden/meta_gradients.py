@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from autometa.meta.maml import ANIL, ANIL_FIRST_ORDER, FOMAML, MAML, Variant, WholeSet, meta_gradient
-from autometa.nas.conv_network import ConvNetwork
+from autometa.nas.networks.conv_network import ConvNetwork
 from autometa.ops import ConvBlock, cross_entropy
 from tests.golden.fixture import NO_OPS, Engine, Fixture, Group, Unit, UsageError
 

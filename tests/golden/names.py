@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from autometa.nas.cell_network import CellNetwork
-from autometa.nas.cells import INPUT_STATES, Cell
-from autometa.nas.one_shot import OneShotNetwork
+from autometa.nas.networks.cell_network import CellNetwork
+from autometa.nas.one_shot.network.network.network import OneShotNetwork
+from autometa.nas.spaces.cells import INPUT_STATES, Cell
 from autometa.ops.preprocess import preprocess_parameters
 from autometa.ops.primitives import PRIMITIVES
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autometa.nas.genotype import CellGenotype
-from autometa.nas.one_shot import OneShotNetwork
-from autometa.nas.pruned import genotype_of, remaining, remaining_weights
-from autometa.nas.soft_pruning import sharpened, temperature
+from autometa.nas.one_shot.network.network.network import OneShotNetwork
+from autometa.nas.one_shot.network.network.pruned import genotype_of, remaining, remaining_weights
+from autometa.nas.relax.soft_pruning import sharpened, temperature
+from autometa.nas.spaces.genotype import CellGenotype
 from autometa.ops import PRIMITIVES
 from tests.golden.fixture import NO_OPS, Engine, Fixture, Group, Unit, UsageError
 from tests.golden.names import SUFFIX_OF_KIND

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from autometa.nas.cells import METANAS_PRIMITIVES
-from autometa.nas.discrete import DiscreteNetwork
-from autometa.nas.genotype import CellGenotype, Genotype
-from autometa.nas.one_shot import OneShotNetwork
+from autometa.nas.networks.discrete import DiscreteNetwork
+from autometa.nas.one_shot.network.network.network import OneShotNetwork
+from autometa.nas.spaces.cells import METANAS_PRIMITIVES
+from autometa.nas.spaces.genotype import CellGenotype, Genotype
 from tests.golden.discrete import genotype_in
 from tests.golden.fixture import NO_OPS, Fixture, Group, Unit, UsageError, load_table
 from tests.golden.genotypes import CONCAT, GENOTYPES, IMAGE_SIZE, NODES

@@ -84,7 +84,7 @@ def test_wrong_row_in_a_table_fails(tmp_path, capsys):
 
 def test_name_map_of_an_unknown_genotype(tmp_path):
     """The genotype is read off the rows where its name is not known."""
-    from autometa.nas.discrete import DiscreteNetwork
+    from autometa.nas.networks.discrete import DiscreteNetwork
     from tests.golden.names import network_parameters
 
     network = DiscreteNetwork(GENOTYPES["metanas_v1"], 4, 5, (1, 28, 28))

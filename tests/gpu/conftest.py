@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from autometa.algorithms.sources import Source
 from autometa.ops.backend import libraries
+from autometa.train.tasks import Source
 from tests.algorithms.test_metanas import TINY
 
 GPU = torch.device("cuda", 0)

@@ -9,8 +9,8 @@ import torch
 os.environ["AUTOMETA_GRAPH"] = "0"
 os.environ["AUTOMETA_CACHE"] = tempfile.mkdtemp()
 
-from autometa.algorithms.sources import Source  # noqa: E402  after the environment
-from tests.algorithms.test_loop import FOUR, LONG, trainer  # noqa: E402
+from autometa.train.tasks import Source  # noqa: E402  after the environment
+from tests.train.test_loop import FOUR, LONG, trainer  # noqa: E402
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autometa.algorithms.candidates import CandidateTrainer, score, train_candidates
-from autometa.algorithms.sources import Source
 from autometa.runs.files import read_json
-from tests.algorithms.test_candidates import CELLS, TINY, timeless
+from autometa.train.candidates import CandidateTrainer, score, train_candidates
+from autometa.train.tasks import Source
 from tests.cli.driving import call
 from tests.cli.test_auto_meta import TINY as SEARCH
 from tests.gpu.conftest import GPU
 from tests.tolerances import assert_agree
+from tests.train.test_candidates import CELLS, TINY, timeless
 
 
 @pytest.fixture(scope="module")

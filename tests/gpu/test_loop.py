@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autometa.algorithms import journal
-from autometa.algorithms.loop import Loop
-from autometa.algorithms.sources import Source
 from autometa.data.episodes import DRAWING
 from autometa.ops.backend import native, precision
-from tests.algorithms.test_loop import FOUR, LONG, search, trainer
+from autometa.train import journal
+from autometa.train.loop import Loop
+from autometa.train.tasks import Source
 from tests.gpu.conftest import GPU
 from tests.tolerances import assert_agree
+from tests.train.test_loop import FOUR, LONG, search, trainer
 
 WIDER = replace(LONG, channels=5, meta=replace(LONG.meta, batch=3))
 CONFIGS = {"metanas": LONG, "5 channels": WIDER, "reptile": FOUR}

@@ -5,8 +5,8 @@ import json
 import pytest
 
 import autometa
-from tests.algorithms.test_classifier import draw
 from tests.gpu.conftest import GPU
+from tests.models.test_classifier import draw
 
 QUICK_INTERVAL = 2.5  # percent: the recipe's interval, and the rounding of another device's arithmetic
 

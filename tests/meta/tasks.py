@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autometa.nas.conv_network import four_layer
+from autometa.nas.networks.conv_network import four_layer
 from autometa.ops import cross_entropy
 from autometa.slots.arena import Arena
 from autometa.slots.init import ONES

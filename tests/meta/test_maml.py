@@ -19,7 +19,7 @@ from autometa.meta.maml import (
     mean_gradient,
     meta_gradient,
 )
-from autometa.nas.conv_network import ConvNetwork
+from autometa.nas.networks.conv_network import ConvNetwork
 from autometa.ops import ConvBlock
 from autometa.slots.arena import Arena
 from tests.meta.tasks import Images, network_objective, plain_layout, quadratic, targets

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from autometa.nas.conv_network import four_layer
-from autometa.nas.discrete import DiscreteNetwork
-from autometa.nas.genotype import CellGenotype, Genotype
-from autometa.nas.one_shot import OneShotNetwork
+from autometa.nas.networks.conv_network import four_layer
+from autometa.nas.networks.discrete import DiscreteNetwork
+from autometa.nas.one_shot.network.network.network import OneShotNetwork
+from autometa.nas.spaces.genotype import CellGenotype, Genotype
 
 IMAGE = (1, 10, 9)
 WAYS = 4

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from autometa.nas.block_network import BlockMacro, BlockNetwork
-from autometa.nas.block_space import BlockCell
-from autometa.nas.cell_network import CellNetwork
-from autometa.nas.cells import discrete_cell
+from autometa.nas.networks.cell_network import CellNetwork
+from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
+from autometa.nas.spaces.blocks import BlockCell
+from autometa.nas.spaces.cells import discrete_cell
 from autometa.ops import backend
 from autometa.ops.cell_stack import cell_stack
 from autometa.ops.cross_entropy import cross_entropy

@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 import torch
 
-from autometa.nas.block_network import BlockNetwork
-from autometa.nas.block_space import level_one
+from autometa.nas.networks.many_cells import BlockNetwork
+from autometa.nas.spaces.blocks import level_one
 from autometa.ops._triton import kernels
 from autometa.slots.statistics import Given, Recorder
 from tests.nas.test_block_network import batch, cells, macro, op_by_op

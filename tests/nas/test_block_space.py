@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autometa.nas import block_space as space
-from autometa.nas.block_space import PUBLISHED, Block, BlockCell, Operand
+from autometa.nas.spaces import blocks as space
+from autometa.nas.spaces.blocks import PUBLISHED, Block, BlockCell, Operand
 from autometa.ops import PRIMITIVES
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from autometa.nas.drop_path import drop_masks
+from autometa.nas.networks.drop_path import drop_masks
 from tests.nas.networks import discrete, images_for, one_shot, rows
 from tests.tolerances import assert_agree
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autometa.nas.genotype import CellGenotype, Genotype, most_frequent
+from autometa.nas.spaces.genotype import CellGenotype, Genotype, most_frequent
 from autometa.ops import PRIMITIVES
 from tests.nas.networks import GENOTYPE, discrete
 

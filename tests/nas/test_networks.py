@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from autometa.nas.cell_network import CellNetwork, NodeWeights
-from autometa.nas.cells import METANAS_PRIMITIVES, discrete_cell, one_shot_cell, op_table
-from autometa.nas.conv_network import four_layer
-from autometa.nas.one_shot import AtTemperature
+from autometa.nas.networks.cell_network import CellNetwork, NodeWeights
+from autometa.nas.networks.conv_network import four_layer
+from autometa.nas.one_shot.network.network.network import AtTemperature
+from autometa.nas.spaces.cells import METANAS_PRIMITIVES, discrete_cell, one_shot_cell, op_table
 from autometa.ops import cross_entropy
 from autometa.slots.statistics import Given, Recorder
 from tests.nas.networks import IMAGE, WAYS, discrete, images_for, networks, one_shot, rows

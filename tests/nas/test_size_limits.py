@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from autometa.algorithms.metanas import MetaNASConfig, pruned_size
-from autometa.nas.one_shot import AtTemperature
-from autometa.nas.pruned import remaining
-from autometa.nas.size_limits import Limits, costs_of, smallest, typical, within
+from autometa.nas.one_shot.network.network.network import AtTemperature
+from autometa.nas.one_shot.network.network.pruned import remaining
+from autometa.nas.one_shot.network.network.size_limits import Limits, costs_of, smallest, typical, within
 from tests.nas.networks import images_for, one_shot, rows
 
 CONFIG = MetaNASConfig(prune_testing=0.05, t_min_test=0.5)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autometa.nas.soft_pruning import input_weights, pairs, sharpened, temperature
+from autometa.nas.relax.soft_pruning import input_weights, pairs, sharpened, temperature
 from tests.nas.networks import images_for, one_shot, rows
 from tests.tolerances import assert_agree
 

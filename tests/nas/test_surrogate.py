@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autometa.nas import block_space as space
-from autometa.nas import surrogate as learned
-from autometa.nas.block_space import BlockCell
-from autometa.nas.surrogate import Ensemble, LSTMSurrogate, MLPSurrogate, Training, kendall, spearman
+from autometa.nas.predictors import surrogate as learned
+from autometa.nas.predictors.surrogate import Ensemble, LSTMSurrogate, MLPSurrogate, Training, kendall, spearman
+from autometa.nas.spaces import blocks as space
+from autometa.nas.spaces.blocks import BlockCell
 
 KINDS = {"lstm": LSTMSurrogate, "mlp": MLPSurrogate}
 WORTH = {0: 2.0, 1: 1.5, 2: 0.5, 3: -1.0, 4: 0.0}

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autometa.nas.conv_network import FOUR_LAYER, four_layer
+from autometa.nas.networks.conv_network import FOUR_LAYER, four_layer
 from autometa.ops import ConvBlock, backend, conv_block
 from autometa.ops._conv_block_cpp import _backward, _forward, _sizes
 from autometa.ops._memory import activation

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autometa.nas.conv_network import FOUR_LAYER, ConvNetwork, four_layer
+from autometa.nas.networks.conv_network import FOUR_LAYER, ConvNetwork, four_layer
 from autometa.ops import ConvBlock, backend, conv_block, conv_stack, linear_head
 from autometa.ops._conv_stack_cpp import _backward, _described, _forward
 from autometa.ops._memory import activation

@@ -6,12 +6,12 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from autometa.algorithms.config import MetaConfig
-from autometa.algorithms.reptile import ReptileConfig
+from autometa.algorithms.train import ReptileConfig
 from autometa.errors import InputError
 from autometa.report.card import model_card, write_card
 from autometa.runs.files import write_json
 from autometa.runs.folder import RunFolder
+from autometa.train.config import MetaConfig
 
 SCORE = {"mean": 91.25, "ci95": 0.5, "tasks": 100}
 RESULT = {

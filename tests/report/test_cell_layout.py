@@ -5,9 +5,9 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from autometa.nas.block_space import LETTERS, PUBLISHED, Block, BlockCell, Operand
-from autometa.nas.cells import METANAS_PRIMITIVES
-from autometa.nas.genotype import CellGenotype
+from autometa.nas.spaces.blocks import LETTERS, PUBLISHED, Block, BlockCell, Operand
+from autometa.nas.spaces.cells import METANAS_PRIMITIVES
+from autometa.nas.spaces.genotype import CellGenotype
 from autometa.report.cell_drawing import OpFacts, draw_cell, draw_small
 from autometa.report.cell_layout import OUTPUT, WIDEST, crossings, lay_out
 from autometa.report.placing import text_width

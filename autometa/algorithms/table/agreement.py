@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from autometa.algorithms.level_report import correlations
 from autometa.algorithms.table import packed
 from autometa.algorithms.table.spec import OMNIGLOT_PRESET, TableSpec
 from autometa.algorithms.table.training import NOT_SCORED, Measured
+from autometa.search.summary import correlations
 
 LEAST = 10
 """Cells below which a rank correlation says nothing."""

@@ -23,7 +23,6 @@ import torch
 
 from autometa import plugins
 from autometa._version import __version__
-from autometa.algorithms.sources import Source, silent
 from autometa.algorithms.table import packed
 from autometa.algorithms.table.spec import PARTS, Job, TableSpec
 from autometa.algorithms.table.store import FILE, TableStore
@@ -32,6 +31,7 @@ from autometa.errors import AutometaError, InputError
 from autometa.ops import backend
 from autometa.runs.environment import cpu_model
 from autometa.runs.files import disk_errors, say, shown
+from autometa.train.tasks import Source, silent
 
 SIDE_BY_SIDE = 10
 """Cells of a batch, of an ordinary training; of a longer one so many fewer, at least two."""

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from autometa.algorithms.candidates import CandidateTrainer, score
-from autometa.algorithms.sources import Source
 from autometa.algorithms.table.spec import TableSpec, all_cells
-from autometa.nas.block_network import BlockMacro, parts_used
-from autometa.nas.block_space import OPS
-from autometa.nas.counting import map_sizes
+from autometa.nas.networks.counting import map_sizes
+from autometa.nas.networks.many_cells import BlockMacro, parts_used
+from autometa.nas.spaces.blocks import OPS
+from autometa.train.candidates import CandidateTrainer, score
+from autometa.train.tasks import Source
 
 TIMED = 50
 ROUNDS = 3

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from autometa.algorithms.candidates import CandidateConfig
-from autometa.algorithms.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, at_least, require
 from autometa.errors import InputError
-from autometa.nas.block_space import BlockCell, expansions, level_one
+from autometa.nas.spaces.blocks import BlockCell, expansions, level_one
+from autometa.train.candidates import CandidateConfig
+from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, at_least, require
 
 POINTS = (8, 4, 2, 1)
 """Points of the learning curve that are recorded: an eighth, a quarter, a half and the whole of the training."""

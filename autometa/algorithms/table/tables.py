@@ -14,7 +14,7 @@ from autometa.algorithms.table.packed import Packed
 from autometa.algorithms.table.spec import DEFAULT, POINTS, Job, TableSpec, all_cells, spec_named
 from autometa.algorithms.table.training import NOT_SCORED, Measured
 from autometa.errors import InputError
-from autometa.nas.block_space import BlockCell
+from autometa.nas.spaces.blocks import BlockCell
 
 
 class NotTabled(InputError, KeyError):

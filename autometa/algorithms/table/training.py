@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from autometa.algorithms.candidates import LOST, CandidateTrainer, score
-from autometa.algorithms.config import EvalConfig
-from autometa.algorithms.loop import Loop
-from autometa.algorithms.scores import Score
-from autometa.algorithms.sources import Source
 from autometa.algorithms.table.spec import POINTS, TableSpec, all_cells
+from autometa.train.candidates import LOST, CandidateTrainer, score
+from autometa.train.config import EvalConfig
+from autometa.train.loop import Loop
+from autometa.train.scores import Score
+from autometa.train.tasks import Source
 
 NOT_SCORED = -1
 """Right answers where a point was left out, or the cell failed."""

@@ -1,0 +1,236 @@
+"""Reptile with a fixed network (Nichol et al. 2018): the four-layer nets, or a network from a genotype; and what other
+meta-learners, registered by name, share with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from autometa.brief import brief
+from autometa.errors import InputError
+from autometa.meta.bn_modes import MODES, accuracy, answers, logits_by_mode
+from autometa.meta.inner_loop import Batches, adapt_
+from autometa.nas.networks.conv_network import FOUR_LAYER, four_layer
+from autometa.nas.networks.discrete import DiscreteNetwork
+from autometa.nas.networks.one_cell import BlockCellNetwork
+from autometa.nas.spaces.blocks import PUBLISHED, PUBLISHED_CONCAT, BlockCell
+from autometa.nas.spaces.genotype import Genotype
+from autometa.ops.cross_entropy import cross_entropy
+from autometa.ops.finite_slots import finite_slots
+from autometa.slots.arena import Arena
+from autometa.train.config import (
+    MOST_CELLS,
+    DataConfig,
+    EvalConfig,
+    InnerConfig,
+    MetaConfig,
+    bounded,
+    check_common,
+    check_instances,
+    check_limits,
+    check_macro,
+    check_reductions,
+    require,
+)
+from autometa.train.tasks import Source, TestTasks
+from autometa.train.trainer import Learned, Logits, Network, Trainer
+
+CELL = "cell:"
+"""What the name of a network of one of Auto-Meta's cells begins with; its key follows, or `published`."""
+
+
+@brief
+@dataclass(frozen=True)
+class ReptileConfig:
+    """Meta-training of a fixed network; the defaults are Reptile's for Omniglot, 5-way (appendix A).
+
+    Args:
+        network: a four-layer net (`reptile-omniglot`, `reptile-miniimagenet`, `maml-omniglot`, `maml-miniimagenet`)
+            or the path of a genotype file, or `cell:KEY`, a cell of Auto-Meta's space (`cell:published`: the paper's).
+        filters: channels of the network; the paper's where None.
+        cells: number of cells, for a genotype (MetaNAS scaled up: 5).
+        reductions: positions of reduction cells, from 0, for a genotype.
+        stem_stride: of a cell network, as in its search.
+        drop_path: probability of dropping an op of a cell network while training (MetaNAS, scaled up: 0.2).
+        learner: `reptile`, or the name under which a meta-learner was registered (--plugin loads its file).
+        repeats: normal cells before each of three reductions, for `cell:KEY` (Auto-Meta's N).
+        scale_rate: what filters are multiplied by at reductions, for `cell:KEY`.
+        data: images and split.
+        inner: the inner loop while meta-training.
+        meta: the outer loop.
+        test: evaluation.
+        max_params: weights that the network may have at most; a larger one is refused.
+        max_macs: its multiply-accumulates for one image, likewise.
+        seed: of initialisation, tasks and batches.
+        precision: of kernels on a GPU: `fp32`, `tf32` (products of rounded factors) or `bf16` (activations stored in
+            half the memory as well); faster in this order, and less exact. The CPU computes in float32.
+    """
+
+    network: str = "reptile-omniglot"
+    filters: int | None = None
+    cells: int = 4
+    reductions: tuple[int, ...] = (1, 3)
+    stem_stride: int = 1
+    drop_path: float = 0.0
+    learner: str = "reptile"
+    repeats: int = 1
+    scale_rate: int = 1
+    data: DataConfig = field(default_factory=lambda: DataConfig("omniglot:reptile", 28, "reptile"))
+    inner: InnerConfig = field(default_factory=InnerConfig)
+    meta: MetaConfig = field(default_factory=MetaConfig)
+    test: EvalConfig = field(default_factory=lambda: EvalConfig(tasks=10_000))
+    max_params: int | None = None
+    max_macs: int | None = None
+    seed: int = 0
+    precision: str = "fp32"
+
+    def check(self) -> None:
+        """Raise `InputError` where fields do not fit together."""
+        check_common(self.data, self.inner, self.meta, self.test, self.seed, self.precision)
+        bounded(1, MOST_CELLS, {"cells": self.cells})
+        check_macro("", self.filters, self.repeats, self.scale_rate)
+        learner_named(self.learner)
+        if self.network.startswith(CELL):
+            blocks = read_cell(self.network).level
+            check_instances(2 * blocks * 3 * (self.repeats + 1), "repeats, or take a smaller cell")
+            require(self.drop_path == 0, "drop_path is for genotypes; leave it 0 for a cell of Auto-Meta's space")
+        elif self.network not in FOUR_LAYER:
+            check_reductions(self.reductions, self.cells)
+        check_limits(self.max_params, self.max_macs)
+        require(self.stem_stride in (1, 2), f"stem_stride must be 1 or 2, not {self.stem_stride}")
+        require(0.0 <= self.drop_path < 1.0, f"drop_path must be at least 0 and below 1, not {self.drop_path:g}")
+
+    def build(self, image_shape: tuple[int, int, int], genotype: Genotype | None = None) -> Network:
+        """The network, of `genotype` where it is given instead of the file that `network` names.
+
+        Raises `InputError` where the name or the genotype file is wrong.
+        """
+        if self.network in FOUR_LAYER:
+            return four_layer(self.network, self.inner.ways, image_shape, self.filters)
+        if self.network.startswith(CELL) and genotype is None:
+            return BlockCellNetwork(
+                cell=read_cell(self.network),
+                concat=PUBLISHED_CONCAT if self.network == f"{CELL}published" else None,
+                filters=self.filters or 10,
+                repeats=self.repeats,
+                scale_rate=self.scale_rate,
+                ways=self.inner.ways,
+                image_shape=image_shape,
+            )
+        genotype = genotype or read_genotype(self.network)
+        check_instances(self.cells * max(genotype.normal.ops, genotype.reduction.ops), "cells, or take a smaller cell")
+        return DiscreteNetwork(
+            genotype=genotype,
+            channels=self.filters or 28,
+            ways=self.inner.ways,
+            image_shape=image_shape,
+            cells=self.cells,
+            reductions=tuple(self.reductions),
+            stem_stride=self.stem_stride,
+        )
+
+
+def read_genotype(path: str) -> Genotype:
+    """Raises `InputError` where there is no genotype file of that name."""
+    if not Path(path).suffix and not Path(path).exists():
+        raise InputError(f"unknown network {path!r}; choose {', '.join(FOUR_LAYER)} or a genotype file")
+    try:
+        return Genotype.load(path)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def read_cell(network: str) -> BlockCell:
+    """The cell that `cell:KEY` names. Raises `InputError` where the key is wrong."""
+    key = network.removeprefix(CELL)
+    try:
+        return PUBLISHED if key == "published" else BlockCell.parse(key)
+    except ValueError as error:
+        raise InputError(f"network {network!r} names no cell: {error}") from error
+
+
+def register(name: str, learner: Learner, *, replace: bool = False) -> None:
+    """Let `autometa train NET --learner NAME` train with a meta-learner of your own.
+
+    learner: (network, source, config) -> a `Trainer`, most easily that of `reptile_trainer` with another `target`.
+    replace: take the place of a registered one of that name. Raises `InputError` where the name is taken.
+    """
+    if name in LEARNERS and (name == "reptile" or not replace):
+        raise InputError(f"a meta-learner {name} is there already; choose another name, or pass replace=True for yours")
+    LEARNERS[name] = learner
+
+
+def learner_named(name: str) -> Learner:
+    """Raises `InputError` where none of that name is registered."""
+    if name not in LEARNERS:
+        known = ", ".join(LEARNERS)
+        raise InputError(f"unknown meta-learner {name!r} (known: {known}); load the file that registers it: --plugin")
+    return LEARNERS[name]
+
+
+def trainer(network: Network, source: Source, config: ReptileConfig) -> Trainer:
+    """A meta-training run from a fresh initialisation, by the meta-learner that the config names."""
+    return learner_named(config.learner)(network, source, config)
+
+
+def reptile_trainer(network: Network, source: Source, config: ReptileConfig) -> Trainer:
+    """Reptile's."""
+    keep = 1.0 - config.drop_path
+
+    def logits_of(ids: Tensor, warm: bool) -> Logits:
+        def logits(phi: Tensor, images: Tensor, t: int) -> Tensor:
+            if keep < 1.0 and isinstance(network, DiscreteNetwork):
+                return network.training_logits(phi, images, keep, config.seed, ids, t)
+            return network.logits(phi, images)
+
+        return logits
+
+    return Trainer(
+        arena=Arena.single(network.layout, network.initial(config.seed).to(source.device), config.meta.batch),
+        episodes=source.training(config.inner, config.test.part, config.seed),
+        optimiser=config.inner.adam(),
+        inner=config.inner,
+        meta=config.meta,
+        logits=logits_of,
+    )
+
+
+Learner = Callable[[Network, Source, ReptileConfig], Trainer]
+LEARNERS: dict[str, Learner] = {"reptile": reptile_trainer}
+
+
+def adapt(network: Network, learned: Learned, batches: Batches, slots: int, config: ReptileConfig) -> Tensor:
+    """Take `test.steps` inner steps, all slots at once; returns the adapted rows `[slots, row]`.
+
+    With Adam's state carried each slot starts from the training slots' mean second moment and their step count.
+    """
+
+    def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
+        return cross_entropy(network.logits(phi, images), labels)
+
+    arena = learned.arena(network.layout, slots, config.inner.adam_state)
+    adapt_(arena, loss, batches, config.inner.adam(), config.test.steps)
+    return arena.phi
+
+
+def evaluate_chunk(
+    network: Network,
+    learned: Learned,
+    source: Source,
+    config: ReptileConfig,
+    start: int,
+    stop: int,
+    modes: tuple[str, ...] = MODES,
+) -> dict[str, Tensor]:
+    """Adapt to evaluation tasks start .. stop - 1, all at once; per task `[T]` accuracy by BN mode, `finite`, and what
+    `answers` gives."""
+    test = config.test
+    mode = test.batch_mode or config.inner.batch_mode
+    tasks = TestTasks.draw(source.testing(network.ways, test), start, stop, test.batch, test.steps, mode)
+    phi = adapt(network, learned, tasks.batches, stop - start, config)
+    found = logits_by_mode(network, phi, tasks.support, tasks.queries, modes)
+    right = {mode: accuracy(logits, tasks.labels) for mode, logits in found.items()}
+    return {**right, "finite": finite_slots(phi), **answers(found)}

@@ -1,0 +1,76 @@
+"""What the cells of a level show: the best, their depths, and how well a surrogate ranked them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from autometa.errors import DivergedError, InputError
+from autometa.nas.predictors.surrogate import Surrogate, kendall, spearman
+from autometa.nas.spaces.blocks import BlockCell
+from autometa.runs.ledger import Candidate
+
+
+def measured(rows: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates that were trained and scored, in the ledger's order; those that failed are passed over."""
+    return [row for row in rows if row.state == "done" and row.accuracy is not None]
+
+
+def winner(rows: Sequence[Candidate]) -> Candidate:
+    """The highest validation accuracy of all levels; ties go to fewer parameters, then to the smaller key.
+
+    Raises `InputError` where no time was left for any, `DivergedError` where all that were trained failed.
+    """
+    found = measured(rows)
+    if not found and any(row.state == "failed" for row in rows):
+        raise DivergedError("every candidate trained so far has failed; try a smaller --inner.lr")
+    if not found:
+        raise InputError("no candidate was trained in the time given; go on with --resume and a longer --time-budget")
+    return min(found, key=lambda row: (-row.accuracy, row.parameters or 0, row.key))
+
+
+def report(level: int, rows: Sequence[Candidate], surrogate: Surrogate | None = None) -> dict:
+    """Accuracies, depths (the paper's figure 2), and rank correlations of a level, or of a rival's round.
+
+    `before` correlates what was predicted before these cells were trained with what was measured (None at the first
+    level); `own` what the surrogate, where there is one, says of them after it has learned from them too.
+    """
+    done = measured(rows)
+    cells = [BlockCell.parse(row.key) for row in done]
+    accuracies = [row.accuracy for row in done]
+    mean, std = surrogate.predict(cells) if surrogate else ([None] * len(done),) * 2
+    ahead = [(row.predicted_mean, row.accuracy) for row in done if row.predicted_mean is not None]
+    return {
+        "level": level,
+        "candidates": len(rows),
+        "failed": sum(row.state == "failed" for row in rows),
+        "accuracy": {"best": max(accuracies), "mean": sum(accuracies) / len(done), "worst": min(accuracies)},
+        "depths": depths(cells),
+        "before": correlations([p for p, _ in ahead], [a for _, a in ahead]) if ahead else None,
+        "own": correlations(mean, accuracies) if surrogate else None,
+        "cells": [
+            {
+                "key": row.key,
+                "depth": cell.depth,
+                "accuracy": row.accuracy,
+                "interval": row.interval,
+                "parameters": row.parameters,
+                "macs": row.macs,
+                "predicted": row.predicted_mean,
+                "predicted_std": row.predicted_std,
+                "fitted": None if m is None else float(m),
+                "fitted_std": None if s is None else float(s),
+            }
+            for row, cell, m, s in zip(done, cells, mean, std, strict=True)
+        ],
+    }
+
+
+def correlations(predicted: Sequence[float], found: Sequence[float]) -> dict:
+    """Rank correlations of what was predicted with what was measured."""
+    return {"spearman": spearman(predicted, found), "kendall": kendall(predicted, found), "cells": len(found)}
+
+
+def depths(cells: Sequence[BlockCell]) -> dict[str, int]:
+    """How many cells have which depth."""
+    return {str(depth): count for depth, count in sorted(Counter(cell.depth for cell in cells).items())}

@@ -1,0 +1,377 @@
+"""Candidates of an architecture search, trained and scored side by side: Reptile on many cells at once.
+
+Every cell is a group of slots with its own meta-parameters. All of them see the same tasks and batches (common random
+numbers), so that differences between cells are not those between tasks.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from autometa.brief import brief
+from autometa.data import Episodes
+from autometa.errors import DivergedError
+from autometa.meta.bn_modes import MODES, accuracies
+from autometa.meta.inner_loop import Adam, Batches, Objective, adapt_
+from autometa.meta.reptile import Iteration, meta_iteration_
+from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
+from autometa.nas.spaces.blocks import BlockCell
+from autometa.ops.finite_slots import finite_slots
+from autometa.runs.watch import NonFiniteWatch
+from autometa.slots.arena import Arena
+from autometa.slots.statistics import BatchStatistics
+from autometa.train.config import (
+    DataConfig,
+    EvalConfig,
+    InnerConfig,
+    MetaConfig,
+    check_common,
+    check_macro,
+    one_of,
+    require,
+)
+from autometa.train.loop import Loop, Results
+from autometa.train.scores import Score
+from autometa.train.tasks import Source, TestTasks, chunks
+from autometa.train.trainer import StepSizes
+
+SLOTS = 200
+"""Slots worked on at once on a CPU, where the config does not say; a GPU takes as many as its memory holds."""
+LOST = 0.1
+"""Share of validation tasks that may leave the finite numbers."""
+
+
+@brief
+@dataclass(frozen=True)
+class CandidateConfig:
+    """How a candidate is trained and scored; the defaults are Auto-Meta's (Kim et al. 2018, section 4).
+
+    Args:
+        filters: F, channels of the first cells (paper: 4, 10, 12 or 32).
+        repeats: N, normal cells before each reduction (paper: 0 or 1).
+        scale_rate: what F is multiplied by at reductions (paper: 1 or 2).
+        data: images and split.
+        inner: the inner loop.
+        meta: the outer loop; max_slots: slots of all cells worked on at once.
+        validation: scoring on validation classes; max_slots: tasks of all cells adapted and classified at once, on a
+            GPU at least.
+        mode: normalisation of the queries that are scored, one of the three BN modes.
+        seed: of initialisations, tasks and batches, the same for every cell.
+    """
+
+    filters: int = 10
+    repeats: int = 1
+    scale_rate: int = 1
+    data: DataConfig = field(default_factory=lambda: DataConfig("omniglot:vinyals", 28))
+    inner: InnerConfig = field(default_factory=lambda: InnerConfig(ways=5, shots=10, batch=10, steps=8, lr=1e-3))
+    meta: MetaConfig = field(default_factory=lambda: MetaConfig(iterations=1000, batch=5, step_size=1.0))
+    validation: EvalConfig = field(
+        default_factory=lambda: EvalConfig(tasks=100, shots=1, queries=5, batch=5, steps=50, part="val", max_slots=40)
+    )
+    mode: str = "support_statistics"
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise `InputError` where fields do not fit together."""
+        check_common(self.data, self.inner, self.meta, self.validation, self.seed, "fp32")
+        check_macro("", self.filters, self.repeats, self.scale_rate)
+        one_of(MODES, {"mode": self.mode})
+        part = self.validation.part
+        require(part == "val", f"candidates are scored on val classes, not on {part}: test classes stay unseen")
+
+    def macro(self, image_shape: tuple[int, int, int]) -> BlockMacro:
+        return BlockMacro(self.filters, self.repeats, self.scale_rate, self.inner.ways, image_shape)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A candidate's end: accuracy and half width of its 95% interval in percent, NaN where it failed; seconds: its
+    share of the batch's; failure: why there is no accuracy."""
+
+    key: str
+    accuracy: float
+    interval: float
+    parameters: int
+    macs: int
+    seconds: float
+    failure: str | None
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The networks of some slots: `Classifier` for the cells that they have."""
+
+    network: BlockNetwork
+    cell_of_slot: Tensor
+
+    def logits(self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None) -> Tensor:
+        return self.network.logits(phi, images, self.cell_of_slot, statistics)
+
+    def loss(self, phi: Tensor, images: Tensor, labels: Tensor, step: int) -> Tensor:
+        """The inner loop's objective."""
+        return self.network.losses(phi, images, labels, self.cell_of_slot)
+
+
+class SameBatches:
+    """Batches of a few tasks for many slots: `task` int64 `[S]` is the task of each slot."""
+
+    def __init__(self, steps: Sequence[tuple[Tensor, Tensor]], task: Tensor) -> None:
+        self._steps, self._task = steps, task
+
+    @staticmethod
+    def drawn(batches: Batches, steps: int) -> list[tuple[Tensor, Tensor]]:
+        """All steps of all tasks, made once."""
+        return [batches.step(t) for t in range(steps)]
+
+    def step(self, t: int) -> tuple[Tensor, Tensor]:
+        return tuple(x.index_select(0, self._task) for x in self._steps[t])
+
+
+@dataclass
+class CandidateTrainer:
+    """Meta-training of several cells as state (the arena) and a step, for `Loop`; a slot's layout is the number of its
+    cell. Beside the fields: counter, max_slots, as of any trainer that `Loop` runs; alive: the cells that have not
+    failed, in the order of the arena's groups."""
+
+    network: BlockNetwork
+    arena: Arena
+    episodes: Episodes
+    optimiser: Adam
+    config: CandidateConfig
+    failures: dict[int, str] = field(default_factory=dict)
+
+    warmup = 0
+    ranks = None
+
+    @classmethod
+    def create(cls, cells: Sequence[BlockCell], config: CandidateConfig, source: Source) -> CandidateTrainer:
+        """From fresh initialisations, `meta.batch` slots for each cell."""
+        network = BlockNetwork(config.macro(source.image_shape), cells)
+        groups = torch.arange(len(cells), device=source.device)
+        arena = Arena.create(
+            network.layouts,
+            network.initial(config.seed).to(source.device),
+            groups.repeat_interleave(config.meta.batch),
+            groups,
+        )
+        episodes = source.training(config.inner, config.validation.part, config.seed)
+        return cls(network, arena, episodes, config.inner.adam(), config)
+
+    def __post_init__(self) -> None:
+        meta, home = self.config.meta, self.episodes.home
+        self.alive = list(range(len(self.network.cells)))
+        self._watches = {g: NonFiniteWatch() for g in self.alive}
+        self.max_slots = meta.max_slots or (SLOTS if self.device.type == "cpu" else None)
+        self.counter = torch.zeros(1, dtype=torch.int64, device=home)
+        self._places = torch.arange(meta.batch, device=home)
+        self._sizes = StepSizes(lambda i: (meta.steps().at(i, meta.iterations), 0.0), meta.iterations, home)
+
+    @property
+    def device(self) -> torch.device:
+        return self.arena.theta.device
+
+    def reach(self, i: int) -> None:
+        """As `StepSizes.reach`."""
+        self._sizes.reach(i)
+
+    def step(self, i: int) -> Iteration:
+        """Meta-iteration i, every cell on tasks i * batch .. (i + 1) * batch - 1."""
+        self.reach(i)
+        self.counter.fill_(i)
+        return self.next_step(False)
+
+    def next_step(self, warm: bool) -> Iteration:
+        """The meta-iteration that `counter` names, which then names the one after it; there is no warm-up."""
+        sizes = self._sizes.at(self.counter, self.arena.groups, self.device)
+        drawn = self._drawn()
+        done = meta_iteration_(
+            self.arena,
+            lambda start, stop: self._work(drawn, start, stop),
+            self.optimiser,
+            self.config.inner.steps,
+            sizes,
+            max_slots=self.max_slots,
+        )
+        self.counter += 1
+        return done
+
+    def _drawn(self) -> list[tuple[Tensor, Tensor]]:
+        """The batches of that meta-iteration, of all inner steps and tasks."""
+        inner = self.config.inner
+        tasks = self.episodes.tasks(self.counter * self.config.meta.batch + self._places)
+        return SameBatches.drawn(self.episodes.batches(tasks, inner.batch, inner.steps, inner.batch_mode), inner.steps)
+
+    def _work(self, drawn: Sequence[tuple[Tensor, Tensor]], start: int, stop: int) -> tuple[Objective, Batches]:
+        """Objective and batches of some slots."""
+        cells = Cells(self.network, self.arena.layout_of_slot[start:stop])
+        task = torch.arange(start, stop, device=self.device) % self.config.meta.batch
+        return cells.loss, SameBatches(drawn, task)
+
+    def try_slots(self, slots: int, warm: bool) -> None:
+        """One inner step of the first slots, of which nothing is kept: to see how much memory they take."""
+        part = self.arena.part(0, slots)
+        copied = replace(part, phi=part.phi.clone(), second=part.second.clone(), steps=part.steps.clone())
+        adapt_(copied, *self._work(self._drawn(), 0, slots), self.optimiser, 1)
+
+    def packed(self, done: Iteration) -> Tensor:
+        """A meta-iteration's outcome as one row, float64."""
+        return torch.cat([done.losses.to(torch.float64).flatten(), done.finite.to(torch.float64)])
+
+    def unpacked(self, row: Tensor) -> Iteration:
+        """What `packed` packed."""
+        losses, finite = row.split([self.config.inner.steps * self.arena.slots, self.arena.slots])
+        return Iteration(losses.view(-1, self.arena.slots).to(self.arena.theta.dtype), finite != 0)
+
+    def failed(self, results: Results) -> list[int]:
+        """The cells of which too many slots left the finite numbers, as these meta-iterations show."""
+        found = []
+        for _, done in results:
+            for g, flags in zip(self.alive, done.finite.view(-1, self.config.meta.batch), strict=True):
+                try:
+                    if g not in self.failures:
+                        self._watches[g].update(flags)
+                except DivergedError as error:
+                    self.failures[g] = str(error)
+                    found.append(g)
+        return found
+
+    def leave_out(self, failed: Sequence[int]) -> None:
+        """Go on without these cells; to the others nothing changes."""
+        if not failed:
+            return
+        kept = [k for k, g in enumerate(self.alive) if g not in failed]
+        arena, groups = self.arena, torch.tensor(kept, dtype=torch.int64, device=self.device)
+        slots = torch.isin(arena.group_of_slot, groups)
+        new_groups = torch.arange(len(kept), device=self.device)
+        self.alive = [self.alive[k] for k in kept]
+        self.arena = replace(
+            arena,
+            theta=arena.theta[groups],
+            phi=arena.phi[slots],
+            second=arena.second[slots],
+            steps=arena.steps[slots],
+            group_of_slot=new_groups.repeat_interleave(self.config.meta.batch),
+            layout_of_slot=arena.layout_of_slot[slots],
+        )
+
+    def train(self, notice: Callable[[str], None]) -> None:
+        """All meta-iterations. On a GPU they are replayed as a graph, which is made anew when cells were left out."""
+        loop = Loop(self, notice)
+        for i in range(self.config.meta.iterations):
+            failed = self.failed(loop.launch(i))
+            if failed:
+                failed += self.failed(loop.drain())
+                self.leave_out(failed)
+                if not self.alive:
+                    return
+                loop = Loop(self, notice)
+        self.leave_out(self.failed(loop.drain()))
+
+    def learned(self) -> Arena:
+        """One slot per cell that has not failed, as evaluation begins: at theta, and with Adam's state carried from
+        the cell's mean second moment and largest count."""
+        arena, batch = self.arena, self.config.meta.batch
+        made = Arena.create(self.network.layouts, arena.theta, torch.arange(arena.groups, device=self.device))
+        made.layout_of_slot.copy_(arena.layout_of_slot[::batch])
+        if self.config.inner.adam_state == "carry" and arena.groups:
+            total = arena.second[::batch].clone()
+            for task in range(1, batch):
+                total += arena.second[task::batch]
+            made.second.copy_(total / batch)
+            made.steps.copy_(arena.steps.view(arena.groups, batch, -1).amax(dim=1))
+        return made
+
+
+def train_candidates(cells: Sequence[BlockCell], config: CandidateConfig, source: Source) -> list[Outcome]:
+    """Meta-train all cells side by side and score them on validation classes, one outcome per cell in order.
+
+    With a native backend a cell's outcome, but for its seconds, does not depend on the cells beside it.
+    Raises `InputError` where the config does not fit; a cell that diverges has a failure instead of an accuracy.
+    """
+    config.check()
+    if not cells:
+        return []
+    begin = time.perf_counter()
+    trainer = CandidateTrainer.create(cells, config, source)
+    trainer.train(source.notice)
+    right, finite = score(trainer, source)
+    seconds = (time.perf_counter() - begin) / len(cells)
+    for k, g in enumerate(trainer.alive):
+        lost = int((~finite[k]).sum())
+        if lost > LOST * config.validation.tasks:
+            trainer.failures[g] = f"{lost} of {config.validation.tasks} validation tasks left the finite numbers"
+    scores = {g: Score.of(right[k]) for k, g in enumerate(trainer.alive) if g not in trainer.failures}
+    return [
+        Outcome(
+            cell.key,
+            scores[g].mean if g in scores else math.nan,
+            scores[g].ci95 if g in scores else math.nan,
+            trainer.network.parameters(g),
+            trainer.network.macs(g),
+            seconds,
+            trainer.failures.get(g),
+        )
+        for g, cell in enumerate(cells)
+    ]
+
+
+def score(trainer: CandidateTrainer, source: Source, test: EvalConfig | None = None) -> tuple[Tensor, Tensor]:
+    """Share of right answers float64 `[cells, tasks]` of every cell that has not failed, on the same tasks, those of
+    the config's validation where `test` is None; and whether its adapted weights were finite, bool `[cells, tasks]`."""
+    test = test or trainer.config.validation
+    most = test.max_slots
+    if trainer.device.type != "cpu":
+        most = max(most, trainer.max_slots or SLOTS)
+    while True:
+        try:
+            return _scored(trainer, source, test, most)
+        except torch.OutOfMemoryError:
+            if most == 1:
+                raise
+            most = -(-most // 2)
+
+
+def _scored(trainer: CandidateTrainer, source: Source, test: EvalConfig, most: int) -> tuple[Tensor, Tensor]:
+    """`score`, with at most so many slots at once."""
+    config = trainer.config
+    learned, episodes = trainer.learned(), source.testing(config.inner.ways, test)
+    right = torch.zeros(learned.slots, test.tasks, dtype=torch.float64, device="cpu")
+    finite = torch.zeros(learned.slots, test.tasks, dtype=torch.bool, device="cpu")
+    mode = test.batch_mode or config.inner.batch_mode
+    per_cell = min(test.tasks, most)
+    for start, stop in chunks(test.tasks, per_cell):
+        tasks = TestTasks.draw(episodes, start, stop, test.batch, test.steps, mode)
+        drawn = SameBatches.drawn(tasks.batches, test.steps)
+        for first, last in chunks(learned.slots, max(1, most // per_cell)):
+            found = _score_chunk(trainer, learned.part(first, last), drawn, tasks, test.steps)
+            for table, values in zip((right, finite), found, strict=True):
+                table[first:last, start:stop] = values.view(last - first, -1).cpu()
+    return right, finite
+
+
+def _score_chunk(
+    trainer: CandidateTrainer, learned: Arena, drawn: Sequence[tuple[Tensor, Tensor]], tasks: TestTasks, steps: int
+) -> tuple[Tensor, Tensor]:
+    """Accuracy and finiteness `[cells * tasks]` of the cells of `learned` after `steps` inner steps on these tasks."""
+    config, count = trainer.config, len(tasks.ids)
+    cell = torch.arange(learned.slots, device=trainer.device).repeat_interleave(count)
+    task = torch.arange(count, device=trainer.device).repeat(learned.slots)
+    arena = replace(
+        learned,
+        phi=learned.phi.index_select(0, cell),
+        second=learned.second.index_select(0, cell),
+        steps=learned.steps.index_select(0, cell),
+        group_of_slot=learned.group_of_slot.index_select(0, cell),
+        layout_of_slot=learned.layout_of_slot.index_select(0, cell),
+    )
+    cells = Cells(trainer.network, arena.layout_of_slot)
+    adapt_(arena, cells.loss, SameBatches(drawn, task), trainer.optimiser, steps)
+    images = (x.index_select(0, task) for x in (tasks.support, tasks.queries, tasks.labels))
+    right = accuracies(cells, arena.phi, *images, modes=(config.mode,))[config.mode]
+    return right, finite_slots(arena.phi)

@@ -1,0 +1,318 @@
+"""Config pieces that several algorithms share: frozen, typed, each field with its source."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Protocol, TypeVar, get_type_hints
+
+from autometa.data.names import READING, READINGS
+from autometa.errors import InputError
+from autometa.meta.inner_loop import Adam, PerKind
+from autometa.meta.reptile import SHAPES, Schedule
+from autometa.ops.backend import PRECISIONS
+from autometa.runs.forms import WHOLE, Form, FormError, many, maybe, number, text, told, whole
+
+MOST = 10_000_000
+"""Of anything that is counted: tasks, images, slots."""
+MOST_STEPS = 100_000
+"""Inner steps: batches are drawn for all of them beforehand."""
+MOST_CELLS, MOST_CHANNELS = 1000, 1 << 16
+MOST_INSTANCES = 100_000
+"""Op instances of a network: about a second to lay out; the papers' largest has a few thousand."""
+BATCH_MODES = ("passes", "replacement")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images.
+
+    Args:
+        name: data set and split, e.g. `omniglot:background`, `omniglot:vinyals`, `omniglot:reptile`, `strokes`.
+        image_size: height and width in pixels.
+        variant: conversion; of Omniglot `ink` (box filter, ink = 255) or `reptile` (nearest, background = 255), of a
+            folder `ink`, `grey` or `colour`.
+        root: folder of the original files; AUTOMETA_DATA where None.
+        seed: of splits that are shuffled and of drawn data sets.
+        rotations: 4 makes each quarter turn of a class a class of its own, of the same part; 1 none; where None as the
+            split has it.
+        reading: how names and folders are read. 2: names composed (Unicode NFC) before they are compared and hashed,
+            pictures below a class folder are its own; 1: as stored, as runs read them that do not say it.
+    """
+
+    name: str = "omniglot:background"
+    image_size: int = 28
+    variant: str = "ink"
+    root: str | None = None
+    seed: int = 0
+    rotations: int | None = None
+    reading: int = READING
+
+
+@dataclass(frozen=True)
+class InnerConfig:
+    """The inner loop while meta-training.
+
+    Args:
+        ways: classes of a task.
+        shots: images per class in the support set.
+        batch: images of one inner step.
+        batch_mode: `passes` (Reptile: shuffled passes) or `replacement` (MetaNAS's released code).
+        steps: inner steps k.
+        lr: inner learning rate of the weights.
+        adam_state: `carry` from task to task or `reset`; Reptile's released code carries.
+        beta2: of Adam; beta1 is 0 (Reptile, section 6; MetaNAS, appendix).
+        weight_decay: L2 decay of the weights.
+    """
+
+    ways: int = 5
+    shots: int = 10
+    batch: int = 10
+    batch_mode: str = "passes"
+    steps: int = 5
+    lr: float = 1e-3
+    adam_state: str = "carry"
+    beta2: float = 0.999
+    weight_decay: float = 0.0
+
+    def adam(self, arch_lr: float = 0.0, arch_decay: float = 0.0) -> Adam:
+        decay = PerKind(self.weight_decay, arch_decay)
+        return Adam(PerKind(self.lr, arch_lr), decay, beta2=self.beta2, state=self.adam_state)
+
+
+@dataclass(frozen=True)
+class MetaConfig:
+    """The outer loop.
+
+    Args:
+        iterations: meta-iterations.
+        batch: tasks per meta-iteration, each in a slot of its own.
+        step_size: meta step size of the weights at the start.
+        step_size_end: the same at the end, where it falls.
+        schedule: `constant`, `linear` or `cosine`.
+        max_slots: slots evaluated at once; fewer need less memory, with the same result. Where None all, on a GPU as
+            many as its free memory holds.
+        planned: where their number was changed on the way, as a search that keeps to a time budget does: pairs of a
+            meta-iteration and the number that had been planned until then, in order. What the schedule had left is
+            spread over what the next plan had left, so a run with the same values repeats one that was changed.
+    """
+
+    iterations: int = 100_000
+    batch: int = 5
+    step_size: float = 1.0
+    step_size_end: float = 0.0
+    schedule: str = "linear"
+    max_slots: int | None = None
+    planned: tuple[int, ...] = ()
+
+    def steps(self) -> Schedule:
+        return Schedule(self.step_size, self.step_size_end, self.schedule)
+
+    def position(self, i: int) -> float:
+        """The share of its schedule that is over before meta-iteration i."""
+        over, begun = 0.0, 0
+        for until, total in zip(self.planned[::2], self.planned[1::2], strict=True):
+            if i <= until:
+                return over + (1.0 - over) * ((i - begun) / (total - begun))
+            over, begun = over + (1.0 - over) * ((until - begun) / (total - begun)), until
+        return over + (1.0 - over) * ((i - begun) / max(self.iterations - begun, 1))
+
+    def changed(self, i: int, iterations: int) -> MetaConfig:
+        """With another number of meta-iterations from number i on."""
+        return replace(self, iterations=iterations, planned=(*self.planned, i, self.iterations))
+
+    @property
+    def first_planned(self) -> int:
+        """Meta-iterations planned at the start."""
+        return self.planned[1] if self.planned else self.iterations
+
+    def check_planned(self) -> None:
+        """Raise `InputError` unless `planned` is what `changed` makes."""
+        ends, totals = self.planned[::2], self.planned[1::2]
+        fits = len(ends) == len(totals) and all(until <= total for until, total in zip(ends, totals, strict=False))
+        rising = all(a < b for a, b in zip((0, *ends), ends, strict=False))
+        require(
+            fits and rising and (not ends or ends[-1] <= self.iterations),
+            f"planned must be pairs of a meta-iteration and the number planned until then, rising, not "
+            f"{list(self.planned)} of {self.iterations}",
+        )
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Evaluation on unseen classes.
+
+    Args:
+        tasks: number of tasks.
+        shots: support images per class.
+        queries: query images per class.
+        batch: images of one inner step (Reptile: 5; MetaNAS, Omniglot: 10).
+        batch_mode: `passes` or `replacement`; None takes that of training.
+        steps: inner steps on the support set.
+        part: `test` or `val` classes.
+        seed: of the evaluation tasks.
+        max_slots: tasks adapted at once.
+    """
+
+    tasks: int = 1000
+    shots: int = 1
+    queries: int = 1
+    batch: int = 5
+    batch_mode: str | None = None
+    steps: int = 50
+    part: str = "test"
+    seed: int = 1
+    max_slots: int = 20
+
+
+class ArchitectureConfig(Protocol):
+    """What training and its records need of the config of a search that trains the architecture: `warmup`
+    meta-iterations in which it stands still, `test_weight_steps` of meta-testing in which it does."""
+
+    primitives: tuple[str, ...]
+    meta: MetaConfig
+    warmup: int
+    test_weight_steps: int
+
+    def temperatures(self) -> list[float]:
+        """Of the soft pruning at meta-testing, before each step on the architecture and after the last one."""
+
+
+Config = TypeVar("Config")
+
+
+LATER = frozenset({"rotations", "reading", "learner", "planned", "most_batches", "init", "max_params", "max_macs"})
+"""Fields that runs of earlier versions lack; their defaults are what these versions did."""
+
+
+def from_json(kind: type[Config], value: Mapping[str, Any], where: str = "") -> Config:
+    """A config from what config.json holds: lists become tuples, nested configs are built.
+
+    where: what stands before the names of its fields. Raises `InputError` where a field is unknown, missing or of
+    another type; limits are what `check` looks at.
+    """
+    if not isinstance(value, Mapping):
+        raise InputError(f"{where.rstrip('.') or 'the config'} must be a group of settings, not {told(value)}")
+    hints = get_type_hints(kind)
+    unknown = sorted(set(value) - {f.name for f in fields(kind)})
+    if unknown:
+        named = ", ".join(f"{where}{name}"[:60] for name in unknown[:5])
+        raise InputError(f"unknown setting {named}; this run was made by another version")
+    missing = [f"{where}{f.name}" for f in fields(kind) if f.name not in value and f.name not in LATER]
+    if missing:
+        raise InputError(f"setting {missing[0]} is missing; put a copy of the config back")
+
+    def built(name: str, item: Any) -> Any:
+        if is_dataclass(hints[name]):
+            return from_json(hints[name], item, f"{where}{name}.")
+        try:
+            TYPES[hints[name]](item, f"{where}{name}")
+        except FormError as error:
+            raise InputError(str(error)) from error
+        return tuple(item) if isinstance(item, list) else item
+
+    return kind(**{name: built(name, item) for name, item in value.items()})
+
+
+_WHOLE = whole(-WHOLE)
+TYPES: dict[Any, Form] = {
+    int: _WHOLE,
+    float: number(),
+    str: text,
+    int | None: maybe(_WHOLE),
+    str | None: maybe(text),
+    tuple[int, ...]: many(_WHOLE, most=10_000),
+    tuple[str, ...]: many(text, most=10_000),
+}
+"""The form of a field's value in JSON, by the field's type."""
+
+
+def require(condition: bool, sentence: str) -> None:
+    """Raise `InputError(sentence)` unless the condition holds."""
+    if not condition:
+        raise InputError(sentence)
+
+
+def check_common(
+    data: DataConfig, inner: InnerConfig, meta: MetaConfig, test: EvalConfig, seed: int, precision: str
+) -> None:
+    """What every algorithm refuses before any work starts. Raises `InputError` naming the setting."""
+    bounded(2, 10_000, {"inner.ways": inner.ways})
+    positive = {
+        "data.image_size": data.image_size,
+        "inner.shots": inner.shots,
+        "inner.batch": inner.batch,
+        "inner.steps": inner.steps,
+        "meta.batch": meta.batch,
+        "test.tasks": test.tasks,
+        "test.shots": test.shots,
+        "test.queries": test.queries,
+        "test.batch": test.batch,
+        "test.max_slots": test.max_slots,
+    }
+    bounded(1, MOST, positive if meta.max_slots is None else {**positive, "meta.max_slots": meta.max_slots})
+    seeds = {"data.seed": data.seed, "seed": seed, "test.seed": test.seed}
+    decays = {"inner.weight_decay": inner.weight_decay}
+    sizes = {"meta.step_size": meta.step_size, "meta.step_size_end": meta.step_size_end}
+    bounded(0, MOST_STEPS, {"inner.steps": inner.steps, "test.steps": test.steps})
+    at_least(0, {"meta.iterations": meta.iterations, **seeds, **decays, **sizes})
+    require(0 < inner.lr < math.inf, f"inner.lr must be above 0, not {inner.lr:g}")
+    require(0 < inner.beta2 < 1, f"inner.beta2 must lie between 0 and 1, not {inner.beta2:g}")
+    one_of(BATCH_MODES, {"inner.batch_mode": inner.batch_mode})
+    one_of((*BATCH_MODES, None), {"test.batch_mode": test.batch_mode})
+    one_of(("carry", "reset"), {"inner.adam_state": inner.adam_state})
+    one_of(SHAPES, {"meta.schedule": meta.schedule})
+    meta.check_planned()
+    one_of(("test", "val"), {"test.part": test.part})
+    one_of(PRECISIONS, {"precision": precision})
+    require(data.reading in READINGS, f"data.reading must be 1 or 2, not {data.reading}")
+    require(data.rotations in (None, 1, 4), f"data.rotations must be 1, 4 or null, not {data.rotations}")
+
+
+def check_limits(max_params: int | None, max_macs: int | None) -> None:
+    """Raise `InputError` unless limits of a network's size, where given, are positive."""
+    for name, limit in (("max_params", max_params), ("max_macs", max_macs)):
+        require(limit is None or limit >= 1, f"{name} must be at least 1, not {limit}")
+
+
+def check_reductions(reductions: Sequence[int], cells: int) -> None:
+    """Raise `InputError` unless they are different positions in a network of `cells` cells."""
+    inside = all(0 <= r < cells for r in reductions) and len(set(reductions)) == len(reductions)
+    require(inside, f"reductions {list(reductions)} must be different positions in a network of {cells} cells, from 0")
+
+
+def at_least(least: int, values: Mapping[str, float]) -> None:
+    """Raise `InputError` naming the first setting that is smaller, or no finite number."""
+    for name, value in values.items():
+        require(least <= value < math.inf, f"{name} must be at least {least}, not {value:g}")
+
+
+def bounded(least: int, most: int, values: Mapping[str, float]) -> None:
+    """Raise `InputError` naming the first setting that lies outside."""
+    at_least(least, values)
+    for name, value in values.items():
+        require(value <= most, f"{name} must be at most {most:,}, not {value:,}")
+
+
+def check_macro(group: str, filters: int | None, repeats: int, scale_rate: int) -> None:
+    """Raise `InputError` unless a network around one cell can have these; group: before the settings' names."""
+    if filters is not None:
+        bounded(2, MOST_CHANNELS, {f"{group}filters": filters})
+    bounded(0, MOST_CELLS // 4, {f"{group}repeats": repeats})
+    bounded(1, 64, {f"{group}scale_rate": scale_rate})
+
+
+def check_instances(instances: int, what: str) -> None:
+    """Raise `InputError` where a network has more operations than any machine builds; what: the settings to lower."""
+    require(
+        instances <= MOST_INSTANCES,
+        f"a network of {instances:,} operations is beyond the {MOST_INSTANCES:,} that can be built; lower {what}",
+    )
+
+
+def one_of(known: Sequence[str | None], values: Mapping[str, str | None]) -> None:
+    """Raise `InputError` naming the first setting that has another value."""
+    for name, value in values.items():
+        words = " or ".join(str(word) for word in known)
+        require(value in known, f"{name} must be {words}, not {value}")

@@ -1,0 +1,37 @@
+"""How a test result is to be read: what to expect on other classes, and what needs no learning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autometa.data import Episodes
+from autometa.train.baselines import baselines
+from autometa.train.class_interval import over_classes
+from autometa.train.config import EvalConfig
+from autometa.train.tasks import Source, chunks
+
+REDRAWN = 1000
+"""Tasks drawn again at once, to see which classes met in them."""
+
+
+def classes_of_tasks(episodes: Episodes, tasks: int) -> Tensor:
+    """The class of each slot of the first tasks, turned or not: its place among the classes, int64 `[tasks, ways]`."""
+    drawn = [episodes.tasks(torch.arange(*part)).chosen.cpu() for part in chunks(tasks, REDRAWN)]
+    return torch.cat(drawn) % len(episodes.classes)
+
+
+def judged(source: Source, ways: int, test: EvalConfig, found: Mapping[str, Tensor], right: Tensor) -> dict[str, Any]:
+    """`new_classes` and `baselines` of result.json, of normalisation by support statistics, which predict uses.
+
+    found: what evaluation kept per task; right: shares of right answers `[tasks]`. Empty where answers were not kept.
+    """
+    if "predicted" not in found:
+        return {}
+    episodes = source.testing(ways, test)
+    slots = classes_of_tasks(episodes, len(right)).numpy()
+    expected = over_classes(found["predicted"].numpy(), slots, len(episodes.classes))
+    return {"new_classes": expected, "baselines": baselines(source, ways, test, right)}

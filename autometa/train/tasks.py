@@ -1,0 +1,95 @@
+"""Where data meets the meta-learner: episodes of a data set, as the inner loop wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autometa.brief import brief
+from autometa.data import Episodes, ImageStore, Split, TaskSpec, open_dataset
+from autometa.data.episodes import Batches, place_images
+from autometa.train.config import DataConfig, EvalConfig, InnerConfig
+
+
+def silent(text: str) -> None:
+    """A notice that nobody wants."""
+
+
+@brief
+@dataclass(frozen=True)
+class Source:
+    """A data set opened for an algorithm that computes on `device`; what is notable is told to `notice`."""
+
+    store: ImageStore
+    split: Split
+    device: torch.device = torch.device("cpu")
+    notice: Callable[[str], None] = silent
+
+    @classmethod
+    def open(
+        cls, config: DataConfig, device: torch.device | str = "cpu", notice: Callable[[str], None] = silent
+    ) -> Source:
+        """Raises `DataError` where the data are missing or wrong."""
+        size, how = (
+            config.image_size,
+            {"variant": config.variant, "rotations": config.rotations, "reading": config.reading},
+        )
+        found = open_dataset(config.name, size=size, root=config.root, seed=config.seed, **how)
+        return cls(*found, torch.device(device), notice)
+
+    @cached_property
+    def images(self) -> Tensor:
+        """All images, uint8, on the device if they fit: copied there once, for all episodes."""
+        return place_images(self.store, self.device, notice=self.notice)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return tuple(self.store.images.shape[1:])
+
+    def training(self, inner: InnerConfig, part: str, seed: int, queries: int = 0) -> Episodes:
+        """Tasks of the training classes; Reptile learns from support sets alone, other meta-learners from queries too.
+
+        part: what the run is judged on; where that is `val`, its classes are kept out of training.
+        """
+        split = self.split.without_val() if part == "val" else self.split
+        return self._episodes(split.train, TaskSpec(inner.ways, inner.shots, queries, split.train_rotations), seed)
+
+    def testing(self, ways: int, test: EvalConfig) -> Episodes:
+        """Tasks of the test (or validation) classes."""
+        classes = self.split.test if test.part == "test" else self.split.val
+        rotations = self.split.test_rotations if test.part == "test" else self.split.val_rotations
+        return self._episodes(classes, TaskSpec(ways, test.shots, test.queries, rotations), test.seed)
+
+    def _episodes(self, classes: np.ndarray, spec: TaskSpec, seed: int) -> Episodes:
+        return Episodes(self.store, classes, spec, seed, device=self.device, images=self.images)
+
+
+@brief
+@dataclass(frozen=True)
+class TestTasks:
+    """A chunk of evaluation tasks: support `[S, M, C, H, W]`, queries `[S, Q, C, H, W]`, labels `[S, Q]`."""
+
+    ids: Tensor
+    batches: Batches
+    support: Tensor
+    support_labels: Tensor
+    queries: Tensor
+    labels: Tensor
+
+    @classmethod
+    def draw(cls, episodes: Episodes, start: int, stop: int, batch: int, steps: int, mode: str) -> TestTasks:
+        tasks = episodes.tasks(torch.arange(start, stop, device="cpu"))
+        support, support_labels = episodes.support(tasks)
+        queries, labels = episodes.queries(tasks)
+        batches = episodes.batches(tasks, batch, steps, mode)
+        return cls(tasks.ids, batches, support, support_labels, queries, labels)
+
+
+def chunks(total: int, size: int) -> list[tuple[int, int]]:
+    """`[0, total)` in pieces of at most `size`."""
+    return [(start, min(start + size, total)) for start in range(0, total, size)]
