@@ -1,0 +1,122 @@
+"""The block space as a `Space`: cells of up to five blocks drawn, mutated, expanded, and encoded for predictors."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autometa.nas.spaces import blocks
+from autometa.nas.spaces.blocks import OPS, Block, BlockCell, Operand
+from autometa.nas.spaces.cells import INPUT_STATES
+from autometa.nas.spaces.draws import Draws
+
+TOKENS = 4
+"""Of a block: state and op of either operand."""
+PADDING = 0
+
+
+@dataclass(frozen=True)
+class BlockSpace:
+    """Cells of up to `levels` blocks, each the sum of two operands (Kim et al. 2018, section 3; PNAS)."""
+
+    levels: int = 5
+
+    def count(self, level: int) -> int:
+        return blocks.count(level)
+
+    def parse(self, key: str) -> BlockCell:
+        return BlockCell.parse(key)
+
+    def first(self) -> Iterator[BlockCell]:
+        return blocks.level_one()
+
+    def sample(self, draws: Draws, level: int | None = None) -> BlockCell:
+        """Every block draws two operands evenly from all ops on all states before it; canonical."""
+        made = []
+        for b in range(level or self.levels):
+            first, second = (Operand(draws.below(len(OPS)), draws.below(b + INPUT_STATES)) for _ in range(2))
+            made.append(Block(first, second))
+        return BlockCell(tuple(made)).canonical()
+
+    def mutate(self, architecture: BlockCell, draws: Draws) -> BlockCell:
+        """With one operand changed: its op or its state, evenly, to another one (Real et al. 2019, section 3, where
+        cells may also stay as they are)."""
+        b, side = draws.below(architecture.level), draws.below(2)
+        block = architecture.blocks[b]
+        op, state = (block.first, block.second)[side].op, (block.first, block.second)[side].state
+        if draws.below(2):
+            op = (op + 1 + draws.below(len(OPS) - 1)) % len(OPS)
+        else:
+            states = b + INPUT_STATES
+            state = (state + 1 + draws.below(states - 1)) % states
+        return _with_operand(architecture, b, side, Operand(op, state))
+
+    def neighbours(self, architecture: BlockCell) -> list[BlockCell]:
+        found = {}
+        for b, block in enumerate(architecture.blocks):
+            for side, own in enumerate((block.first, block.second)):
+                others = [Operand(op, own.state) for op in range(len(OPS)) if op != own.op]
+                others += [Operand(own.op, state) for state in range(b + INPUT_STATES) if state != own.state]
+                for made in (_with_operand(architecture, b, side, other) for other in others):
+                    found[made.key] = made
+        found.pop(architecture.key, None)
+        return [found[key] for key in sorted(found)]
+
+    def expand(self, beam: Collection[BlockCell], parents: Collection[str] | None = None) -> Iterator[BlockCell]:
+        return blocks.expand(beam, parents)
+
+    def expansions_at_most(self, architecture: BlockCell) -> int:
+        operands = len(OPS) * (architecture.level + INPUT_STATES)
+        return operands * (operands + 1) // 2
+
+    def encode(self, architectures: Sequence[BlockCell]) -> np.ndarray:
+        """Counts of ops by what they read (either input, a block), of ops by the op before them on a path, of cells
+        that end in so many blocks, and depth: float64 `[n, 48]`."""
+        return np.array([_features(cell) for cell in architectures], dtype=np.float64).reshape(len(architectures), -1)
+
+    def tokens(self, architectures: Sequence[BlockCell]) -> tuple[Tensor, Tensor]:
+        """int64 `[n, blocks, 4]`, padded with 0 behind a cell's last block, and the numbers of blocks `[n]`.
+
+        Cells are taken in canonical form, so equal cells read the same. Ops come before states, shifted by one.
+        """
+        levels = np.array([cell.level for cell in architectures], dtype=np.int64)
+        made = np.zeros((len(architectures), int(levels.max()) * TOKENS), dtype=np.int64)
+        there = np.arange(made.shape[1]) < TOKENS * levels[:, None]
+        made[there] = np.fromiter(chain.from_iterable(c.numbers for c in architectures), np.int64, int(there.sum()))
+        made[:, 0::2] += 1 + len(OPS)
+        made[:, 1::2] += 1
+        made[~there] = PADDING
+        return torch.from_numpy(made).view(len(architectures), -1, TOKENS), torch.from_numpy(levels)
+
+    @property
+    def vocabulary(self) -> int:
+        return 1 + len(OPS) + INPUT_STATES + self.levels
+
+
+def _with_operand(cell: BlockCell, b: int, side: int, operand: Operand) -> BlockCell:
+    """The canonical cell with one operand of block b replaced."""
+    pair = [cell.blocks[b].first, cell.blocks[b].second]
+    pair[side] = operand
+    return BlockCell((*cell.blocks[:b], Block(*pair), *cell.blocks[b + 1 :])).canonical()
+
+
+def _features(cell: BlockCell) -> list[int]:
+    """A row of `BlockSpace.encode`."""
+    reads = np.zeros((3, len(OPS)), dtype=np.int64)
+    after = np.zeros((len(OPS), len(OPS)), dtype=np.int64)
+    same = 0
+    for block in cell.canonical().blocks:
+        same += block.first == block.second
+        for operand in (block.first, block.second):
+            reads[min(operand.state, INPUT_STATES), operand.op] += 1
+            if operand.state >= INPUT_STATES:
+                source = cell.canonical().blocks[operand.state - INPUT_STATES]
+                after[source.first.op, operand.op] += 1
+                after[source.second.op, operand.op] += 1
+    ops = reads.sum(axis=0)
+    return [*reads.ravel(), *after.ravel(), *ops, len(cell.unused), cell.depth, same]

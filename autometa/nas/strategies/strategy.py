@@ -1,0 +1,193 @@
+"""The protocol of a search strategy: which architectures to train next, how long, and when to stop one.
+
+A strategy is a frozen dataclass, its fields its settings, registered by name in `STRATEGIES`. What it decides is a pure
+function of its settings, the search's seed and the history: a search that is cut off anywhere goes on to the same end,
+whoever trained what. A strategy that learns (a controller, a table of values) folds over the history.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from autometa.errors import DivergedError
+from autometa.nas.predictors.predictor import Predictor
+from autometa.nas.spaces.draws import Draws
+from autometa.nas.spaces.space import Architecture, Space
+from autometa.registry import Registry
+
+TRIES = 1000
+"""Draws in a row that may give known architectures before the space is taken to be used up."""
+WAITING, CLAIMED, DONE, FAILED, PAUSED, STOPPED = "waiting", "claimed", "done", "failed", "paused", "stopped"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An architecture to train.
+
+    fidelity: meta-iterations at which it stands when it is scored, all of a full training where None; parent: the trial
+    whose checkpoint it goes on from; mean, std: its predicted accuracy, None where nothing predicted it.
+    """
+
+    key: str
+    fidelity: int | None = None
+    parent: int | None = None
+    mean: float | None = None
+    std: float | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What the history knows of a proposal; numbers are None until it ends.
+
+    id: its number in the order of proposals; round: of proposals, from 1; place: within its round; state: waiting,
+    claimed, done, failed, paused (scored below full fidelity, its checkpoint kept) or stopped (by `judge`). reports:
+    validation accuracy by the number of meta-iterations done.
+    """
+
+    id: int
+    round: int
+    place: int
+    key: str
+    state: str
+    fidelity: int | None = None
+    parent: int | None = None
+    mean: float | None = None
+    std: float | None = None
+    accuracy: float | None = None
+    parameters: int | None = None
+    macs: int | None = None
+    seconds: float | None = None
+    failure: str | None = None
+    reports: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        return self.state not in (WAITING, CLAIMED)
+
+    @property
+    def scored(self) -> bool:
+        """Whether there is an accuracy to decide by."""
+        return self.state in (DONE, PAUSED, STOPPED) and self.accuracy is not None
+
+
+class Verdict(Enum):
+    """What `judge` says of a trial: go on, pause with a checkpoint that a later proposal may go on from, or stop."""
+
+    GO = "go"
+    PAUSE = "pause"
+    STOP = "stop"
+
+
+def everything(architecture: Architecture) -> bool:
+    """Limits of a search without any."""
+    return True
+
+
+@dataclass(frozen=True)
+class SearchSpec:
+    """What a strategy may know of its search beside the history.
+
+    Args:
+        space: architectures; of full size those of its last level.
+        budget: trials in all, failed ones included (a strategy of several fidelities: full trainings' worth of them).
+        beam: trials of a round, where a strategy has such (PNAS: K).
+        batch: trials trained side by side.
+        seed: of all choices.
+        iterations: meta-iterations of a full training.
+        predictor: makes a predictor that has learned nothing yet.
+        uncertainty_weight: of the predicted standard deviation in choices (0: by mean alone).
+        fits: which architectures may be trained at all.
+        processes: that may help to predict; results do not depend on it.
+    """
+
+    space: Space
+    budget: int
+    beam: int = 100
+    batch: int = 20
+    seed: int = 0
+    iterations: int = 1000
+    predictor: Callable[[], Predictor] | None = None
+    uncertainty_weight: float = 0.0
+    fits: Callable[[Architecture], bool] = everything
+    processes: int = 1
+
+
+class Strategy(ABC):
+    """A search strategy. The base proposes in rounds: nothing new before all of the last round has ended."""
+
+    def ask(self, history: Sequence[Trial], spec: SearchSpec) -> list[Proposal]:
+        """What to train next; empty while the strategy waits for trials to end, or once it has ended (`over`).
+
+        Raises `DivergedError` where no trial has come through so far.
+        """
+        if any(not trial.ended for trial in history) or self.over(history, spec):
+            return []
+        if history and not any(trial.scored for trial in history):
+            raise DivergedError(f"none of {len(history)} candidates came through: {main_failure(history)}")
+        return self.round(history, spec)[: self.room(history, spec)]
+
+    @abstractmethod
+    def round(self, history: Sequence[Trial], spec: SearchSpec) -> list[Proposal]:
+        """The next round, after all of `history` has ended; empty where nothing new is left."""
+
+    def room(self, history: Sequence[Trial], spec: SearchSpec) -> int:
+        """How many trials may still be proposed."""
+        return spec.budget - len(history)
+
+    def over(self, history: Sequence[Trial], spec: SearchSpec) -> bool:
+        """Whether the budget is spent."""
+        return self.room(history, spec) <= 0
+
+    def judge(self, trial: Trial, spec: SearchSpec) -> Verdict:
+        """Looked at after each report of a running trial; by default it trains up to its fidelity."""
+        if trial.fidelity is None or trial.fidelity >= spec.iterations or not trial.reports:
+            return Verdict.GO
+        return Verdict.PAUSE if max(trial.reports) >= trial.fidelity else Verdict.GO
+
+    def rounds(self, spec: SearchSpec) -> tuple[int, ...]:
+        """Trials of each round as planned, for estimates and progress."""
+        return (spec.budget,)
+
+    def check(self, spec: SearchSpec) -> None:  # noqa: B027  most strategies fit every search
+        """Raise `InputError` where the strategy's settings do not fit the search."""
+
+    def predictor_after(self, history: Sequence[Trial], spec: SearchSpec, round: int) -> Predictor | None:
+        """The predictor as the strategy fitted it after a round, to report how well it ranks; None without one."""
+        return None
+
+
+def main_failure(trials: Sequence[Trial]) -> str:
+    """The commonest reason why trials failed."""
+    return Counter(trial.failure or "no reason given" for trial in trials).most_common(1)[0][0]
+
+
+def drawn(spec: SearchSpec, count: int, known: set[str], item: int, level: int | None = None) -> list[Architecture]:
+    """Up to `count` random architectures that fit and are not in `known`, which learns of them; choices from number
+    `item` on."""
+    found: list[Architecture] = []
+    for number in range(count):
+        draws = Draws(spec.seed, item + number)
+        tried = (spec.space.sample(draws, level) for _ in range(TRIES))
+        made = next((a for a in tried if a.key not in known and spec.fits(a)), None)
+        if made is None:
+            break
+        known.add(made.key)
+        found.append(made)
+    return found
+
+
+STRATEGIES: Registry[type[Strategy]] = Registry(
+    "search strategy",
+    "autometa.strategies",
+    {
+        "progressive": "autometa.nas.strategies.progressive:Progressive",
+        "random": "autometa.nas.strategies.random:RandomSearch",
+        "evolution": "autometa.nas.strategies.evolution:RegularisedEvolution",
+        "surrogate": "autometa.nas.strategies.surrogate:SurrogateSearch",
+        "halving": "autometa.nas.strategies.halving:SuccessiveHalving",
+    },
+)
