@@ -11,7 +11,7 @@ import importlib
 import inspect
 from collections.abc import Iterator, Mapping
 from importlib import metadata
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from autometa.errors import InputError
 
@@ -50,6 +50,10 @@ class Registry(Mapping[str, T], Generic[T]):
         self._registered[name] = value
         return value
 
+    def forget(self) -> None:
+        """Without what was registered in this process."""
+        self._registered.clear()
+
     def __getitem__(self, name: str) -> T:
         """Raises `InputError` naming what exists for an unknown name, `KeyError` never."""
         if name in self._registered:
@@ -66,7 +70,7 @@ class Registry(Mapping[str, T], Generic[T]):
         if entry is None:
             near = difflib.get_close_matches(name, self.names(), n=1)
             hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(self.names())}"
-            raise InputError(f"unknown {self.what} {name!r}; {hint}")
+            raise InputError(f"unknown {self.what} {name!r}; {hint} (--plugin loads a file that registers others)")
         try:
             return entry.load()
         except Exception as error:
@@ -98,3 +102,14 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __len__(self) -> int:
         return len(self.names())
+
+
+class Named:
+    """Base of settings that a registry knows by name: in a config's JSON the name stands beside their fields."""
+
+    registry: ClassVar[Registry]
+
+    @property
+    def name(self) -> str:
+        """Raises `InputError` for a class that is not registered."""
+        return self.registry.name_of(type(self))

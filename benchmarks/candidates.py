@@ -23,7 +23,8 @@ from pathlib import Path
 
 import torch
 
-from autometa.meta.inner_loop import Adam, Objective, PerKind, adapt_
+from autometa.meta.inner_loop import Objective, adapt_
+from autometa.meta.optimisers import Adam, PerKind
 from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
 from autometa.nas.spaces.blocks import BlockCell, expand, level_one
 from autometa.ops.cross_entropy import cross_entropy

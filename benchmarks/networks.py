@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autometa.meta.inner_loop import Adam, Objective, PerKind, slot_gradients
+from autometa.meta.inner_loop import Objective, slot_gradients
+from autometa.meta.optimisers import Adam, PerKind
 from autometa.nas.networks.conv_network import four_layer
 from autometa.nas.networks.discrete import DiscreteNetwork
-from autometa.nas.one_shot.network.network.network import OneShotNetwork
+from autometa.nas.one_shot.network.network import OneShotNetwork
 from autometa.ops import cross_entropy
 from autometa.slots.arena import Arena
 from tests.golden.genotypes import GENOTYPES

@@ -1,49 +1,55 @@
-"""A meta-learner of your own in one file: first-order MAML (Finn et al. 2017, section 5.2) on Reptile's loop.
+"""A meta-learner of your own in one file: Reptile whose outer loop has momentum, with gradient descent inside.
 
-    autometa train reptile-omniglot --plugin examples/new_meta_learner.py --learner fomaml --data strokes
+    autometa train reptile-omniglot --plugin examples/new_meta_learner.py --learner momentum --learner.momentum 0.5 \
+        --data strokes
 
 or, here, a short training from Python, beside the network before it was trained:
 
     python examples/new_meta_learner.py
 
-Reptile moves theta towards the mean of the adapted weights. First-order MAML moves it against the gradient of the query
-loss at the adapted weights: the same step towards `theta - gradient`. Sampling, chunks of slots, checkpoints, several
-processes and evaluation stay as they are.
+It keeps a velocity beside theta, by name, which is saved, resumed and shared among processes as theta is, and chooses
+the optimiser of the inner loop. Sampling, chunks of slots, checkpoints and evaluation stay as they are.
 """
 
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass
+
+import torch
 
 import autometa
-from autometa.algorithms.train import register, reptile_trainer
-from autometa.meta.inner_loop import slot_gradients
-from autometa.ops import cross_entropy
-
-QUERIES = 5
+from autometa.meta.learner import LEARNERS, MetaLearner
+from autometa.meta.optimisers import SGD, PerKind
 
 
-def fomaml(network, source, config):
-    """A `Trainer`; `meta.step_size` is the learning rate of the outer loop."""
-    episodes = source.training(config.inner, config.test.part, config.seed, queries=QUERIES)
+@dataclass(frozen=True)
+class Momentum(MetaLearner):
+    """Reptile with momentum: theta follows a running sum of the steps towards what the tasks found.
 
-    def target(arena, ids, logits) -> None:
-        images, labels = episodes.queries(episodes.tasks(ids))
+    Args:
+        momentum: what is kept of the sum from one meta-iteration to the next.
+    """
 
-        def loss(phi, images, labels, step):
-            return cross_entropy(logits(phi, images, step), labels)
+    momentum: float = 0.5
 
-        _, gradient = slot_gradients(loss, arena.phi, images, labels, config.inner.steps)
-        arena.phi.copy_(arena.theta.index_select(0, arena.group_of_slot) - gradient)
+    def optimiser(self, lr, weight_decay, beta2, state):
+        return SGD(PerKind(20 * lr.weights, lr.architecture), weight_decay)
 
-    return replace(reptile_trainer(network, source, config), episodes=episodes, target=target)
+    def state(self, arena):
+        return {"velocity": torch.zeros_like(arena.theta)}
+
+    def update_(self, arena, moves, finite, sizes, state):
+        before = arena.theta.clone()
+        super().update_(arena, moves, finite, sizes, state)
+        state["velocity"].mul_(self.momentum).add_(arena.theta - before)
+        arena.theta.copy_(before + state["velocity"])
 
 
-register("fomaml", fomaml)
+LEARNERS.register("momentum", Momentum)
 
 SETTINGS = {
-    "learner": "fomaml",
+    "learner": "momentum",
     "filters": 16,
     "data.name": "strokes",
     "data.image_size": 14,

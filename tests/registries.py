@@ -7,8 +7,10 @@ import os
 import sys
 from collections.abc import Iterator
 
-from autometa.algorithms.train import LEARNERS
 from autometa.data import catalogue
+from autometa.meta.learner import LEARNERS
+from autometa.nas.predictors.predictor import PREDICTORS
+from autometa.nas.strategies.strategy import STRATEGIES
 from autometa.ops.primitives import BUILT_IN, BY_CODE, PRIMITIVES
 from autometa.plugins import SETTING
 
@@ -26,13 +28,13 @@ def restored() -> Iterator[None]:
 
 
 def forget() -> None:
-    """Primitives, data sets and meta-learners are those of the package alone, as in a process without plugins."""
+    """Primitives, data sets and registries are those of the package alone, as in a process without plugins."""
     for primitive in BY_CODE[BUILT_IN:]:
         del PRIMITIVES[primitive.name]
     del BY_CODE[BUILT_IN:]
     catalogue._REGISTERED.clear()
-    for name in [name for name in LEARNERS if name != "reptile"]:
-        del LEARNERS[name]
+    for registry in (LEARNERS, STRATEGIES, PREDICTORS):
+        registry.forget()
     for name in [name for name in sys.modules if name.startswith("autometa_plugin_")]:
         del sys.modules[name]
     os.environ.pop(SETTING, None)

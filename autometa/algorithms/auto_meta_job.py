@@ -11,7 +11,7 @@ import torch
 
 from autometa import plugins
 from autometa.algorithms import jobs, train
-from autometa.algorithms.auto_meta import AutoMetaConfig, Fits, Progression, Strategy, strategy_of
+from autometa.algorithms.auto_meta import AutoMetaConfig, Fits
 from autometa.algorithms.jobs import Terms
 from autometa.errors import InputError
 from autometa.nas.spaces.blocks import BlockCell
@@ -21,7 +21,8 @@ from autometa.runs.environment import usable_cpus
 from autometa.runs.files import plain, shown, write_json
 from autometa.runs.folder import RunFolder
 from autometa.runs.ledger import LEDGER, Candidate, Ledger
-from autometa.search.summary import measured, report, winner
+from autometa.search.driver import Driver
+from autometa.search.summary import measured, winner
 from autometa.search.workers import Unit, Work, workforce
 from autometa.train import records, scores
 from autometa.train.candidates import CandidateConfig, Outcome, train_candidates
@@ -128,7 +129,7 @@ def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) ->
     final = jobs.tested(final, found, pacer)
     result = {
         "kind": "search auto-meta",
-        "strategy": config.strategy,
+        "strategy": config.strategy.name,
         "protocol": jobs.protocol(final, source),
         "scores": scores.as_json(scores.scores(found)),
         "accuracy": scores.Score.of(found["support_statistics"]).mean,
@@ -214,7 +215,8 @@ def progress(
         terms.session(folder, lambda: ({}, {}), lambda *_: None, SEARCH, budget=True) as session,
     ):
         check_candidates(ledger.outcomes(), shown(ledger.path))
-        search, going = strategy_of(config, ledger, kept.record, _helpers(terms), fits), True
+        search = Driver(config.strategy, config.spec(fits or Fits(), _helpers(terms)), ledger, kept.record)
+        going = True
         with workforce(ledger, unit, terms.workers, terms.ray, _devices(terms), terms.notice) as force:
             for n in session.steps(config.batches):
                 done = finished(ledger)
@@ -230,7 +232,7 @@ def progress(
                 if going:
                     force.turn()
         rows = ledger.outcomes()
-        _report_rest(search, rows, kept)
+        search.report_rest({level["level"] for level in kept.levels})
         kept.decide(winner(rows))
         return session.elapsed
 
@@ -252,17 +254,6 @@ def _elapsed(folder: RunFolder, terms: Terms) -> float:
     """Seconds of a search that is over."""
     with terms.session(folder, lambda: ({}, {}), lambda *_: None, SEARCH) as session:
         return session.elapsed
-
-
-def _report_rest(search: Strategy, rows: Sequence[Candidate], kept: Kept) -> None:
-    """A rival's rounds, and the level within which time was up: what their measured cells show."""
-    for level, found in groupby(rows, key=lambda row: row.level):
-        own = list(found)
-        if any(known["level"] == level for known in kept.levels) or not measured(own):
-            continue
-        over = all(row.state in ("done", "failed") for row in own)
-        surrogate = search.learned(level) if isinstance(search, Progression) else None
-        kept.record(level, {**report(level, own, surrogate), "finished": over})
 
 
 def finished(ledger: Ledger) -> list[list[Candidate]]:

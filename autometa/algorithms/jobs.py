@@ -55,7 +55,7 @@ def train_network(config: train.ReptileConfig, folder: RunFolder, terms: Terms) 
     result = {
         "kind": "train",
         "network": config.network,
-        "learner": config.learner,
+        "learner": config.learner.name,
         "protocol": protocol(config, source),
         "scores": scores.as_json(scores.scores(found)),
         "accuracy": scores.Score.of(found["support_statistics"]).mean,
@@ -169,7 +169,7 @@ def begun_from(folder: RunFolder, config: metanas.MetaNASConfig, layout: Layout)
         raise InputError(f"{shown(folder.path / INIT)} is missing, from which this run starts; begin a new run")
     try:
         check_names(found.tensors, STATE)
-        return check_learned(Learned(**found.tensors), layout)
+        return check_learned(Learned.named(found.tensors), layout)
     except FormError as error:
         raise InputError(f"checkpoint {shown(found.path)} does not fit this run: {error}; begin a new run") from error
 

@@ -11,8 +11,10 @@ from torch import Tensor
 from autometa.brief import brief
 from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES, accuracies, accuracy, answers, logits_by_mode
-from autometa.meta.inner_loop import Batches, adapt_
-from autometa.meta.reptile import SHAPES, Schedule
+from autometa.meta.inner_loop import Batches
+from autometa.meta.learner import MetaLearner
+from autometa.meta.reptile import Reptile
+from autometa.meta.schedule import SHAPES, Schedule
 from autometa.nas.networks.cell_network import KINDS
 from autometa.nas.networks.counting import network_macs
 from autometa.nas.one_shot.network import AtTemperature, OneShotNetwork
@@ -59,6 +61,7 @@ class MetaNASConfig:
         primitives: operations on every edge.
         stem_stride: 2 lets all cells work at half the resolution (not in the paper; four times cheaper).
         data: images and split.
+        learner: the meta-learner around the search (paper: Reptile).
         inner: the inner loop while meta-training.
         arch_lr: inner learning rate of the architecture.
         arch_weight_decay: L2 decay of the architecture.
@@ -93,6 +96,7 @@ class MetaNASConfig:
     primitives: tuple[str, ...] = METANAS_PRIMITIVES
     stem_stride: int = 1
     data: DataConfig = field(default_factory=DataConfig)
+    learner: MetaLearner = field(default_factory=Reptile)
     inner: InnerConfig = field(
         default_factory=lambda: InnerConfig(
             ways=20, shots=10, batch=20, batch_mode="replacement", steps=5, lr=5e-3, adam_state="carry"
@@ -202,14 +206,15 @@ def trainer(network: OneShotNetwork, source: Source, config: MetaNASConfig, star
     start = start or Learned.untrained(network, config.seed)
     return Trainer(
         arena=start.to(source.device).arena(network.layout, config.meta.batch, config.inner.adam_state),
-        episodes=source.training(config.inner, config.test.part, config.seed),
-        optimiser=config.inner.adam(config.arch_lr, config.arch_weight_decay),
+        episodes=source.training(config.inner, config.test.part, config.seed, config.learner),
+        optimiser=config.inner.optimiser(config.learner, config.arch_lr, config.arch_weight_decay),
         inner=config.inner,
         meta=config.meta,
         logits=logits_of,
         architecture_step=config.arch_steps(),
         warmup=config.warmup,
-        weights=network.layout.bounds[1],
+        weights=network.layout.weights,
+        learner=config.learner,
     )
 
 
@@ -253,11 +258,12 @@ def unlimited(
     """What `adapt` returns, before any limit."""
     test, steps = config.test, config.test.steps
     arena = learned.arena(network.layout, slots, config.inner.adam_state)
-    optimiser = config.inner.adam(config.arch_lr, config.arch_weight_decay)
+    learner, state = config.learner, learned.state
+    optimiser = config.inner.optimiser(learner, config.arch_lr, config.arch_weight_decay)
 
     def note(phi: Tensor) -> None:
         if seen is not None:
-            seen.append(phi.detach()[:, network.layout.bounds[1] :].clone())
+            seen.append(phi.detach()[:, network.layout.weights :].clone())
 
     def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
         if t < steps:
@@ -265,8 +271,9 @@ def unlimited(
         heat = temperature(t, steps, config.t_max, config.t_min_test)
         return cross_entropy(network.logits(phi, images, temperature=heat), labels)
 
-    adapt_(arena, loss, batches, optimiser, test.steps)
-    adapt_(arena, loss, batches, optimiser, config.test_weight_steps, first_step=test.steps, frozen=(False, True))
+    learner.adapt_(arena, loss, batches, optimiser, test.steps, state)
+    still = {"first_step": test.steps, "frozen": ("architecture",)}
+    learner.adapt_(arena, loss, batches, optimiser, config.test_weight_steps, state, **still)
     note(arena.phi)
     return arena.phi
 

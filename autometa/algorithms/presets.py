@@ -133,7 +133,6 @@ AUTO_META = {
     "quick": AutoMetaConfig(
         blocks=2,
         beam=20,
-        population=30,
         macro=MacroConfig(filters=8, repeats=0),
         surrogate=SurrogateConfig(epochs=40),
         data=DataConfig("strokes", 14),
@@ -148,7 +147,6 @@ AUTO_META = {
     "omniglot-small": AutoMetaConfig(
         blocks=3,
         beam=60,
-        population=50,
         meta=MetaConfig(iterations=200, batch=5),
         inner=InnerConfig(ways=5, shots=10, batch=10, steps=5, lr=5e-3),
         validation=EvalConfig(tasks=150, shots=1, queries=5, batch=5, steps=20, part="val"),

@@ -1,9 +1,8 @@
-"""Reptile with a fixed network (Nichol et al. 2018): the four-layer nets, or a network from a genotype; and what other
-meta-learners, registered by name, share with it."""
+"""Meta-training of a fixed network: a four-layer net, or a network from a genotype or a cell's key; by default Reptile
+with Reptile's network (Nichol et al. 2018)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +11,9 @@ from torch import Tensor
 from autometa.brief import brief
 from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES, accuracy, answers, logits_by_mode
-from autometa.meta.inner_loop import Batches, adapt_
+from autometa.meta.inner_loop import Batches
+from autometa.meta.learner import MetaLearner
+from autometa.meta.reptile import Reptile
 from autometa.nas.networks.conv_network import FOUR_LAYER, four_layer
 from autometa.nas.networks.discrete import DiscreteNetwork
 from autometa.nas.networks.one_cell import BlockCellNetwork
@@ -55,7 +56,7 @@ class ReptileConfig:
         reductions: positions of reduction cells, from 0, for a genotype.
         stem_stride: of a cell network, as in its search.
         drop_path: probability of dropping an op of a cell network while training (MetaNAS, scaled up: 0.2).
-        learner: `reptile`, or the name under which a meta-learner was registered (--plugin loads its file).
+        learner: the meta-learner; --plugin loads a file that registers others.
         repeats: normal cells before each of three reductions, for `cell:KEY` (Auto-Meta's N).
         scale_rate: what filters are multiplied by at reductions, for `cell:KEY`.
         data: images and split.
@@ -75,7 +76,7 @@ class ReptileConfig:
     reductions: tuple[int, ...] = (1, 3)
     stem_stride: int = 1
     drop_path: float = 0.0
-    learner: str = "reptile"
+    learner: MetaLearner = field(default_factory=Reptile)
     repeats: int = 1
     scale_rate: int = 1
     data: DataConfig = field(default_factory=lambda: DataConfig("omniglot:reptile", 28, "reptile"))
@@ -92,7 +93,6 @@ class ReptileConfig:
         check_common(self.data, self.inner, self.meta, self.test, self.seed, self.precision)
         bounded(1, MOST_CELLS, {"cells": self.cells})
         check_macro("", self.filters, self.repeats, self.scale_rate)
-        learner_named(self.learner)
         if self.network.startswith(CELL):
             blocks = read_cell(self.network).level
             check_instances(2 * blocks * 3 * (self.repeats + 1), "repeats, or take a smaller cell")
@@ -152,32 +152,8 @@ def read_cell(network: str) -> BlockCell:
         raise InputError(f"network {network!r} names no cell: {error}") from error
 
 
-def register(name: str, learner: Learner, *, replace: bool = False) -> None:
-    """Let `autometa train NET --learner NAME` train with a meta-learner of your own.
-
-    learner: (network, source, config) -> a `Trainer`, most easily that of `reptile_trainer` with another `target`.
-    replace: take the place of a registered one of that name. Raises `InputError` where the name is taken.
-    """
-    if name in LEARNERS and (name == "reptile" or not replace):
-        raise InputError(f"a meta-learner {name} is there already; choose another name, or pass replace=True for yours")
-    LEARNERS[name] = learner
-
-
-def learner_named(name: str) -> Learner:
-    """Raises `InputError` where none of that name is registered."""
-    if name not in LEARNERS:
-        known = ", ".join(LEARNERS)
-        raise InputError(f"unknown meta-learner {name!r} (known: {known}); load the file that registers it: --plugin")
-    return LEARNERS[name]
-
-
 def trainer(network: Network, source: Source, config: ReptileConfig) -> Trainer:
-    """A meta-training run from a fresh initialisation, by the meta-learner that the config names."""
-    return learner_named(config.learner)(network, source, config)
-
-
-def reptile_trainer(network: Network, source: Source, config: ReptileConfig) -> Trainer:
-    """Reptile's."""
+    """A meta-training run from a fresh initialisation, by the meta-learner of the config."""
     keep = 1.0 - config.drop_path
 
     def logits_of(ids: Tensor, warm: bool) -> Logits:
@@ -190,16 +166,13 @@ def reptile_trainer(network: Network, source: Source, config: ReptileConfig) -> 
 
     return Trainer(
         arena=Arena.single(network.layout, network.initial(config.seed).to(source.device), config.meta.batch),
-        episodes=source.training(config.inner, config.test.part, config.seed),
-        optimiser=config.inner.adam(),
+        episodes=source.training(config.inner, config.test.part, config.seed, config.learner),
+        optimiser=config.inner.optimiser(config.learner),
         inner=config.inner,
         meta=config.meta,
         logits=logits_of,
+        learner=config.learner,
     )
-
-
-Learner = Callable[[Network, Source, ReptileConfig], Trainer]
-LEARNERS: dict[str, Learner] = {"reptile": reptile_trainer}
 
 
 def adapt(network: Network, learned: Learned, batches: Batches, slots: int, config: ReptileConfig) -> Tensor:
@@ -212,7 +185,8 @@ def adapt(network: Network, learned: Learned, batches: Batches, slots: int, conf
         return cross_entropy(network.logits(phi, images), labels)
 
     arena = learned.arena(network.layout, slots, config.inner.adam_state)
-    adapt_(arena, loss, batches, config.inner.adam(), config.test.steps)
+    optimiser = config.inner.optimiser(config.learner)
+    config.learner.adapt_(arena, loss, batches, optimiser, config.test.steps, learned.state)
     return arena.phi
 
 

@@ -18,11 +18,9 @@ SHORT, LONG = 1, 3
 def search_seconds(config: AutoMetaConfig, source: Source) -> float:
     """Of all candidates, trained and scored in this process; surrogates, seconds each, are left out."""
     total = 0.0
-    progressive = config.strategy == "progressive"
-    sizes = enumerate(config.levels, 1) if progressive else [(config.blocks, config.candidates)]
-    for level, count in sizes:
+    for level, count, share in config.strategy.workload(config.spec()):
         cells = list(islice(some(level), min(config.batch, count)))
-        total += _image_seconds(config, source, cells) * _images(config) * count
+        total += _image_seconds(config, source, cells) * _images(config, share) * count
     return total
 
 
@@ -50,9 +48,10 @@ def _image_seconds(config: AutoMetaConfig, source: Source, cells: list[BlockCell
     return took / (len(cells) * config.meta.batch * config.inner.steps * config.inner.batch)
 
 
-def _images(config: AutoMetaConfig) -> int:
-    """Images that a candidate's inner steps see, in training and in scoring; a query costs a third of a step's."""
+def _images(config: AutoMetaConfig, share: float) -> float:
+    """Images that a candidate's inner steps see, in its share of a full training and in scoring; a query costs a third
+    of a step's."""
     inner, check = config.inner, config.validation
     training = config.meta.iterations * config.meta.batch * inner.steps * inner.batch
     answers = inner.ways * (check.shots + check.queries) // 3
-    return training + check.tasks * (check.steps * check.batch + answers)
+    return share * training + check.tasks * (check.steps * check.batch + answers)

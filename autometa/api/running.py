@@ -255,9 +255,8 @@ def _enter(plan: Plan, manner: Manner, device: torch.device) -> RunFolder:
 def _announcement(plan: Plan, folder: RunFolder, device: torch.device) -> str:
     config, preset = plan.config, f", preset {plan.preset}" if plan.preset else ""
     before = ""
-    small = " or less" if getattr(config, "strategy", "") == "progressive" else ""
     if isinstance(config, AutoMetaConfig):
-        before = f"up to {config.candidates} cells of {config.blocks} blocks{small}, then the best one in full: "
+        before = f"up to {sum(config.rounds)} cells of up to {config.blocks} blocks, then the best one in full: "
     doing = "going on with" if plan.resume else f"{plan.job.word}{preset} in"
     where = "" if device.type == "cpu" else f" on {torch.cuda.get_device_name(device)}, {config.precision}"
     return (

@@ -7,7 +7,7 @@ import difflib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -15,7 +15,7 @@ from autometa.api.numbers import check_numbers
 from autometa.errors import InputError
 from autometa.models.model import AnyConfig
 from autometa.runs.files import plain
-from autometa.train.config import from_json
+from autometa.train.config import from_json, is_named
 
 Config = TypeVar("Config", bound=AnyConfig)
 MOST = 1000
@@ -43,12 +43,36 @@ def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def field_types(kind: type, prefix: str = "") -> dict[str, Any]:
-    """The type of every setting by dotted name."""
+def field_types(base: type | Config, prefix: str = "") -> dict[str, Any]:
+    """The type of every setting by dotted name, of a config or its class; of what is chosen by name from a registry the
+    name, and of a config the settings of what it has chosen."""
     found = {}
-    for name, hint in get_type_hints(kind).items():
-        found |= field_types(hint, f"{prefix}{name}.") if is_dataclass(hint) else {f"{prefix}{name}": hint}
+    for name, hint in own_types(base).items():
+        value = getattr(base, name, None) if not isinstance(base, type) else None
+        if is_named(hint):
+            found[f"{prefix}{name}.name"] = str
+        if is_dataclass(hint) or (is_named(hint) and value is not None):
+            found |= field_types(hint if value is None else value, f"{prefix}{name}.")
+        elif not is_named(hint):
+            found[f"{prefix}{name}"] = hint
     return found
+
+
+def own_types(base: type | Config) -> dict[str, Any]:
+    """The types of the fields of a dataclass or its class."""
+    kind = base if isinstance(base, type) else type(base)
+    hints = get_type_hints(kind)
+    return {f.name: hints[f.name] for f in fields(kind)}
+
+
+def _chosen(base: Config, texts: Mapping[str, Any]) -> Config:
+    """The config with what the settings choose by name from a registry, in place of what it has; of its own settings
+    those are kept that both have."""
+    for name, hint in own_types(base).items():
+        value, said = getattr(base, name), texts.get(f"{name}.name")
+        if is_named(hint) and said is not None and str(said) != value.name:
+            base = replace(base, **{name: hint.registry[str(said)]()})
+    return base
 
 
 def settle(base: Config, file: str | Path | None = None, settings: Mapping[str, Any] | None = None) -> Config:
@@ -56,15 +80,21 @@ def settle(base: Config, file: str | Path | None = None, settings: Mapping[str, 
 
     Raises `InputError` naming the setting that is unknown, of the wrong type, or does not fit the others.
     """
-    known = field_types(type(base))
     texts: dict[str, tuple[str, str]] = {}
     sources = [(f"{file}: ", read_yaml(file))] if file is not None else []
-    for where, values in [*sources, ("", dict(settings or {}))]:
+    chosen = {name for name, hint in own_types(base).items() if is_named(hint)}
+    sources = [
+        (where, {f"{name}.name" if name in chosen else name: value for name, value in values.items()})
+        for where, values in [*sources, ("", dict(settings or {}))]
+    ]
+    base = _chosen(base, {name: value for _, values in sources for name, value in values.items()})
+    known = field_types(base)
+    for where, values in sources:
         for name, value in values.items():
             if name not in known:
                 raise InputError(f"{where}unknown setting {name}{_nearest(name, known)}")
             texts[name] = (_text(name, value, known[name], where), where)
-    merged = flat(plain(base)) | _typed(type(base), texts)
+    merged = flat(plain(base)) | _typed(base, texts)
     config = from_json(type(base), _nested(merged))
     config.check()
     return config
@@ -129,7 +159,7 @@ def as_yaml(config: AnyConfig) -> str:
 
 def settings_help(base: AnyConfig) -> str:
     """Every setting with its meaning and its value in `base`."""
-    parser = _parser(type(base))
+    parser = _parser(base)
     parser.set_defaults(flat(plain(base)))
     text = parser.format_help()
     return text[text.index("\n\n") + 2 :].rstrip()
@@ -141,21 +171,27 @@ def differences(old: AnyConfig, new: AnyConfig) -> dict[str, tuple]:
     return {name: (before.get(name), after.get(name)) for name in before | after if before.get(name) != after.get(name)}
 
 
-def _parser(kind: type):
+def _parser(base: AnyConfig):
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False, add_help=False, usage="")
-    parser.add_class_arguments(kind, None)
+    chosen = {name: hint for name, hint in own_types(base).items() if is_named(hint)}
+    parser.add_class_arguments(type(base), None, skip=set(chosen))
+    for name, hint in chosen.items():
+        value, registry = getattr(base, name), hint.registry
+        parser.add_argument(f"--{name}.name", type=str, help=f"{registry.what}: {', '.join(registry.names())}")
+        if fields(value):
+            parser.add_class_arguments(type(value), name)
     return parser
 
 
-def _typed(kind: type, texts: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+def _typed(base: AnyConfig, texts: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
     """Values of the settings' types from (text, where it stands)."""
     if not texts:
         return {}
-    known = field_types(kind)
+    known = field_types(base)
     try:
-        parsed = _parser(kind).parse_args([f"--{name}={text}" for name, (text, _) in texts.items()])
+        parsed = _parser(base).parse_args([f"--{name}={text}" for name, (text, _) in texts.items()])
         return {name: plain(parsed[name]) for name in texts}
     except (argparse.ArgumentError, TypeError, ValueError) as error:
         guilty = [name for name in texts if f'key "{name}"' in str(error)]

@@ -11,7 +11,7 @@ from autometa.algorithms.train import ReptileConfig
 from autometa.api.numbers import LARGEST
 from autometa.errors import InputError
 from autometa.models.model import AnyConfig
-from autometa.nas.one_shot.network.size_limits import Limits, smallest, typical
+from autometa.nas.one_shot.size_limits import Limits, smallest, typical
 from autometa.nas.spaces.blocks import level_one
 from autometa.train.trainer import Network
 

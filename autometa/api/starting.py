@@ -113,7 +113,7 @@ class Earlier:
             return
         learned = self.learned(network)
         done = checkpoint.entries(self.folder.checkpoints / SEARCH)[0].step
-        tensors = {"theta": learned.theta, "second": learned.second, "steps": learned.steps}
+        tensors = dict(learned.only(()))
         checkpoint.save(folder.path / INIT, done, tensors, {**about, "iterations": done})
 
     def outcomes(self) -> list:

@@ -74,7 +74,7 @@ def _cell(found: Mapping[str, Any]) -> list[str]:
     cell, validation, many = found["cell"], found["validation"], found["candidates"]
     lost = f", {many['failed']} failed" if many["failed"] else ""
     lost += f", {many['known']} more known from an earlier run" if "known" in many else ""
-    how = "" if found["strategy"] == "progressive" else f" by the strategy {found['strategy']}"
+    how = f" by the strategy {found['strategy']}"
     lines = [f"Found: the best of {many['trained']} cells trained{how}{lost}; each block adds up two operations."]
     rows = [["cell" if n == 0 else "", f"block {n + 2} =", block] for n, block in enumerate(cell["blocks"].split("; "))]
     validated = {"mean": cell["validation_accuracy"], "ci95": cell["validation_interval"]}
@@ -87,10 +87,10 @@ def _cell(found: Mapping[str, Any]) -> list[str]:
 
 
 def _levels(found: Mapping[str, Any]) -> list[str]:
-    progressive = found["strategy"] == "progressive"
+    unit = found["levels"][0].get("unit", "round") if found["levels"] else "round"
     rows = [
         [
-            "blocks" if progressive else "round",
+            "blocks" if unit == "block" else unit,
             "cells",
             "failed",
             "best",
@@ -115,7 +115,7 @@ def _levels(found: Mapping[str, Any]) -> list[str]:
                 _ranking(level["own"]),
             ]
         )
-    title = "Levels" if progressive else "Rounds"
+    title = "Levels" if unit == "block" else "Rounds"
     title += " (validation accuracy in %; Spearman / Kendall of predicted and measured accuracy)"
     return [title, *columns(rows, right=(1, 2, 3, 4))]
 

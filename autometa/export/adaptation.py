@@ -19,6 +19,7 @@ from autometa.export.adapted import pixels
 from autometa.export.forward import logits
 from autometa.export.gradients import DECOMPOSITIONS, batch_norm, moments, tidy
 from autometa.export.plan import plan_of
+from autometa.meta.optimisers import Adam
 from autometa.models.model import Model
 from autometa.ops.batch_indices import batch_indices
 from autometa.slots.layout import Layout
@@ -39,10 +40,16 @@ class Adaptation(nn.Module):
                 "the adaptation of a search network changes its architecture too and cannot be exported; train the "
                 "cell it found (autometa train RUN) and export that run"
             )
+        optimiser = config.inner.optimiser(config.learner)
+        if not isinstance(optimiser, Adam):
+            raise InputError(
+                f"the adaptation of a network learned by {config.learner.name} cannot be exported: its inner loop is "
+                "gradient descent; export the classifier instead"
+            )
         self.plan, self.layout = plan_of(model.network), model.network.layout
         self.ways, self.shots = model.network.ways, shots
         self.dtype = dtype or learned.theta.dtype
-        self.adam, images = config.inner.adam(), self.ways * shots
+        self.adam, images = optimiser, self.ways * shots
         carried = config.inner.adam_state == "carry"
         counts = torch.arange(1, test.steps + 1) + (int(learned.steps[0]) if carried else 0)
         mode = test.batch_mode or config.inner.batch_mode

@@ -1,42 +1,28 @@
 """MAML and its relatives: gradients of the query loss through an inner loop of gradient descent.
 
 MAML and first-order MAML: Finn et al. 2017, arXiv 1703.03400, algorithm 1 and section 5.2.  ANIL, whose inner loop
-changes the head alone: Raghu et al. 2020, arXiv 1909.09157, section 4.  Slots are tasks; nothing here is in place.
+changes the head alone: Raghu et al. 2020, arXiv 1909.09157, section 4.  Slots are tasks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from autometa.errors import InputError
 from autometa.meta.inner_loop import Batches, Objective
+from autometa.meta.learner import Adapted, MetaLearner, State, TaskChunk
+from autometa.meta.optimisers import NONE, SGD, Adam, PerKind
 from autometa.ops import backend
-from autometa.slots.layout import Layout
+from autometa.slots.arena import Arena
 
-
-@dataclass(frozen=True)
-class Variant:
-    """Which member of the family.
-
-    second_order: differentiate through the inner steps, or treat what they subtract as constant.
-    adapts: names of entries, or beginnings of names up to a dot, that the inner loop changes; all where None.
-    """
-
-    second_order: bool
-    adapts: tuple[str, ...] | None = None
-
-    def columns(self, layout: Layout) -> Tensor | None:
-        """What `meta_gradient` takes as `columns`."""
-        return None if self.adapts is None else adapted_columns(layout, self.adapts)
-
-
-MAML = Variant(second_order=True)
-FOMAML = Variant(second_order=False)
-ANIL = Variant(second_order=True, adapts=("head",))
-ANIL_FIRST_ORDER = Variant(second_order=False, adapts=("head",))
+BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+OUTER = ("adam", "sgd")
 
 
 @dataclass(frozen=True)
@@ -69,32 +55,16 @@ class MetaGradient:
     gradient: Tensor
 
 
-def adapted_columns(layout: Layout, names: tuple[str, ...]) -> Tensor:
-    """bool `[row]`: the columns of entries with one of these names, or that begin with one of them and a dot.
-
-    Raises `ValueError` where a name fits no entry.
-    """
-    chosen = torch.zeros(layout.row, dtype=torch.bool, device="cpu")
-    for name in names:
-        fitting = [e for e in layout.entries if e.name == name or e.name.startswith(f"{name}.")]
-        if not fitting:
-            raise ValueError(f"no parameter is called {name!r} or begins with '{name}.'")
-        for e in fitting:
-            chosen[e.offset : e.offset + e.size] = True
-    return chosen
-
-
 def adapt(
     objective: Objective,
     phi: Tensor,
     batches: Batches,
     steps: int,
-    lr: float,
+    lr: float | Tensor,
     *,
-    columns: Tensor | None = None,
     second_order: bool = False,
 ) -> Adaptation:
-    """`steps` steps of gradient descent from phi `[S, row]`, on `columns` (bool `[row]`, all where None).
+    """`steps` steps of gradient descent from phi `[S, row]`; lr: one for all, or of each column, `[S, row]`.
 
     With `second_order` the rows remain functions of `phi`, which must then require gradients; otherwise they are
     detached.
@@ -108,8 +78,6 @@ def adapt(
         with backend.second_order() if second_order else nullcontext():
             loss = objective(row, images, labels, t)
         (grad,) = torch.autograd.grad(loss.sum(), row, create_graph=second_order)
-        if columns is not None:
-            grad = torch.where(columns.to(grad.device), grad, torch.zeros_like(grad))
         rows.append(row - lr * grad if second_order else (row - lr * grad).detach())
         losses.append(loss.detach())
     return Adaptation(tuple(rows), torch.stack(losses) if losses else phi.new_zeros(0, phi.shape[0]))
@@ -122,38 +90,153 @@ def meta_gradient(
     query: tuple[Tensor, Tensor],
     *,
     steps: int,
-    lr: float,
-    columns: Tensor | None = None,
+    lr: float | Tensor,
     second_order: bool = True,
 ) -> MetaGradient:
     """Adapt phi `[S, row]` to each slot's support batches, and differentiate the query loss.
 
     objective(phi, images, labels, step) gives losses `[S]`, each of which may depend on its own row alone; it is called
-    with step = `steps` for the query. query: images `[S, Q, C, H, W]`, labels `[S, Q]`. columns: bool `[row]`, what
-    the inner loop changes (ANIL: `ANIL.columns(layout)`). The exact gradient (`second_order`) goes through every inner
-    step and needs ops that can be differentiated twice; the first-order one is the query loss's gradient at the
-    adapted row.
+    with step = `steps` for the query. query: images `[S, Q, C, H, W]`, labels `[S, Q]`. lr: as of `adapt`; columns with
+    lr 0 stay as they are. The exact gradient (`second_order`) goes through every inner step and needs ops that can be
+    differentiated twice; the first-order one is the query loss's gradient at the adapted row.
 
-    Raises `ValueError` for a negative number of steps or a mask of the wrong size.
+    Raises `ValueError` for a negative number of steps.
     """
     if steps < 0:
         raise ValueError(f"steps must not be negative, it is {steps}")
-    if columns is not None and (columns.shape != phi.shape[1:] or columns.dtype != torch.bool):
-        raise ValueError(f"columns must be bool {list(phi.shape[1:])}, not {columns.dtype} {list(columns.shape)}")
     start = phi.detach().clone().requires_grad_(True)
-    path = adapt(objective, start, support, steps, lr, columns=columns, second_order=second_order)
+    path = adapt(objective, start, support, steps, lr, second_order=second_order)
     last = path.rows[-1] if second_order else path.rows[-1].detach().requires_grad_(True)
     loss = objective(last, *query, steps)
     (gradient,) = torch.autograd.grad(loss.sum(), start if second_order else last)
     return MetaGradient(path.losses, loss.detach(), last.detach(), gradient.contiguous())
 
 
-def mean_gradient(gradient: Tensor, finite: Tensor, group_of_slot: Tensor, groups: int) -> Tensor:
-    """Mean over the finite slots of each group: gradient `[S, row]`, bool `[S]`, int64 `[S]` -> `[groups, row]`.
+def mean_over_finite(values: Tensor, finite: Tensor, group_of_slot: Tensor, groups: int) -> Tensor:
+    """Mean over the finite slots of each group: values `[S, ...]`, bool `[S]`, int64 `[S]` -> `[groups, ...]`.
 
     A group without a finite slot gets 0.
     """
-    kept = torch.where(finite[:, None], gradient, torch.zeros_like(gradient))
-    total = gradient.new_zeros(groups, gradient.shape[1]).index_add(0, group_of_slot, kept)
-    count = gradient.new_zeros(groups).index_add(0, group_of_slot, finite.to(gradient.dtype))
-    return total / count.clamp(min=1.0)[:, None]
+    rows = values.flatten(1)
+    kept = torch.where(finite[:, None], rows, torch.zeros_like(rows))
+    total = rows.new_zeros(groups, rows.shape[1]).index_add(0, group_of_slot, kept)
+    count = rows.new_zeros(groups).index_add(0, group_of_slot, finite.to(rows.dtype))
+    return (total / count.clamp(min=1.0)[:, None]).view(groups, *values.shape[1:])
+
+
+@dataclass(frozen=True)
+class _Family(MetaLearner):
+    """What MAML's relatives share: gradient descent in the inner loop, the query loss's gradient outside.
+
+    Args:
+        outer: `adam` (Finn et al.'s code; moments are kept) or `sgd`; its learning rate is the run's meta.step_size.
+    """
+
+    outer: str = "adam"
+
+    needs_queries: ClassVar[bool] = True
+    second_order: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.outer not in OUTER:
+            raise InputError(f"learner.outer must be {' or '.join(OUTER)}, not {self.outer}")
+
+    def optimiser(self, lr: PerKind, weight_decay: PerKind, beta2: float, state: str) -> SGD:
+        return SGD(lr, weight_decay)
+
+    def state(self, arena: Arena) -> dict[str, Tensor]:
+        if self.outer == "sgd":
+            return {}
+        count = torch.zeros(arena.groups, 1, dtype=torch.int64, device=arena.theta.device)
+        return {
+            "outer_first": torch.zeros_like(arena.theta),
+            "outer_second": torch.zeros_like(arena.theta),
+            "outer_steps": count,
+        }
+
+    def train_(
+        self,
+        arena: Arena,
+        task: TaskChunk,
+        optimiser: Adam | SGD,
+        steps: int,
+        state: State,
+        *,
+        frozen: Collection[str] = NONE,
+    ) -> Adapted:
+        """Leaves theta minus the meta-gradient in `arena.phi`."""
+        lr = optimiser.lr.columns(arena, (*frozen, *self.still))
+        start = arena.phi.clone()
+        found = meta_gradient(
+            task.objective, start, task.batches, task.queries(), steps=steps, lr=lr, second_order=self.second_order
+        )
+        moving = PerKind(1.0, 1.0).columns(arena, frozen)
+        arena.phi.copy_(torch.where(torch.isfinite(found.adapted), start - moving * found.gradient, found.adapted))
+        return Adapted(found.support_losses)
+
+    def update_(
+        self, arena: Arena, moves: Mapping[str, Tensor], finite: Tensor, sizes: Tensor, state: dict[str, Tensor]
+    ) -> None:
+        if self.outer == "sgd":
+            super().update_(arena, moves, finite, sizes, state)
+            return
+        start = arena.theta.index_select(0, arena.group_of_slot)
+        gradient = mean_over_finite(start - arena.phi, finite, arena.group_of_slot, arena.groups)
+        any_finite = mean_over_finite(finite[:, None].to(gradient.dtype), finite, arena.group_of_slot, arena.groups) > 0
+        self._step_(arena, gradient, any_finite, sizes, state)
+
+    def update_from_mean_(
+        self, arena: Arena, mean: Tensor, moves: Mapping[str, Tensor], found: Tensor, sizes: Tensor, state: dict
+    ) -> None:
+        if self.outer == "sgd":
+            super().update_from_mean_(arena, mean, moves, found, sizes, state)
+            return
+        gradient = torch.where(found[:, None], arena.theta - mean, torch.zeros_like(mean))
+        self._step_(arena, gradient, found[:, None], sizes, state)
+
+    def _step_(self, arena: Arena, gradient: Tensor, moving: Tensor, sizes: Tensor, state: dict[str, Tensor]) -> None:
+        """Adam on theta (Kingma and Ba 2015): gradient `[groups, row]`; moving: bool `[groups, 1]`, groups that are
+        updated at all; columns whose step size is 0 keep their bits and moments."""
+        size = _columns_of_groups(arena, sizes)
+        live = moving & (size != 0)
+        first, second, steps = state["outer_first"], state["outer_second"], state["outer_steps"]
+        steps.add_(moving.to(steps.dtype))
+        first.copy_(torch.where(live, BETA1 * first + (1 - BETA1) * gradient, first))
+        second.copy_(torch.where(live, BETA2 * second + (1 - BETA2) * gradient.square(), second))
+        count = steps.to(torch.float64).clamp(min=1.0)
+        corrected = (first / (1 - BETA1**count)) / ((second / (1 - BETA2**count)).sqrt() + EPS)
+        arena.theta.copy_(torch.where(live, arena.theta - (size * corrected).to(arena.theta.dtype), arena.theta))
+
+
+def _columns_of_groups(arena: Arena, sizes: Tensor) -> Tensor:
+    """float64 `[groups, kinds]` of each kind -> of each column, `[groups, row]`; 0 outside the group's layout."""
+    layout = torch.zeros(arena.groups, dtype=torch.int64, device=sizes.device)
+    layout.index_copy_(0, arena.group_of_slot, arena.layout_of_slot)
+    edges = arena.bounds.index_select(0, layout)
+    column = torch.arange(arena.theta.shape[1], device=sizes.device)
+    kind = (column[None, :, None] >= edges[:, None, :]).sum(dim=2)
+    padded = torch.nn.functional.pad(sizes, (1, 1))
+    return padded.gather(1, kind)
+
+
+@dataclass(frozen=True)
+class MAML(_Family):
+    """Model-agnostic meta-learning, the exact gradient through all inner steps (Finn et al. 2017, algorithm 1)."""
+
+    order: ClassVar[int] = 2
+
+
+@dataclass(frozen=True)
+class FOMAML(_Family):
+    """First-order MAML: the query loss's gradient at the adapted weights (Finn et al. 2017, section 5.2)."""
+
+    order: ClassVar[int] = 1
+    second_order: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class ANIL(_Family):
+    """Almost no inner loop: MAML whose inner loop changes the last layer alone (Raghu et al. 2020, section 4)."""
+
+    order: ClassVar[int] = 2
+    still: ClassVar[tuple[str, ...]] = ("body",)

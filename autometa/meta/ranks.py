@@ -132,10 +132,14 @@ def part_of_mean(arena: Arena, finite: Tensor) -> Tensor:
     return torch.cat([mean[0].to(torch.float64) * count, count[None]])
 
 
-def step_to_mean_(arena: Arena, total: Tensor, step_size: Tensor) -> None:
-    """`theta += step_size * (mean - theta)`, from the parts of all processes added up; step_size: float64
-    `[1, kinds]`. Nothing moves where no slot of any process stayed finite."""
+def mean_of_parts(total: Tensor, arena: Arena) -> tuple[Tensor, Tensor]:
+    """The mean over all finite slots, `[1, row]`, and whether there is one, bool `[1]`, from the parts of all processes
+    added up."""
     count = total[-1:]
-    mean = (total[:-1] / count.clamp(min=1.0)).to(arena.theta.dtype)[None]
-    zero = arena.group_of_slot[:1]
-    reptile_(arena.theta, mean, step_size, count > 0, arena.bounds, zero, arena.layout_of_slot[:1])
+    return (total[:-1] / count.clamp(min=1.0)).to(arena.theta.dtype)[None], count > 0
+
+
+def part_of_moves(moves: Tensor, finite: Tensor) -> Tensor:
+    """What this process adds to the sum of the slots' moves `[S, ...]` over the finite ones: float64 `[n]`."""
+    rows = moves.flatten(1).to(torch.float64)
+    return torch.where(finite[:, None], rows, torch.zeros_like(rows)).sum(dim=0)

@@ -98,15 +98,13 @@ class Lesson:
 
     def tensors(self) -> dict[str, Tensor]:
         """By name, on the CPU."""
-        start = self.learned
-        found = {"images": self.images, "labels": self.labels, "theta": start.theta, "second": start.second}
-        return {name: tensor.cpu().contiguous() for name, tensor in (found | {"steps": start.steps}).items()}
+        found = {"images": self.images, "labels": self.labels, **self.learned}
+        return {name: tensor.cpu().contiguous() for name, tensor in found.items()}
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], data_hash: str) -> Lesson:
         """From what `tensors` gave."""
-        learned = Learned(tensors["theta"], tensors["second"], tensors["steps"])
-        return cls(tensors["images"], tensors["labels"], learned, data_hash)
+        return cls(tensors["images"], tensors["labels"], Learned.named(tensors), data_hash)
 
 
 @brief
@@ -297,7 +295,8 @@ def learn(
             "start at the mean of the trained ones, expect lower accuracy"
         )
     support, answers = torch.as_tensor(images), torch.as_tensor(labels)
-    lesson = Lesson(support, answers, model.learned.to("cpu"), model.data_hash)
+    kept = model.learned.only(model.config.learner.adapts_with).to("cpu")
+    lesson = Lesson(support, answers, kept, model.data_hash)
     config = _with_steps(model.config, steps, seed)
     model = model.with_ways(len(names)).to(device)
     evened = balanced(answers)

@@ -27,11 +27,12 @@ from autometa.nas.spaces.genotype import Genotype
 from autometa.runs.files import disk_errors, plain, read_json, shown, write_bytes, write_json
 from autometa.runs.folder import CONFIDENCE, CONFIG, RunFolder
 from autometa.runs.forms import FormError, maybe, one_of, record
+from autometa.runs.migrate import migrated
 from autometa.runs.tensors import check_tensor, digest, read_tensors
 from autometa.train import records
 from autometa.train.checked import check_learned, check_names
 from autometa.train.records import DATA
-from autometa.train.trainer import Learned, Network
+from autometa.train.trainer import LEARNER, Learned, Network
 
 TENSORS = "model.safetensors"
 FORMAT, VERSION = "autometa-model", 2
@@ -65,7 +66,7 @@ def genotype_of(network: Network) -> Genotype | None:
 def config_from(value: Mapping[str, Any]) -> tuple[MetaNASConfig | ReptileConfig, Genotype | None]:
     """Config and genotype that `about` told."""
     ABOUT(value, "")
-    config = read_config(MetaNASConfig if value["kind"] == "metanas" else ReptileConfig, value["config"])
+    config = read_config(MetaNASConfig if value["kind"] == "metanas" else ReptileConfig, migrated(value["config"]))
     genotype = None if value["genotype"] is None else Genotype.from_json(value["genotype"])
     network = getattr(config, "network", None)
     by_file = network is not None and network not in FOUR_LAYER and not network.startswith(CELL)
@@ -93,6 +94,7 @@ def keep(run: RunFolder, folder: str | Path, *, polarity: str | None = None) -> 
         "theta": model.learned.theta.to("cpu", torch.float16),
         "root_second": model.learned.second.sqrt().to("cpu", torch.float16),
         "steps": model.learned.steps.cpu(),
+        **{f"{LEARNER}{name}": model.learned.state[name].cpu() for name in model.config.learner.adapts_with},
     }
     kept = about(model.config, genotype_of(model.network))
     data = {
@@ -124,9 +126,11 @@ def load_kept(folder: str | Path) -> Kept:
         config, genotype = config_from({**told, "config": config})
         recipe = Recipe(**data["recipe"])
         network = build(config, recipe, genotype)
-        check_names(tensors, ("theta", "root_second", "steps"))
+        kept = tuple(f"{LEARNER}{name}" for name in config.learner.adapts_with)
+        check_names(tensors, ("theta", "root_second", "steps", *kept))
         halves = {name: check_tensor(name, tensors[name], torch.float16, (None,)) for name in ("theta", "root_second")}
-        learned = Learned(halves["theta"].float(), halves["root_second"].float().square(), tensors["steps"])
+        own = {"theta": halves["theta"].float(), "second": halves["root_second"].float().square()}
+        learned = Learned.named(tensors | own)
         check_learned(learned, network.layout)
     except ValueError as error:
         raise InputError(f"the model in {shown(folder)} is damaged: {error}; {REMEDY}") from error

@@ -23,6 +23,7 @@ from autometa.runs import checkpoint
 from autometa.runs.files import REMEDY, shown
 from autometa.runs.folder import CONFIG, RunFolder
 from autometa.runs.forms import FormError
+from autometa.runs.migrate import migrated
 from autometa.slots.layout import Layout
 from autometa.train import records
 from autometa.train.checked import check_captured
@@ -49,12 +50,12 @@ def config_of(folder: RunFolder) -> AnyConfig:
 def read_config(kind: type[AnyConfig], value: Mapping[str, Any]) -> AnyConfig:
     """A config from a file, checked: types and limits of all fields, before anything is allocated.
 
-    Raises `InputError`. That a meta-learner's plugin is loaded is asked for where it trains, not here.
+    Raises `InputError`, also where what it names is of a plugin that is not loaded.
     """
     if isinstance(value.get("data"), Mapping):  # what does not say how it reads names began before that was recorded
         value = {**value, "data": {"reading": READINGS[0], **value["data"]}}
-    config = from_json(kind, value)
-    (replace(config, learner="reptile") if kind is ReptileConfig else config).check()
+    config = from_json(kind, migrated(value))
+    config.check()
     return config
 
 
@@ -146,10 +147,17 @@ class Model:
             return self
         network = replace(self.network, ways=ways)
         old, new = self.network.layout, network.layout
-        learned = Learned(
-            resized(self.learned.theta, old, new), resized(self.learned.second, old, new), self.learned.steps
-        )
+        state = {name: _resized_rows(value, old, new) for name, value in self.learned.state.items()}
+        theta, second = (resized(row, old, new) for row in (self.learned.theta, self.learned.second))
+        learned = Learned(theta, second, self.learned.steps, state)
         return replace(self, network=network, learned=learned)
+
+
+def _resized_rows(value: Tensor, old: Layout, new: Layout) -> Tensor:
+    """What a meta-learner keeps, its rows for another head; what has no rows stays."""
+    if not value.dim() or value.shape[-1] != old.row:
+        return value
+    return torch.stack([resized(row, old, new) for row in value.view(-1, old.row)]).view(*value.shape[:-1], new.row)
 
 
 def resized(row: Tensor, old: Layout, new: Layout) -> Tensor:

@@ -140,6 +140,7 @@ def _compared(folder: RunFolder, name: str, rows: list[Candidate], final: Point 
 def _kind(folder: RunFolder) -> str:
     """`search auto-meta`, with how it searched where that is a choice."""
     kind, strategy = str(folder.environment.get("name", "?")), folder.config.get("strategy")
+    strategy = strategy.get("name") if isinstance(strategy, Mapping) else strategy
     return f"{kind} ({strategy})" if strategy else kind
 
 

@@ -56,7 +56,8 @@ def levels(run: Recorded) -> list[Markup]:
     if not cells:
         return [note("No candidate has been trained yet.")]
     reports = (run.found or {}).get("levels") or (run.result or {}).get("levels") or []
-    word = "block" if run.config.get("strategy", "progressive") == "progressive" else "round"
+    word = reports[0].get("unit") if reports else None
+    word = word or ("block" if all(cell.key.count("|") + 1 == cell.level for cell in cells) else "round")
     parts = [_progress(cells, word)]
     if reports:
         parts.append(_table(reports, word))

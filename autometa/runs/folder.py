@@ -33,6 +33,7 @@ from autometa.runs.files import (
     write_json,
 )
 from autometa.runs.forms import maybe, number, record, text
+from autometa.runs.migrate import migrated
 from autometa.runs.places import CONFIG, ENVIRONMENT, LATEST, METRICS, RESULT, last_run
 
 CHECKPOINTS, GENOTYPES, LOCK = "checkpoints", "genotypes", ".autometa.lock"
@@ -157,8 +158,8 @@ class RunFolder:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration."""
-        return read_json(self.path / CONFIG, CONFIG_FORM)
+        """The resolved configuration, in today's form."""
+        return migrated(read_json(self.path / CONFIG, CONFIG_FORM))
 
     @property
     def environment(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the cells of a level show: the best, their depths, and how well a surrogate ranked them."""
+"""What the cells of a level show: the best, their depths, and how well a predictor ranked them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from autometa.errors import DivergedError, InputError
-from autometa.nas.predictors.surrogate import Surrogate, kendall, spearman
-from autometa.nas.spaces.blocks import BlockCell
+from autometa.nas.predictors.predictor import Predictor
+from autometa.nas.predictors.ranking import kendall, spearman
+from autometa.nas.spaces.space import Architecture, Space
 from autometa.runs.ledger import Candidate
 
 
@@ -29,16 +30,16 @@ def winner(rows: Sequence[Candidate]) -> Candidate:
     return min(found, key=lambda row: (-row.accuracy, row.parameters or 0, row.key))
 
 
-def report(level: int, rows: Sequence[Candidate], surrogate: Surrogate | None = None) -> dict:
-    """Accuracies, depths (the paper's figure 2), and rank correlations of a level, or of a rival's round.
+def report(level: int, rows: Sequence[Candidate], predictor: Predictor | None, space: Space) -> dict:
+    """Accuracies, depths (the paper's figure 2), and rank correlations of a level, or of another strategy's round.
 
     `before` correlates what was predicted before these cells were trained with what was measured (None at the first
-    level); `own` what the surrogate, where there is one, says of them after it has learned from them too.
+    level); `own` what the predictor, where there is one, says of them after it has learned from them too.
     """
     done = measured(rows)
-    cells = [BlockCell.parse(row.key) for row in done]
+    cells = [space.parse(row.key) for row in done]
     accuracies = [row.accuracy for row in done]
-    mean, std = surrogate.predict(cells) if surrogate else ([None] * len(done),) * 2
+    mean, std = predictor.predict(cells) if predictor else ([None] * len(done),) * 2
     ahead = [(row.predicted_mean, row.accuracy) for row in done if row.predicted_mean is not None]
     return {
         "level": level,
@@ -47,7 +48,7 @@ def report(level: int, rows: Sequence[Candidate], surrogate: Surrogate | None = 
         "accuracy": {"best": max(accuracies), "mean": sum(accuracies) / len(done), "worst": min(accuracies)},
         "depths": depths(cells),
         "before": correlations([p for p, _ in ahead], [a for _, a in ahead]) if ahead else None,
-        "own": correlations(mean, accuracies) if surrogate else None,
+        "own": correlations(mean, accuracies) if predictor else None,
         "cells": [
             {
                 "key": row.key,
@@ -71,6 +72,6 @@ def correlations(predicted: Sequence[float], found: Sequence[float]) -> dict:
     return {"spearman": spearman(predicted, found), "kendall": kendall(predicted, found), "cells": len(found)}
 
 
-def depths(cells: Sequence[BlockCell]) -> dict[str, int]:
+def depths(cells: Sequence[Architecture]) -> dict[str, int]:
     """How many cells have which depth."""
     return {str(depth): count for depth, count in sorted(Counter(cell.depth for cell in cells).items())}

@@ -15,7 +15,7 @@ from autometa.slots.layout import Layout
 @brief
 @dataclass
 class Arena:
-    """`S` slots, `G` groups, `L` layouts, `K` kinds (weights, architecture), rows of the longest layout.
+    """`S` slots, `G` groups, `L` layouts, `K` kinds (body, head, architecture), rows of the longest layout.
 
     theta `[G, row]` meta-parameters; phi `[S, row]` adapted parameters; second `[S, row]` Adam's second moment;
     steps int64 `[S, K]` Adam's step count; bounds int64 `[L, K + 1]` column boundaries of the kinds;
@@ -83,3 +83,9 @@ class Arena:
         """Forget what the optimiser knows."""
         self.second.zero_()
         self.steps.zero_()
+
+
+def steps_by_kind(steps: Tensor) -> Tensor:
+    """Adam's step counts `[..., kinds]` as this version keeps them: earlier ones counted weights and architecture, and
+    the head among the weights."""
+    return steps[..., [0, 0, 1]] if steps.dim() and steps.shape[-1] == 2 else steps

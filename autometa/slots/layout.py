@@ -1,7 +1,7 @@
 """Layouts: where each parameter of a network stands in a row of the arena.
 
 Offsets are multiples of 16 elements, in the order in which a forward pass reads them.  A row is
-``[weights | architecture]``; gaps between entries are 0 and stay 0.
+``[body | head | architecture]``, the first two together its weights; gaps between entries are 0 and stay 0.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from autometa.ops.split_columns import split_columns
 
 MOST_COLUMNS = 1 << 31
 """8 GiB of float32."""
-WEIGHTS, ARCHITECTURE = 0, 1
-KINDS = ("weights", "architecture")
+BODY, HEAD, ARCHITECTURE = 0, 1, 2
+KINDS = ("body", "head", "architecture")
+"""Of columns, in their order in a row: the head is the last layer of a network."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,28 @@ class Layout:
     def by_name(self) -> dict[str, Entry]:
         return {e.name: e for e in self.entries}
 
-    def count(self, kind: int = WEIGHTS) -> int:
-        """Number of scalar parameters of a kind, gaps not counted."""
-        return sum(e.size for e in self.entries if e.kind == kind)
+    @property
+    def weights(self) -> int:
+        """Columns before the architecture's."""
+        return self.bounds[ARCHITECTURE]
+
+    def count(self, *kinds: int) -> int:
+        """Number of scalar parameters of some kinds, of weights where none is named; gaps not counted."""
+        return sum(e.size for e in self.entries if e.kind in (kinds or (BODY, HEAD)))
+
+    def columns(self, *names: str) -> Tensor:
+        """bool `[row]`: the columns of entries with one of these names, or that begin with one of them and a dot.
+
+        Raises `ValueError` where a name fits no entry.
+        """
+        chosen = torch.zeros(self.row, dtype=torch.bool, device="cpu")
+        for name in names:
+            fitting = [e for e in self.entries if e.name == name or e.name.startswith(f"{name}.")]
+            if not fitting:
+                raise ValueError(f"no parameter is called {name!r} or begins with '{name}.'")
+            for e in fitting:
+                chosen[e.offset : e.offset + e.size] = True
+        return chosen
 
     def split(self, phi: Tensor) -> dict[str, Tensor]:
         """`[S, row]` -> block name -> `[S, columns]`, whose gradients are joined in one pass."""
@@ -98,7 +118,8 @@ class Layout:
             own = (e for e in self.entries if block.start <= e.offset < block.stop)
             moved += [replace(e, offset=starts[block.name] + e.offset - block.start) for e in own]
         blocks = tuple(Block(name, start, start + aligned(widths[name])) for name, start in starts.items())
-        return Layout(tuple(moved), blocks, (0, column, column))
+        head = next((e.offset for e in moved if e.kind == HEAD), column)
+        return Layout(tuple(moved), blocks, (0, head, column, column))
 
     def within(self, part: Tensor, block: str, name: str) -> Tensor:
         """One entry of a block that `split` gave, `[S, columns]` -> `[S, *shape]`."""
@@ -127,7 +148,7 @@ class Layout:
 
 
 class LayoutBuilder:
-    """Collects entries block by block; `build` freezes them."""
+    """Collects entries block by block, those of one kind after those of the kind before; `build` freezes them."""
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
@@ -146,14 +167,21 @@ class LayoutBuilder:
         self._column += aligned(entry.size)
         return entry.offset - self._blocks[-1][1]
 
+    def head(self) -> None:
+        """The body ends here; the following entries are those of the last layer."""
+        self._end_kinds(HEAD)
+
     def architecture(self) -> None:
         """Weights end here; the following entries are architecture parameters."""
-        self._bounds.append(self._column)
+        self._end_kinds(ARCHITECTURE)
+
+    def _end_kinds(self, kind: int) -> None:
+        """Let the next entry be of `kind`; kinds between are empty."""
+        while len(self._bounds) <= kind:
+            self._bounds.append(self._column)
 
     def build(self) -> Layout:
-        if len(self._bounds) == 1:
-            self.architecture()
-        self._bounds.append(self._column)
+        self._end_kinds(len(KINDS))
         if self._column > MOST_COLUMNS:
             raise InputError(
                 f"a network of {self._column:,} weights is beyond the {MOST_COLUMNS:,} that fit into one slot; "

@@ -18,8 +18,11 @@ from autometa.brief import brief
 from autometa.data import Episodes
 from autometa.errors import DivergedError
 from autometa.meta.bn_modes import MODES, accuracies
-from autometa.meta.inner_loop import Adam, Batches, Objective, adapt_
-from autometa.meta.reptile import Iteration, meta_iteration_
+from autometa.meta.inner_loop import Batches
+from autometa.meta.learner import MetaLearner, TaskChunk
+from autometa.meta.optimisers import SGD, Adam, PerKind
+from autometa.meta.outer_loop import Iteration, meta_iteration_
+from autometa.meta.reptile import Reptile
 from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
 from autometa.nas.spaces.blocks import BlockCell
 from autometa.ops.finite_slots import finite_slots
@@ -57,6 +60,7 @@ class CandidateConfig:
         repeats: N, normal cells before each reduction (paper: 0 or 1).
         scale_rate: what F is multiplied by at reductions (paper: 1 or 2).
         data: images and split.
+        learner: the meta-learner.
         inner: the inner loop.
         meta: the outer loop; max_slots: slots of all cells worked on at once.
         validation: scoring on validation classes; max_slots: tasks of all cells adapted and classified at once, on a
@@ -69,6 +73,7 @@ class CandidateConfig:
     repeats: int = 1
     scale_rate: int = 1
     data: DataConfig = field(default_factory=lambda: DataConfig("omniglot:vinyals", 28))
+    learner: MetaLearner = field(default_factory=Reptile)
     inner: InnerConfig = field(default_factory=lambda: InnerConfig(ways=5, shots=10, batch=10, steps=8, lr=1e-3))
     meta: MetaConfig = field(default_factory=lambda: MetaConfig(iterations=1000, batch=5, step_size=1.0))
     validation: EvalConfig = field(
@@ -142,7 +147,7 @@ class CandidateTrainer:
     network: BlockNetwork
     arena: Arena
     episodes: Episodes
-    optimiser: Adam
+    optimiser: Adam | SGD
     config: CandidateConfig
     failures: dict[int, str] = field(default_factory=dict)
 
@@ -160,8 +165,8 @@ class CandidateTrainer:
             groups.repeat_interleave(config.meta.batch),
             groups,
         )
-        episodes = source.training(config.inner, config.validation.part, config.seed)
-        return cls(network, arena, episodes, config.inner.adam(), config)
+        episodes = source.training(config.inner, config.validation.part, config.seed, config.learner)
+        return cls(network, arena, episodes, config.inner.optimiser(config.learner), config)
 
     def __post_init__(self) -> None:
         meta, home = self.config.meta, self.episodes.home
@@ -170,7 +175,8 @@ class CandidateTrainer:
         self.max_slots = meta.max_slots or (SLOTS if self.device.type == "cpu" else None)
         self.counter = torch.zeros(1, dtype=torch.int64, device=home)
         self._places = torch.arange(meta.batch, device=home)
-        self._sizes = StepSizes(lambda i: (meta.steps().at(i, meta.iterations), 0.0), meta.iterations, home)
+        self._sizes = StepSizes(lambda i: PerKind(meta.steps().at(i, meta.iterations)), meta.iterations, home)
+        self.state = self.config.learner.state(self.arena)
 
     @property
     def device(self) -> torch.device:
@@ -189,35 +195,46 @@ class CandidateTrainer:
     def next_step(self, warm: bool) -> Iteration:
         """The meta-iteration that `counter` names, which then names the one after it; there is no warm-up."""
         sizes = self._sizes.at(self.counter, self.arena.groups, self.device)
-        drawn = self._drawn()
+        drawn, queries = self._drawn()
         done = meta_iteration_(
             self.arena,
-            lambda start, stop: self._work(drawn, start, stop),
+            lambda start, stop: self._work(drawn, queries, start, stop),
             self.optimiser,
             self.config.inner.steps,
             sizes,
+            learner=self.config.learner,
+            state=self.state,
             max_slots=self.max_slots,
         )
         self.counter += 1
         return done
 
-    def _drawn(self) -> list[tuple[Tensor, Tensor]]:
-        """The batches of that meta-iteration, of all inner steps and tasks."""
+    def _drawn(self) -> tuple[list[tuple[Tensor, Tensor]], tuple[Tensor, Tensor] | None]:
+        """The batches of that meta-iteration, of all inner steps and tasks, and their queries where they are needed."""
         inner = self.config.inner
         tasks = self.episodes.tasks(self.counter * self.config.meta.batch + self._places)
-        return SameBatches.drawn(self.episodes.batches(tasks, inner.batch, inner.steps, inner.batch_mode), inner.steps)
+        queries = self.episodes.queries(tasks) if self.config.learner.needs_queries else None
+        batches = self.episodes.batches(tasks, inner.batch, inner.steps, inner.batch_mode)
+        return SameBatches.drawn(batches, inner.steps), queries
 
-    def _work(self, drawn: Sequence[tuple[Tensor, Tensor]], start: int, stop: int) -> tuple[Objective, Batches]:
-        """Objective and batches of some slots."""
+    def _work(
+        self,
+        drawn: Sequence[tuple[Tensor, Tensor]],
+        queries: tuple[Tensor, Tensor] | None,
+        start: int,
+        stop: int,
+    ) -> TaskChunk:
+        """The tasks of some slots."""
         cells = Cells(self.network, self.arena.layout_of_slot[start:stop])
         task = torch.arange(start, stop, device=self.device) % self.config.meta.batch
-        return cells.loss, SameBatches(drawn, task)
+        same = queries and (lambda: tuple(x.index_select(0, task) for x in queries))
+        return TaskChunk(cells.loss, SameBatches(drawn, task), same)
 
     def try_slots(self, slots: int, warm: bool) -> None:
         """One inner step of the first slots, of which nothing is kept: to see how much memory they take."""
         part = self.arena.part(0, slots)
         copied = replace(part, phi=part.phi.clone(), second=part.second.clone(), steps=part.steps.clone())
-        adapt_(copied, *self._work(self._drawn(), 0, slots), self.optimiser, 1)
+        self.config.learner.train_(copied, self._work(*self._drawn(), 0, slots), self.optimiser, 1, self.state)
 
     def packed(self, done: Iteration) -> Tensor:
         """A meta-iteration's outcome as one row, float64."""
@@ -248,6 +265,7 @@ class CandidateTrainer:
         kept = [k for k, g in enumerate(self.alive) if g not in failed]
         arena, groups = self.arena, torch.tensor(kept, dtype=torch.int64, device=self.device)
         slots = torch.isin(arena.group_of_slot, groups)
+        self.state = {name: value[groups] for name, value in self.state.items()}
         new_groups = torch.arange(len(kept), device=self.device)
         self.alive = [self.alive[k] for k in kept]
         self.arena = replace(
@@ -371,7 +389,8 @@ def _score_chunk(
         layout_of_slot=learned.layout_of_slot.index_select(0, cell),
     )
     cells = Cells(trainer.network, arena.layout_of_slot)
-    adapt_(arena, cells.loss, SameBatches(drawn, task), trainer.optimiser, steps)
+    learner, batches = config.learner, SameBatches(drawn, task)
+    learner.adapt_(arena, cells.loss, batches, trainer.optimiser, steps, trainer.state)
     images = (x.index_select(0, task) for x in (tasks.support, tasks.queries, tasks.labels))
     right = accuracies(cells, arena.phi, *images, modes=(config.mode,))[config.mode]
     return right, finite_slots(arena.phi)

@@ -10,9 +10,10 @@ from torch import Tensor
 from autometa.nas.one_shot.network import AtTemperature
 from autometa.runs.forms import FormError
 from autometa.runs.tensors import check_tensor
+from autometa.slots.arena import steps_by_kind
 from autometa.slots.layout import KINDS, Layout
 from autometa.slots.statistics import Recorder
-from autometa.train.trainer import Learned, Network
+from autometa.train.trainer import LEARNER, Learned, Network
 
 STATE = ("theta", "second", "steps")
 """The tensors of a loop of meta-iterations."""
@@ -50,12 +51,12 @@ def check_learned(learned: Learned, layout: Layout) -> Learned:
 
 def check_captured(tensors: Mapping[str, Tensor], layout: Layout, slots: int | None = None) -> None:
     """The tensors of a checkpoint of meta-training, of as many slots. Raises `FormError`."""
-    check_names(tensors, STATE)
+    check_names(tensors, (*STATE, *(name for name in tensors if name.startswith(LEARNER))))
     check_row("theta", tensors["theta"], layout, (1,))
     second = check_row("second", tensors["second"], layout, (slots,))
     if not len(second):
         raise FormError("the tensor second has no rows")
-    _check_adam("second", second, tensors["steps"], (len(second),))
+    _check_adam("second", second, steps_by_kind(tensors["steps"]), (len(second),))
 
 
 def _check_adam(name: str, second: Tensor, steps: Tensor, lead: tuple[int, ...]) -> None:

@@ -9,9 +9,11 @@ from typing import Any, Protocol, TypeVar, get_type_hints
 
 from autometa.data.names import READING, READINGS
 from autometa.errors import InputError
-from autometa.meta.inner_loop import Adam, PerKind
-from autometa.meta.reptile import SHAPES, Schedule
+from autometa.meta.learner import MetaLearner
+from autometa.meta.optimisers import SGD, Adam, PerKind
+from autometa.meta.schedule import SHAPES, Schedule
 from autometa.ops.backend import PRECISIONS
+from autometa.registry import Named
 from autometa.runs.forms import WHOLE, Form, FormError, many, maybe, number, text, told, whole
 
 MOST = 10_000_000
@@ -57,6 +59,7 @@ class InnerConfig:
     Args:
         ways: classes of a task.
         shots: images per class in the support set.
+        queries: query images per class, for meta-learners that learn from queries too.
         batch: images of one inner step.
         batch_mode: `passes` (Reptile: shuffled passes) or `replacement` (MetaNAS's released code).
         steps: inner steps k.
@@ -75,10 +78,12 @@ class InnerConfig:
     adam_state: str = "carry"
     beta2: float = 0.999
     weight_decay: float = 0.0
+    queries: int = 5
 
-    def adam(self, arch_lr: float = 0.0, arch_decay: float = 0.0) -> Adam:
-        decay = PerKind(self.weight_decay, arch_decay)
-        return Adam(PerKind(self.lr, arch_lr), decay, beta2=self.beta2, state=self.adam_state)
+    def optimiser(self, learner: MetaLearner, arch_lr: float = 0.0, arch_decay: float = 0.0) -> Adam | SGD:
+        """Of the inner loop, as the meta-learner takes it."""
+        lr, decay = PerKind(self.lr, arch_lr), PerKind(self.weight_decay, arch_decay)
+        return learner.optimiser(lr, decay, self.beta2, self.adam_state)
 
 
 @dataclass(frozen=True)
@@ -182,12 +187,15 @@ class ArchitectureConfig(Protocol):
 Config = TypeVar("Config")
 
 
-LATER = frozenset({"rotations", "reading", "learner", "planned", "most_batches", "init", "max_params", "max_macs"})
+LATER = frozenset(
+    {"rotations", "reading", "learner", "queries", "planned", "most_batches", "init", "max_params", "max_macs"}
+)
 """Fields that runs of earlier versions lack; their defaults are what these versions did."""
 
 
 def from_json(kind: type[Config], value: Mapping[str, Any], where: str = "") -> Config:
-    """A config from what config.json holds: lists become tuples, nested configs are built.
+    """A config from what config.json holds: lists become tuples, nested configs are built; what a registry knows is
+    built by its `name`, which may stand alone, and what is not said of it is as by default.
 
     where: what stands before the names of its fields. Raises `InputError` where a field is unknown, missing or of
     another type; limits are what `check` looks at.
@@ -200,10 +208,16 @@ def from_json(kind: type[Config], value: Mapping[str, Any], where: str = "") -> 
         named = ", ".join(f"{where}{name}"[:60] for name in unknown[:5])
         raise InputError(f"unknown setting {named}; this run was made by another version")
     missing = [f"{where}{f.name}" for f in fields(kind) if f.name not in value and f.name not in LATER]
-    if missing:
+    if missing and not is_named(kind):
         raise InputError(f"setting {missing[0]} is missing; put a copy of the config back")
 
     def built(name: str, item: Any) -> Any:
+        if is_named(hints[name]):
+            own = {"name": item} if isinstance(item, str) else item
+            if not isinstance(own, Mapping) or not isinstance(own.get("name"), str):
+                raise InputError(f"{where}{name} must be a name, or a group of settings with one, not {told(item)}")
+            rest = {key: setting for key, setting in own.items() if key != "name"}
+            return from_json(hints[name].registry[own["name"]], rest, f"{where}{name}.")
         if is_dataclass(hints[name]):
             return from_json(hints[name], item, f"{where}{name}.")
         try:
@@ -228,6 +242,11 @@ TYPES: dict[Any, Form] = {
 """The form of a field's value in JSON, by the field's type."""
 
 
+def is_named(hint: Any) -> bool:
+    """Whether a field of this type is chosen by name from a registry."""
+    return isinstance(hint, type) and issubclass(hint, Named)
+
+
 def require(condition: bool, sentence: str) -> None:
     """Raise `InputError(sentence)` unless the condition holds."""
     if not condition:
@@ -242,6 +261,7 @@ def check_common(
     positive = {
         "data.image_size": data.image_size,
         "inner.shots": inner.shots,
+        "inner.queries": inner.queries,
         "inner.batch": inner.batch,
         "inner.steps": inner.steps,
         "meta.batch": meta.batch,

@@ -13,6 +13,7 @@ from torch import Tensor
 from autometa.brief import brief
 from autometa.data import Episodes, ImageStore, Split, TaskSpec, open_dataset
 from autometa.data.episodes import Batches, place_images
+from autometa.meta.learner import MetaLearner
 from autometa.train.config import DataConfig, EvalConfig, InnerConfig
 
 
@@ -51,11 +52,12 @@ class Source:
     def image_shape(self) -> tuple[int, int, int]:
         return tuple(self.store.images.shape[1:])
 
-    def training(self, inner: InnerConfig, part: str, seed: int, queries: int = 0) -> Episodes:
-        """Tasks of the training classes; Reptile learns from support sets alone, other meta-learners from queries too.
+    def training(self, inner: InnerConfig, part: str, seed: int, learner: MetaLearner | None = None) -> Episodes:
+        """Tasks of the training classes, with queries where the meta-learner needs them.
 
         part: what the run is judged on; where that is `val`, its classes are kept out of training.
         """
+        queries = inner.queries if learner is not None and learner.needs_queries else 0
         split = self.split.without_val() if part == "val" else self.split
         return self._episodes(split.train, TaskSpec(inner.ways, inner.shots, queries, split.train_rotations), seed)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Protocol
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -13,14 +14,17 @@ from autometa.brief import brief
 from autometa.data import Episodes
 from autometa.errors import InputError
 from autometa.meta.bn_modes import accuracy
-from autometa.meta.inner_loop import Adam, Batches, Objective, adapt_
-from autometa.meta.ranks import Ranks, part_of_mean, step_to_mean_
-from autometa.meta.reptile import Schedule, adapt_slots_, meta_iteration_
+from autometa.meta.learner import MetaLearner, TaskChunk
+from autometa.meta.optimisers import NONE, SGD, Adam, PerKind
+from autometa.meta.outer_loop import adapt_slots_, meta_iteration_
+from autometa.meta.ranks import Ranks, mean_of_parts, part_of_mean, part_of_moves
+from autometa.meta.reptile import Reptile
+from autometa.meta.schedule import Schedule
 from autometa.ops.cross_entropy import cross_entropy
 from autometa.runs.forms import FormError, maybe, record, whole
 from autometa.runs.tensors import check_tensor
-from autometa.slots.arena import Arena
-from autometa.slots.layout import Layout
+from autometa.slots.arena import Arena, steps_by_kind
+from autometa.slots.layout import KINDS, Layout
 from autometa.slots.statistics import BatchStatistics
 from autometa.train.config import InnerConfig, MetaConfig
 
@@ -30,6 +34,9 @@ TINY = 1e-30
 """The least norm that an update is measured by."""
 PER_SLOT = ("second", "steps")
 """What Adam keeps of each slot."""
+LEARNER = "learner."
+"""What the names of a meta-learner's state begin with in a checkpoint."""
+OWN = ("theta", "second", "steps")
 
 
 class Network(Protocol):
@@ -70,12 +77,12 @@ class Step:
 
 
 class StepSizes:
-    """Meta step sizes of weights and architecture where tasks are drawn, a window of meta-iterations at a time.
+    """Meta step sizes of all kinds of columns where tasks are drawn, a window of meta-iterations at a time.
 
-    of(i): both at meta-iteration i of `total`.
+    of(i): those at meta-iteration i of `total`.
     """
 
-    def __init__(self, of: Callable[[int], tuple[float, float]], total: int, home: torch.device) -> None:
+    def __init__(self, of: Callable[[int], PerKind], total: int, home: torch.device) -> None:
         self._of, self._total = of, total
         self._window, self._sizes = 0, self._schedule(0).to(home)
 
@@ -85,9 +92,9 @@ class StepSizes:
         self._sizes.copy_(self._schedule(self._window))
 
     def _schedule(self, window: int) -> Tensor:
-        """float64 `[WINDOW, 2]`."""
+        """float64 `[WINDOW, kinds]`."""
         last = max(self._total, 1)
-        rows = [self._of(min(i, last)) for i in range(window * WINDOW, (window + 1) * WINDOW)]
+        rows = [self._of(min(i, last)).values() for i in range(window * WINDOW, (window + 1) * WINDOW)]
         return torch.tensor(rows, dtype=torch.float64, device="cpu")
 
     def reach(self, i: int) -> None:
@@ -97,41 +104,34 @@ class StepSizes:
             self._sizes.copy_(self._schedule(self._window))
 
     def at(self, counter: Tensor, groups: int, device: torch.device) -> Tensor:
-        """Those of the meta-iteration that `counter` int64 `[1]` names, float64 `[groups, 2]` on `device`."""
+        """Those of the meta-iteration that `counter` int64 `[1]` names, float64 `[groups, kinds]` on `device`."""
         sizes = self._sizes.index_select(0, counter % WINDOW).to(device)
-        return sizes.expand(groups, 2).contiguous()
-
-
-class Target(Protocol):
-    """What a meta-learner makes of slots after their inner loops: an arena of these slots, their task ids int64 `[S]`
-    and logits. Theta moves towards the mean of what it leaves in `arena.phi`; Reptile leaves all as it is."""
-
-    def __call__(self, arena: Arena, ids: Tensor, logits: Logits) -> None: ...
+        return sizes.expand(groups, sizes.shape[1]).contiguous()
 
 
 @brief
 @dataclass
 class Trainer:
-    """One meta-training run as state (the arena) and a step.
+    """One meta-training run as state (the arena, what the meta-learner keeps) and a step.
 
     logits(task ids `[S]`, in warm-up?) gives the network of those slots; architecture_step is the meta step size of
-    the architecture parameters, which stand still for `warmup` meta-iterations. target: of another meta-learner than
-    Reptile. counter int64 `[1]`: the number of the
-    next meta-iteration, where tasks are drawn; max_slots: that of `meta` until `Loop` finds another one; ranks: the
-    processes among which `divide_` has divided the meta-batch; weights: columns of theta before the architecture's,
-    all of them where it is None.
+    the architecture parameters, which stand still for `warmup` meta-iterations. state: what the meta-learner keeps
+    beside theta, by name, as at the start where None. counter int64 `[1]`: the number of the next meta-iteration, where
+    tasks are drawn; max_slots: that of `meta` until `Loop` finds another one; ranks: the processes among which
+    `divide_` has divided the meta-batch; weights: columns of theta before the architecture's, all of them where None.
     """
 
     arena: Arena
     episodes: Episodes
-    optimiser: Adam
+    optimiser: Adam | SGD
     inner: InnerConfig
     meta: MetaConfig
     logits: Callable[[Tensor, bool], Logits]
     architecture_step: Schedule = Schedule(0.0)
     warmup: int = 0
     weights: int | None = None
-    target: Target | None = None
+    learner: MetaLearner = field(default_factory=Reptile)
+    state: dict[str, Tensor] | None = None
 
     def __post_init__(self) -> None:
         home = self.episodes.home
@@ -140,15 +140,17 @@ class Trainer:
         self._places = torch.arange(self.meta.batch, device=home)
         self.ranks: Ranks | None = None
         self._step_sizes = StepSizes(self._sizes_at, self.meta.iterations, home)
+        if self.state is None:
+            self.state = self.learner.state(self.arena)
 
     @property
     def device(self) -> torch.device:
         return self.arena.theta.device
 
-    def _sizes_at(self, i: int) -> tuple[float, float]:
+    def _sizes_at(self, i: int) -> PerKind:
         over = self.meta.position(i)
         architecture = 0.0 if i < self.warmup else self.architecture_step.at(over, 1)
-        return self.meta.steps().at(over, 1), architecture
+        return PerKind(self.meta.steps().at(over, 1), architecture)
 
     def replan(self, meta: MetaConfig, warmup: int) -> None:
         """Go on with another number of meta-iterations, of which `warmup` are warm-up."""
@@ -175,10 +177,18 @@ class Trainer:
             return self.ended(self.ranks.summed(self.begun(warm)))
         right: list[Tensor] = []
         before = self.arena.theta.clone()
-        how = {"frozen": (False, warm), "max_slots": self.max_slots, "target": self._target(warm)}
-        done = meta_iteration_(*self._work(warm, right), self._sizes(), **how)
+        done = meta_iteration_(*self._work(warm, right), self._sizes(), **self._how(warm))
         self.counter += 1
-        return Step(done.losses, torch.cat(right), done.finite, *self._moved(before))
+        return Step(done.losses, self._right(right), done.finite, *self._moved(before))
+
+    def _how(self, warm: bool) -> dict[str, Any]:
+        """How slots adapt, by the names of `adapt_slots_`."""
+        frozen = ("architecture",) if warm else NONE
+        return {"learner": self.learner, "state": self.state, "frozen": frozen, "max_slots": self.max_slots}
+
+    def _right(self, right: Sequence[Tensor]) -> Tensor:
+        """Shares of right answers `[S]`, nan where the learner takes no inner step."""
+        return torch.cat(list(right)) if right else torch.full_like(self.arena.phi[:, 0], math.nan)
 
     def _moved(self, before: Tensor) -> tuple[Tensor, Tensor]:
         """`Step.update` and `Step.architecture` of a step that began at `before`."""
@@ -204,12 +214,6 @@ class Trainer:
     def _ids(self) -> Tensor:
         """The task of each slot."""
         return self.counter * self.meta.batch + self._places
-
-    def _target(self, warm: bool) -> Callable[[Arena, int, int], None] | None:
-        if self.target is None:
-            return None
-        ids, target = self._ids(), self.target
-        return lambda part, a, b: target(part, ids[a:b], self.logits(ids[a:b].to(self.device), warm))
 
     def _sizes(self) -> Tensor:
         """Its meta step sizes, float64 `[groups, kinds]`."""
@@ -240,6 +244,8 @@ class Trainer:
         self.arena = replace(part, **{f.name: getattr(part, f.name).clone() for f in fields(part)})
         self._places, self.ranks = self._places[start:stop], ranks
         ranks.copied(self.arena.theta)
+        for value in self.state.values():
+            ranks.copied(value)
         for name in PER_SLOT:
             ranks.scattered(getattr(whole, name) if ranks.leads else None, getattr(self.arena, name), total)
 
@@ -247,24 +253,31 @@ class Trainer:
         """This process's part of a divided meta-iteration: what all processes' parts add up to is its mean and its
         outcomes, float64 `[row + 1 + (inner steps + 2) * batch]`. Nothing here waits for another process."""
         right: list[Tensor] = []
-        how = {"frozen": (False, warm), "max_slots": self.max_slots, "target": self._target(warm)}
-        done = adapt_slots_(*self._work(warm, right), **how)
-        rows = torch.cat([done.losses.double(), torch.cat(right).double()[None], done.finite.double()[None]])
+        done = adapt_slots_(*self._work(warm, right), **self._how(warm))
+        rows = torch.cat([done.losses.double(), self._right(right).double()[None], done.finite.double()[None]])
         before, after = self.ranks.share(self.meta.batch)
         rows = torch.nn.functional.pad(rows, (before, self.meta.batch - after))
-        return torch.cat([part_of_mean(self.arena, done.finite), rows.flatten()])
+        moves = [part_of_moves(done.moves[name], done.finite) for name in sorted(done.moves)]
+        self._shapes = {name: done.moves[name].shape[1:] for name in sorted(done.moves)}
+        return torch.cat([part_of_mean(self.arena, done.finite), *moves, rows.flatten()])
 
     def ended(self, total: Tensor) -> Step:
         """The end of a divided meta-iteration, from the sum of all parts: the outcomes of all slots."""
-        mean, before = self.arena.theta.shape[1] + 1, self.arena.theta.clone()
-        step_to_mean_(self.arena, total[:mean], self._sizes())
+        cut, before = self.arena.theta.shape[1] + 1, self.arena.theta.clone()
+        count, rest = total[cut - 1 : cut], total[cut:]
+        mean, found = mean_of_parts(total[:cut], self.arena)
+        moves = {}
+        for name, shape in self._shapes.items():
+            moves[name] = (rest[: shape.numel()] / count.clamp(min=1.0)).to(mean.dtype).view(shape)
+            rest = rest[shape.numel() :]
+        self.learner.update_from_mean_(self.arena, mean, moves, found, self._sizes(), self.state)
         self.counter += 1
-        rows = total[mean:].view(-1, self.meta.batch)
+        rows = rest.view(-1, self.meta.batch)
         losses = rows[:-2].to(self.arena.theta.dtype)
         return Step(losses, rows[-2], rows[-1] != 0, *self._moved(before))
 
-    def _tasks(self, ids: Tensor, warm: bool, right: list[Tensor]) -> tuple[Objective, Batches]:
-        """Objective and batches of some tasks; `right` receives their shares of right answers."""
+    def _tasks(self, ids: Tensor, warm: bool, right: list[Tensor]) -> TaskChunk:
+        """Objective, batches and queries of some tasks; `right` receives their shares of right answers."""
         inner, drawn = self.inner, self.episodes.tasks(ids)
         logits = self.logits(drawn.ids.to(self.device), warm)
 
@@ -274,19 +287,26 @@ class Trainer:
                 right.append(accuracy(out.detach(), labels))
             return cross_entropy(out, labels)
 
-        return loss, self.episodes.batches(drawn, inner.batch, inner.steps, inner.batch_mode)
+        batches = self.episodes.batches(drawn, inner.batch, inner.steps, inner.batch_mode)
+        return TaskChunk(loss, batches, lambda: self.episodes.queries(drawn))
 
     def try_slots(self, slots: int, warm: bool) -> None:
         """One inner step of the first slots, of which nothing is kept: to see how much memory they take."""
         part = self.arena.part(0, slots)
         copied = replace(part, phi=part.phi.clone(), second=part.second.clone(), steps=part.steps.clone())
-        adapt_(copied, *self._tasks(self._places[:slots], warm, []), self.optimiser, 1, frozen=(False, warm))
+        task, how = self._tasks(self._places[:slots], warm, []), self._how(warm)
+        self.learner.train_(copied, task, self.optimiser, 1, self.state, frozen=how["frozen"])
+
+    def _kept(self) -> dict[str, Tensor]:
+        """What the meta-learner keeps, by its names in a checkpoint."""
+        return {f"{LEARNER}{name}": value for name, value in self.state.items()}
 
     def capture(self) -> tuple[dict[str, Tensor], dict]:
         """All that the next step depends on, beside its number; of all slots, on the leader, where they are divided."""
         arena, ranks = self.arena, self.ranks
         state = {} if self.device.type == "cpu" else {"max_slots": self.max_slots}
         found = {"theta": arena.theta, "second": arena.second, "steps": arena.steps}
+        found |= self._kept()
         if ranks is not None:
             found.update({name: ranks.gathered(found[name], self.meta.batch) for name in PER_SLOT})
         return found, state
@@ -296,16 +316,20 @@ class Trainer:
 
         Raises `FormError`, and changes nothing, where the tensors are others than `capture` gives.
         """
-        self._check(tensors, state)
+        own = {name: steps_by_kind(value) if name == "steps" else value for name, value in tensors.items()}
+        self._check(own, state)
         if self.ranks is None:
-            for name, value in tensors.items():
-                getattr(self.arena, name).copy_(value)
+            for name in ("theta", *PER_SLOT):
+                getattr(self.arena, name).copy_(own[name])
+            for name, value in self._kept().items():
+                value.copy_(own[name])
         else:
-            if self.ranks.leads:
-                self.arena.theta.copy_(tensors["theta"])
-            self.ranks.copied(self.arena.theta)
+            for name, value in {"theta": self.arena.theta, **self._kept()}.items():
+                if self.ranks.leads:
+                    value.copy_(own[name])
+                self.ranks.copied(value)
             for name in PER_SLOT:
-                self.ranks.scattered(tensors.get(name), getattr(self.arena, name), self.meta.batch)
+                self.ranks.scattered(own.get(name), getattr(self.arena, name), self.meta.batch)
         self.max_slots = state.get("max_slots", self.max_slots)
 
     def _check(self, tensors: dict[str, Tensor], state: dict) -> None:
@@ -313,38 +337,66 @@ class Trainer:
         if self.ranks is not None and not self.ranks.leads:
             return
         arena = self.arena
-        if set(tensors) != {"theta", *PER_SLOT}:
+        kept = self._kept()
+        if set(tensors) != {"theta", *PER_SLOT, *kept}:
             raise FormError(f"it holds the tensors {', '.join(sorted(tensors)) or 'none'}, not those of this loop")
         for name, value in tensors.items():
-            own = getattr(arena, name)
-            slots = own.shape[0] if name == "theta" else self.meta.batch
+            own = kept[name] if name in kept else getattr(arena, name)
+            slots = self.meta.batch if name in PER_SLOT else own.shape[0]
             check_tensor(name, value, own.dtype, (slots, *own.shape[1:]), finite=name == "theta")
         record(optional={"max_slots": maybe(whole(1))})(state, "state")
 
 
 @brief
 @dataclass(frozen=True)
-class Learned:
-    """What meta-training leaves: theta `[row]`, and where Adam goes on (`[row]`, `[kinds]`) if it is carried."""
+class Learned(Mapping[str, Tensor]):
+    """What meta-training leaves, by name: theta `[row]`, where Adam goes on if it is carried (second `[row]`, steps
+    `[kinds]`), and what the meta-learner keeps beside them."""
 
     theta: Tensor
     second: Tensor
     steps: Tensor
+    state: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, captured: Mapping[str, Tensor]) -> Learned:
         """From what `Trainer.capture` gives: Adam goes on from the slots' mean second moment and largest count."""
-        return cls(captured["theta"][0].clone(), captured["second"].mean(dim=0), captured["steps"].amax(dim=0))
+        steps = steps_by_kind(captured["steps"]).amax(dim=0)
+        state = {name.removeprefix(LEARNER): value for name, value in captured.items() if name.startswith(LEARNER)}
+        return cls(captured["theta"][0].clone(), captured["second"].mean(dim=0), steps, state)
+
+    @classmethod
+    def named(cls, tensors: Mapping[str, Tensor]) -> Learned:
+        """From tensors by the names of this mapping. Raises `KeyError` where one is missing."""
+        state = {name.removeprefix(LEARNER): value for name, value in tensors.items() if name.startswith(LEARNER)}
+        return cls(tensors["theta"], tensors["second"], steps_by_kind(tensors["steps"]), state)
 
     @classmethod
     def untrained(cls, network: Network, seed: int, device: torch.device | str = "cpu") -> Learned:
         """The initialisation itself, the yardstick that a search must beat."""
         theta = network.initial(seed).to(device)
-        return cls(theta, torch.zeros_like(theta), torch.zeros(2, dtype=torch.int64, device=device))
+        return cls(theta, torch.zeros_like(theta), torch.zeros(len(KINDS), dtype=torch.int64, device=device))
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name.startswith(LEARNER):
+            return self.state[name.removeprefix(LEARNER)]
+        if name not in OWN:
+            raise KeyError(name)
+        return getattr(self, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*OWN, *(f"{LEARNER}{name}" for name in self.state)))
+
+    def __len__(self) -> int:
+        return len(OWN) + len(self.state)
 
     def to(self, device: torch.device | str) -> Learned:
         """The same on another device."""
-        return Learned(self.theta.to(device), self.second.to(device), self.steps.to(device))
+        return Learned.named({name: value.to(device) for name, value in self.items()})
+
+    def only(self, names: Sequence[str]) -> Learned:
+        """With nothing but these of what the meta-learner keeps."""
+        return replace(self, state={name: self.state[name] for name in names})
 
     def arena(self, layout: Layout, slots: int, adam_state: str) -> Arena:
         """An arena whose slots start here."""

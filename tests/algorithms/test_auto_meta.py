@@ -19,14 +19,20 @@ from autometa.algorithms.auto_meta import AutoMetaConfig, SurrogateConfig
 from autometa.algorithms.jobs import Terms
 from autometa.algorithms.presets import AUTO_META
 from autometa.errors import DivergedError, InputError
+from autometa.nas.predictors.ranking import spearman
 from autometa.nas.spaces import blocks
 from autometa.nas.spaces.blocks import BlockCell
+from autometa.nas.strategies.evolution import RegularisedEvolution
+from autometa.nas.strategies.random import RandomSearch
+from autometa.nas.strategies.strategy import STRATEGIES
+from autometa.nas.strategies.surrogate import SurrogateSearch
 from autometa.runs.files import read_json
 from autometa.runs.folder import RunFolder
 from autometa.runs.ledger import LEDGER, Candidate, Ledger
 from autometa.search import summary
+from autometa.search.driver import trials
 from autometa.train.candidates import Outcome
-from tests.nas.test_surrogate import accuracy
+from tests.nas.test_predictors import accuracy
 
 SMALL = AutoMetaConfig(
     blocks=3, beam=12, batch=10, surrogate=SurrogateConfig(kind="mlp", members=2, units=20, epochs=40)
@@ -81,7 +87,7 @@ def whole(tmp_path_factory) -> RunFolder:
 def test_levels_grow_block_by_block(whole):
     found, kept = rows(whole), auto_meta_job.Kept(whole)
     of_level = {level: [row for row in found if row["level"] == level] for level in (1, 2, 3)}
-    assert [len(of_level[level]) for level in (1, 2, 3)] == list(SMALL.levels) == [55, 12, 12]
+    assert [len(of_level[level]) for level in (1, 2, 3)] == list(SMALL.rounds) == [55, 12, 12]
     for level, own in of_level.items():
         cells = [BlockCell.parse(row["key"]) for row in own]
         assert {cell.level for cell in cells} == {level}
@@ -94,12 +100,12 @@ def test_levels_grow_block_by_block(whole):
 
 
 def test_the_best_by_prediction_are_proposed(whole):
-    """Every cell of level 2 against what the surrogate of level 1 says of it."""
+    """Every cell of level 2 against what the predictor of level 1 says of it."""
     with Ledger.open(whole.path / LEDGER) as ledger:
-        surrogate = auto_meta.Progression(SMALL, ledger, lambda *_: None).learned(1)
+        predictor = SMALL.strategy.predictor_after(trials(ledger.outcomes()), SMALL.spec(), 1)
         chosen = ledger.outcomes(2)
     cells = list(blocks.expand(list(blocks.level_one())))
-    mean, _ = surrogate.predict(cells)
+    mean, _ = predictor.predict(cells)
     ordered = sorted(zip((-mean).tolist(), (cell.key for cell in cells), strict=True))
     assert {row.key for row in chosen} == {key for _, key in ordered[:12]}
     predicted = [row.predicted_mean for row in chosen]
@@ -120,7 +126,7 @@ def test_reports_of_the_levels(whole):
     assert levels[0]["depths"] == {"1": 55}
     second = levels[1]["cells"]
     assert levels[1]["before"]["spearman"] == pytest.approx(
-        summary.spearman([c["predicted"] for c in second], [c["accuracy"] for c in second])
+        spearman([c["predicted"] for c in second], [c["accuracy"] for c in second])
     )
     assert all(cell["depth"] == BlockCell.parse(cell["key"]).depth for cell in second)
 
@@ -141,7 +147,7 @@ def test_cut_off_and_resumed_is_as_uninterrupted(whole, tmp_path, at):
         search(folder, going_on)
         assert outcome_of(folder) == outcome_of(whole)
     seen = [key for batch in broken.seen[:at] + going_on.seen for key in batch]
-    assert len(seen) == len(set(seen)) == sum(SMALL.levels)
+    assert len(seen) == len(set(seen)) == sum(SMALL.rounds)
 
 
 KILLED = """
@@ -203,14 +209,17 @@ def test_failing_candidates_are_passed_over(tmp_path):
     parents = {
         parent.key for key, row in found.items() if row["level"] == 2 for parent in BlockCell.parse(key).parents()
     }
-    assert len(found) == sum(SMALL.levels) and parents - diverged - {breaking}
+    assert len(found) == sum(SMALL.rounds) and parents - diverged - {breaking}
 
 
 def test_a_level_without_survivors_ends_the_search(tmp_path):
     def work(cells):
         return [replace(outcome(cell), accuracy=math.nan, failure="left the finite numbers") for cell in cells]
 
-    with begin(tmp_path / "run") as folder, pytest.raises(DivergedError, match="1 blocks .* left the finite numbers"):
+    with (
+        begin(tmp_path / "run") as folder,
+        pytest.raises(DivergedError, match="none of 55 candidates came through: left the finite numbers"),
+    ):
         search(folder, work)
 
 
@@ -271,9 +280,9 @@ def test_the_winner_by_accuracy_then_size_then_key():
 
 
 RIVALS = {
-    "random": replace(SMALL, strategy="random"),
-    "evolution": replace(SMALL, strategy="evolution", population=20, sample=5),
-    "surrogate": replace(SMALL, strategy="surrogate", pool=200),
+    "random": replace(SMALL, strategy=RandomSearch()),
+    "evolution": replace(SMALL, strategy=RegularisedEvolution(population=20, sample=5)),
+    "surrogate": replace(SMALL, strategy=SurrogateSearch(pool=200)),
 }
 
 
@@ -306,9 +315,8 @@ def test_a_rival_cut_off_and_resumed_is_as_uninterrupted(tmp_path):
 
 
 WRONG = {
-    "strategy must be progressive or random": {"strategy": "luck"},
-    "population .100. must be below the 79 candidates": {"strategy": "evolution"},
-    "pool .5. must not be smaller than beam": {"pool": 5},
+    "smaller than its 79 candidates": {"strategy": RegularisedEvolution(population=79)},
+    "a round of 12 cells cannot be chosen among 5": {"strategy": SurrogateSearch(pool=5)},
     "blocks must be at least 1": {"blocks": 0},
     "beam must be at least 1": {"beam": 0},
     "batch must be at least 1": {"batch": 0},
@@ -331,8 +339,8 @@ def test_wrong_settings(message):
 @pytest.mark.parametrize("name", AUTO_META)
 def test_presets(name):
     config = AUTO_META[name]
-    for strategy in auto_meta.STRATEGIES:
-        replace(config, strategy=strategy).check()
+    for strategy in STRATEGIES:
+        replace(config, strategy=STRATEGIES[strategy]()).check()
     config.candidate().check()
     assert config.final_inner.ways == config.inner.ways and config.validation.part == "val"
 
@@ -350,6 +358,6 @@ def test_the_published_cell_has_about_the_papers_size(name, shape, parameters):
 def test_counts_of_the_paper():
     paper = AutoMetaConfig()
     paper.check()
-    assert paper.levels == (55, 100, 100, 100, 100) and paper.candidates == 455
+    assert paper.rounds == (55, 100, 100, 100, 100) and paper.candidates == 455
     assert paper.batches == 3 + 4 * 5 and paper.inner.steps == 8 and paper.inner.batch == 10
     assert paper.meta.iterations == 1000 and paper.meta.batch == 5

@@ -103,13 +103,13 @@ def test_bad_settings_are_refused_before_work(change, says):
 
 def test_architecture_stands_still_in_warm_up_and_moves_after(network, source):
     run = metanas.trainer(network, source, TINY)
-    bounds = network.layout.bounds
+    cut = network.layout.weights
     before = run.arena.theta.clone()
     run.step(0)
-    assert torch.equal(run.arena.theta[:, bounds[1] :], before[:, bounds[1] :])
-    assert not torch.equal(run.arena.theta[:, : bounds[1]], before[:, : bounds[1]])
+    assert torch.equal(run.arena.theta[:, cut:], before[:, cut:])
+    assert not torch.equal(run.arena.theta[:, :cut], before[:, :cut])
     run.step(1)
-    assert not torch.equal(run.arena.theta[:, bounds[1] :], before[:, bounds[1] :])
+    assert not torch.equal(run.arena.theta[:, cut:], before[:, cut:])
 
 
 def test_architecture_has_a_schedule_of_its_own(network, source):
@@ -117,7 +117,7 @@ def test_architecture_has_a_schedule_of_its_own(network, source):
     for schedule in ("constant", "linear"):
         config = replace(TINY, arch_step_size=0.8, arch_schedule=schedule, warmup=0)
         run = metanas.trainer(network, source, config)
-        start = network.layout.bounds[1]
+        start = network.layout.weights
         before = run.arena.theta.clone()
         run.step(TINY.meta.iterations // 2)
         moved[schedule] = (run.arena.theta - before).double()

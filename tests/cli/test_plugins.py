@@ -51,7 +51,7 @@ def test_a_search_with_a_primitive_of_ones_own(tmp_path):
 def test_interrupted_it_says_how_to_go_on_with_the_plugin(tmp_path):
     words = driving.changed(driving.TRAIN, **{"meta.iterations": 100000, "inner.shots": 1})
     path = EXAMPLES / "new_meta_learner.py"
-    train = ["train", "reptile-omniglot", *words, "--learner", "fomaml", "--plugin", path]
+    train = ["train", "reptile-omniglot", *words, "--learner", "momentum", "--plugin", path]
     child = start(*train, "--out", "run", "--checkpoint-every", "0.05")
     wait_for_checkpoint(child, tmp_path / "run", "train")
     child.send_signal(signal.SIGINT)
@@ -59,7 +59,7 @@ def test_interrupted_it_says_how_to_go_on_with_the_plugin(tmp_path):
     assert child.returncode == 130, said
     assert f"autometa train --resume run --plugin {path}" in said
     refused = call("train", "--resume", "run")
-    assert refused.code == 2 and "unknown meta-learner 'fomaml'" in refused.err
+    assert refused.code == 2 and "unknown meta-learner 'momentum'" in refused.err
 
 
 BROKEN = {
@@ -67,7 +67,7 @@ BROKEN = {
     "x = 1\ny = x / 0\n": r"ZeroDivisionError: division by zero (line 2)",
     "def f(:\n": "SyntaxError",
     "from autometa.data import register\nregister('strokes', print)\n": "strokes is a data set of autometa",
-    "from autometa.algorithms.train import register\nregister('reptile', print)\n": "a meta-learner reptile is there",
+    "from autometa.meta.learner import LEARNERS\nLEARNERS.register('reptile', print)\n": "reptile exists already",
 }
 
 

@@ -42,7 +42,7 @@ def model(name: str, dtype: torch.dtype = torch.float32, ways: int = WAYS) -> Mo
     network = config.build((1, size, size), GENOTYPE if name == "genotype" else None)
     start, random = network.initial(0).to(dtype), torch.Generator().manual_seed(3)
     second = torch.rand(len(start), generator=random).to(dtype) * 1e-3
-    return Model(config, network, Learned(start, second, torch.tensor([7, 0])), Recipe(1, size), "made up")
+    return Model(config, network, Learned(start, second, torch.tensor([7, 7, 0])), Recipe(1, size), "made up")
 
 
 def pictures(count: int, size: int, seed: int) -> Tensor:
@@ -85,6 +85,6 @@ def pruned() -> Classifier:
     config = MetaNASConfig(channels=3, cells=2, reductions=(1,), nodes=2, t_min_test=0.3)
     config = replace(config, inner=replace(config.inner, ways=WAYS))
     network = config.build((1, 9, 9))
-    phi, start = network.initial(0)[None], network.layout.bounds[1]
+    phi, start = network.initial(0)[None], network.layout.weights
     phi[:, start:] = torch.randn(phi[:, start:].shape, generator=torch.Generator().manual_seed(1))
     return classifier(config, network, phi, pictures(WAYS, 9, 5).float() / 255, Recipe(1, 9))

@@ -11,7 +11,7 @@ import torch
 from autometa.errors import InputError
 from autometa.export.onnx_graph import onnx_model
 from autometa.export.program import METADATA, export_classifier
-from autometa.nas.one_shot.network.network.pruned import remaining
+from autometa.nas.one_shot.pruned import remaining
 from autometa.ops.primitives import PRIMITIVES
 from tests.export.made import NETWORKS, SHOTS, WAYS, adapted, model, pictures, pruned
 

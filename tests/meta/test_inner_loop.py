@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from autometa.meta.inner_loop import SGD, Adam, PerKind, adapt_, slot_gradients
-from autometa.meta.maml import adapted_columns
+from autometa.meta.inner_loop import adapt_, slot_gradients
+from autometa.meta.optimisers import SGD, Adam, PerKind
 from autometa.slots.arena import Arena
+from autometa.slots.layout import KINDS
 from tests.meta.tasks import (
     Images,
     arena_of,
@@ -47,7 +48,7 @@ def test_slots_in_one_batch_equal_slots_alone(name, optimiser, dtype):
     together = arena_of(network, 3, dtype)
     objective, how = network_objective(network), OPTIMISERS[optimiser]
     losses = adapt_(together, objective, Images((4, 5, 6), shape, dtype=dtype), how, 3)
-    kept = ~adapted_columns(network.layout, tuple(n for n in network.layout.by_name if n.endswith("conv_bias")))
+    kept = ~network.layout.columns(*(n for n in network.layout.by_name if n.endswith("conv_bias")))
     assert losses.shape == (3, 3)
     for s, task in enumerate((4, 5, 6)):
         alone = arena_of(network, 1, dtype)
@@ -88,19 +89,19 @@ def test_adam_by_hand():
     adapt_(arena, quadratic, goal, Adam(BOTH, PerKind(0.0, 0.3), beta2=0.9), 4)
     assert_agree(arena.phi, phi, "formula", torch.float64)
     assert_agree(arena.second, second, "formula", torch.float64)
-    assert arena.steps.tolist() == [[4, 4], [4, 4]]
+    assert arena.steps.tolist() == [[4, 4, 4], [4, 4, 4]]
 
 
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
-@pytest.mark.parametrize("kind", [0, 1])
+@pytest.mark.parametrize("kind", [0, 2])
 def test_a_frozen_kind_does_not_move(optimiser, kind):
     arena, goal = single(2), targets(plain_layout(), 2)
     arena.second.fill_(0.5)
     arena.steps.fill_(3)
     before = arena.phi.clone()
-    adapt_(arena, quadratic, goal, OPTIMISERS[optimiser], 2, frozen=(kind == 0, kind == 1))
+    adapt_(arena, quadratic, goal, OPTIMISERS[optimiser], 2, frozen=KINDS[kind : kind + 1])
     columns = slice(arena.bounds[0, kind], arena.bounds[0, kind + 1])
-    others = slice(arena.bounds[0, 1 - kind], arena.bounds[0, 2 - kind])
+    others = slice(arena.bounds[0, 2 - kind], arena.bounds[0, 3 - kind])
     assert torch.equal(arena.phi[:, columns], before[:, columns])
     assert bool((arena.second[:, columns] == 0.5).all()) and arena.steps[:, kind].tolist() == [3, 3]
     assert not torch.equal(arena.phi[:, others], before[:, others])
@@ -121,7 +122,7 @@ def test_adam_state_is_carried_or_reset():
     arena = single(2)
     adapt_(arena, quadratic, goal, carry, 2)
     carry.begin_(arena)
-    assert arena.second.any() and arena.steps.tolist() == [[2, 2], [2, 2]]
+    assert arena.second.any() and arena.steps.tolist() == [[2, 2, 2], [2, 2, 2]]
     reset.begin_(arena)
     assert not arena.second.any() and not arena.steps.any()
     with pytest.raises(ValueError, match="'carry' or 'reset'"):
@@ -136,5 +137,8 @@ def test_no_steps_change_nothing():
 
 
 def test_rates_per_kind_as_a_table():
-    table = BOTH.table(single(2), (True, False))
-    assert table.tolist() == [[0.0, 0.05]] and table.dtype == torch.float64
+    table = BOTH.table(single(2), ("body",))
+    assert table.tolist() == [[0.0, 0.1, 0.05]] and table.dtype == torch.float64
+    assert PerKind(0.1, 0.05, head=0.3).values() == (0.1, 0.3, 0.05)
+    with pytest.raises(ValueError, match="no kind of columns 'weights'"):
+        BOTH.table(single(2), ("weights",))

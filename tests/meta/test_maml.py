@@ -7,31 +7,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autometa.meta.inner_loop import SGD, PerKind, adapt_
-from autometa.meta.maml import (
-    ANIL,
-    ANIL_FIRST_ORDER,
-    FOMAML,
-    MAML,
-    WholeSet,
-    adapt,
-    adapted_columns,
-    mean_gradient,
-    meta_gradient,
-)
+from autometa.meta.inner_loop import adapt_
+from autometa.meta.learner import TaskChunk
+from autometa.meta.maml import ANIL, FOMAML, MAML, WholeSet, adapt, mean_over_finite, meta_gradient
+from autometa.meta.optimisers import SGD, PerKind
 from autometa.nas.networks.conv_network import ConvNetwork
 from autometa.ops import ConvBlock
 from autometa.slots.arena import Arena
-from tests.meta.tasks import Images, network_objective, plain_layout, quadratic, targets
+from tests.meta.tasks import Images, gaps, network_objective, plain_layout, quadratic, targets
 from tests.tolerances import assert_agree
 
-VARIANTS = {"maml": MAML, "fomaml": FOMAML, "anil": ANIL, "anil_first_order": ANIL_FIRST_ORDER}
+VARIANTS = {"maml": (True, False), "fomaml": (False, False), "anil": (True, True), "anil_first_order": (False, True)}
+"""Whether the gradient is exact, and whether the inner loop changes the head alone."""
 EACH = pytest.mark.parametrize("name", VARIANTS)
 SHAPE = (1, 6, 6)
 NETWORK = ConvNetwork(
     (ConvBlock(1, 2, bias=True, relu=True, pool=True), ConvBlock(2, 3, stride=2, bias=True, relu=True)), 4, SHAPE
 )
 OBJECTIVE = network_objective(NETWORK)
+HEAD = NETWORK.layout.columns("head")
 
 
 def rows(slots, dtype=torch.float64):
@@ -39,16 +33,15 @@ def rows(slots, dtype=torch.float64):
 
 
 def gradient_of(name, phi, ids, *, steps=2, lr=0.1, dtype=torch.float64):
-    variant = VARIANTS[name]
+    second_order, head_alone = VARIANTS[name]
     return meta_gradient(
         OBJECTIVE,
         phi,
         Images(ids, SHAPE, dtype=dtype),
         Images(ids, SHAPE, 7, dtype).step(99),
         steps=steps,
-        lr=lr,
-        columns=variant.columns(NETWORK.layout),
-        second_order=variant.second_order,
+        lr=lr * HEAD.to(dtype) if head_alone else lr,
+        second_order=second_order,
     )
 
 
@@ -103,10 +96,9 @@ def test_only_the_columns_of_the_variant_adapt(name):
     phi = rows(2)
     found = gradient_of(name, phi, (1, 2))
     moved = (found.adapted != phi).any(dim=0)
-    head = adapted_columns(NETWORK.layout, ("head",))
-    assert moved[head].all()
-    assert bool(moved[~head].any()) == (VARIANTS[name].adapts is None)
-    assert found.gradient[:, ~head].any(), "the body has a gradient too"
+    assert moved[HEAD].all()
+    assert bool(moved[~HEAD].any()) != VARIANTS[name][1]
+    assert found.gradient[:, ~HEAD].any(), "the body has a gradient too"
 
 
 @EACH
@@ -149,28 +141,79 @@ def test_nothing_is_changed_in_place(name):
 
 def test_columns_by_name():
     layout = NETWORK.layout
-    head = adapted_columns(layout, ("head",))
+    head = layout.columns("head")
     assert int(head.sum()) == sum(e.size for e in layout.entries if e.name.startswith("head."))
-    bias = adapted_columns(layout, ("head.bias", "conv0.conv_bias"))
+    bias = layout.columns("head.bias", "conv0.conv_bias")
     assert int(bias.sum()) == 4 + 2
     with pytest.raises(ValueError, match="'hea'"):
-        adapted_columns(layout, ("hea",))
-    assert MAML.columns(layout) is None and torch.equal(ANIL.columns(layout), head)
+        layout.columns("hea")
+    adapting = PerKind(1.0).columns(Arena.single(layout, NETWORK.initial(0), 1), ANIL.still)[0] != 0
+    assert torch.equal(adapting & ~gaps(layout), head), "the kind is that of the names"
 
 
 def test_mean_over_the_finite_tasks_of_a_group():
     gradient = torch.arange(8.0, dtype=torch.float64).view(4, 2)
     gradient[1] = torch.nan
     finite = torch.tensor([True, False, True, True])
-    found = mean_gradient(gradient, finite, torch.tensor([0, 0, 0, 2]), 3)
+    found = mean_over_finite(gradient, finite, torch.tensor([0, 0, 0, 2]), 3)
     assert found.tolist() == [[2.0, 3.0], [0.0, 0.0], [6.0, 7.0]]
 
 
 def test_wrong_arguments_are_named():
     images, labels = Images((1,), SHAPE).step(0)
-    call = dict(steps=1, lr=0.1)
     with pytest.raises(ValueError, match="must not be negative"):
         meta_gradient(OBJECTIVE, rows(1), WholeSet(images, labels), (images, labels), steps=-1, lr=0.1)
-    for columns in (torch.ones(3, dtype=torch.bool), torch.ones(NETWORK.layout.row)):
-        with pytest.raises(ValueError, match="columns must be bool"):
-            meta_gradient(OBJECTIVE, rows(1), WholeSet(images, labels), (images, labels), columns=columns, **call)
+
+
+FAMILY = {"fomaml": FOMAML(outer="sgd"), "maml": MAML(outer="sgd"), "anil": ANIL(outer="sgd")}
+
+
+def trained(learner, steps=2, frozen=(), state=None):
+    """An arena after `train_` on three tasks, and its learner's queries."""
+    arena = Arena.single(NETWORK.layout, NETWORK.initial(0).double(), 3)
+    query = Images((1, 2, 3), SHAPE, 7).step(99)
+    task = TaskChunk(OBJECTIVE, Images((1, 2, 3), SHAPE), lambda: query)
+    optimiser = learner.optimiser(PerKind(0.1), PerKind(0.0), 0.999, "reset")
+    learner.train_(arena, task, optimiser, steps, state or {}, frozen=frozen)
+    return arena, query
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_the_update_is_the_mean_meta_gradient(name):
+    learner = FAMILY[name]
+    arena, _ = trained(learner)
+    expected = gradient_of(name, NETWORK.initial(0).double().expand(3, -1), (1, 2, 3)).gradient.mean(dim=0)
+    before, finite = arena.theta[0].clone(), torch.ones(3, dtype=torch.bool)
+    learner.update_(arena, {}, finite, PerKind(0.5).table(arena), {})
+    assert_agree(arena.theta[0], before - 0.5 * expected, "formula", torch.float64)
+
+
+def test_first_order_maml_without_inner_steps_is_gradient_descent():
+    arena, query = trained(FAMILY["fomaml"], steps=0)
+    leaf = NETWORK.initial(0).double().expand(3, -1).clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(OBJECTIVE(leaf, *query, 0).sum(), leaf)
+    assert_agree(arena.phi, leaf.detach() - gradient, "exact", torch.float64)
+
+
+def test_anil_leaves_the_body_alone_in_the_inner_loop():
+    arena, batches = Arena.single(NETWORK.layout, NETWORK.initial(0).double(), 2), Images((1, 2), SHAPE)
+    before, learner = arena.phi.clone(), ANIL()
+    learner.adapt_(arena, OBJECTIVE, batches, learner.optimiser(PerKind(0.1), PerKind(0.0), 0.999, "reset"), 3, {})
+    assert torch.equal(arena.phi[:, ~HEAD], before[:, ~HEAD]) and not torch.equal(arena.phi, before)
+
+
+def test_the_outer_adam_is_that_of_torch():
+    learner, reference = FOMAML(), NETWORK.initial(0).double()[None].clone().requires_grad_(True)
+    outer = torch.optim.Adam([reference], lr=1e-2)
+    arena = Arena.single(NETWORK.layout, NETWORK.initial(0).double(), 3)
+    state, finite = learner.state(arena), torch.ones(3, dtype=torch.bool)
+    for step in range(3):
+        gradient = rows(3) * (step + 1) + 0.1
+        arena.phi.copy_(arena.theta.expand(3, -1) - gradient)
+        learner.update_(arena, {}, finite, PerKind(1e-2).table(arena), state)
+        reference.grad = gradient.mean(dim=0, keepdim=True).clone()
+        outer.step()
+    assert_agree(arena.theta, reference.detach(), "formula", torch.float64)
+    before = arena.theta.clone()
+    learner.update_(arena, {}, torch.zeros(3, dtype=torch.bool), PerKind(1e-2).table(arena), state)
+    assert torch.equal(arena.theta, before), "nothing moves where no slot is finite"

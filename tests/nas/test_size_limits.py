@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from autometa.algorithms.metanas import MetaNASConfig, pruned_size
-from autometa.nas.one_shot.network.network.network import AtTemperature
-from autometa.nas.one_shot.network.network.pruned import remaining
-from autometa.nas.one_shot.network.network.size_limits import Limits, costs_of, smallest, typical, within
+from autometa.nas.one_shot.network.network import AtTemperature
+from autometa.nas.one_shot.pruned import remaining
+from autometa.nas.one_shot.size_limits import Limits, costs_of, smallest, typical, within
 from tests.nas.networks import images_for, one_shot, rows
 
 CONFIG = MetaNASConfig(prune_testing=0.05, t_min_test=0.5)
@@ -46,7 +46,7 @@ def test_every_limit_down_to_the_smallest_is_kept(network, which):
             assert new[which] <= limit and new[which] <= old[which]
             if old[which] <= limit:
                 assert torch.equal(made[slot], phi[slot]), "what fits stays as it is"
-        assert torch.equal(made[:, : network.layout.bounds[1]], phi[:, : network.layout.bounds[1]])
+        assert torch.equal(made[:, : network.layout.weights], phi[:, : network.layout.weights])
 
 
 def test_both_limits_at_once_and_none(network):

@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
-from autometa.nas.one_shot.network.network.network import OneShotNetwork
-from autometa.nas.one_shot.network.network.pruned import remaining
-from autometa.nas.one_shot.network.network.traces import alive, edges, entropy, joined, traces
+from autometa.nas.one_shot.network.network import OneShotNetwork
+from autometa.nas.one_shot.pruned import remaining
+from autometa.nas.one_shot.traces import alive, edges, entropy, joined, traces
 
 NETWORK = OneShotNetwork(channels=2, ways=3, image_shape=(1, 8, 8), cells=2, reductions=(1,), nodes=3)
-START = NETWORK.layout.bounds[1]
+START = NETWORK.layout.weights
 
 
 def architectures(points, slots, spread=2.0):

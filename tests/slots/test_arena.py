@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from autometa.slots.arena import Arena
+from autometa.slots.arena import Arena, steps_by_kind
 from autometa.slots.init import convolution_init, fan_in_uniform, glorot, initial_row
 from autometa.slots.layout import Init, LayoutBuilder
 from autometa.slots.statistics import BatchStatistics, Given, Recorder
@@ -28,9 +28,9 @@ def test_slots_start_at_their_groups_theta():
     arena = Arena.create(layouts, theta, torch.tensor([2, 0, 1, 2]), torch.tensor([0, 1, 1]))
     assert torch.equal(arena.phi, theta[[2, 0, 1, 2]])
     assert arena.layout_of_slot.tolist() == [1, 0, 1, 1]
-    assert arena.bounds.tolist() == [[0, 16, 32], [0, 48, 64]]
+    assert arena.bounds.tolist() == [[0, 16, 16, 32], [0, 48, 48, 64]]
     assert (arena.slots, arena.groups) == (4, 3)
-    assert not arena.second.any() and arena.steps.shape == (4, 2)
+    assert not arena.second.any() and arena.steps.shape == (4, 3)
     with pytest.raises(ValueError, match="64 or more"):
         Arena.create(layouts, torch.zeros(3, 32), torch.tensor([0]))
 
@@ -94,3 +94,9 @@ def test_statistics_are_replayed_in_order():
     assert recorder.record and recorder.take() is None
     given = Given(recorder.kept)
     assert given.take() is first and given.take() is None and not given.record
+
+
+def test_step_counts_of_earlier_versions_are_read():
+    """They counted weights, the head among them, and architecture."""
+    assert steps_by_kind(torch.tensor([[7, 3], [9, 1]])).tolist() == [[7, 7, 3], [9, 9, 1]]
+    assert steps_by_kind(torch.tensor([5, 6, 7])).tolist() == [5, 6, 7]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from autometa.ops.primitives import ALIGNMENT, aligned
 from autometa.slots.init import ONES, ZEROS
-from autometa.slots.layout import ARCHITECTURE, WEIGHTS, Init, LayoutBuilder
+from autometa.slots.layout import ARCHITECTURE, BODY, Init, LayoutBuilder
 
 SHAPES = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=3).map(tuple), min_size=1, max_size=5)
 
@@ -37,14 +37,14 @@ def test_offsets_rise_by_multiples_of_16_and_pack_is_undone_by_unpack(weights, a
     for entry in layout.entries:
         assert entry.offset % ALIGNMENT == 0 and entry.offset == column
         column = aligned(entry.offset + entry.size)
-    assert layout.row == column == layout.bounds[2] and layout.bounds[0] == 0
-    assert all(e.offset < layout.bounds[1] for e in layout.entries if e.kind == WEIGHTS)
-    assert all(e.offset >= layout.bounds[1] for e in layout.entries if e.kind == ARCHITECTURE)
+    assert layout.row == column == layout.bounds[3] and layout.bounds[0] == 0
+    assert all(e.offset < layout.weights for e in layout.entries if e.kind == BODY)
+    assert all(e.offset >= layout.weights for e in layout.entries if e.kind == ARCHITECTURE)
     values = {e.name: torch.randn(e.shape, dtype=torch.float64) for e in layout.entries}
     row = layout.pack(values, torch.float64)
     found = layout.unpack(row)
     assert all(torch.equal(found[name], value) for name, value in values.items())
-    assert layout.count(WEIGHTS) + layout.count(ARCHITECTURE) == int((row != 0).sum())
+    assert layout.count(BODY) + layout.count(ARCHITECTURE) == int((row != 0).sum())
 
 
 @given(SHAPES, st.integers(1, 4), st.sampled_from([0, 16, 33]))
@@ -67,7 +67,7 @@ def test_offset_inside_a_block():
     assert builder.add("z", (3, 2), ZEROS) == 0
     layout = builder.build()
     assert [(b.name, b.start, b.stop) for b in layout.blocks] == [("a", 0, 48), ("b", 48, 64)]
-    assert layout.bounds == (0, 64, 64) and layout.count() == 24
+    assert layout.bounds == (0, 64, 64, 64) and layout.count() == 24
 
 
 def test_a_view_shares_memory():

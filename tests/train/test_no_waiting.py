@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from autometa.meta import reptile as meta_reptile
-from autometa.meta.reptile import heal_without_looking_
+from autometa.meta import outer_loop
+from autometa.meta.outer_loop import heal_without_looking_
 from autometa.ops import backend
 from autometa.slots.arena import Arena
 from autometa.train.tasks import Source
@@ -21,7 +21,7 @@ from tests.train.waiting import Waits, Watching, nothing_waits
 @pytest.fixture(autouse=True)
 def as_on_a_gpu(monkeypatch):
     """The CPU mends lost slots one by one; a GPU all at once."""
-    monkeypatch.setattr(meta_reptile, "_heal_moments_", heal_without_looking_)
+    monkeypatch.setattr(outer_loop, "_heal_moments_", heal_without_looking_)
 
 
 @pytest.mark.parametrize("call", [
@@ -115,4 +115,4 @@ def test_lost_slots_are_mended_all_at_once_as_one_by_one(lost, source):  # noqa:
     assert_agree(other.second, one.second, "formula", torch.float32)
 
 
-_ONE_BY_ONE = meta_reptile._heal_moments_
+_ONE_BY_ONE = outer_loop._heal_moments_

@@ -38,7 +38,7 @@ def episodes_of(source, **changes):  # noqa: F811
 def test_an_update_is_what_theta_did(config, source):  # noqa: F811
     make = metanas if config is TINY else train
     run = make.trainer(config.build(source.image_shape), source, config)
-    cut = config.build(source.image_shape).layout.bounds[1]
+    cut = config.build(source.image_shape).layout.weights
     for i in range(3):
         before = run.arena.theta[0].double()
         done = run.step(i)
@@ -54,7 +54,7 @@ def test_an_update_is_what_theta_did(config, source):  # noqa: F811
 
 def test_a_description_holds_the_shares_at_that_temperature(network):  # noqa: F811
     row = network.initial(3).double()
-    found = described(network, 50 * row[network.layout.bounds[1] :], 0.5)
+    found = described(network, 50 * row[network.layout.weights :], 0.5)
     logits = network.layout.view(row[None], "alpha.normal")[0]
     expected = torch.softmax(100 * logits, dim=-1)
     assert np.allclose(found["ops"]["normal"], expected, atol=1e-5)
@@ -67,7 +67,7 @@ def test_a_description_holds_the_shares_at_that_temperature(network):  # noqa: F
 def test_a_series_has_few_lines_the_first_and_the_last(tmp_path, iterations, told, network):  # noqa: F811
     folder = RunFolder.create(tmp_path / "run", "search", {}, ["autometa"])
     series = ArchitectureSeries(folder, network, 1.0, iterations)
-    row = network.initial(0)[network.layout.bounds[1] :]
+    row = network.initial(0)[network.layout.weights :]
     for i in range(told):
         series.tell(i, row)
     series.finish(), series.finish(), series.close()
@@ -84,7 +84,7 @@ def test_a_time_budget_leaves_the_last_line(tmp_path, source, network):  # noqa:
     done = jobs.meta_train(run, folder, Terms(quiet=True, time_budget=0.1), "search", series=series)
     lines = list(read_metrics(folder.phase_metrics("architecture")))
     assert lines[-1]["step"] == done.iterations - 1 and lines[0]["step"] == 0
-    last = described(network, run.arena.theta[0, network.layout.bounds[1] :], 1.0)
+    last = described(network, run.arena.theta[0, network.layout.weights :], 1.0)
     assert lines[-1]["ops"] == last["ops"]
 
 

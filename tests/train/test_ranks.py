@@ -10,7 +10,8 @@ import torch
 from torch import distributed as dist
 
 import autometa
-from autometa.meta.ranks import Ranks, part_of_mean, step_to_mean_
+from autometa.meta.ranks import Ranks, mean_of_parts, part_of_mean
+from autometa.meta.reptile import Reptile
 from autometa.ops.reptile import reptile_
 from autometa.runs import RunFolder, load_latest, read_metrics
 from autometa.runs.files import read_json
@@ -94,6 +95,12 @@ def test_one_process_goes_on_where_two_stopped(folder, alone, divided):
     close(found, {**alone, **{name: alone[name][run_ranks.CUT :] for name in OUTCOMES}})
 
 
+def to_mean_(arena, total, sizes):
+    """Reptile's update from the parts of all processes."""
+    mean, found = mean_of_parts(total, arena)
+    Reptile().update_from_mean_(arena, mean, {}, found, sizes, {})
+
+
 class TestParts:
     """The arithmetic, without processes."""
 
@@ -103,13 +110,13 @@ class TestParts:
         theta = torch.randn(1, 48, generator=random, dtype=torch.float64).to(dtype)
         phi = (theta + torch.randn(slots, 48, generator=random, dtype=torch.float64)).to(dtype)
         zeros = torch.zeros(slots, dtype=torch.int64)
-        bounds = torch.tensor([[0, 32, 48]])
-        return Arena(theta, phi, torch.zeros_like(phi), torch.zeros(slots, 2, dtype=torch.int64), bounds, zeros, zeros)
+        bounds = torch.tensor([[0, 16, 32, 48]])
+        return Arena(theta, phi, torch.zeros_like(phi), torch.zeros(slots, 3, dtype=torch.int64), bounds, zeros, zeros)
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     @pytest.mark.parametrize("size", [1, 2, 3, 7])
     def test_parts_add_up_to_reptiles_step(self, dtype, size):
-        sizes = torch.tensor([[0.7, 0.0]], dtype=torch.float64)
+        sizes = torch.tensor([[0.7, 0.7, 0.0]], dtype=torch.float64)
         finite = torch.tensor([True, True, False, True, True, False, True])
         whole = self.arena(dtype)
         before = whole.theta.clone()
@@ -120,7 +127,7 @@ class TestParts:
         for rank in range(size):
             start, stop = Ranks(rank, size, rank).share(7)
             total = total + part_of_mean(divided.part(start, stop), finite[start:stop])
-        step_to_mean_(divided, total, sizes)
+        to_mean_(divided, total, sizes)
         reptile_(whole.theta, whole.phi, sizes, finite, *where)
         worst = 1e-14 if dtype == torch.float64 else 4e-7
         assert (divided.theta - whole.theta).abs().max() <= worst
@@ -131,7 +138,7 @@ class TestParts:
         before = lost.theta.clone()
         lost.phi[:] = torch.nan
         finite = torch.zeros(7, dtype=torch.bool)
-        step_to_mean_(lost, part_of_mean(lost, finite), torch.ones(1, 2, dtype=torch.float64))
+        to_mean_(lost, part_of_mean(lost, finite), torch.ones(1, 3, dtype=torch.float64))
         assert torch.equal(lost.theta, before)
 
 

@@ -113,6 +113,8 @@ class CellNetwork:
         builder = LayoutBuilder()
         for block, entries in self.parameter_blocks():
             builder.block(block)
+            if block == "head":
+                builder.head()
             for entry in entries:
                 builder.add(*entry)
         builder.architecture()

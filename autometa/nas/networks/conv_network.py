@@ -53,6 +53,7 @@ class ConvNetwork:
             for p in block.parameters():
                 builder.add(f"conv{i}.{p.role}", p.shape, fixed.get(p.role) or convolution_init(p.shape, self.init))
         builder.block("head")
+        builder.head()
         weight, bias = head_parameters(self.features, self.ways)
         builder.add("head.weight", weight.shape, convolution_init(weight.shape, self.init))
         builder.add("head.bias", bias.shape, ZEROS)

@@ -177,6 +177,8 @@ def _side_by_side(networks: Sequence[Sequence[tuple[str, list]]]) -> tuple[Layou
         builder = LayoutBuilder()
         for name, entries in blocks:
             builder.block(name)
+            if name == "head":
+                builder.head()
             for entry in entries:
                 builder.add(*entry)
         alone.append(builder.build())

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from autometa.nas.spaces.space import Architecture
+from autometa.registry import Registry
 
 
 class Predictor(Protocol):
@@ -28,3 +29,11 @@ def checked(architectures: Sequence[Architecture], accuracies: Sequence[float]) 
             f"{len(architectures)} cells and {len(values)} accuracies: one finite accuracy per cell is needed"
         )
     return values
+
+
+PREDICTORS: Registry = Registry(
+    "predictor",
+    "autometa.predictors",
+    {"lstm": "autometa.nas.predictors.neural:LSTMPredictor", "mlp": "autometa.nas.predictors.neural:MLPPredictor"},
+)
+"""By name: a class that is made with (space, training settings)."""

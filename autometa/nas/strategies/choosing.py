@@ -1,6 +1,6 @@
 """Choice by prediction: the best of a stream of architectures, or of all expansions of a beam by several processes.
 
-Every architecture's expansions are predicted together, on one thread, so the choice does not depend on the number of processes.
+An architecture's expansions are predicted together, on one thread: the choice does not depend on how many processes.
 """
 
 from __future__ import annotations

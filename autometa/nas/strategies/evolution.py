@@ -9,6 +9,9 @@ from autometa.errors import InputError
 from autometa.nas.spaces.draws import Draws
 from autometa.nas.strategies.strategy import DONE, TRIES, Proposal, SearchSpec, Strategy, Trial, drawn
 
+MOST_SAMPLE = 10_000
+"""Draws for one child."""
+
 
 @dataclass(frozen=True)
 class RegularisedEvolution(Strategy):
@@ -30,10 +33,10 @@ class RegularisedEvolution(Strategy):
         return min(100, max(1, 2 * spec.budget // 5)) if self.population is None else self.population
 
     def check(self, spec: SearchSpec) -> None:
-        if not 1 <= self.alive(spec) < spec.budget or self.sample < 1:
+        if not 1 <= self.alive(spec) < spec.budget or not 1 <= self.sample <= MOST_SAMPLE:
             raise InputError(
                 f"evolution needs a population of 1 or more, smaller than its {spec.budget} candidates, and "
-                f"samples of 1 or more, not {self.alive(spec)} and {self.sample}"
+                f"samples of 1 to {MOST_SAMPLE:,}, not {self.alive(spec)} and {self.sample}"
             )
 
     def rounds(self, spec: SearchSpec) -> tuple[int, ...]:

@@ -54,6 +54,12 @@ class SuccessiveHalving(Strategy):
             first += 1
         return sizes(first)
 
+    def workload(self, spec: SearchSpec) -> list[tuple[int, int, float]]:
+        lengths = self.fidelities(spec)
+        added = [length - before for length, before in zip(lengths, (0, *lengths), strict=False)]
+        sizes = self.rounds(spec)
+        return [(spec.space.levels, n, more / spec.iterations) for n, more in zip(sizes, added, strict=True)]
+
     def room(self, history: Sequence[Trial], spec: SearchSpec) -> int:
         return sum(self.rounds(spec)) - len(history)
 

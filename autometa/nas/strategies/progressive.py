@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from autometa.errors import DivergedError
 from autometa.nas.predictors.predictor import Predictor
@@ -18,9 +19,17 @@ class Progressive(Strategy):
     The predictor learns from all levels that have ended; the beam is as wide as the search says (paper: K = 100).
     """
 
+    unit: ClassVar[str] = "block"
+
     def rounds(self, spec: SearchSpec) -> tuple[int, ...]:
-        later = (min(spec.beam, spec.space.count(level)) for level in range(2, spec.space.levels + 1))
-        return (spec.space.count(1), *later)
+        found, known = [spec.space.count(1)], spec.space.count(1)
+        for level in range(2, spec.space.levels + 1):  # there are ever more of them, and counting takes ever longer
+            known = known if known >= spec.beam else spec.space.count(level)
+            found.append(min(spec.beam, known))
+        return tuple(found)
+
+    def workload(self, spec: SearchSpec) -> list[tuple[int, int, float]]:
+        return [(level, count, 1.0) for level, count in enumerate(self.rounds(spec), 1)]
 
     def room(self, history: Sequence[Trial], spec: SearchSpec) -> int:
         return sum(self.rounds(spec)) - len(history)

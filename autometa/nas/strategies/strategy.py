@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import ClassVar
 
 from autometa.errors import DivergedError
 from autometa.nas.predictors.predictor import Predictor
 from autometa.nas.spaces.draws import Draws
 from autometa.nas.spaces.space import Architecture, Space
-from autometa.registry import Registry
+from autometa.registry import Named, Registry
 
 TRIES = 1000
 """Draws in a row that may give known architectures before the space is taken to be used up."""
@@ -116,8 +117,11 @@ class SearchSpec:
     processes: int = 1
 
 
-class Strategy(ABC):
+class Strategy(Named, ABC):
     """A search strategy. The base proposes in rounds: nothing new before all of the last round has ended."""
+
+    unit: ClassVar[str] = "round"
+    """What a round is called in reports: `block` where round n holds architectures of n parts."""
 
     def ask(self, history: Sequence[Trial], spec: SearchSpec) -> list[Proposal]:
         """What to train next; empty while the strategy waits for trials to end, or once it has ended (`over`).
@@ -151,6 +155,10 @@ class Strategy(ABC):
     def rounds(self, spec: SearchSpec) -> tuple[int, ...]:
         """Trials of each round as planned, for estimates and progress."""
         return (spec.budget,)
+
+    def workload(self, spec: SearchSpec) -> list[tuple[int, int, float]]:
+        """(level of the architectures, trials, share of a full training that each takes), for estimates."""
+        return [(spec.space.levels, sum(self.rounds(spec)), 1.0)]
 
     def check(self, spec: SearchSpec) -> None:  # noqa: B027  most strategies fit every search
         """Raise `InputError` where the strategy's settings do not fit the search."""
@@ -191,3 +199,4 @@ STRATEGIES: Registry[type[Strategy]] = Registry(
         "halving": "autometa.nas.strategies.halving:SuccessiveHalving",
     },
 )
+Strategy.registry = STRATEGIES

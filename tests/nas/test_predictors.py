@@ -1,4 +1,4 @@
-"""Surrogates: they can learn by heart, rank what they have not seen, and do the same again for the same seed."""
+"""Predictors: they can learn by heart, rank what they have not seen, and do the same again for the same seed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autometa.nas.predictors import surrogate as learned
-from autometa.nas.predictors.surrogate import Ensemble, LSTMSurrogate, MLPSurrogate, Training, kendall, spearman
+from autometa.nas.predictors.ensemble import Ensemble
+from autometa.nas.predictors.neural import LSTMPredictor, MLPPredictor, Training
+from autometa.nas.predictors.ranking import kendall, ranks, spearman
 from autometa.nas.spaces import blocks as space
+from autometa.nas.spaces.block_space import BlockSpace
 from autometa.nas.spaces.blocks import BlockCell
+from autometa.nas.strategies.choosing import best, predictions
 
-KINDS = {"lstm": LSTMSurrogate, "mlp": MLPSurrogate}
+SPACE = BlockSpace()
+KINDS = {"lstm": LSTMPredictor, "mlp": MLPPredictor}
 WORTH = {0: 2.0, 1: 1.5, 2: 0.5, 3: -1.0, 4: 0.0}
 
 
@@ -35,9 +39,9 @@ def level_two(step: int, start: int = 0) -> list[BlockCell]:
 def test_overfits_a_handful(kind):
     cells = list(space.level_one())[::8] + level_two(700)
     accuracies = [accuracy(cell) for cell in cells]
-    surrogate = KINDS[kind](Training(epochs=250, weight_decay=0.0))
-    surrogate.fit(cells, accuracies, seed=0)
-    mean, std = surrogate.predict(cells)
+    predictor = KINDS[kind](SPACE, Training(epochs=250, weight_decay=0.0))
+    predictor.fit(cells, accuracies, seed=0)
+    mean, std = predictor.predict(cells)
     assert np.abs(mean - accuracies).max() < 0.1 * np.std(accuracies)
     assert mean.dtype == np.float64 and not std.any()
 
@@ -46,9 +50,9 @@ def test_overfits_a_handful(kind):
 def test_ranks_cells_it_has_not_seen(kind):
     train, held_out = list(space.level_one()) + level_two(80), level_two(50, 7)
     unseen = [cell for cell in held_out if cell not in set(train)]
-    surrogate = Ensemble(KINDS[kind], members=2)
-    surrogate.fit(train, [accuracy(cell) for cell in train], seed=0)
-    mean, std = surrogate.predict(unseen)
+    predictor = Ensemble(lambda: KINDS[kind](SPACE), members=2)
+    predictor.fit(train, [accuracy(cell) for cell in train], seed=0)
+    mean, std = predictor.predict(unseen)
     assert len(unseen) > 90 and (std > 0).all()
     assert spearman(mean, [accuracy(cell) for cell in unseen]) > 0.6
 
@@ -57,10 +61,10 @@ def test_ranks_cells_it_has_not_seen(kind):
 def test_from_one_block_to_two(kind):
     """What progression asks for: cells one block larger than all seen so far."""
     train = list(space.level_one())
-    surrogate = KINDS[kind](Training(epochs=60))
-    surrogate.fit(train, [accuracy(cell) for cell in train], seed=0)
+    predictor = KINDS[kind](SPACE, Training(epochs=60))
+    predictor.fit(train, [accuracy(cell) for cell in train], seed=0)
     unseen = level_two(60)
-    assert spearman(surrogate.predict(unseen)[0], [accuracy(cell) for cell in unseen]) > 0.5
+    assert spearman(predictor.predict(unseen)[0], [accuracy(cell) for cell in unseen]) > 0.5
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -69,9 +73,9 @@ def test_a_seed_decides_and_nothing_else(kind):
     accuracies = [accuracy(cell) for cell in cells]
 
     def found(seed: int) -> np.ndarray:
-        surrogate = Ensemble(lambda: KINDS[kind](Training(units=20, epochs=10)), members=3)
-        surrogate.fit(cells, accuracies, seed)
-        return np.stack(surrogate.predict(cells))
+        predictor = Ensemble(lambda: KINDS[kind](SPACE, Training(units=20, epochs=10)), members=3)
+        predictor.fit(cells, accuracies, seed)
+        return np.stack(predictor.predict(cells))
 
     torch.manual_seed(1)
     before, first = torch.get_rng_state(), found(0)
@@ -82,36 +86,36 @@ def test_a_seed_decides_and_nothing_else(kind):
 
 def test_learning_anew_forgets():
     cells = list(space.level_one())[::3]
-    surrogate, fresh = (MLPSurrogate(Training(epochs=5)) for _ in range(2))
-    surrogate.fit(cells, [-accuracy(cell) for cell in cells], seed=3)
-    for one in (surrogate, fresh):
+    predictor, fresh = (MLPPredictor(SPACE, Training(epochs=5)) for _ in range(2))
+    predictor.fit(cells, [-accuracy(cell) for cell in cells], seed=3)
+    for one in (predictor, fresh):
         one.fit(cells, [accuracy(cell) for cell in cells], seed=3)
-    assert (surrogate.predict(cells)[0] == fresh.predict(cells)[0]).all()
+    assert (predictor.predict(cells)[0] == fresh.predict(cells)[0]).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_prediction_depends_on_no_other_cell(kind):
     """Short cells beside long ones are padded, and padding has no say."""
     cells = list(space.level_one())[:20]
-    surrogate = KINDS[kind](Training(epochs=5))
-    surrogate.fit(cells, [accuracy(cell) for cell in cells], seed=0)
-    beside, _ = surrogate.predict([*cells, space.PUBLISHED])
-    assert np.allclose(beside[:-1], surrogate.predict(cells)[0], rtol=1e-5, atol=1e-5)
+    predictor = KINDS[kind](SPACE, Training(epochs=5))
+    predictor.fit(cells, [accuracy(cell) for cell in cells], seed=0)
+    beside, _ = predictor.predict([*cells, space.PUBLISHED])
+    assert np.allclose(beside[:-1], predictor.predict(cells)[0], rtol=1e-5, atol=1e-5)
 
 
 def test_equal_cells_read_the_same():
     one, other = BlockCell.parse("0c1m|2i1a|0a0a"), BlockCell.parse("0a0a|1m0c|1a3i")
     assert one.key == other.key
-    assert torch.equal(learned.tokens([one])[0], learned.tokens([other])[0])
-    made, levels = learned.tokens([one, space.PUBLISHED])
+    assert torch.equal(SPACE.tokens([one])[0], SPACE.tokens([other])[0])
+    made, levels = SPACE.tokens([one, space.PUBLISHED])
     assert levels.tolist() == [3, 5] and not made[0, 3:].any() and bool((made[1] > 0).all())
 
 
 def test_an_accuracy_that_never_changes():
-    surrogate = MLPSurrogate(Training(epochs=30))
+    predictor = MLPPredictor(SPACE, Training(epochs=30))
     cells = list(space.level_one())
-    surrogate.fit(cells, [50.0] * len(cells), seed=0)
-    assert np.abs(surrogate.predict(cells)[0] - 50.0).max() < 1.0
+    predictor.fit(cells, [50.0] * len(cells), seed=0)
+    assert np.abs(predictor.predict(cells)[0] - 50.0).max() < 1.0
 
 
 class Known:
@@ -130,7 +134,7 @@ class Known:
 @pytest.mark.parametrize("weight", [0.0, 5.0])
 def test_the_best_of_a_stream(weight):
     cells, known = level_two(9), Known()
-    found = learned.best(learned.predictions(known, iter(cells), weight, chunk=64), 10)
+    found = best(predictions(known, iter(cells), weight, chunk=64), 10)
     scores = sorted((-accuracy(c) - weight * c.depth, c.key) for c in cells)
     assert [(-p.score, p.cell.key) for p in found] == [(pytest.approx(s), key) for s, key in scores[:10]]
     assert known.most == 64
@@ -138,7 +142,7 @@ def test_the_best_of_a_stream(weight):
 
 def test_uncertainty_changes_the_choice():
     cells = level_two(9)
-    plain, curious = (learned.best(learned.predictions(Known(), cells, weight), 20) for weight in (0.0, 50.0))
+    plain, curious = (best(predictions(Known(), cells, weight), 20) for weight in (0.0, 50.0))
     assert {p.cell for p in plain} != {p.cell for p in curious}
     assert np.mean([p.std for p in curious]) > np.mean([p.std for p in plain])
 
@@ -146,13 +150,13 @@ def test_uncertainty_changes_the_choice():
 def test_errors():
     cells = list(space.level_one())
     with pytest.raises(ValueError, match="one finite accuracy"):
-        LSTMSurrogate().fit(cells, [1.0] * 3, 0)
+        LSTMPredictor(SPACE).fit(cells, [1.0] * 3, 0)
     with pytest.raises(ValueError, match="one finite accuracy"):
-        Ensemble(MLPSurrogate).fit(cells[:2], [1.0, math.nan], 0)
+        Ensemble(lambda: MLPPredictor(SPACE)).fit(cells[:2], [1.0, math.nan], 0)
     with pytest.raises(ValueError, match="fit it first"):
-        LSTMSurrogate().predict(cells)
+        LSTMPredictor(SPACE).predict(cells)
     with pytest.raises(ValueError, match="at least 2"):
-        Ensemble(MLPSurrogate, members=1)
+        Ensemble(lambda: MLPPredictor(SPACE), members=1)
 
 
 def test_rank_correlations_by_hand():
@@ -163,7 +167,7 @@ def test_rank_correlations_by_hand():
     assert kendall([1, 2, 3, 4, 5], [2, 1, 4, 3, 5]) == pytest.approx(0.6)
     # One tie: (5 agree - 0) / sqrt(6 * 5).
     assert kendall([1, 2, 3, 4], [1, 2, 2, 3]) == pytest.approx(5 / math.sqrt(30))
-    assert learned.ranks([3.0, 1.0, 3.0]).tolist() == [1.5, 0.0, 1.5]
+    assert ranks([3.0, 1.0, 3.0]).tolist() == [1.5, 0.0, 1.5]
     assert math.isnan(spearman([1, 1, 1], [1, 2, 3])) and math.isnan(kendall([1], [2])) and math.isnan(spearman([], []))
 
 

@@ -1,0 +1,124 @@
+"""The protocol of a meta-learner: how an initialisation is learned from the tasks of the inner loops.
+
+A meta-learner is a frozen dataclass, its fields its settings, registered by name in `LEARNERS`. What it learns beside
+theta, and what its outer optimiser keeps, is a mapping of tensors by name that is passed in, saved and resumed.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor
+
+from autometa.meta.inner_loop import Batches, Objective, adapt_
+from autometa.meta.optimisers import NONE, SGD, Adam, PerKind
+from autometa.ops.reptile import reptile_
+from autometa.registry import Named, Registry
+from autometa.slots.arena import Arena
+
+State = Mapping[str, Tensor]
+"""What a meta-learner keeps beside theta, by name. Rows `[row]` belong to columns of the arena."""
+
+
+class TaskChunk(NamedTuple):
+    """Some slots' tasks: objective, support batches, and query images and labels where the learner needs them."""
+
+    objective: Objective
+    batches: Batches
+    queries: Callable[[], tuple[Tensor, Tensor]] | None = None
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """The end of some slots' inner loops.
+
+    losses: `[steps, S]` before each inner step. moves: by how much each slot would move what is learned beside theta,
+    `[S, ...]` by the names of the state.
+    """
+
+    losses: Tensor
+    moves: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class MetaLearner(Named, ABC):
+    """A meta-learner. The base is Reptile's: adapt on support batches, move theta towards what was found."""
+
+    needs_queries: ClassVar[bool] = False
+    """Whether meta-training draws query images beside the support set."""
+    order: ClassVar[int] = 0
+    """The highest derivative that the meta-update takes."""
+    adapts_with: ClassVar[tuple[str, ...]] = ()
+    """Names of the state that adaptation needs: models that are handed out keep these."""
+    still: ClassVar[tuple[str, ...]] = NONE
+    """Kinds of columns that the inner loop never changes."""
+
+    def optimiser(self, lr: PerKind, weight_decay: PerKind, beta2: float, state: str) -> Adam | SGD:
+        """Of the inner loop, from the settings of a run."""
+        return Adam(lr, weight_decay, beta2=beta2, state=state)
+
+    def state(self, arena: Arena) -> dict[str, Tensor]:
+        """What is kept beside theta, before the first meta-iteration."""
+        return {}
+
+    def adapt_(
+        self,
+        arena: Arena,
+        objective: Objective,
+        batches: Batches,
+        optimiser: Adam | SGD,
+        steps: int,
+        state: State,
+        *,
+        first_step: int = 0,
+        frozen: Collection[str] = NONE,
+    ) -> Tensor:
+        """The inner loop on `arena.phi`, in place, in training and evaluation alike; losses `[steps, S]`."""
+        still = (*frozen, *self.still)
+        return adapt_(arena, objective, batches, optimiser, steps, first_step=first_step, frozen=still)
+
+    def train_(
+        self,
+        arena: Arena,
+        task: TaskChunk,
+        optimiser: Adam | SGD,
+        steps: int,
+        state: State,
+        *,
+        frozen: Collection[str] = NONE,
+    ) -> Adapted:
+        """The inner loop of slots that stand at theta; leaves in `arena.phi` what theta shall move towards."""
+        return Adapted(self.adapt_(arena, task.objective, task.batches, optimiser, steps, state, frozen=frozen))
+
+    def update_(
+        self, arena: Arena, moves: Mapping[str, Tensor], finite: Tensor, sizes: Tensor, state: dict[str, Tensor]
+    ) -> None:
+        """The meta-update: theta and state, in place, from the slots that stayed finite.
+
+        moves: of all slots, as `train_` gave them; finite: bool `[S]`; sizes: step sizes float64 `[groups, kinds]`.
+        Here theta moves towards the mean of the slots' `phi`, in one fused pass.
+        """
+        reptile_(arena.theta, arena.phi, sizes, finite, arena.bounds, arena.group_of_slot, arena.layout_of_slot)
+
+    def update_from_mean_(
+        self, arena: Arena, mean: Tensor, moves: Mapping[str, Tensor], found: Tensor, sizes: Tensor, state: dict
+    ) -> None:
+        """`update_` from means over the slots of all processes: mean `[1, row]` of `phi`, moves `[...]` by name; found:
+        bool `[1]`, whether any slot stayed finite. For arenas of one group."""
+        zero = arena.group_of_slot[:1]
+        reptile_(arena.theta, mean, sizes, found, arena.bounds, zero, arena.layout_of_slot[:1])
+
+
+LEARNERS: Registry[type[MetaLearner]] = Registry(
+    "meta-learner",
+    "autometa.learners",
+    {
+        "reptile": "autometa.meta.reptile:Reptile",
+        "fomaml": "autometa.meta.maml:FOMAML",
+        "maml": "autometa.meta.maml:MAML",
+        "anil": "autometa.meta.maml:ANIL",
+    },
+)
+MetaLearner.registry = LEARNERS

@@ -1,0 +1,142 @@
+"""Meta-learners in training: every one in the same trainer, its state saved, resumed, divided and handed on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from autometa.algorithms import metanas, train
+from autometa.algorithms.metanas import MetaNASConfig
+from autometa.algorithms.train import ReptileConfig
+from autometa.errors import InputError
+from autometa.meta.learner import LEARNERS, MetaLearner
+from autometa.meta.maml import ANIL, FOMAML, MAML
+from autometa.meta.reptile import Reptile
+from autometa.nas.spaces.blocks import BlockCell
+from autometa.runs.files import plain
+from autometa.train.candidates import CandidateConfig, CandidateTrainer
+from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, from_json
+from autometa.train.tasks import Source
+from autometa.train.trainer import Learned
+from tests.registries import restored
+
+INNER = InnerConfig(ways=2, shots=2, batch=2, steps=2, lr=0.05, queries=2)
+META = MetaConfig(iterations=5, batch=3, step_size=0.25, schedule="constant")
+TEST = EvalConfig(tasks=2, queries=2, steps=2, batch=2)
+DATA = DataConfig("strokes:6x6x6", 8)
+NET = ReptileConfig(filters=3, data=DATA, inner=INNER, meta=META, test=TEST)
+SEARCH = MetaNASConfig(
+    channels=2, cells=1, reductions=(0,), nodes=1, data=DATA, inner=INNER, meta=META, test=TEST, warmup=1, drop_path=0.0
+)
+EACH = {"reptile": Reptile(), "fomaml": FOMAML(), "maml": MAML(), "anil": ANIL(), "sgd": FOMAML(outer="sgd")}
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    monkeypatch.setenv("AUTOMETA_CACHE", str(tmp_path))
+    with restored():
+        yield Source.open(DATA)
+
+
+def trainer(source, config):
+    make = metanas if isinstance(config, MetaNASConfig) else train
+    return make.trainer(config.build(source.image_shape), source, config)
+
+
+@pytest.mark.parametrize("base", [NET, SEARCH], ids=["train", "metanas"])
+@pytest.mark.parametrize("name", EACH)
+def test_it_moves_and_goes_on_from_a_checkpoint_with_the_same_bits(source, base, name):
+    config = replace(base, learner=EACH[name])
+    whole, before = trainer(source, config), trainer(source, config).arena.theta.clone()
+    for i in range(4):
+        done = whole.step(i)
+        assert bool(done.finite.all()) and torch.isfinite(done.losses).all()
+    assert not torch.equal(whole.arena.theta, before)
+    first, second = trainer(source, config), trainer(source, config)
+    first.step(0), first.step(1)
+    second.restore(*first.capture())
+    second.step(2), second.step(3)
+    assert torch.equal(second.arena.theta, whole.arena.theta)
+    for key, value in whole.state.items():
+        assert torch.equal(second.state[key], value), key
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_chunks_of_slots_give_the_same(source, name):
+    config = replace(NET, learner=EACH[name])
+    whole, parts = trainer(source, config), trainer(source, config)
+    parts.max_slots = 2
+    for i in range(2):
+        whole.step(i), parts.step(i)
+    torch.testing.assert_close(whole.arena.theta, parts.arena.theta, rtol=1e-6, atol=1e-7)
+
+
+def test_warm_up_leaves_the_architecture_alone(source):
+    config = replace(SEARCH, learner=FOMAML())
+    run = trainer(source, config)
+    cut, before = run.before_architecture, run.arena.theta.clone()
+    run.step(0)
+    assert torch.equal(run.arena.theta[:, cut:], before[:, cut:])
+    run.step(1)
+    assert not torch.equal(run.arena.theta[:, cut:], before[:, cut:])
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_evaluation_adapts_as_the_learner_does(source, name):
+    config = replace(NET, learner=EACH[name])
+    run = trainer(source, config)
+    run.step(0)
+    network, learned = config.build(source.image_shape), Learned.of(run.capture()[0])
+    found = train.evaluate_chunk(network, learned, source, config, 0, 2)
+    assert bool(found["finite"].all()) and found["support_statistics"].shape == (2,)
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_candidates_side_by_side_are_those_alone(source, name):
+    config = CandidateConfig(2, 0, 1, DATA, EACH[name], INNER, META, replace(TEST, part="val"))
+    cells = [BlockCell.parse("0c1m"), BlockCell.parse("0i0a")]
+    both = CandidateTrainer.create(cells, config, source)
+    for i in range(2):
+        both.step(i)
+    for g, cell in enumerate(cells):
+        alone = CandidateTrainer.create([cell], config, source)
+        for i in range(2):
+            alone.step(i)
+        row = alone.arena.theta.shape[1]
+        rows = (
+            both.network.layouts[g].unpack(both.arena.theta[g]),
+            alone.network.layouts[0].unpack(alone.arena.theta[0]),
+        )
+        for key, value in rows[1].items():
+            torch.testing.assert_close(rows[0][key], value, rtol=1e-6, atol=1e-7, msg=f"{key} of {row}")
+
+
+def test_a_config_names_its_learner():
+    config = replace(NET, learner=FOMAML(outer="sgd"))
+    value = plain(config)
+    assert value["learner"] == {"name": "fomaml", "outer": "sgd"}
+    assert from_json(ReptileConfig, value) == config
+    with pytest.raises(InputError, match="unknown meta-learner 'famaml'; did you mean fomaml"):
+        from_json(ReptileConfig, {**value, "learner": {"name": "famaml"}})
+    with pytest.raises(InputError, match="outer must be adam or sgd"):
+        from_json(ReptileConfig, {**value, "learner": {"name": "maml", "outer": "lamb"}})
+
+
+def test_registered_by_name(source):
+    @dataclass(frozen=True)
+    class Still(MetaLearner):
+        """A learner that learns nothing."""
+
+        def update_(self, arena, moves, finite, sizes, state):
+            return
+
+    LEARNERS.register("still", Still)
+    config = from_json(ReptileConfig, {**plain(NET), "learner": "still"})
+    run = trainer(source, config)
+    before = run.arena.theta.clone()
+    run.step(0)
+    assert torch.equal(run.arena.theta, before) and config.learner.name == "still"
+    with pytest.raises(InputError, match="called still exists already"):
+        LEARNERS.register("still", Still)
