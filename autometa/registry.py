@@ -83,6 +83,11 @@ class Registry(Mapping[str, T], Generic[T]):
         """All names, the package's own first."""
         return tuple(dict.fromkeys([*self._own, *self._installed(), *self._registered]))
 
+    @property
+    def added(self) -> tuple[str, ...]:
+        """Names that installed packages and plugins have added."""
+        return tuple(name for name in self.names() if name not in self._own)
+
     def name_of(self, value: Any) -> str:
         """The name that stands for `value`. Raises `InputError` where none does."""
         found = next((name for name in self.names() if self[name] is value), None)

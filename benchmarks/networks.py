@@ -14,7 +14,7 @@ from autometa.meta.inner_loop import Objective, slot_gradients
 from autometa.meta.optimisers import Adam, PerKind
 from autometa.nas.networks.conv_network import four_layer
 from autometa.nas.networks.discrete import DiscreteNetwork
-from autometa.nas.one_shot.network.network import OneShotNetwork
+from autometa.nas.one_shot.network import OneShotNetwork
 from autometa.ops import cross_entropy
 from autometa.slots.arena import Arena
 from tests.golden.genotypes import GENOTYPES

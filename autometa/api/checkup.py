@@ -14,10 +14,11 @@ from typing import Any
 import torch
 
 from autometa import ops, plugins  # noqa: F401  ops registers every op
-from autometa.algorithms.train import LEARNERS
 from autometa.api.estimate import free_memory
 from autometa.data import DATASETS, DataError, cache_root, dataset_names
 from autometa.data.omniglot import PARTS, find_part
+from autometa.meta.learner import LEARNERS
+from autometa.nas.strategies.strategy import STRATEGIES
 from autometa.ops import backend
 from autometa.ops._cuda import cuda_state
 from autometa.ops.primitives import registered
@@ -54,7 +55,8 @@ def _plugins() -> dict[str, list[str]]:
         "loaded": plugins.loaded(),
         "primitives": list(registered()),
         "data_sets": [name for name in dataset_names() if name not in DATASETS],
-        "learners": [name for name in LEARNERS if name != "reptile"],
+        "learners": list(LEARNERS.added),
+        "strategies": list(STRATEGIES.added),
     }
 
 

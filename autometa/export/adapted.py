@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from autometa.export.forward import logits
 from autometa.export.plan import plan_of
 from autometa.models.classifier import Classifier
-from autometa.nas.one_shot.network.network import AtTemperature
+from autometa.nas.one_shot.network import AtTemperature
 
 
 class Adapted(nn.Module):

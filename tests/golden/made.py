@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from autometa.nas.networks.discrete import DiscreteNetwork
-from autometa.nas.one_shot.network.network import OneShotNetwork
+from autometa.nas.one_shot.network import OneShotNetwork
 from autometa.nas.spaces.cells import METANAS_PRIMITIVES, one_shot_cell
 from autometa.nas.spaces.genotype import CellGenotype, Genotype
 from tests.golden.checking import units_of_fixture

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from autometa.nas.networks.cell_network import CellNetwork
-from autometa.nas.one_shot.network.network import OneShotNetwork
+from autometa.nas.one_shot.network import OneShotNetwork
 from autometa.nas.spaces.cells import INPUT_STATES, Cell
 from autometa.ops.preprocess import preprocess_parameters
 from autometa.ops.primitives import PRIMITIVES

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autometa.nas.one_shot.network.network import OneShotNetwork
+from autometa.nas.one_shot.network import OneShotNetwork
 from autometa.nas.one_shot.pruned import genotype_of, remaining, remaining_weights
 from autometa.nas.relax.soft_pruning import sharpened, temperature
 from autometa.nas.spaces.genotype import CellGenotype

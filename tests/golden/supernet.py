@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from autometa.nas.one_shot.network.network import OneShotNetwork
+from autometa.nas.one_shot.network import OneShotNetwork
 from autometa.ops import PRIMITIVES, cross_entropy
 from autometa.ops.folding import cat_channels
 from tests.golden.fixture import NO_OPS, Engine, Fixture, Group, Unit, UsageError

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from autometa.nas.networks.discrete import DiscreteNetwork
-from autometa.nas.one_shot.network.network import OneShotNetwork
+from autometa.nas.one_shot.network import OneShotNetwork
 from autometa.nas.spaces.cells import METANAS_PRIMITIVES
 from autometa.nas.spaces.genotype import CellGenotype, Genotype
 from tests.golden.discrete import genotype_in

@@ -6,7 +6,7 @@ import torch
 
 from autometa.nas.networks.conv_network import four_layer
 from autometa.nas.networks.discrete import DiscreteNetwork
-from autometa.nas.one_shot.network.network import OneShotNetwork
+from autometa.nas.one_shot.network import OneShotNetwork
 from autometa.nas.spaces.genotype import CellGenotype, Genotype
 
 IMAGE = (1, 10, 9)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from autometa.nas.networks.conv_network import four_layer
 from autometa.nas.networks.counting import network_macs
 from autometa.nas.networks.discrete import DiscreteNetwork
-from autometa.nas.one_shot.network.network import OneShotNetwork
+from autometa.nas.one_shot.network import OneShotNetwork
 from autometa.nas.one_shot.pruned import genotype_of, remaining, remaining_weights
 from autometa.slots.layout import ARCHITECTURE
 from tests.golden.genotypes import GENOTYPES

@@ -7,7 +7,7 @@ import torch
 
 from autometa.nas.networks.cell_network import CellNetwork, NodeWeights
 from autometa.nas.networks.conv_network import four_layer
-from autometa.nas.one_shot.network.network import AtTemperature
+from autometa.nas.one_shot.network import AtTemperature
 from autometa.nas.spaces.cells import METANAS_PRIMITIVES, discrete_cell, one_shot_cell, op_table
 from autometa.ops import cross_entropy
 from autometa.slots.statistics import Given, Recorder

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from autometa.algorithms.metanas import MetaNASConfig, pruned_size
-from autometa.nas.one_shot.network.network import AtTemperature
+from autometa.nas.one_shot.network import AtTemperature
 from autometa.nas.one_shot.pruned import remaining
 from autometa.nas.one_shot.size_limits import Limits, costs_of, smallest, typical, within
 from tests.nas.networks import images_for, one_shot, rows

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from autometa.nas.one_shot.network.network import OneShotNetwork
+from autometa.nas.one_shot.network import OneShotNetwork
 from autometa.nas.one_shot.pruned import remaining
 from autometa.nas.one_shot.traces import alive, edges, entropy, joined, traces
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from autometa.nas.networks.cell_network import KINDS
 from autometa.nas.networks.counting import network_macs
-from autometa.nas.one_shot.network.network import OneShotNetwork
+from autometa.nas.one_shot.network import OneShotNetwork
 from autometa.nas.one_shot.pruned import remaining, remaining_weights
 from autometa.nas.relax.soft_pruning import input_weights, pairs
 

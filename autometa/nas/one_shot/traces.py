@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from autometa.nas.networks.cell_network import KINDS
-from autometa.nas.one_shot.network.network import OneShotNetwork
+from autometa.nas.one_shot.network import OneShotNetwork
 from autometa.nas.relax.soft_pruning import pairs
 from autometa.nas.spaces.cells import INPUT_STATES
 
