@@ -12,6 +12,7 @@ from autometa.api.checkup import examine
 from autometa.api.datasets import Described, data_info, prepare_data, verify_data
 from autometa.api.estimate import estimate_plan
 from autometa.api.evaluating import evaluate_run
+from autometa.api.listing import Choice, choices
 from autometa.api.planning import Plan, plan_search, plan_train
 from autometa.api.predicting import Predictions, answered, image_files, read_all
 from autometa.api.recipes import recipe, verdicts
@@ -33,10 +34,12 @@ from autometa.runs.tracking import Tracker
 __all__ = [
     "ADAPTED",
     "Classifier",
+    "Choice",
     "Described",
     "RunRow",
     "Tracker",
     "adapt",
+    "choices",
     "data_info",
     "doctor",
     "estimate",

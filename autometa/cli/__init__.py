@@ -32,9 +32,12 @@ WORDS = {
     "compare": ("comparing", "searches side by side: accuracy against parameters and candidates trained"),
     "table": ("table", "accuracies of all small cells, each trained once and for all: ask, build, export"),
     "runs": ("looking", "list the runs of a folder"),
+    "list": ("looking", "what can be chosen by name: learners, strategies, predictors, data sets, presets, ..."),
     "doctor": ("looking", "what is installed, which code runs on this machine and why, which data are found"),
     "reproduce": ("training", "rerun a documented result and say pass or fail"),
 }
+FUNCTIONS = {"list": "names"}
+"""Of commands that are called as something of Python's own."""
 EXAMPLES = """examples:
   autometa search metanas --preset quick --out runs/first     search on drawn strokes, a few minutes, no download
   autometa search auto-meta --preset quick --out runs/cells   the same by progressive search over many small cells
@@ -86,7 +89,7 @@ def _run(typed: list[str]) -> int:
         hint = f"did you mean {near[0]}?" if near else "autometa --help lists them"
         raise InputError(f"unknown command {name!r}; {hint}")
     module = importlib.import_module(f"autometa.cli.{WORDS[name][0]}")
-    return getattr(module, name)(words[1:], ["autometa", *typed]) or 0
+    return getattr(module, FUNCTIONS.get(name, name))(words[1:], ["autometa", *typed]) or 0
 
 
 def _without_plugins(words: list[str]) -> tuple[list[str], list[str]]:

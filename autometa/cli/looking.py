@@ -1,10 +1,11 @@
-"""`runs` and `doctor`: commands that only look."""
+"""`runs`, `list` and `doctor`: commands that only look."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from autometa import api
+from autometa.api.listing import KINDS
 from autometa.cli import show
 from autometa.cli.options import Parser
 from autometa.cli.output import print_json, put
@@ -22,6 +23,19 @@ def runs(words: list[str], typed: list[str]) -> int:
         raise InputError(f"there is no folder {given.root}; name the folder that holds the runs")
     rows = api.list_runs(given.root)
     print_json(rows) if given.json else put(show.run_list(rows, given.root))
+    return 0
+
+
+def names(words: list[str], typed: list[str]) -> int:
+    """`autometa list [KIND]`."""
+    examples = "  autometa list learners\n  autometa list strategies --plugin mine.py"
+    parser = Parser("list", "What can be chosen by name, with a line about each.", examples)
+    kinds = ", ".join(KINDS)
+    parser.add_argument("kind", nargs="?", metavar="KIND", help=f"one of {kinds} (default: all of them)")
+    parser.add_argument("--json", action="store_true", help="print a JSON document")
+    given = parser.parse_args(words)
+    found = api.choices(given.kind)
+    print_json(found) if given.json else put(show.choices(found))
     return 0
 
 

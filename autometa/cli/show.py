@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autometa.api.listing import Choice
 from autometa.printable import printable
 from autometa.report.trust import over_tasks, sentences
 from autometa.report.words import MODES, large, score, size
@@ -302,3 +303,12 @@ def checkup(found: Mapping[str, Any]) -> list[str]:
     where.append(["strokes", data["strokes"]])
     settings = [[name, value or "not set"] for name, value in found["settings"].items()]
     return [*lines, "", "Data", *columns(where), "", "Environment", *columns(settings)]
+
+
+def choices(found: Sequence[Choice]) -> list[str]:
+    """Names by kind, with a line about each."""
+    lines: list[str] = []
+    for kind in dict.fromkeys(choice.kind for choice in found):
+        rows = [["", choice.name, choice.about] for choice in found if choice.kind == kind]
+        lines += [*([""] if lines else []), kind.capitalize(), *columns(rows)]
+    return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -48,6 +49,14 @@ def register(name: str, load: Load, *, replace: bool = False) -> None:
 def dataset_names() -> tuple[str, ...]:
     """What `open_dataset` knows by name: autometa's own sets and those registered."""
     return (*DATASETS, *_REGISTERED)
+
+
+def about_dataset(name: str) -> str:
+    """A line about a data set."""
+    if name in _REGISTERED:
+        return (inspect.getdoc(_REGISTERED[name]) or "registered by a plugin").partition("\n")[0]
+    kind, _, split = name.partition(":")
+    return "characters that autometa draws itself" if kind == "strokes" else f"handwritten characters, split {split}"
 
 
 def open_dataset(

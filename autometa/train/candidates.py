@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ from autometa.nas.spaces.blocks import BlockCell
 from autometa.ops.finite_slots import finite_slots
 from autometa.runs.watch import NonFiniteWatch
 from autometa.slots.arena import Arena
+from autometa.slots.layout import Layout
 from autometa.slots.statistics import BatchStatistics
 from autometa.train.config import (
     DataConfig,
@@ -42,7 +44,7 @@ from autometa.train.config import (
 from autometa.train.loop import Loop, Results
 from autometa.train.scores import Score
 from autometa.train.tasks import Source, TestTasks, chunks
-from autometa.train.trainer import StepSizes
+from autometa.train.trainer import LEARNER, StepSizes
 
 SLOTS = 200
 """Slots worked on at once on a CPU, where the config does not say; a GPU takes as many as its memory holds."""
@@ -106,6 +108,16 @@ class Outcome:
     macs: int
     seconds: float
     failure: str | None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A candidate part of the way through its training: tensors by name as a network of this cell alone lays them out
+    (theta `[row]`, second `[tasks, row]`, steps `[tasks, kinds]`, what the meta-learner keeps), and the state of the
+    watch over slots that are not finite."""
+
+    tensors: Mapping[str, Tensor]
+    watch: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -278,10 +290,40 @@ class CandidateTrainer:
             layout_of_slot=arena.layout_of_slot[slots],
         )
 
-    def train(self, notice: Callable[[str], None]) -> None:
-        """All meta-iterations. On a GPU they are replayed as a graph, which is made anew when cells were left out."""
+    def snapshot(self, g: int) -> Snapshot:
+        """Of cell g, which has not failed."""
+        k, batch = self.alive.index(g), self.config.meta.batch
+        own = slice(k * batch, (k + 1) * batch)
+        rows = {"theta": self.arena.theta[k], "second": self.arena.second[own]}
+        rows |= {f"{LEARNER}{name}": value[k] for name, value in self.state.items()}
+        old, new = self.network.layouts[g], self._alone(g)
+        tensors = {name: _moved(value, old, new) for name, value in rows.items()}
+        return Snapshot(tensors | {"steps": self.arena.steps[own].cpu()}, self._watches[g].state())
+
+    def restore(self, g: int, snapshot: Snapshot) -> None:
+        """Let cell g go on from a snapshot of the same cell."""
+        k, batch = self.alive.index(g), self.config.meta.batch
+        own = slice(k * batch, (k + 1) * batch)
+        old, new, device = self._alone(g), self.network.layouts[g], self.device
+        rows = {name: _moved(value, old, new).to(device) for name, value in snapshot.tensors.items() if name != "steps"}
+        for target, value in ((self.arena.theta[k], rows["theta"]), (self.arena.second[own], rows["second"])):
+            target.zero_()
+            target[..., : value.shape[-1]] = value
+        self.arena.steps[own] = snapshot.tensors["steps"].to(device)
+        for name, value in self.state.items():
+            value[k].zero_()
+            value[k][..., : rows[f"{LEARNER}{name}"].shape[-1]] = rows[f"{LEARNER}{name}"]
+        self._watches[g].restore(dict(snapshot.watch))
+
+    def _alone(self, g: int) -> Layout:
+        """The layout of cell g's network without others beside it."""
+        return BlockNetwork(self.network.macro, [self.network.cells[g]]).layouts[0]
+
+    def train(self, notice: Callable[[str], None], first: int = 0, last: int | None = None) -> None:
+        """Meta-iterations first .. last - 1, to the config's last where None. On a GPU they are replayed as a graph, which
+        is made anew when cells were left out."""
         loop = Loop(self, notice)
-        for i in range(self.config.meta.iterations):
+        for i in range(first, self.config.meta.iterations if last is None else last):
             failed = self.failed(loop.launch(i))
             if failed:
                 failed += self.failed(loop.drain())
@@ -306,10 +348,30 @@ class CandidateTrainer:
         return made
 
 
-def train_candidates(cells: Sequence[BlockCell], config: CandidateConfig, source: Source) -> list[Outcome]:
+def _moved(values: Tensor, old: Layout, new: Layout) -> Tensor:
+    """Rows `[..., row]` of one layout as another one with the same entries lays them out, on the CPU; what has no rows
+    stays."""
+    if not values.dim() or values.shape[-1] < old.row:
+        return values.cpu()
+    rows = [new.pack(old.unpack(row), row.dtype) for row in values.cpu().reshape(-1, values.shape[-1])]
+    return torch.stack(rows).view(*values.shape[:-1], new.row)
+
+
+def train_candidates(
+    cells: Sequence[BlockCell],
+    config: CandidateConfig,
+    source: Source,
+    *,
+    starts: Sequence[Snapshot] | None = None,
+    first: int = 0,
+    last: int | None = None,
+    keep: Callable[[int, Snapshot], None] | None = None,
+) -> list[Outcome]:
     """Meta-train all cells side by side and score them on validation classes, one outcome per cell in order.
 
-    With a native backend a cell's outcome, but for its seconds, does not depend on the cells beside it.
+    Meta-iterations first .. last - 1 of the schedule of a full training, from the beginning to its end where nothing is
+    said; starts: of each cell, where `first` is not 0. keep: receives the number of a cell that came through, and where
+    it stands. With a native backend a cell's outcome, but for its seconds, does not depend on the cells beside it.
     Raises `InputError` where the config does not fit; a cell that diverges has a failure instead of an accuracy.
     """
     config.check()
@@ -317,7 +379,9 @@ def train_candidates(cells: Sequence[BlockCell], config: CandidateConfig, source
         return []
     begin = time.perf_counter()
     trainer = CandidateTrainer.create(cells, config, source)
-    trainer.train(source.notice)
+    for g, start in enumerate(starts or ()):
+        trainer.restore(g, start)
+    trainer.train(source.notice, first, last)
     right, finite = score(trainer, source)
     seconds = (time.perf_counter() - begin) / len(cells)
     for k, g in enumerate(trainer.alive):
@@ -325,6 +389,8 @@ def train_candidates(cells: Sequence[BlockCell], config: CandidateConfig, source
         if lost > LOST * config.validation.tasks:
             trainer.failures[g] = f"{lost} of {config.validation.tasks} validation tasks left the finite numbers"
     scores = {g: Score.of(right[k]) for k, g in enumerate(trainer.alive) if g not in trainer.failures}
+    for g in scores if keep is not None else ():
+        keep(g, trainer.snapshot(g))
     return [
         Outcome(
             cell.key,

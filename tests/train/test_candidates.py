@@ -90,6 +90,17 @@ def row_of(trainer: CandidateTrainer, g: int, row: torch.Tensor) -> torch.Tensor
 
 
 @native
+def test_paused_and_resumed_beside_others_is_as_uninterrupted(source):
+    whole, kept = timeless(train_candidates(CELLS, TINY, source)), {}
+    half = train_candidates(CELLS, TINY, source, last=1, keep=kept.__setitem__)
+    assert timeless(half) != whole and len(kept) == len(CELLS)
+    rest = train_candidates(CELLS[::-1], TINY, source, starts=[kept[g] for g in range(len(CELLS))][::-1], first=1)
+    assert timeless(rest)[::-1] == whole
+    alone = train_candidates(CELLS[2:3], TINY, source, starts=[kept[2]], first=1)
+    assert timeless(alone) == whole[2:3]
+
+
+@native
 @pytest.mark.parametrize("max_slots", [None, 1, 3])
 def test_a_candidate_does_not_depend_on_those_beside_it(source, max_slots):
     config = replace(TINY, meta=replace(TINY.meta, max_slots=max_slots))

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from autometa.nas.spaces.draws import Draws
+from autometa.registry import Registry
 
 
 class Architecture(Protocol):
@@ -67,3 +68,7 @@ class Space(Protocol[A]):
     @property
     def vocabulary(self) -> int:
         """Tokens are below this."""
+
+
+SPACES: Registry = Registry("search space", "autometa.spaces", {"blocks": "autometa.nas.spaces.block_space:BlockSpace"})
+"""By name: a class that is made with the number of levels."""
