@@ -21,6 +21,7 @@ SHOWN = {
     "sklearn_pipeline": (r"FewShotClassifier +([\d.]+)% right", 80),
     "new_meta_learner": (r"untrained ([\d.]+)%, after 200 meta-iterations ([\d.]+)%", 55),
     "new_strategy": (r"the best, \S+, has (\d) convolutions of 6", 6),
+    "reptile_by_hand": (r"([\d.]+) untrained, ([\d.]+) after", 0),
 }
 
 
@@ -48,6 +49,7 @@ def test_an_example_shows_what_it_says(name, capsys, monkeypatch):
     found = re.search(pattern, told)
     assert found and float(found.groups()[-1]) >= least, told
     assert name != "new_meta_learner" or float(found[2]) > float(found[1]) + 10, told
+    assert name != "reptile_by_hand" or float(found[2]) < float(found[1]) / 4, told
     assert not list(Path.cwd().iterdir()), "an example leaves nothing behind"
 
 
