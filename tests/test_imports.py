@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "autometa"
 
-EVERYWHERE = {"errors", "_version", "plugins", "printable", "brief"}
+EVERYWHERE = {"errors", "_version", "plugins", "printable", "brief", "registry"}
 LEARNING = {"nas", "meta", "data", "slots", "ops"}
 BELOW_ALGORITHMS = LEARNING | {"runs", "train", "search"}
 USED_BY_TOP = BELOW_ALGORITHMS | {"algorithms", "models"}
@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "_version": set(),
     "printable": set(),
     "plugins": set(),
+    "registry": set(),
     "brief": set(),
     "ops": {"kernels", "_C", "_cuda"},
     "slots": {"ops"},

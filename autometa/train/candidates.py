@@ -320,8 +320,8 @@ class CandidateTrainer:
         return BlockNetwork(self.network.macro, [self.network.cells[g]]).layouts[0]
 
     def train(self, notice: Callable[[str], None], first: int = 0, last: int | None = None) -> None:
-        """Meta-iterations first .. last - 1, to the last of the config where None. On a GPU they are replayed as a graph,
-        which is made anew when cells were left out."""
+        """Meta-iterations first .. last - 1, to the last of the config where None. On a GPU they are replayed as a
+        graph, which is made anew when cells were left out."""
         loop = Loop(self, notice)
         for i in range(first, self.config.meta.iterations if last is None else last):
             failed = self.failed(loop.launch(i))
