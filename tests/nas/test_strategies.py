@@ -226,6 +226,6 @@ def test_settings_that_cannot_be_are_refused():
 
 
 def test_every_strategy_is_registered_with_a_line_about_it():
-    assert STRATEGIES.names() == ("progressive", "random", "evolution", "surrogate", "halving")
+    assert STRATEGIES.names() == ("progressive", "random", "evolution", "surrogate")
     for name in STRATEGIES:
         assert STRATEGIES[name]().name == name and len(STRATEGIES.about(name)) > 40

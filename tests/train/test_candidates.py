@@ -130,7 +130,7 @@ def test_one_cell_trains_as_the_existing_trainer_does(source, g):
     existing = Trainer(
         arena=train.Arena.single(network.layout, network.initial(TINY.seed), TINY.meta.batch),
         episodes=source.training(TINY.inner, "val", TINY.seed),
-        optimiser=TINY.inner.adam(),
+        optimiser=TINY.inner.optimiser(TINY.learner),
         inner=TINY.inner,
         meta=TINY.meta,
         logits=lambda ids, _: lambda phi, images, t: network.logits(phi, images),

@@ -196,7 +196,6 @@ STRATEGIES: Registry[type[Strategy]] = Registry(
         "random": "autometa.nas.strategies.random:RandomSearch",
         "evolution": "autometa.nas.strategies.evolution:RegularisedEvolution",
         "surrogate": "autometa.nas.strategies.surrogate:SurrogateSearch",
-        "halving": "autometa.nas.strategies.halving:SuccessiveHalving",
     },
 )
 Strategy.registry = STRATEGIES
