@@ -144,7 +144,7 @@ def test_what_is_learned_carries_the_mean_moment_and_the_largest_count():
     second, steps = torch.tensor([[1.0, 2.0], [3.0, 2.0]]), torch.tensor([[0, 0], [9, 1]])
     learned = Learned.of({"theta": torch.tensor([[5.0, 6.0]]), "second": second, "steps": steps})
     assert learned.theta.tolist() == [5.0, 6.0]
-    assert learned.second.tolist() == [2.0, 2.0] and learned.steps.tolist() == [9, 1]
+    assert learned.second.tolist() == [2.0, 2.0] and learned.steps.tolist() == [9, 9, 1]
 
 
 def test_resumed_equals_uninterrupted(network, source):

