@@ -11,7 +11,9 @@ The words are those of the command line; torch is imported when one of them is f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+import types
+from typing import TYPE_CHECKING, Any
 
 from autometa._version import __version__
 
@@ -62,6 +64,28 @@ def __getattr__(name: str):
     from autometa import api, estimator
 
     return getattr(estimator if name in estimator.__all__ else api, name)
+
+
+class _Command(types.ModuleType):
+    """A sub-package that is also the function of its name: `autometa.train` is the package of training loops and, called,
+    the word of the command line."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        from autometa import api
+
+        return getattr(api, self.__name__.rpartition(".")[2])(*arguments, **options)
+
+
+class _Package(types.ModuleType):
+    """This package: sub-packages named as a function become callable when they are imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in __all__ and isinstance(value, types.ModuleType):
+            value.__class__ = _Command
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

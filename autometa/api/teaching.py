@@ -48,14 +48,12 @@ def teach_folder(
         raise InputError(f"support is the path of a folder with one sub-folder per class, not {type(support).__name__}")
     where = device_of(manner.device)
     run = run.path if isinstance(run, RunFolder) else run
+    kind = _kind(support)
     if add:
         known, place = find_classifier(run, manner.notice)
         recipe, config, model = known.recipe, known.config, str(known.extra.get(MODEL, "not recorded"))
-        kind = _kind(support)
     else:
-        kind = None if run is not None else _kind(support)
-        start = choose_start(run, kind, manner.notice)
-        kind = kind or _kind(support)
+        start = choose_start(run, None if run is not None else kind, manner.notice)
         place, recipe, config, model = place_of(start), start.model.recipe, start.model.config, start.name
         if start.run is not None:
             tell_unfinished(start.run, manner.notice)

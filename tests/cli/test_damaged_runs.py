@@ -50,7 +50,7 @@ def pristine(tmp_path_factory, own_cache):
 
 def learned(model):
     """What a model holds, to compare by."""
-    return [str(model.config), model.recipe.label, *(str(t.tolist()) for t in vars(model.learned).values())]
+    return [str(model.config), model.recipe.label, *(str(t.tolist()) for t in model.learned.values())]
 
 
 def listed(run):

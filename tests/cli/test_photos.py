@@ -206,10 +206,10 @@ def test_a_search_begins_where_another_ended(mine, earlier, tmp_path):
     zero = ["--meta.iterations", "0", "--warmup", "0"]
     answer = call("search", *words, *zero, "--init", copy, "--out", "still")
     assert answer.code == 0 and "had learned after 4 meta-iterations" in answer.err, answer.err
-    before, after = (learned_of(RunFolder.open(run)) for run in (copy, "still"))
-    network = config_of(RunFolder.open(copy)).build((1, 14, 14))
-    old = network.layout.unpack(before.theta)
-    new = config_of(RunFolder.open("still")).build((1, 12, 12)).layout.unpack(after.theta)
+    folders = RunFolder.open(copy), RunFolder.open("still")
+    networks = config_of(folders[0]).build((1, 14, 14)), config_of(folders[1]).build((1, 12, 12))
+    before, after = (learned_of(folder, network) for folder, network in zip(folders, networks, strict=True))
+    old, new = networks[0].layout.unpack(before.theta), networks[1].layout.unpack(after.theta)
     for name, value in old.items():
         assert new[name].equal(value[:3] if name.startswith("head") else value), name
     assert after.steps.equal(before.steps) and float(after.second.sum()) > 0, "Adam goes on too"

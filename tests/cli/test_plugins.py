@@ -43,7 +43,7 @@ def test_a_search_with_a_primitive_of_ones_own(tmp_path):
     assert call("adapt", "--support", support, "--run", "run").code == 0
     forget()
     missing = call("adapt", "--support", support, "--run", "run")
-    assert missing.code == 2 and "'strip_conv_7'" in missing.err and "--plugin" in missing.err
+    assert missing.code == 2 and "strip_conv_7" in missing.err and "--plugin" in missing.err
     doctor = call("doctor", f"--plugin={EXAMPLES / 'new_primitive.py'}")
     assert doctor.code == 0 and "strip_conv_7: run through the reference" in doctor.out
 
