@@ -67,7 +67,7 @@ def __getattr__(name: str):
 
 
 class _Command(types.ModuleType):
-    """A sub-package that is also the function of its name: `autometa.train` is the package of training loops and, called,
+    """A sub-package that is also the function of its name: `autometa.train` holds the loops of training, and called it is
     the word of the command line."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:

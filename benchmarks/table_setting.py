@@ -20,7 +20,8 @@ from autometa.algorithms.presets import AUTO_META
 from autometa.algorithms.table.spec import all_cells, order
 from autometa.api.settings import settle
 from autometa.search.summary import correlations
-from autometa.train.candidates import CandidateConfig, CandidateTrainer, score
+from autometa.train.candidates import CandidateConfig, CandidateTrainer
+from autometa.train.scoring import score
 from autometa.train.tasks import Source
 
 BATCH = 12

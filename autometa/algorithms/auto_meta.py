@@ -43,7 +43,7 @@ from autometa.train.config import (
     one_of,
     require,
 )
-from autometa.train.trainer import Network
+from autometa.train.network import Network
 
 
 @dataclass(frozen=True)

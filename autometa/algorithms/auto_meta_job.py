@@ -25,12 +25,13 @@ from autometa.search.driver import Driver
 from autometa.search.summary import measured, winner
 from autometa.search.workers import Unit, Work, workforce
 from autometa.train import records, scores
-from autometa.train.candidates import CandidateConfig, Outcome, train_candidates
+from autometa.train.candidates import CandidateConfig, Outcome
 from autometa.train.config import DataConfig
 from autometa.train.health import Health, Monitor, of_training, small_batches
 from autometa.train.judging import judged
 from autometa.train.observations import observations
 from autometa.train.records import FOUND, KNOWN, check_candidates, read_candidates
+from autometa.train.scoring import train_candidates
 from autometa.train.tasks import Source, silent
 
 SEARCH, FINAL = "search", "final"

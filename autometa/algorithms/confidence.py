@@ -24,8 +24,9 @@ from autometa.runs.files import write_json
 from autometa.runs.folder import CONFIDENCE, RunFolder
 from autometa.runs.session import Session
 from autometa.runs.tensors import check_tensor
+from autometa.train.learned import Learned
+from autometa.train.network import Network
 from autometa.train.tasks import Source, TestTasks, chunks
-from autometa.train.trainer import Learned, Network
 
 KEEPS = 0.9
 """Share of the right answers that the measured threshold keeps."""

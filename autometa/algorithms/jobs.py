@@ -28,12 +28,13 @@ from autometa.train.health import (
     small_batches,
 )
 from autometa.train.judging import judged
+from autometa.train.learned import Learned
+from autometa.train.network import Network
 from autometa.train.observations import ArchitectureSeries, observations
 from autometa.train.pace import Pacer
 from autometa.train.phases import Terms, in_chunks, meta_train, pacer_of
 from autometa.train.records import DATA
 from autometa.train.tasks import Source
-from autometa.train.trainer import Learned, Network
 
 INIT = "init"
 """The part of a run's folder that holds what an earlier run had learned, from which this one starts."""
@@ -169,7 +170,7 @@ def begun_from(folder: RunFolder, config: metanas.MetaNASConfig, layout: Layout)
         raise InputError(f"{shown(folder.path / INIT)} is missing, from which this run starts; begin a new run")
     try:
         check_names(found.tensors, STATE)
-        return check_learned(Learned.named(found.tensors), layout)
+        return check_learned(Learned.named(found.tensors, earlier=True), layout)
     except FormError as error:
         raise InputError(f"checkpoint {shown(found.path)} does not fit this run: {error}; begin a new run") from error
 

@@ -44,8 +44,9 @@ from autometa.train.config import (
     one_of,
     require,
 )
+from autometa.train.learned import Learned
 from autometa.train.tasks import Source, TestTasks
-from autometa.train.trainer import Learned, Logits, Trainer
+from autometa.train.trainer import Logits, Trainer
 
 
 @brief

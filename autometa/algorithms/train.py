@@ -36,8 +36,10 @@ from autometa.train.config import (
     check_reductions,
     require,
 )
+from autometa.train.learned import Learned
+from autometa.train.network import Network
 from autometa.train.tasks import Source, TestTasks
-from autometa.train.trainer import Learned, Logits, Network, Trainer
+from autometa.train.trainer import Logits, Trainer
 
 CELL = "cell:"
 """What the name of a network of one of Auto-Meta's cells begins with; its key follows, or `published`."""

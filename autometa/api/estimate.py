@@ -19,10 +19,11 @@ from autometa.algorithms.metanas import MetaNASConfig
 from autometa.api.estimate_cells import search_seconds
 from autometa.api.planning import Plan
 from autometa.runs.environment import peak_memory
+from autometa.train.learned import Learned
 from autometa.train.loop import Loop
+from autometa.train.network import Network
 from autometa.train.pace import LEAST_SHARE
 from autometa.train.tasks import Source
-from autometa.train.trainer import Learned, Network
 
 SLOTS = 4
 SHORT_SECONDS, LONG_SECONDS = 2.0, 20.0

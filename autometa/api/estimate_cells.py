@@ -9,7 +9,7 @@ from itertools import islice
 
 from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.nas.spaces.blocks import BlockCell, expansions, level_one
-from autometa.train.candidates import train_candidates
+from autometa.train.scoring import train_candidates
 from autometa.train.tasks import Source
 
 SHORT, LONG = 1, 3

@@ -30,8 +30,9 @@ from autometa.runs.budget import parse_duration
 from autometa.runs.files import shown
 from autometa.runs.folder import CONFIG, RunFolder
 from autometa.train.config import DataConfig
+from autometa.train.network import Network
 from autometa.train.tasks import Source
-from autometa.train.trainer import Network, Trainer
+from autometa.train.trainer import Trainer
 
 
 @dataclass(frozen=True)

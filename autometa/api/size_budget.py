@@ -13,7 +13,7 @@ from autometa.errors import InputError
 from autometa.models.model import AnyConfig
 from autometa.nas.one_shot.size_limits import Limits, smallest, typical
 from autometa.nas.spaces.blocks import level_one
-from autometa.train.trainer import Network
+from autometa.train.network import Network
 
 UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "b": 1_000_000_000, "g": 1_000_000_000}
 LEAST_CHANNELS = 4

@@ -17,8 +17,8 @@ from autometa.runs import checkpoint
 from autometa.runs.files import plain, shown, write_json
 from autometa.runs.folder import RunFolder
 from autometa.train import records
+from autometa.train.network import Network
 from autometa.train.tasks import Source
-from autometa.train.trainer import Network
 
 SHAPE = ("channels", "cells", "reductions", "nodes", "primitives", "stem_stride")
 """Settings on which the shape of a search network depends, beside ways and channels of the images."""

@@ -31,9 +31,10 @@ from autometa.runs.forms import FormError, many, maybe, record, text, whole
 from autometa.runs.tensors import check_tensor, digest, read_tensors
 from autometa.slots.statistics import Given, Recorder
 from autometa.train.checked import check_learned, check_names, check_row, check_statistics
+from autometa.train.learned import Learned
+from autometa.train.network import Network
 from autometa.train.records import confidence_form, recipe_form
 from autometa.train.tasks import silent
-from autometa.train.trainer import Learned, Network
 
 FORMAT = "autometa-classifier"
 VERSION = 2
@@ -102,9 +103,9 @@ class Lesson:
         return {name: tensor.cpu().contiguous() for name, tensor in found.items()}
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Tensor], data_hash: str) -> Lesson:
-        """From what `tensors` gave."""
-        return cls(tensors["images"], tensors["labels"], Learned.named(tensors), data_hash)
+    def of(cls, tensors: Mapping[str, Tensor], data_hash: str, *, earlier: bool = False) -> Lesson:
+        """From what `tensors` gave, in an earlier version perhaps."""
+        return cls(tensors["images"], tensors["labels"], Learned.named(tensors, earlier=earlier), data_hash)
 
 
 @brief
@@ -233,7 +234,7 @@ class Classifier:
             tensors["phi"],
             tuple(tensors.get(f"statistics.{i}") for i in range(count)),
             genotype,
-            Lesson.of(taught, told["data_hash"]) if taught else None,
+            Lesson.of(taught, told["data_hash"], earlier=told.get("version") == 1) if taught else None,
             told.get("extra", {}),
         )
 

@@ -31,8 +31,9 @@ from autometa.runs.migrate import migrated
 from autometa.runs.tensors import check_tensor, digest, read_tensors
 from autometa.train import records
 from autometa.train.checked import check_learned, check_names
+from autometa.train.learned import LEARNER, Learned
+from autometa.train.network import Network
 from autometa.train.records import DATA
-from autometa.train.trainer import LEARNER, Learned, Network
 
 TENSORS = "model.safetensors"
 FORMAT, VERSION = "autometa-model", 2
@@ -122,6 +123,7 @@ def load_kept(folder: str | Path) -> Kept:
     told, tensors = read_tensors(folder / TENSORS, FORMAT, REMEDY)
     config, data = read_json(folder / CONFIG, record(), REMEDY), read_json(folder / DATA, records.FORMS[DATA], REMEDY)
     try:
+        earlier = told.get("version", 1) == 1
         check_digest(told, {"config": config, "data": data}, tensors, VERSION)
         config, genotype = config_from({**told, "config": config})
         recipe = Recipe(**data["recipe"])
@@ -130,7 +132,7 @@ def load_kept(folder: str | Path) -> Kept:
         check_names(tensors, ("theta", "root_second", "steps", *kept))
         halves = {name: check_tensor(name, tensors[name], torch.float16, (None,)) for name in ("theta", "root_second")}
         own = {"theta": halves["theta"].float(), "second": halves["root_second"].float().square()}
-        learned = Learned.named(tensors | own)
+        learned = Learned.named(tensors | own, earlier=earlier)
         check_learned(learned, network.layout)
     except ValueError as error:
         raise InputError(f"the model in {shown(folder)} is damaged: {error}; {REMEDY}") from error

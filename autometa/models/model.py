@@ -28,7 +28,8 @@ from autometa.slots.layout import Layout
 from autometa.train import records
 from autometa.train.checked import check_captured
 from autometa.train.config import from_json
-from autometa.train.trainer import Learned, Network
+from autometa.train.learned import Learned
+from autometa.train.network import Network
 
 AnyConfig = MetaNASConfig | AutoMetaConfig | ReptileConfig
 KINDS = {"arch_lr": MetaNASConfig, "beam": AutoMetaConfig, "network": ReptileConfig}

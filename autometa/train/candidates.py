@@ -6,8 +6,6 @@ numbers), so that differences between cells are not those between tasks.
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,7 +16,7 @@ from torch import Tensor
 from autometa.brief import brief
 from autometa.data import Episodes
 from autometa.errors import DivergedError
-from autometa.meta.bn_modes import MODES, accuracies
+from autometa.meta.bn_modes import MODES
 from autometa.meta.inner_loop import Batches
 from autometa.meta.learner import MetaLearner, TaskChunk
 from autometa.meta.optimisers import SGD, Adam, PerKind
@@ -26,7 +24,6 @@ from autometa.meta.outer_loop import Iteration, meta_iteration_
 from autometa.meta.reptile import Reptile
 from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
 from autometa.nas.spaces.blocks import BlockCell
-from autometa.ops.finite_slots import finite_slots
 from autometa.runs.watch import NonFiniteWatch
 from autometa.slots.arena import Arena
 from autometa.slots.layout import Layout
@@ -41,15 +38,13 @@ from autometa.train.config import (
     one_of,
     require,
 )
+from autometa.train.learned import LEARNER
 from autometa.train.loop import Loop, Results
-from autometa.train.scores import Score
-from autometa.train.tasks import Source, TestTasks, chunks
-from autometa.train.trainer import LEARNER, StepSizes
+from autometa.train.tasks import Source
+from autometa.train.trainer import StepSizes
 
 SLOTS = 200
 """Slots worked on at once on a CPU, where the config does not say; a GPU takes as many as its memory holds."""
-LOST = 0.1
-"""Share of validation tasks that may leave the finite numbers."""
 
 
 @brief
@@ -355,108 +350,3 @@ def _moved(values: Tensor, old: Layout, new: Layout) -> Tensor:
         return values.cpu()
     rows = [new.pack(old.unpack(row), row.dtype) for row in values.cpu().reshape(-1, values.shape[-1])]
     return torch.stack(rows).view(*values.shape[:-1], new.row)
-
-
-def train_candidates(
-    cells: Sequence[BlockCell],
-    config: CandidateConfig,
-    source: Source,
-    *,
-    starts: Sequence[Snapshot] | None = None,
-    first: int = 0,
-    last: int | None = None,
-    keep: Callable[[int, Snapshot], None] | None = None,
-) -> list[Outcome]:
-    """Meta-train all cells side by side and score them on validation classes, one outcome per cell in order.
-
-    Meta-iterations first .. last - 1 of the schedule of a full training, from the beginning to its end where nothing is
-    said; starts: of each cell, where `first` is not 0. keep: receives the number of a cell that came through, and where
-    it stands. With a native backend a cell's outcome, but for its seconds, does not depend on the cells beside it.
-    Raises `InputError` where the config does not fit; a cell that diverges has a failure instead of an accuracy.
-    """
-    config.check()
-    if not cells:
-        return []
-    begin = time.perf_counter()
-    trainer = CandidateTrainer.create(cells, config, source)
-    for g, start in enumerate(starts or ()):
-        trainer.restore(g, start)
-    trainer.train(source.notice, first, last)
-    right, finite = score(trainer, source)
-    seconds = (time.perf_counter() - begin) / len(cells)
-    for k, g in enumerate(trainer.alive):
-        lost = int((~finite[k]).sum())
-        if lost > LOST * config.validation.tasks:
-            trainer.failures[g] = f"{lost} of {config.validation.tasks} validation tasks left the finite numbers"
-    scores = {g: Score.of(right[k]) for k, g in enumerate(trainer.alive) if g not in trainer.failures}
-    for g in scores if keep is not None else ():
-        keep(g, trainer.snapshot(g))
-    return [
-        Outcome(
-            cell.key,
-            scores[g].mean if g in scores else math.nan,
-            scores[g].ci95 if g in scores else math.nan,
-            trainer.network.parameters(g),
-            trainer.network.macs(g),
-            seconds,
-            trainer.failures.get(g),
-        )
-        for g, cell in enumerate(cells)
-    ]
-
-
-def score(trainer: CandidateTrainer, source: Source, test: EvalConfig | None = None) -> tuple[Tensor, Tensor]:
-    """Share of right answers float64 `[cells, tasks]` of every cell that has not failed, on the same tasks, those of
-    the config's validation where `test` is None; and whether its adapted weights were finite, bool `[cells, tasks]`."""
-    test = test or trainer.config.validation
-    most = test.max_slots
-    if trainer.device.type != "cpu":
-        most = max(most, trainer.max_slots or SLOTS)
-    while True:
-        try:
-            return _scored(trainer, source, test, most)
-        except torch.OutOfMemoryError:
-            if most == 1:
-                raise
-            most = -(-most // 2)
-
-
-def _scored(trainer: CandidateTrainer, source: Source, test: EvalConfig, most: int) -> tuple[Tensor, Tensor]:
-    """`score`, with at most so many slots at once."""
-    config = trainer.config
-    learned, episodes = trainer.learned(), source.testing(config.inner.ways, test)
-    right = torch.zeros(learned.slots, test.tasks, dtype=torch.float64, device="cpu")
-    finite = torch.zeros(learned.slots, test.tasks, dtype=torch.bool, device="cpu")
-    mode = test.batch_mode or config.inner.batch_mode
-    per_cell = min(test.tasks, most)
-    for start, stop in chunks(test.tasks, per_cell):
-        tasks = TestTasks.draw(episodes, start, stop, test.batch, test.steps, mode)
-        drawn = SameBatches.drawn(tasks.batches, test.steps)
-        for first, last in chunks(learned.slots, max(1, most // per_cell)):
-            found = _score_chunk(trainer, learned.part(first, last), drawn, tasks, test.steps)
-            for table, values in zip((right, finite), found, strict=True):
-                table[first:last, start:stop] = values.view(last - first, -1).cpu()
-    return right, finite
-
-
-def _score_chunk(
-    trainer: CandidateTrainer, learned: Arena, drawn: Sequence[tuple[Tensor, Tensor]], tasks: TestTasks, steps: int
-) -> tuple[Tensor, Tensor]:
-    """Accuracy and finiteness `[cells * tasks]` of the cells of `learned` after `steps` inner steps on these tasks."""
-    config, count = trainer.config, len(tasks.ids)
-    cell = torch.arange(learned.slots, device=trainer.device).repeat_interleave(count)
-    task = torch.arange(count, device=trainer.device).repeat(learned.slots)
-    arena = replace(
-        learned,
-        phi=learned.phi.index_select(0, cell),
-        second=learned.second.index_select(0, cell),
-        steps=learned.steps.index_select(0, cell),
-        group_of_slot=learned.group_of_slot.index_select(0, cell),
-        layout_of_slot=learned.layout_of_slot.index_select(0, cell),
-    )
-    cells = Cells(trainer.network, arena.layout_of_slot)
-    learner, batches = config.learner, SameBatches(drawn, task)
-    learner.adapt_(arena, cells.loss, batches, trainer.optimiser, steps, trainer.state)
-    images = (x.index_select(0, task) for x in (tasks.support, tasks.queries, tasks.labels))
-    right = accuracies(cells, arena.phi, *images, modes=(config.mode,))[config.mode]
-    return right, finite_slots(arena.phi)

@@ -13,7 +13,8 @@ from autometa.runs.tensors import check_tensor
 from autometa.slots.arena import steps_by_kind
 from autometa.slots.layout import KINDS, Layout
 from autometa.slots.statistics import Recorder
-from autometa.train.trainer import LEARNER, Learned, Network
+from autometa.train.learned import LEARNER, Learned
+from autometa.train.network import Network
 
 STATE = ("theta", "second", "steps")
 """The tensors of a loop of meta-iterations."""

@@ -22,7 +22,7 @@ from autometa.runs.files import write_json
 from autometa.runs.folder import HEALTH, RunFolder
 from autometa.train import records
 from autometa.train.config import ArchitectureConfig, EvalConfig, InnerConfig, MetaConfig
-from autometa.train.trainer import Network
+from autometa.train.network import Network
 
 SKIP = "skip_connect"
 Line = Mapping[str, Any]

@@ -23,11 +23,12 @@ from autometa.train.config import DataConfig, EvalConfig, MetaConfig
 from autometa.train.distributed import Lead
 from autometa.train.health import Monitor
 from autometa.train.journal import Journal
+from autometa.train.learned import Learned
 from autometa.train.loop import Loop
 from autometa.train.observations import ArchitectureSeries
 from autometa.train.pace import Pace, Pacer
 from autometa.train.tasks import Source, chunks, silent
-from autometa.train.trainer import Learned, Trainer
+from autometa.train.trainer import Trainer
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
@@ -24,9 +24,8 @@ from autometa.ops.cross_entropy import cross_entropy
 from autometa.runs.forms import FormError, maybe, record, whole
 from autometa.runs.tensors import check_tensor
 from autometa.slots.arena import Arena, steps_by_kind
-from autometa.slots.layout import KINDS, Layout
-from autometa.slots.statistics import BatchStatistics
 from autometa.train.config import InnerConfig, MetaConfig
+from autometa.train.learned import LEARNER
 
 WINDOW = 4096
 """Meta-iterations whose step sizes lie on the device."""
@@ -34,23 +33,6 @@ TINY = 1e-30
 """The least norm that an update is measured by."""
 PER_SLOT = ("second", "steps")
 """What Adam keeps of each slot."""
-LEARNER = "learner."
-"""What the names of a meta-learner's state begin with in a checkpoint."""
-OWN = ("theta", "second", "steps")
-
-
-class Network(Protocol):
-    """What meta-training needs of a network."""
-
-    layout: Layout
-    ways: int
-
-    @property
-    def smallest_map(self) -> tuple[int, int]: ...
-
-    def initial(self, seed: int) -> Tensor: ...
-
-    def logits(self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None) -> Tensor: ...
 
 
 class Logits(Protocol):
@@ -345,63 +327,3 @@ class Trainer:
             slots = self.meta.batch if name in PER_SLOT else own.shape[0]
             check_tensor(name, value, own.dtype, (slots, *own.shape[1:]), finite=name == "theta")
         record(optional={"max_slots": maybe(whole(1))})(state, "state")
-
-
-@brief
-@dataclass(frozen=True)
-class Learned(Mapping[str, Tensor]):
-    """What meta-training leaves, by name: theta `[row]`, where Adam goes on if it is carried (second `[row]`, steps
-    `[kinds]`), and what the meta-learner keeps beside them."""
-
-    theta: Tensor
-    second: Tensor
-    steps: Tensor
-    state: Mapping[str, Tensor] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, captured: Mapping[str, Tensor]) -> Learned:
-        """From what `Trainer.capture` gives: Adam goes on from the slots' mean second moment and largest count."""
-        steps = steps_by_kind(captured["steps"]).amax(dim=0)
-        state = {name.removeprefix(LEARNER): value for name, value in captured.items() if name.startswith(LEARNER)}
-        return cls(captured["theta"][0].clone(), captured["second"].mean(dim=0), steps, state)
-
-    @classmethod
-    def named(cls, tensors: Mapping[str, Tensor]) -> Learned:
-        """From tensors by the names of this mapping. Raises `KeyError` where one is missing."""
-        state = {name.removeprefix(LEARNER): value for name, value in tensors.items() if name.startswith(LEARNER)}
-        return cls(tensors["theta"], tensors["second"], steps_by_kind(tensors["steps"]), state)
-
-    @classmethod
-    def untrained(cls, network: Network, seed: int, device: torch.device | str = "cpu") -> Learned:
-        """The initialisation itself, the yardstick that a search must beat."""
-        theta = network.initial(seed).to(device)
-        return cls(theta, torch.zeros_like(theta), torch.zeros(len(KINDS), dtype=torch.int64, device=device))
-
-    def __getitem__(self, name: str) -> Tensor:
-        if name.startswith(LEARNER):
-            return self.state[name.removeprefix(LEARNER)]
-        if name not in OWN:
-            raise KeyError(name)
-        return getattr(self, name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter((*OWN, *(f"{LEARNER}{name}" for name in self.state)))
-
-    def __len__(self) -> int:
-        return len(OWN) + len(self.state)
-
-    def to(self, device: torch.device | str) -> Learned:
-        """The same on another device."""
-        return Learned.named({name: value.to(device) for name, value in self.items()})
-
-    def only(self, names: Sequence[str]) -> Learned:
-        """With nothing but these of what the meta-learner keeps."""
-        return replace(self, state={name: self.state[name] for name in names})
-
-    def arena(self, layout: Layout, slots: int, adam_state: str) -> Arena:
-        """An arena whose slots start here."""
-        arena = Arena.single(layout, self.theta, slots)
-        if adam_state == "carry":
-            arena.second.copy_(self.second)
-            arena.steps.copy_(self.steps)
-        return arena

@@ -13,8 +13,8 @@ from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES
 from autometa.runs.files import plain
 from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, from_json
+from autometa.train.learned import Learned
 from autometa.train.tasks import Source, chunks
-from autometa.train.trainer import Learned
 
 TINY = metanas.MetaNASConfig(
     channels=2,

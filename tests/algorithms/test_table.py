@@ -28,8 +28,9 @@ from autometa.algorithms.table.training import NOT_SCORED, measure
 from autometa.errors import AutometaError, InputError
 from autometa.nas.networks.many_cells import BlockNetwork
 from autometa.nas.spaces.blocks import BlockCell, count
-from autometa.train.candidates import CandidateConfig, train_candidates
+from autometa.train.candidates import CandidateConfig
 from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig
+from autometa.train.scoring import train_candidates
 from autometa.train.tasks import Source
 from tests.cli.driving import call
 

@@ -189,10 +189,7 @@ def test_candidates_that_an_earlier_run_has_scored_are_not_trained_again(found, 
     more = call(
         "search", "auto-meta", "--init", copy, "--beam", "5", "--out", "more", "-q", "--final_meta.iterations", 1
     )
-    assert (
-        more.code == 0
-        and "best of 2 cells trained by the strategy progressive, 58 more known from an earlier run" in more.out
-    ), more
+    assert more.code == 0 and "58 more known from an earlier run" in more.out, more
     shutil.rmtree(copy)
     (tmp_path / "again/result.json").unlink()
     resumed = call("search", "--resume", "again", "-q", "--json")

@@ -17,8 +17,8 @@ from autometa.algorithms import metanas, train
 from autometa.data import DataError, Episodes, Split, TaskSpec
 from autometa.data.torchmeta import BatchMetaDataLoader, LoaderEpisodes, LoaderSource
 from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig
+from autometa.train.learned import Learned
 from autometa.train.tasks import Source
-from autometa.train.trainer import Learned
 
 COUNTS = [8, 9, 8, 8, 10, 8]
 SPEC = TaskSpec(ways=3, shots=2, queries=4, rotations=4)

@@ -17,7 +17,7 @@ from autometa.nas.networks.discrete import DiscreteNetwork
 from autometa.nas.spaces.genotype import CellGenotype, Genotype
 from autometa.slots.statistics import Given, Recorder
 from autometa.train.config import EvalConfig, InnerConfig
-from autometa.train.trainer import Learned
+from autometa.train.learned import Learned
 
 WAYS, SHOTS, STEPS = 3, 2, 3
 NORMAL = CellGenotype(((("sep_conv_3x3", 0), ("skip_connect", 1)), (("dil_conv_3x3", 2), ("avg_pool_3x3", 1))), (2, 3))

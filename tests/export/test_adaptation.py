@@ -11,7 +11,7 @@ from autometa.errors import InputError
 from autometa.export.adaptation import Adaptation
 from autometa.export.program import export_adaptation
 from autometa.models.model import Model
-from autometa.train.trainer import Learned
+from autometa.train.learned import Learned
 from tests.export.made import NETWORKS, SHOTS, WAYS, adapted, answers, model, pictures, pruned
 from tests.export.test_classifier import session
 

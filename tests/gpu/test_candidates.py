@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from autometa.runs.files import read_json
-from autometa.train.candidates import CandidateTrainer, score, train_candidates
+from autometa.train.candidates import CandidateTrainer
+from autometa.train.scoring import score, train_candidates
 from autometa.train.tasks import Source
 from tests.cli.driving import call
 from tests.cli.test_auto_meta import TINY as SEARCH

@@ -15,11 +15,13 @@ from autometa.nas.networks.many_cells import BlockNetwork
 from autometa.nas.spaces.blocks import BlockCell
 from autometa.runs.files import plain
 from autometa.train import candidates
-from autometa.train.candidates import CandidateConfig, CandidateTrainer, Outcome, score, train_candidates
+from autometa.train.candidates import CandidateConfig, CandidateTrainer, Outcome
 from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, from_json
+from autometa.train.learned import Learned
 from autometa.train.loop import Loop
+from autometa.train.scoring import score, train_candidates
 from autometa.train.tasks import Source
-from autometa.train.trainer import Learned, Trainer
+from autometa.train.trainer import Trainer
 from tests.ops.arenas import native
 from tests.train.graphs import FakeGraphs
 

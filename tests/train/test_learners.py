@@ -18,8 +18,8 @@ from autometa.nas.spaces.blocks import BlockCell
 from autometa.runs.files import plain
 from autometa.train.candidates import CandidateConfig, CandidateTrainer
 from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, from_json
+from autometa.train.learned import Learned
 from autometa.train.tasks import Source
-from autometa.train.trainer import Learned
 from tests.registries import restored
 
 INNER = InnerConfig(ways=2, shots=2, batch=2, steps=2, lr=0.05, queries=2)

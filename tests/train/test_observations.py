@@ -17,8 +17,8 @@ from autometa.meta.bn_modes import answers
 from autometa.runs import RunFolder, read_metrics
 from autometa.train import observations as recording
 from autometa.train.config import MetaConfig
+from autometa.train.learned import Learned
 from autometa.train.observations import ArchitectureSeries, class_names, confusions, described, examples, observations
-from autometa.train.trainer import Learned
 from tests.algorithms.test_metanas import TINY, network, one_thread, source  # noqa: F401  fixtures
 
 FOUR = train.ReptileConfig(filters=3, data=TINY.data, inner=TINY.inner, meta=MetaConfig(4, 3), test=TINY.test)

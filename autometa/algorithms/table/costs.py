@@ -15,7 +15,8 @@ from autometa.algorithms.table.spec import TableSpec, all_cells
 from autometa.nas.networks.counting import map_sizes
 from autometa.nas.networks.many_cells import BlockMacro, parts_used
 from autometa.nas.spaces.blocks import OPS
-from autometa.train.candidates import CandidateTrainer, score
+from autometa.train.candidates import CandidateTrainer
+from autometa.train.scoring import score
 from autometa.train.tasks import Source
 
 TIMED = 50

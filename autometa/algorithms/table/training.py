@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from autometa.algorithms.table.spec import POINTS, TableSpec, all_cells
-from autometa.train.candidates import LOST, CandidateTrainer, score
+from autometa.train.candidates import CandidateTrainer
 from autometa.train.config import EvalConfig
 from autometa.train.loop import Loop
 from autometa.train.scores import Score
+from autometa.train.scoring import LOST, score
 from autometa.train.tasks import Source
 
 NOT_SCORED = -1
