@@ -67,8 +67,7 @@ def __getattr__(name: str):
 
 
 class _Command(types.ModuleType):
-    """A sub-package that is also the function of its name: `autometa.train` holds the loops of training; called, it is the
-    word of the command line."""
+    """A sub-package that is also the function of its name, a word of the command line."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         from autometa import api
