@@ -127,7 +127,7 @@ class Asking:
         start, stop = first + part.start, first + part.stop
         tasks = TestTasks.draw(taught, start, stop, min(test.batch, ways * shots), steps, mode)
         phi = (metanas if searched else train).adapt(self.network, self.learned, tasks.batches, stop - start, config)
-        unknown, _ = strange.support(strange.tasks(torch.arange(start, stop)))
+        unknown, _ = strange.support(strange.tasks(torch.arange(start, stop, device="cpu")))
         model = AtTemperature(self.network, config.t_min_test, config.prune_testing) if searched else self.network
         asked = torch.cat([tasks.queries, unknown], dim=1)
         logits = query_logits(model, phi, tasks.support, asked, "support_statistics")

@@ -44,7 +44,10 @@ def _image_seconds(config: AutoMetaConfig, source: Source, cells: list[BlockCell
         return time.perf_counter() - start
 
     seconds(SHORT)
-    took = max(seconds(LONG) - seconds(SHORT), 0.0) / (LONG - SHORT)
+    short, long = seconds(SHORT), seconds(LONG)
+    took = (
+        (long - short) / (LONG - SHORT) if long > short else long / LONG
+    )  # on a busy machine the short one may be late
     return took / (len(cells) * config.meta.batch * config.inner.steps * config.inner.batch)
 
 

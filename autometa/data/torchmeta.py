@@ -31,6 +31,13 @@ class InnerShape(Protocol):
 
     ways: int
     shots: int
+    queries: int
+
+
+class Learner(Protocol):
+    """What a meta-learner says of the tasks it wants."""
+
+    needs_queries: bool
 
 
 class TestShape(Protocol):
@@ -324,15 +331,17 @@ class LoaderSource:
         """(channels, height, width) of the first batch."""
         return (self._train or _given(self._test, "test")).image_shape
 
-    def training(self, inner: InnerShape, part: str, seed: int) -> LoaderEpisodes:
-        """Training tasks of `inner.ways` and `inner.shots`; `part` changes nothing, the loader chose its classes.
+    def training(self, inner: InnerShape, part: str, seed: int, learner: Learner | None = None) -> LoaderEpisodes:
+        """Training tasks of `inner.ways` and `inner.shots`, and `inner.queries` where the meta-learner needs them; `part`
+        changes nothing, the loader chose its classes.
 
         Raises `DataError` where the images of both loaders are of different scales.
         """
         stream = _given(self._train, "train")
         if self._test is not None:
             _check_scales(stream.range, self._test.range)
-        return LoaderEpisodes(stream, inner.ways, shots=inner.shots, seed=seed, device=self.device)
+        counts = {"queries": inner.queries} if learner is not None and learner.needs_queries else {}
+        return LoaderEpisodes(stream, inner.ways, shots=inner.shots, **counts, seed=seed, device=self.device)
 
     def testing(self, ways: int, test: TestShape) -> LoaderEpisodes:
         """Evaluation tasks of `ways`, `test.shots` and `test.queries`."""

@@ -14,7 +14,7 @@ from autometa.nas.networks.one_cell import BlockCellNetwork
 from autometa.nas.spaces.genotype import Genotype
 from autometa.ops.primitives import PRIMITIVES
 from autometa.report.recorded import AUTO_META, METANAS, TRAIN, Recorded
-from autometa.slots.layout import Layout
+from autometa.slots.layout import ARCHITECTURE, Layout
 from autometa.train.config import from_json
 
 
@@ -130,7 +130,7 @@ def _by_layer(layout: Layout) -> dict[str, int]:
     """Parameters by the first word of their names."""
     found: dict[str, int] = {}
     for entry in layout.entries:
-        if entry.kind == 0:
+        if entry.kind != ARCHITECTURE:
             layer = entry.name.partition(".")[0]
             found[layer] = found.get(layer, 0) + entry.size
     return found

@@ -83,7 +83,7 @@ def answered(episodes: Episodes, tasks: int) -> dict[str, np.ndarray]:
     true = np.repeat(np.arange(spec.ways), spec.queries)
     found: dict[str, list[np.ndarray]] = {name: [] for name in FEATURES}
     for start, stop in chunks(tasks, max(1, AT_ONCE // each)):
-        drawn = episodes.tasks(torch.arange(start, stop))
+        drawn = episodes.tasks(torch.arange(start, stop, device="cpu"))
         parts = [images.cpu().numpy() for images, _ in (episodes.support(drawn), episodes.queries(drawn))]
         for name, feature in FEATURES.items():
             rows = [feature(p.reshape(-1, *p.shape[2:])).reshape(*p.shape[:2], -1).astype(np.float64) for p in parts]

@@ -35,7 +35,7 @@ def check_row(name: str, tensor: Tensor | None, layout: Layout, lead: tuple[int 
     Raises `FormError`.
     """
     tensor = check_tensor(name, tensor, torch.float32, (*lead, layout.row))
-    used = torch.zeros(layout.row, dtype=torch.bool)
+    used = torch.zeros(layout.row, dtype=torch.bool, device=tensor.device)
     for entry in layout.entries:
         used[entry.offset : entry.offset + entry.size] = True
     if bool(tensor[..., ~used].any()):

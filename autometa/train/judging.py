@@ -20,7 +20,7 @@ REDRAWN = 1000
 
 def classes_of_tasks(episodes: Episodes, tasks: int) -> Tensor:
     """The class of each slot of the first tasks, turned or not: its place among the classes, int64 `[tasks, ways]`."""
-    drawn = [episodes.tasks(torch.arange(*part)).chosen.cpu() for part in chunks(tasks, REDRAWN)]
+    drawn = [episodes.tasks(torch.arange(*part, device="cpu")).chosen.cpu() for part in chunks(tasks, REDRAWN)]
     return torch.cat(drawn) % len(episodes.classes)
 
 

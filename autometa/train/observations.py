@@ -152,7 +152,7 @@ def _architecture(network: OneShotNetwork, config: ArchitectureConfig, found: Ma
 
 def queries_of_classes(episodes: Episodes, tasks: int) -> np.ndarray:
     """How often the first tasks asked about each virtual class, int64 `[classes * rotations]`."""
-    chosen = [episodes.tasks(torch.arange(*part)).chosen.cpu().numpy() for part in chunks(tasks, REDRAWN)]
+    chosen = [episodes.tasks(torch.arange(*part, device="cpu")).chosen.cpu().numpy() for part in chunks(tasks, REDRAWN)]
     size = len(episodes.classes) * episodes.spec.rotations
     return episodes.spec.queries * np.bincount(np.concatenate(chosen).ravel(), minlength=size)
 

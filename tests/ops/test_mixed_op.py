@@ -282,7 +282,7 @@ WRONG = {
     "table_of_slot is needed": lambda n: replace(n, table=n.table.repeat(2, 1, 1)),
     "op_weight must be": lambda n: replace(n, op_weight=n.op_weight[:, 1:]),
     "rows, one per slot": lambda n: replace(n, params=n.params[:2]),
-    "must all be torch.float64": lambda n: replace(n, op_weight=n.op_weight.float()),
+    "must be torch.float64 on cpu": lambda n: replace(n, op_weight=n.op_weight.float()),
 }
 
 

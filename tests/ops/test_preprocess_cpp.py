@@ -292,9 +292,9 @@ def test_a_second_derivative_is_refused():
 
 WRONG = {
     r"params must be \[3, 64\] or wider, not \[3, 63\]": lambda c: replace(c, params=c.params[:, :-1]),
-    r"params must be \[3, 64\] or wider, not \[2, 64\]": lambda c: replace(c, params=c.params[:2]),
+    r"params must have 3 rows, one per slot, not \[2, 64\]": lambda c: replace(c, params=c.params[:2]),
     "states must all be torch.float32": lambda c: replace(c, states=[x.double() for x in c.states]),
-    "states must agree": lambda c: replace(c, states=[c.states[0], c.states[1][:2]]),
+    "states must all be": lambda c: replace(c, states=[c.states[0], c.states[1][:2]]),
 }
 
 
@@ -306,5 +306,5 @@ def test_what_does_not_fit_is_named(message, name):
 
 
 def test_wrong_statistics_are_named():
-    with pytest.raises(ValueError, match=r"given must be \[3, 2, 5\], not \[3, 2, 4\]"):
+    with pytest.raises(ValueError, match=r"given must be \[3, 2, 5\] of real numbers"):
         case(False).run(backend="cpp", given=torch.ones(3, 2, 4))

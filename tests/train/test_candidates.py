@@ -14,7 +14,7 @@ from autometa.errors import InputError
 from autometa.nas.networks.many_cells import BlockNetwork
 from autometa.nas.spaces.blocks import BlockCell
 from autometa.runs.files import plain
-from autometa.train import candidates
+from autometa.train import candidates, scoring
 from autometa.train.candidates import CandidateConfig, CandidateTrainer, Outcome
 from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, from_json
 from autometa.train.learned import Learned
@@ -253,7 +253,7 @@ def test_slots_at_once_follow_the_free_memory(source, monkeypatch):
 @native
 def test_a_full_memory_halves_the_slots_that_are_scored(source, monkeypatch):
     trainer = trained(CELLS, TINY, source)
-    expected, scored, tried = score(trainer, source), candidates._scored, []
+    expected, scored, tried = score(trainer, source), scoring._scored, []
 
     def full(*arguments):
         tried.append(arguments[-1])
@@ -261,7 +261,7 @@ def test_a_full_memory_halves_the_slots_that_are_scored(source, monkeypatch):
             raise torch.OutOfMemoryError("no room")
         return scored(*arguments)
 
-    monkeypatch.setattr(candidates, "_scored", full)
+    monkeypatch.setattr(scoring, "_scored", full)
     found = score(trainer, source)
     assert tried == [4, 2, 1] and all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
