@@ -44,10 +44,9 @@ def _image_seconds(config: AutoMetaConfig, source: Source, cells: list[BlockCell
         return time.perf_counter() - start
 
     seconds(SHORT)
+    # on a busy machine the short one may take longer than the long one
     short, long = seconds(SHORT), seconds(LONG)
-    took = (
-        (long - short) / (LONG - SHORT) if long > short else long / LONG
-    )  # on a busy machine the short one may be late
+    took = (long - short) / (LONG - SHORT) if long > short else long / LONG
     return took / (len(cells) * config.meta.batch * config.inner.steps * config.inner.batch)
 
 

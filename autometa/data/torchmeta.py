@@ -27,17 +27,11 @@ Loader = Iterable[Mapping[str, Sequence[Tensor]]]
 
 
 class InnerShape(Protocol):
-    """Of a training configuration: the tasks' ways and shots."""
+    """Of a training configuration: the tasks' ways, shots and queries."""
 
     ways: int
     shots: int
     queries: int
-
-
-class Learner(Protocol):
-    """What a meta-learner says of the tasks it wants."""
-
-    needs_queries: bool
 
 
 class TestShape(Protocol):
@@ -331,9 +325,8 @@ class LoaderSource:
         """(channels, height, width) of the first batch."""
         return (self._train or _given(self._test, "test")).image_shape
 
-    def training(self, inner: InnerShape, part: str, seed: int, learner: Learner | None = None) -> LoaderEpisodes:
-        """Training tasks of `inner.ways` and `inner.shots`, and `inner.queries` where the meta-learner needs them; `part`
-        changes nothing, the loader chose its classes.
+    def training(self, inner: InnerShape, part: str, seed: int, learner: Any = None) -> LoaderEpisodes:
+        """Training tasks of `inner`, with queries where the meta-learner needs them; `part` changes nothing.
 
         Raises `DataError` where the images of both loaders are of different scales.
         """

@@ -368,7 +368,7 @@ def test_cpp_names_what_does_not_fit():
         conv_block(x.double(), params.double(), block, backend="cpp")
     with pytest.raises(ValueError, match=r"params must be \[\d+, \d+\] or wider"):
         conv_block(x, params[:, :-1], block, backend="cpp")
-    with pytest.raises(ValueError, match="x must be torch.float32, and params"):
+    with pytest.raises(ValueError, match="params must have 3 rows, one per slot"):
         conv_block(x, params[:2], block, backend="cpp")
     with pytest.raises(ValueError, match=r"given must be \[3, 2, 4\]"):
         conv_block(x, params, block, given=torch.ones(3, 2, 3), backend="cpp")

@@ -159,7 +159,7 @@ def test_what_does_not_fit_is_named():
         conv_block(x.double(), params.double(), block, backend="triton")
     with pytest.raises(ValueError, match=r"params must be \[\d+, \d+\] or wider"):
         conv_block(x, params[:, :-1], block, backend="triton")
-    with pytest.raises(ValueError, match="x must be torch.float32, and params"):
+    with pytest.raises(ValueError, match="params must have 3 rows, one per slot"):
         conv_block(x, params[:2], block, backend="triton")
     with pytest.raises(ValueError, match=r"given must be \[3, 2, 4\]"):
         conv_block(x, params, block, given=torch.ones(3, 2, 3, device=DEVICE), backend="triton")

@@ -110,5 +110,5 @@ def test_ugly_shapes(reduce, size, batch):
 
 def test_states_of_different_sizes_are_refused():
     states, params, _ = case(False)
-    with pytest.raises(ValueError, match="states must all be"):
+    with pytest.raises(ValueError, match="states must agree"):
         preprocess([states[0], states[1][..., 1:]], params, CHANNELS)
