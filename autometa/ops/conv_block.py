@@ -90,6 +90,8 @@ def conv_block(
     slots, _ = check_images(x, params, block)
     if params.shape[1] < block.columns:
         raise ValueError(f"params must be [{slots}, {block.columns}] or wider, not {list(params.shape)}")
+    if min(block.output(x.shape[3]), block.output(x.shape[4])) < 1:
+        raise ValueError(f"images of {x.shape[3]}x{x.shape[4]} are too small for this block")
     check_option("given", given, (slots, 2, block.c_out), params.device)
     call = dispatch("conv_block", params.device, params.dtype, backend)
     return call(x, params, block, given, want_statistics)
