@@ -162,7 +162,7 @@ def test_resumed_equals_uninterrupted(built, tmp_path, monkeypatch):
 KILLED = """
 import sys
 from pathlib import Path
-sys.path.insert(0, {root!r})
+sys.path[:0] = [{source!r}, {root!r}]
 from autometa.algorithms.table import building
 from tests.algorithms.test_table import TINY
 if __name__ == "__main__":
@@ -174,7 +174,9 @@ if __name__ == "__main__":
 def test_killed_while_processes_work(built, tmp_path):
     """The parent dies, its workers follow, and the table goes on as if nothing had been."""
     script, out = tmp_path / "killed.py", tmp_path / "out"
-    script.write_text(KILLED.format(root=str(Path(__file__).resolve().parents[2]), out=str(out)))
+    script.write_text(
+        KILLED.format(source=str(Path(autometa.__file__).parents[1]), root=str(Path(__file__).parents[2]), out=str(out))
+    )
     child = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert "cells: 2 of 6" in child.stderr.readline()
     os.kill(child.pid, signal.SIGKILL)

@@ -39,7 +39,7 @@ def test_a_class_hears_every_loop_and_the_result(tmp_path):
     told = [json.loads(line) for line in (tmp_path / "told.jsonl").read_text().splitlines()]
     assert told[0] == ["begin", "run", 0] and told[-1] == ["end", "search metanas"]
     phases = [phase for phase, *_ in told[1:-1]]
-    assert set(phases) == {"search", "architecture", "test", "test-untrained"}
+    assert set(phases) == {"search", "architecture", "test", "test-untrained", "confidence"}
     for phase in set(phases):
         steps = [line["step"] for line in read_metrics(f"run/metrics-{phase}.jsonl")]
         assert [line[1] for line in told[1:-1] if line[0] == phase] == steps

@@ -55,7 +55,7 @@ def test_the_threshold_is_the_runs_own(trained, tmp_path):
     assert (answer.code, answer.err.count("\n")) == (
         2,
         1,
-    ) and "confidence.json holds no measured confidences" in answer.err
+    ) and "confidence.json is not as autometa writes it: min_confidence must be a number" in answer.err
 
 
 def test_few_classes_of_ones_own(tmp_path):

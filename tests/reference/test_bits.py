@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+import autometa
 from autometa.ops import backend
 from autometa.runs.migrate import migrated
 from tests.reference.bits import HERE, of_run
 
-ROOT = HERE.parents[1]
 FIXED = {"AUTOMETA_ISA": "avx2", "ATEN_CPU_CAPABILITY": "avx2"}
 SHORT = ("metanas-quick",)
 
@@ -32,7 +32,7 @@ def test_a_run_has_the_same_bits_as_before(name, tmp_path):
         pytest.skip("the reference was made by the compiled core with AVX2")
     wanted = json.loads((HERE / f"{name}.json").read_text())
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(migrated(wanted["config"])))
-    roots = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT)])
+    roots = os.pathsep.join([str(Path(autometa.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
     word = "auto-meta" if name.startswith("auto-meta") else "metanas"
     words = ["search", word, "--config", "config.yaml", "--out", "run", "-q"]
     done = subprocess.run(
