@@ -104,7 +104,13 @@ class Adaptation(nn.Module):
         images = torch.zeros(self.ways * self.shots, *self.image_shape, dtype=self.dtype)
         truth = torch.zeros(len(images), self.ways, dtype=self.dtype)
         given = (self.theta, self.second, images, truth, self.picks[0], self.unbias[0])
-        return tidy(make_fx(lambda *inputs: self._step(*inputs), DECOMPOSITIONS, tracing_mode="fake")(*given))
+        try:
+            return tidy(make_fx(lambda *inputs: self._step(*inputs), DECOMPOSITIONS, tracing_mode="fake")(*given))
+        except NotImplementedError as error:
+            raise InputError(
+                f"the adaptation of this network cannot be exported: {error} has no form there; export the adapted "
+                "classifier (--what classifier)"
+            ) from error
 
     def _step(self, row, second, images, truth, pick, unbias):
         leaf = row.detach().requires_grad_(True)

@@ -50,10 +50,17 @@ class Exported:
     metadata: dict[str, Any]
 
     def encode(self, format: str) -> bytes:
-        """The content of a file in a format of `FORMATS`. Raises `InputError` where a package for it is missing."""
+        """The content of a file in a format of `FORMATS`.
+
+        Raises `InputError` where a package for it is missing, or an operation (of a primitive of one's own) has no form
+        there.
+        """
         text = json.dumps(self.metadata, ensure_ascii=False)
         if format == "onnx":
-            return onnx_model(self.program, [OUTPUT], {"autometa": text}).SerializeToString()
+            try:
+                return onnx_model(self.program, [OUTPUT], {"autometa": text}).SerializeToString()
+            except NotImplementedError as error:
+                raise InputError(f"this network cannot be written as ONNX: {error}; take --format torch") from error
         held = io.BytesIO()
         torch.export.save(self.program, held, extra_files={METADATA: text})
         return held.getvalue()

@@ -10,7 +10,7 @@ import torch
 
 from autometa.errors import InputError
 from autometa.export.onnx_graph import onnx_model
-from autometa.export.program import METADATA, export_classifier
+from autometa.export.program import METADATA, Exported, export_classifier
 from autometa.nas.one_shot.pruned import remaining
 from autometa.ops.primitives import PRIMITIVES
 from tests.export.made import NETWORKS, SHOTS, WAYS, adapted, model, pictures, pruned
@@ -91,3 +91,16 @@ def test_images_as_floating_point():
     torch.testing.assert_close(found, classifier.probabilities(images), rtol=0, atol=1e-5)
     with pytest.raises(InputError, match="uint8 or float"):
         export_classifier(classifier, "int8")
+
+
+def test_an_operation_that_has_no_onnx_form_is_told():
+    """A primitive of one's own may use any operation of PyTorch."""
+
+    class Strange(torch.nn.Module):
+        def forward(self, images):
+            return torch.special.i0(images)
+
+    program = torch.export.export(Strange(), (torch.rand(2, 3),))
+    with pytest.raises(InputError, match="cannot be written as ONNX: no ONNX form of .*i0.*; take --format torch"):
+        Exported(program, {}).encode("onnx")
+    assert Exported(program, {}).encode("torch")
