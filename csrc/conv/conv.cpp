@@ -1,6 +1,7 @@
 #include "conv.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "kernels.h"
@@ -178,6 +179,36 @@ void Conv::forward(const Plane* in, const float* packed_weight, const Plane& out
     else
         kernels().conv.tap_gemm({from.data(), weight.data(), count, depth, step, row, out.base, out.lanes, out.row(),
                                  out.height, out.width, out.lanes, false});
+    if (divided()) mend(in, packed_weight, out);
+}
+
+bool Conv::divided() const {
+    return std::any_of(parts.begin(), parts.end(), [this](const Part& part) { return part.outs < outs; });
+}
+
+const Part& Conv::part_of(int64_t tap) const {
+    return *std::find_if(parts.begin(), parts.end(),
+                         [tap](const Part& p) { return p.tap <= tap && tap < p.tap + p.taps; });
+}
+
+// The product has zeros where a tap does not lead, and NaN times 0 is NaN: outputs that are not numbers are summed up
+// again, each from its own taps.
+void Conv::mend(const Plane* in, const float* packed_weight, const Plane& out) const {
+    for (int64_t r = 0; r < out.height; ++r)
+        for (int64_t c = 0; c < out.width; ++c)
+            for (int64_t o = 0; o < outs; ++o) {
+                float& value = out.at(r, c)[o];
+                if (!std::isnan(value)) continue;
+                value = 0.0f;
+                for (int64_t tap = 0; tap < all_taps(); ++tap) {
+                    const Part& part = part_of(tap);
+                    if (o < part.lane || o >= part.lane + part.outs) continue;
+                    const Tap& t = taps.at[static_cast<size_t>(tap % taps.count())];
+                    const float* x = in[tap / taps.count()].at(r * taps.stride + t.dy, c * taps.stride + t.dx);
+                    const float* w = packed_weight + tap * depth * out.lanes + o;
+                    for (int64_t i = 0; i < depth; ++i) value = std::fma(x[i], w[i * out.lanes], value);
+                }
+            }
 }
 
 void Conv::backward_data(const Plane& grad, const float* packed_weight, const float* transposed_weight, int64_t p,
@@ -194,14 +225,17 @@ void Conv::backward_data(const Plane& grad, const float* packed_weight, const fl
     Addresses from(taps.count()), weight(taps.count());
     std::vector<float> own;
     if (depthwise()) own.reserve(static_cast<size_t>(taps.count() * dx.lanes));
+    const bool split = divided();
+    std::vector<int64_t> own_taps;
     for (int64_t py = 0; py < s; ++py)
         for (int64_t px = 0; px < s; ++px) {
             const int64_t rows = every(dx.height, s, py), cols = every(dx.width, s, px);
-            from.clear(), weight.clear(), own.clear();
+            from.clear(), weight.clear(), own.clear(), own_taps.clear();
             for (int64_t t = 0; t < taps.count(); ++t) {
                 const Tap& tap = taps.at[t];
                 if ((py - tap.dy) % s != 0 || (px - tap.dx) % s != 0) continue;
                 from.add(grad.at(below(py - tap.dy, s), below(px - tap.dx, s)));
+                if (split) own_taps.push_back(t);
                 if (depthwise())
                     own.insert(own.end(), packed_weight + t * dx.lanes, packed_weight + (t + 1) * dx.lanes);
                 else
@@ -210,6 +244,16 @@ void Conv::backward_data(const Plane& grad, const float* packed_weight, const fl
             const int64_t count = from.count();
             if (rows == 0 || cols == 0 || count == 0) continue;
             float* out = dx.at(py, px);
+            if (split) {  // each tap from the channels that it leads to: a NaN of the others is not its own
+                for (int64_t k = 0; k < count; ++k) {
+                    const Part& part = part_of(p * taps.count() + own_taps[static_cast<size_t>(k)]);
+                    const float* const grads = from.data()[k] + part.lane;
+                    const float* const weights = weight.data()[k] + part.lane * dx.lanes;
+                    kernels().conv.tap_gemm({&grads, &weights, 1, part.outs, grad.lanes, grad.row(), out, s * dx.lanes,
+                                             s * dx.row(), rows, cols, dx.lanes, add || k > 0});
+                }
+                continue;
+            }
             if (depthwise())
                 kernels().conv.depthwise({from.data(), own.data(), count, grad.lanes, grad.row(), out, s * dx.lanes,
                                           s * dx.row(), rows, cols, dx.lanes, add});

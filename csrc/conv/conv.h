@@ -87,6 +87,12 @@ struct Conv {
                        const Plane& dx, bool fresh) const;
     // dw (packed) of input plane p +=.
     void backward_weight(const Plane& in, const Plane& grad, int64_t p, float* dw) const;
+
+private:
+    // Whether some tap leads to a part of the output channels only, as in a factorised reduction.
+    bool divided() const;
+    const Part& part_of(int64_t tap) const;
+    void mend(const Plane* in, const float* packed_weight, const Plane& out) const;
 };
 
 }  // namespace autometa
