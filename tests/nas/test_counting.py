@@ -92,7 +92,7 @@ def test_what_remains_after_pruning():
     assert remaining_weights(network, everything) == network.layout.count()
     nothing = remaining(network, network.shares(phi, 1.0), 0, 1.1)
     kept = remaining_weights(network, nothing)
-    assert kept == sum(e.size for e in network.layout.entries if e.kind == 0 and ".node" not in e.name)
+    assert kept == sum(e.size for e in network.layout.entries if e.kind != ARCHITECTURE and ".node" not in e.name)
     alpha = {e.name: torch.zeros(e.shape, dtype=torch.float64) for e in network.layout.entries}
     alpha["pair.normal"][1] = 9.0
     row = network.layout.pack(alpha, torch.float64)[None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 
@@ -44,7 +44,7 @@ RECIPE = {"channels": 3, "size": 84, "filter": "box", "polarity": "as-is"}
 def run(tmp_path):
     config = replace(ReptileConfig(), meta=MetaConfig(iterations=50), seed=4)
     command = ["autometa", "train", "reptile omniglot"]
-    folder = RunFolder.create(tmp_path / "run", "train-mine", asdict(config), command, seed=4, notice=lambda text: None)
+    folder = RunFolder.create(tmp_path / "run", "train-mine", config, command, seed=4, notice=lambda text: None)
     with folder:
         write_json(folder.path / "data.json", {"recipe": RECIPE, "image_shape": [3, 84, 84], "data_hash": "abc123"})
         yield folder
