@@ -122,7 +122,7 @@ std::vector<autometa::StateGradient> state_gradients(const Gradients& gradients)
     return found;
 }
 
-// Pointers and sizes of a node, in the order of autometa/ops/_mixed_op_cpp.py.
+// Pointers and sizes of a node, in the order of autometa/ops/mixed_op/cpp.py.
 struct NodeOf {
     std::vector<const float*> states;
     std::vector<int64_t> sizes;
@@ -177,7 +177,7 @@ void mixed_op_backward(const NodeOf& node_of, Address saved, Address gy, const G
                                 of<float>(dinput, {node.slots, node.edges}, "dinput"));
 }
 
-// Pointers and sizes of a preprocessing, in the order of autometa/ops/_preprocess_cpp.py.
+// Pointers and sizes of a preprocessing, in the order of autometa/ops/preprocess/cpp.py.
 struct PreprocessOf {
     std::vector<const float*> states;
     autometa::Preprocess args;
@@ -218,7 +218,7 @@ void preprocess_backward(const PreprocessOf& own, Address saved, Address y, Addr
                                   of<float>(dparams, {args.slots, args.params_width}, "dparams"));
 }
 
-// Arguments in the order of autometa/ops/_conv_block_cpp.py: three addresses, then sizes and flags.
+// Arguments in the order of autometa/ops/conv_block/cpp.py: three addresses, then sizes and flags.
 autometa::ConvBlock conv_block_of(const std::array<Address, 3>& tensors, const std::array<int64_t, 5>& x_step,
                                   const std::array<int64_t, 16>& sizes, const std::array<bool, 4>& flags, double eps,
                                   int threads) {

@@ -22,7 +22,7 @@ using autometa::require;
 
 namespace {
 
-// Sizes and flags of block after block, in the order of autometa/ops/_conv_block_cpp.py; image: slots, batch, channels,
+// Sizes and flags of block after block, in the order of autometa/ops/conv_block/cpp.py; image: slots, batch, channels,
 // height, width.
 std::unique_ptr<autometa::ConvStack> conv_stack_of(const std::array<int64_t, 5>& image, const std::vector<int64_t>& sizes,
                                                    const std::vector<bool>& flags, const std::vector<double>& eps,
@@ -74,7 +74,7 @@ void conv_stack_backward(const autometa::ConvStack& stack, const autometa::ConvS
                    at<float>(dx), of<float>(dparams, {images, input.params_width}, "dparams"));
 }
 
-// Steps in the order of autometa/ops/_cell_stack_cpp.py.
+// Steps in the order of autometa/ops/cell_stack/cpp.py.
 using StepOf = std::tuple<bool, int64_t, int64_t, int64_t, bool, std::vector<int64_t>, std::vector<int64_t>>;
 
 autometa::CellStack::Step cell_step(const StepOf& step) {

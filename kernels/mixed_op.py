@@ -38,7 +38,7 @@ class Kept(NamedTuple):
 class Node:
     """A node and its arguments, all on one device.
 
-    plan: see autometa/ops/_node_plan.py. states: maps `[S, N, C, H_j, W_j]`; params `[S, P]`, columns side by side;
+    plan: see autometa/ops/mixed_op/plan.py. states: maps `[S, N, C, H_j, W_j]`; params `[S, P]`, columns side by side;
     op_weight `[S, I]`, input_weight `[S, E]`, drop `[S, N, I]`, given `[S, I, 2, 2, C]`; pitch: of all maps; mode:
     fp32, tf32 or bf16.
     """

@@ -1,6 +1,6 @@
 """How kernels read the op instances of a node: a row of 32-bit integers each, and its weight.
 
-The columns are filled in by autometa/ops/_node_plan.py; places of maps count within the buffers of one call.
+The columns are filled in by autometa/ops/mixed_op/plan.py; places of maps count within the buffers of one call.
 """
 
 from __future__ import annotations

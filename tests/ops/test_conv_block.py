@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from autometa.nas.networks.conv_network import FOUR_LAYER, four_layer
 from autometa.ops import ConvBlock, backend, conv_block
-from autometa.ops._conv_block_cpp import _backward, _forward, _sizes
 from autometa.ops._memory import activation
+from autometa.ops.conv_block.cpp import _backward, _forward, _sizes
 from autometa.ops.primitives import aligned
 from tests.ops.arenas import instruction_set, native, threads
 from tests.ops.test_preprocess import weights_of

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from autometa.ops import ConvBlock, backend, conv_block
-from autometa.ops._conv_block_cpp import _sizes
-from autometa.ops._conv_block_triton import _backward, _forward
+from autometa.ops.conv_block.cpp import _sizes
+from autometa.ops.conv_block.triton import _backward, _forward
 from tests.ops.test_conv_block import BLOCKS, UGLY, case, outcome, ugly
 from tests.ops.triton_device import DEVICE, MODES, assert_all_agree, assert_same_bits, in_mode, triton_ready
 from tests.tolerances import assert_agree

@@ -9,8 +9,8 @@ import torch
 
 from autometa.nas.networks.conv_network import FOUR_LAYER, ConvNetwork, four_layer
 from autometa.ops import ConvBlock, backend, conv_block, conv_stack, linear_head
-from autometa.ops._conv_stack_cpp import _backward, _described, _forward
 from autometa.ops._memory import activation
+from autometa.ops.conv_stack.cpp import _backward, _described, _forward
 from autometa.slots.statistics import Given, Recorder
 from tests.ops.arenas import instruction_set, native, threads
 from tests.tolerances import assert_agree

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from autometa.ops import backend, cross_entropy
-from autometa.ops._cross_entropy_triton import _backward, cross_entropy_triton
+from autometa.ops.cross_entropy.triton import _backward, cross_entropy_triton
 from tests.ops.test_cross_entropy import case, loss_and_gradient
 from tests.ops.triton_device import DEVICE, assert_all_agree, assert_same_bits, triton_ready
 

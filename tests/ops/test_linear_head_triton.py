@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from autometa.ops import backend, linear_head
-from autometa.ops._linear_head_triton import _backward, _forward
+from autometa.ops.linear_head.triton import _backward, _forward
 from tests.ops.test_linear_head import CLASSES, FLATTEN, case, logits_and_gradients, ugly
 from tests.ops.triton_device import DEVICE, assert_all_agree, assert_same_bits, triton_ready
 

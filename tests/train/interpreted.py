@@ -57,7 +57,7 @@ def looks() -> list[str]:
             if (
                 beside
                 or "autometa/kernels" in file
-                or ("autometa/ops" in file and ("triton" in file or "_node_plan" in file))
+                or ("autometa/ops" in file and ("triton" in file or file.endswith("/plan.py")))
             ):
                 found.append(f"{name} in {file.rpartition('/')[2]}:{caller.f_lineno}")
             return original(*args, **kwargs)

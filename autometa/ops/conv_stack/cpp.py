@@ -10,9 +10,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from autometa.ops._conv_block_cpp import _sizes
 from autometa.ops._memory import activation, activation_strides, floats, numbers
 from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, register, threads
+from autometa.ops.conv_block.cpp import _sizes
 
 # sizes and flags: those of `conv_block`, block after block.
 _ARGUMENTS = "Tensor x, Tensor params, SymInt[] sizes, bool[] flags, float[] eps, SymInt classes, bool flatten"

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 from autometa.ops._checks import check_eps, check_home, check_option, check_states
-from autometa.ops._mixed_op_cpp import mixed_op_cpp
-from autometa.ops._mixed_op_triton import mixed_op_triton
 from autometa.ops._native import refuses_unless
 from autometa.ops._registered import apart, lacking_for
 from autometa.ops._triton import triton_refuses
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.batch_norm import batch_norm, batch_statistics
 from autometa.ops.folding import fold, per_channel, unfold
+from autometa.ops.mixed_op.cpp import mixed_op_cpp
+from autometa.ops.mixed_op.triton import mixed_op_triton
 from autometa.ops.primitives import BY_CODE, aligned, read_parameters
 
 STATE, EDGE, PRIMITIVE, STRIDE, OFFSET = range(5)

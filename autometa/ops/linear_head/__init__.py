@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from autometa.ops._checks import check_count, check_states
-from autometa.ops._linear_head_triton import linear_head_triton
 from autometa.ops._memory import activation, activation_strides, as_activation, floats, numbers
 from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, refuses_unless, register, threads
 from autometa.ops._state_table import check_state_table, readers, table_arguments
 from autometa.ops._triton import triton_refuses
 from autometa.ops.backend import dispatch, implements
+from autometa.ops.linear_head.triton import linear_head_triton
 from autometa.ops.primitives import Shape, aligned, read_parameters
 
 

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autometa.ops._checks import check_count, check_eps, check_option, check_states
-from autometa.ops._conv_block_cpp import conv_block_cpp
-from autometa.ops._conv_block_triton import conv_block_triton
 from autometa.ops._native import refuses_unless
 from autometa.ops._triton import triton_refuses
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.batch_norm import batch_norm, batch_statistics
+from autometa.ops.conv_block.cpp import conv_block_cpp
+from autometa.ops.conv_block.triton import conv_block_triton
 from autometa.ops.folding import fold, no_slots, unfold
 from autometa.ops.primitives import Shape, aligned, conv, read_parameters
 

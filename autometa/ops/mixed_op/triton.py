@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from autometa.ops._native import once_differentiable, register
-from autometa.ops._node_plan import NodePlan, node_plan
 from autometa.ops._triton import as_map, derived, empty_map, kernels, map_strides, pitch, rows
 from autometa.ops.backend import current_precision
+from autometa.ops.mixed_op.plan import NodePlan, node_plan
 
 LARGEST = 128  # channels that a kernel keeps in registers
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autometa.ops._conv_block_cpp import _shape, _sizes, _statistics_shape
 from autometa.ops._native import once_differentiable, register
 from autometa.ops._norm_triton import moments_of, pixels, scratch, stored_map, stored_type, summed
 from autometa.ops._triton import as_map, empty_map, kernels, map_strides, rows
 from autometa.ops.backend import current_precision
+from autometa.ops.conv_block.cpp import _shape, _sizes, _statistics_shape
 from autometa.ops.primitives import aligned
 
 # sizes and flags as for the compiled backend

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from autometa.ops._cross_entropy_triton import cross_entropy_triton
 from autometa.ops._memory import numbers
 from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, refuses_unless, register, threads
 from autometa.ops._triton import triton_refuses
 from autometa.ops.backend import dispatch, implements
+from autometa.ops.cross_entropy.triton import cross_entropy_triton
 
 _WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autometa.ops._conv_block_cpp import _sizes
 from autometa.ops._memory import floats, numbers
 from autometa.ops._native import compiled_or_raise, pointer, threads
+from autometa.ops.conv_block.cpp import _sizes
 
 
 def cell_stack_cpp(params, images, labels, programs, of_slot):

@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 
 from autometa.brief import brief
-from autometa.ops._cell_stack_cpp import cell_stack_cpp
 from autometa.ops._checks import check_states
-from autometa.ops._mixed_op_triton import mixed_op_triton
 from autometa.ops._native import refuses_unless
 from autometa.ops._registered import lacking_for
 from autometa.ops.backend import BackendError, dispatch, implements
+from autometa.ops.cell_stack.cpp import cell_stack_cpp
 from autometa.ops.conv_block import ConvBlock, conv_block
 from autometa.ops.cross_entropy import check_labels, cross_entropy
 from autometa.ops.linear_head import linear_head
 from autometa.ops.mixed_op import mixed_op
+from autometa.ops.mixed_op.triton import mixed_op_triton
 from autometa.ops.preprocess import preprocess
 from autometa.ops.share import share
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from autometa.ops._checks import check_count
-from autometa.ops._conv_stack_cpp import conv_stack_cpp
 from autometa.ops._native import refuses_unless
 from autometa.ops.backend import dispatch, implements, requested
 from autometa.ops.conv_block import ConvBlock, check_images, conv_block
+from autometa.ops.conv_stack.cpp import conv_stack_cpp
 from autometa.ops.linear_head import linear_head
 from autometa.ops.primitives import aligned
 

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from autometa.ops._checks import check_count, check_eps, check_option, check_states
 from autometa.ops._native import refuses_unless
-from autometa.ops._preprocess_cpp import preprocess_cpp
-from autometa.ops._preprocess_triton import preprocess_triton, unequal
 from autometa.ops._state_table import check_state_table, readers
 from autometa.ops._triton import triton_refuses
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.batch_norm import batch_norm, batch_statistics
 from autometa.ops.folding import cat_channels, fold, no_slots, unfold
+from autometa.ops.preprocess.cpp import preprocess_cpp
+from autometa.ops.preprocess.triton import preprocess_triton, unequal
 from autometa.ops.primitives import Shape, aligned, conv, factorised_reduction, read_parameters
 
 
