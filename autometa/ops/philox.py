@@ -11,21 +11,26 @@ import numpy as np
 TASK, BATCH, DROP_PATH, INIT = range(4)
 
 _ROUNDS = 10
-_M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+_M0, _M1 = 0xD2511F53, 0xCD9E8D57
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85
 _MASK, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
-def philox_block(counter: tuple, key: tuple[int, int]) -> np.ndarray:
-    """Ten rounds on four 32-bit counter words (arrays that broadcast); uint32 `[..., 4]`."""
-    c0, c1, c2, c3 = np.broadcast_arrays(*(np.asarray(word, dtype=np.uint64) for word in counter))
-    k0, k1 = int(key[0]), int(key[1])
+def philox_words(c0, c1, c2, c3, k0: int, k1: int) -> tuple:
+    """Ten rounds on four 32-bit counter words: integers of Python, or uint64 arrays of one shape (not of none)."""
     for _ in range(_ROUNDS):
         low, high = _M0 * c0, _M1 * c2
-        c0, c2 = (high >> _HALF) ^ c1 ^ np.uint64(k0), (low >> _HALF) ^ c3 ^ np.uint64(k1)
-        c1, c3 = high & _MASK, low & _MASK
+        c0, c2 = (high >> 32) ^ c1 ^ k0, (low >> 32) ^ c3 ^ k1
+        c1, c3 = high & 0xFFFFFFFF, low & 0xFFFFFFFF
         k0, k1 = (k0 + _W0) & 0xFFFFFFFF, (k1 + _W1) & 0xFFFFFFFF
-    return np.stack((c0, c1, c2, c3), axis=-1).astype(np.uint32)
+    return c0, c1, c2, c3
+
+
+def philox_block(counter: tuple, key: tuple[int, int]) -> np.ndarray:
+    """`philox_words` of counter words that broadcast; uint32 `[..., 4]`."""
+    words = np.broadcast_arrays(*(np.asarray(word, dtype=np.uint64) for word in counter))
+    found = philox_words(*(np.atleast_1d(word) for word in words), int(key[0]), int(key[1]))
+    return np.stack(found, axis=-1).astype(np.uint32).reshape(*words[0].shape, 4)
 
 
 def check_key(seed: int, stream: int) -> tuple[int, int]:

@@ -35,13 +35,21 @@ class BlockSpace:
     def first(self) -> Iterator[BlockCell]:
         return blocks.level_one()
 
+    def decisions(self, level: int) -> tuple[int, ...]:
+        """Op and state of each operand, block by block."""
+        return tuple(n for b in range(level) for n in (len(OPS), b + INPUT_STATES) * 2)
+
+    def decide(self, choices: Sequence[int]) -> BlockCell:
+        operands = [Operand(op, state) for op, state in zip(choices[::2], choices[1::2], strict=True)]
+        return BlockCell(tuple(map(Block, operands[::2], operands[1::2]))).canonical()
+
+    def choices(self, architecture: BlockCell) -> tuple[int, ...]:
+        states, ops = architecture.numbers[::2], architecture.numbers[1::2]
+        return tuple(n for pair in zip(ops, states, strict=True) for n in pair)
+
     def sample(self, draws: Draws, level: int | None = None) -> BlockCell:
         """Every block draws two operands evenly from all ops on all states before it; canonical."""
-        made = []
-        for b in range(level or self.levels):
-            first, second = (Operand(draws.below(len(OPS)), draws.below(b + INPUT_STATES)) for _ in range(2))
-            made.append(Block(first, second))
-        return BlockCell(tuple(made)).canonical()
+        return self.decide([draws.below(options) for options in self.decisions(level or self.levels)])
 
     def mutate(self, architecture: BlockCell, draws: Draws) -> BlockCell:
         """With one operand changed: its op or its state, evenly, to another one (Real et al. 2019, section 3, where

@@ -43,6 +43,15 @@ class Space(Protocol[A]):
     def first(self) -> Iterator[A]:
         """All architectures of level 1."""
 
+    def decisions(self, level: int) -> tuple[int, ...]:
+        """How many options each choice has that makes an architecture of a level, in order."""
+
+    def decide(self, choices: Sequence[int]) -> A:
+        """The architecture that these choices make, one for each decision of its level."""
+
+    def choices(self, architecture: A) -> tuple[int, ...]:
+        """Choices that make an architecture; the same for equal ones."""
+
     def sample(self, draws: Draws, level: int | None = None) -> A:
         """A random architecture, of full size where no level is given."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from autometa.errors import InputError
 from autometa.nas.spaces.draws import Draws
-from autometa.nas.strategies.strategy import DONE, TRIES, Proposal, SearchSpec, Strategy, Trial, drawn
+from autometa.nas.strategies.strategy import DONE, Proposal, SearchSpec, Strategy, Trial, batches, drawn, mutated
 
 MOST_SAMPLE = 10_000
 """Draws for one child."""
@@ -40,10 +40,7 @@ class RegularisedEvolution(Strategy):
             )
 
     def rounds(self, spec: SearchSpec) -> tuple[int, ...]:
-        found = [min(self.alive(spec), spec.budget)]
-        while (left := spec.budget - sum(found)) > 0:
-            found.append(min(spec.batch, left))
-        return tuple(found)
+        return batches(min(self.alive(spec), spec.budget), spec)
 
     def round(self, history: Sequence[Trial], spec: SearchSpec) -> list[Proposal]:
         known = {trial.key for trial in history}
@@ -58,9 +55,5 @@ class RegularisedEvolution(Strategy):
         draws = Draws(spec.seed, number)
         sample = [alive[draws.below(len(alive))] for _ in range(self.sample)]
         made = spec.space.parse(max(sample, key=lambda trial: (trial.accuracy, trial.place)).key)
-        for _ in range(TRIES):
-            made = spec.space.mutate(made, draws)
-            if made.key not in known and spec.fits(made):
-                known.add(made.key)
-                return made.key
-        return None
+        child = mutated(spec, made, known, draws)
+        return None if child is None else child.key

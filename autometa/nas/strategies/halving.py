@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autometa.errors import InputError
-from autometa.nas.strategies.strategy import Proposal, SearchSpec, Strategy, Trial, drawn
+from autometa.nas.strategies.strategy import Proposal, SearchSpec, Strategy, Trial, drawn, ranked
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,5 @@ class SuccessiveHalving(Strategy):
             return []
         if not history:
             return [Proposal(made.key, fidelity=lengths[0]) for made in drawn(spec, sizes[0], set(), 0)]
-        own = [trial for trial in history if trial.round == rung and trial.scored]
-        ranked = sorted(own, key=lambda trial: (-trial.accuracy, trial.key))
-        return [Proposal(trial.key, fidelity=lengths[rung], parent=trial.id) for trial in ranked[: sizes[rung]]]
+        best = ranked([trial for trial in history if trial.round == rung])[: sizes[rung]]
+        return [Proposal(trial.key, fidelity=lengths[rung], parent=trial.id) for trial in best]

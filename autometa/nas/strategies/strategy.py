@@ -30,7 +30,8 @@ class Proposal:
     """An architecture to train.
 
     fidelity: meta-iterations at which it stands when it is scored, all of a full training where None; parent: the trial
-    whose checkpoint it goes on from; mean, std: its predicted accuracy, None where nothing predicted it.
+    whose checkpoint it goes on from, or, where that has another key, whose weights it begins with; mean, std: its
+    predicted accuracy, None where nothing predicted it.
     """
 
     key: str
@@ -146,11 +147,18 @@ class Strategy(Named, ABC):
         """Whether the budget is spent."""
         return self.room(history, spec) <= 0
 
-    def judge(self, trial: Trial, spec: SearchSpec) -> Verdict:
-        """Looked at after each report of a running trial; by default it trains up to its fidelity."""
+    def judge(self, trial: Trial, history: Sequence[Trial], spec: SearchSpec) -> Verdict:
+        """Looked at after each report of a running trial; by default it trains up to its fidelity.
+
+        Of the history only rounds before the trial's may count, so that the answer does not depend on who runs beside.
+        """
         if trial.fidelity is None or trial.fidelity >= spec.iterations or not trial.reports:
             return Verdict.GO
         return Verdict.PAUSE if max(trial.reports) >= trial.fidelity else Verdict.GO
+
+    def reports(self, spec: SearchSpec) -> tuple[int, ...]:
+        """Meta-iterations at which running trials are scored for `judge`, beside the fidelity where they end."""
+        return ()
 
     def rounds(self, spec: SearchSpec) -> tuple[int, ...]:
         """Trials of each round as planned, for estimates and progress."""
@@ -188,6 +196,28 @@ def drawn(spec: SearchSpec, count: int, known: set[str], item: int, level: int |
     return found
 
 
+def batches(first: int, spec: SearchSpec) -> tuple[int, ...]:
+    """Sizes of a first round and of one for each batch that the budget then leaves, the last as it comes out."""
+    whole, rest = divmod(spec.budget - first, spec.batch)
+    return (first, *[spec.batch] * whole, *([rest] if rest else []))
+
+
+def ranked(trials: Sequence[Trial]) -> list[Trial]:
+    """Those that have an accuracy, best first; ties go to the smaller key."""
+    return sorted((trial for trial in trials if trial.scored), key=lambda trial: (-trial.accuracy, trial.key))
+
+
+def mutated(spec: SearchSpec, made: Architecture, known: set[str], draws: Draws) -> Architecture | None:
+    """A random neighbour that fits and is not in `known`, which learns of it, by several mutations where one is not
+    enough; None where none was found."""
+    for _ in range(TRIES):
+        made = spec.space.mutate(made, draws)
+        if made.key not in known and spec.fits(made):
+            known.add(made.key)
+            return made
+    return None
+
+
 STRATEGIES: Registry[type[Strategy]] = Registry(
     "search strategy",
     "autometa.strategies",
@@ -196,6 +226,8 @@ STRATEGIES: Registry[type[Strategy]] = Registry(
         "random": "autometa.nas.strategies.random:RandomSearch",
         "evolution": "autometa.nas.strategies.evolution:RegularisedEvolution",
         "surrogate": "autometa.nas.strategies.surrogate:SurrogateSearch",
+        "local": "autometa.nas.strategies.local:LocalSearch",
+        "q-learning": "autometa.nas.strategies.q_learning:QLearning",
     },
 )
 Strategy.registry = STRATEGIES
