@@ -217,16 +217,20 @@ class AutoMetaConfig:
         """Full trainings that the search may take: as many as the paper's progression has candidates."""
         return sum(Progressive().rounds(SearchSpec(self.space, 0, self.beam)))
 
-    def spec(self, fits: Callable[[BlockCell], bool] = everything, processes: int = 1) -> SearchSpec:
-        """What the strategy may know of the search; fits: cells that may be trained; processes: that help to choose."""
+    def spec(
+        self, fits: Callable[[BlockCell], bool] = everything, processes: int = 1, space: Space | None = None
+    ) -> SearchSpec:
+        """What the strategy may know of the search; fits: cells that may be trained; processes: that help to choose;
+        space: the cells to search, where these are not all."""
+        space = space or self.space
         return SearchSpec(
-            space=self.space,
+            space=space,
             budget=self.candidates,
             beam=self.beam,
             batch=self.batch,
             seed=self.seed,
             iterations=self.meta.iterations,
-            predictor=lambda: self.surrogate.build(self.space),
+            predictor=lambda: self.surrogate.build(space),
             uncertainty_weight=self.uncertainty_weight,
             fits=fits,
             processes=processes,

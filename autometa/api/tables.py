@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autometa.algorithms.table import building, packed
+from autometa.algorithms.table import building, packed, searching
 from autometa.algorithms.table.agreement import agreement
 from autometa.algorithms.table.costs import CostModel, fit, timed
 from autometa.algorithms.table.spec import DEFAULT, PARTS, spec_named
 from autometa.algorithms.table.store import FILE, TableStore
 from autometa.algorithms.table.tables import Table
 from autometa.algorithms.table.training import Measured
+from autometa.api.settings import differences, settle
 from autometa.errors import InputError
 from autometa.runs.files import plain, say, write_text
 from autometa.search.main_guard import check_main_guard
@@ -105,6 +106,25 @@ def pack_table(name: str = DEFAULT, out: PathLike | None = None, to: PathLike | 
     if not rows:
         raise InputError(f"no cell of {name} has been trained yet; there is nothing to pack")
     return path, len(rows), packed.write(path, spec, rows, costs)
+
+
+def search_table(
+    name: str = DEFAULT,
+    *,
+    file: PathLike | None = None,
+    config: PathLike | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A search of a table's cells by any strategy, in seconds, without training: what it hands out and how far from
+    the table's best that is, in `regret`. Without settings 55 + 120 candidates.
+
+    Raises `InputError` for a setting that the table has decided, or where the strategy cannot begin with its cells.
+    """
+    tabled = searching.TabledSpace(table(name, file=file))
+    base = tabled.config()
+    made = settle(base, config, settings)
+    searching.check_choices(list(differences(base, made)))
+    return searching.search_table(tabled, made)
 
 
 def export_table(opened: Table, path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from autometa import api
 from autometa.algorithms.presets import PRESETS, TRAIN
+from autometa.algorithms.table.spec import DEFAULT
 from autometa.api.estimate import estimate_plan
 from autometa.api.planning import AUTO_META, SEARCH, SEARCHES, TRAIN_JOB, Job, Plan, plan_search, plan_train
 from autometa.api.recipes import recipes
@@ -16,6 +17,7 @@ from autometa.api.settings import as_yaml, field_types, settings_help
 from autometa.cli import show
 from autometa.cli.options import Parser, running, split_settings, whole
 from autometa.cli.output import print_json, put
+from autometa.cli.tournament import search_table
 from autometa.nas.networks.conv_network import FOUR_LAYER
 from autometa.runs.environment import process_age
 from autometa.runs.files import say
@@ -60,6 +62,8 @@ def search(words: list[str], typed: list[str]) -> int:
         parser.add_argument(
             "--ray", metavar="ADDRESS", help="train candidates on a Ray cluster (auto: the one at hand)"
         )
+        known = f"look candidates up in a table instead of training them: {DEFAULT}, or a packed file of it"
+        parser.add_argument("--table", metavar="NAME", help=known)
 
     def plan(given: argparse.Namespace, settings: dict[str, str]) -> Plan:
         return plan_search(
@@ -156,6 +160,8 @@ def _make_run(job: Job, parser: Parser, presets: str, plan: Callable, words: lis
     parser.settings = tuple(field_types(job.kind))
     rest, settings = split_settings(words, parser)
     given = parser.parse_args(rest)
+    if getattr(given, "table", None) is not None:
+        return search_table(given, settings, parser)
     if given.help_settings:
         put(settings_help(plan(given, settings).config if given.preset or given.config else job.kind()).split("\n"))
         return 0
