@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from autometa.errors import InputError
 from autometa.nas.strategies.strategy import (
     CLAIMED,
     DONE,
     FAILED,
     PAUSED,
     STOPPED,
-    Proposal,
     SearchSpec,
     Strategy,
     Trial,
@@ -36,56 +36,52 @@ class Curve:
     macs: int
     failure: str | None = None
 
+    def point(self, iterations: int) -> int:
+        """The place of the first point at or after so many meta-iterations, of the last one where none is."""
+        return next((n for n, at in enumerate(self.at) if at >= iterations), len(self.at) - 1)
+
 
 def simulate(strategy: Strategy, spec: SearchSpec, curve: Callable[[str], Curve]) -> list[Trial]:
     """The history of a whole search: trials that have all ended, `seconds` of each what it added.
 
-    A fidelity that lies between two points of a curve is trained up to the later one. Points on the way to it are
-    scored, and paid for, where the strategy judges by them.
+    A trial that should be scored between two points of a curve is scored, and paid for, at the later one.
 
-    Raises `DivergedError` where no trial comes through.
+    Raises `DivergedError` where no trial comes through, `InputError` where one would begin with another's weights.
     """
     history: list[Trial] = []
-    judges = type(strategy).judge is not Strategy.judge
     while proposals := strategy.ask(history, spec):
-        round = history[-1].round + 1 if history else 1
-        for place, proposal in enumerate(proposals):
-            history.append(_trial(strategy, spec, curve(proposal.key), history, (round, place), proposal, judges))
+        known, round = tuple(history), history[-1].round + 1 if history else 1
+        for place, asked in enumerate(proposals):
+            how = {"fidelity": asked.fidelity, "parent": asked.parent, "mean": asked.mean, "std": asked.std}
+            begun = Trial(len(history), round, place, asked.key, CLAIMED, **how)
+            history.append(_ended(begun, known, strategy, spec, curve(asked.key)))
     return history
 
 
-def _trial(
-    strategy: Strategy,
-    spec: SearchSpec,
-    curve: Curve,
-    history: Sequence[Trial],
-    where: tuple[int, int],
-    asked: Proposal,
-    judges: bool,
-) -> Trial:
-    """One trial, from its parent's point to what its fidelity says or the strategy's verdict."""
-    how = {"fidelity": asked.fidelity, "parent": asked.parent, "mean": asked.mean, "std": asked.std}
-    sizes = {"parameters": curve.parameters, "macs": curve.macs}
-    trial = Trial(len(history), *where, asked.key, CLAIMED, **how, **sizes)
+def _ended(trial: Trial, history: Sequence[Trial], strategy: Strategy, spec: SearchSpec, curve: Curve) -> Trial:
+    """The trial after its training, from its parent's last point to what its fidelity says or the strategy's verdict.
+
+    history: the rounds before.
+    """
+    trial = replace(trial, parameters=curve.parameters, macs=curve.macs, seconds=0.0)
     if curve.failure is not None:
         return replace(trial, state=FAILED, failure=curve.failure, seconds=curve.training[-1])
-    known = {} if asked.parent is None else dict(history[asked.parent].reports)
-    begin = max(known, default=0)
-    end = next(at for at in curve.at if at >= min(asked.fidelity or spec.iterations, curve.at[-1]))
-    points = [n for n, at in enumerate(curve.at) if begin < at <= end and not math.isnan(curve.accuracy[n])]
-    seconds = 0.0
-    for n in points:
-        if not judges and curve.at[n] < end:
+    if trial.parent is not None and history[trial.parent].key != trial.key:
+        raise InputError(f"{strategy.name} hands weights on, which only a search that trains can do")
+    if trial.parent is not None:
+        trial = replace(trial, reports=history[trial.parent].reports)
+    end = curve.point(min(trial.fidelity or spec.iterations, curve.at[-1]))
+    for n in sorted({end, *map(curve.point, strategy.reports(spec))}):
+        done = max(trial.reports, default=0)
+        if not done < curve.at[n] <= curve.at[end] or math.isnan(curve.accuracy[n]):
             continue
-        known[curve.at[n]] = curve.accuracy[n]
-        before = curve.training[curve.at.index(begin)] if begin else 0.0
-        seconds, begin = seconds + curve.training[n] - before + curve.scoring[n], curve.at[n]
-        trial = replace(trial, reports=dict(known), accuracy=curve.accuracy[n], seconds=seconds)
-        verdict = strategy.judge(trial, spec)
-        if verdict is not Verdict.GO:
-            whole = begin >= curve.at[-1]
-            return replace(trial, state=DONE if whole else PAUSED if verdict is Verdict.PAUSE else STOPPED)
-    return replace(trial, state=DONE if begin >= curve.at[-1] else PAUSED)
+        added = curve.training[n] - (curve.training[curve.at.index(done)] if done else 0.0) + curve.scoring[n]
+        found = {"reports": {**trial.reports, curve.at[n]: curve.accuracy[n]}, "accuracy": curve.accuracy[n]}
+        trial = replace(trial, seconds=trial.seconds + added, **found)
+        verdict = strategy.judge(trial, history, spec)
+        if verdict is not Verdict.GO and curve.at[n] < curve.at[-1]:
+            return replace(trial, state=PAUSED if verdict is Verdict.PAUSE else STOPPED)
+    return replace(trial, state=DONE if end == len(curve.at) - 1 else PAUSED)
 
 
 @dataclass(frozen=True)
