@@ -120,6 +120,7 @@ TEST = [
     'triton; platform_system == "Linux"',
     "pytest>=7.4",
     "pytest-benchmark>=4.0",
+    "pytest-xdist>=3.5",
     "hypothesis>=6.80",
     "h5py>=3.8",
     "tensorboard>=2.10",
