@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
+from autometa.api import seeds
 from autometa.api.checkup import examine
 from autometa.api.datasets import Described, data_info, prepare_data, verify_data
-from autometa.api.estimate import estimate_plan
-from autometa.api.evaluating import evaluate_run
 from autometa.api.listing import Choice, choices
 from autometa.api.planning import Plan, plan_search, plan_train
 from autometa.api.predicting import Predictions, answered, image_files, read_all
@@ -87,8 +86,9 @@ def search(
         out: the run's folder, runs/<date>-<name> where None.
         resume: the folder of a run to go on with, or True for that in `out` or the last one.
         manner: quiet, device ("auto", "cpu", "cuda", "cuda:1"), time_budget ("30m"), checkpoint_every ("60s"),
-            workers and ray (of auto-meta), trackers (what follows the run beside its metrics: "tensorboard",
-            "package.module:Class", or objects with the methods of `Tracker`).
+            seeds (so many runs, of this seed and the next ones, below one folder, side by side where they fit; the
+            result then holds mean and interval over seeds), workers and ray (of auto-meta), trackers (what follows the
+            run beside its metrics: "tensorboard", "package.module:Class", or objects with the methods of `Tracker`).
         init: an earlier search, finished or stopped, from whose weights and architecture (auto-meta: scores of
             candidates) this one starts.
         max_params, max_macs: weights, and multiply-accumulates for one image, that the network which is handed out may
@@ -100,7 +100,7 @@ def search(
     asked = {"preset_name": preset, "config": config, "settings": settings, "out": out, "resume": resume}
     limits = {"max_params": max_params, "max_macs": max_macs, "time_budget": manner.get("time_budget")}
     plan = plan_search(algorithm, init=init, **asked, **limits)
-    return carry_out(plan, Manner(**manner))
+    return seeds.carry_out(plan, Manner(**manner))
 
 
 @in_own_torch_state
@@ -123,7 +123,7 @@ def train(
     """
     asked = {"preset_name": preset, "config": config, "settings": settings, "out": out, "resume": resume}
     plan = plan_train(network, **asked, max_params=max_params, max_macs=max_macs)
-    return carry_out(plan, Manner(**manner))
+    return seeds.carry_out(plan, Manner(**manner))
 
 
 @in_own_torch_state
@@ -131,10 +131,9 @@ def estimate(word: str = "search", *arguments: Any, preset: str | None = None, *
     """Time and memory that `search` or `train` with these arguments would take; writes no run."""
     if word not in ("search", "train"):
         raise InputError(f"only search and train can be estimated, not {word!r}")
-    device = device_of(options.pop("device", "auto"))
+    manner = Manner(device=options.pop("device", "auto"), seeds=options.pop("seeds", None))
     plan = (plan_search if word == "search" else plan_train)(*arguments, preset_name=preset, **options)
-    with computing(device, plan.config, lambda _: None):
-        return estimate_plan(plan, plan.seconds, device)
+    return seeds.estimate(plan, manner)
 
 
 @in_own_torch_state
@@ -148,9 +147,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluate a run again; `settings` are those of its `test` group: tasks, shots, queries, steps, seed, ...
 
-    Returns the scores, which are also kept in RUN/evaluations.
+    Returns the scores, which are also kept in RUN/evaluations; of a folder of several seeds those of each, and mean and
+    interval over seeds.
     """
-    return evaluate_run(run, settings or {}, ways, Manner(quiet=quiet, **manner))
+    return seeds.evaluate(run, settings or {}, ways, Manner(quiet=quiet, **manner))
 
 
 @in_own_torch_state

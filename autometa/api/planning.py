@@ -244,7 +244,7 @@ def _to_resume(
         return None
     if resume is not True and out is not None and Path(out).resolve() != Path(resume).resolve():
         raise InputError("--out and --resume name different folders; leave --out away to go on with a run")
-    folder = RunFolder.open(resume if resume is not True else out if out is not None else "latest")
+    folder = RunFolder.open(resume if resume is not True else out if out is not None else "latest", whole=True)
     found = job_of(config_of(folder))
     if found not in asked:
         place = shown(folder.path)

@@ -46,7 +46,8 @@ from autometa.train.tasks import Source
 class Manner:
     """How a command behaves: quiet (no progress, no notices), the device, limits, the command line as typed.
 
-    workers, ray: who trains an Auto-Meta search's candidates, processes here or those of a Ray cluster."""
+    workers, ray: who trains an Auto-Meta search's candidates, processes here or those of a Ray cluster. seeds: runs to
+    make, of this seed and the next ones (`api.seeds`)."""
 
     quiet: bool = False
     device: str = "auto"
@@ -59,6 +60,7 @@ class Manner:
     """What follows a run beside its metrics: `tensorboard`, `package.module:Class`, or objects with three methods."""
     before: float = 0.0
     """Seconds that the command took before it came here, such as starting Python; they count."""
+    seeds: int | None = None
     words: str | None = None
     """What `--resume` follows in the command that goes on, where that is not the run's own `search` or `train`."""
 
@@ -78,6 +80,8 @@ class Manner:
             parse_duration(self.time_budget)
         if self.workers is not None and self.workers < 1:
             raise InputError(f"at least one worker is needed, not {self.workers}")
+        if self.seeds is not None and self.seeds < 1:
+            raise InputError(f"at least one seed is needed, not {self.seeds} (--seeds)")
 
     @property
     def budget(self) -> float | None:
@@ -162,12 +166,14 @@ def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
     if ranks is not None and not ranks.leads:
         return _followed(plan, manner, ranks)
     if plan.resume is not None:
-        folder = RunFolder.open(plan.resume)
+        folder = RunFolder.open(plan.resume, whole=True)
+        if folder.seeds:
+            raise InputError(f"{shown(folder.path)} holds {len(folder.seeds)} seeds; go on with one of their folders")
         if folder.result is not None:
             manner.notice(f"{shown(folder.path)} is finished already; nothing was done")
             if ranks is not None:
                 ranks.told(None)
-            _mend_card(folder)
+            mend_card(folder)
             return outcome(folder)
     trackers = Trackers(trackers_of(manner.trackers), manner.notice)
     plan.prepare()
@@ -178,7 +184,7 @@ def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
         held.enter_context(_threads_of(plan, manner))
         held.enter_context(_settled())
         plan, pace, loop = _paced(plan, manner, device, begun)
-        folder = held.enter_context(_enter(plan, manner, device))
+        folder = held.enter_context(enter(plan, manner, device))
         if pace is not None:
             pace.write(folder)
         again, config = resume_command(folder, manner.words, manner.trackers), settled_config(folder)
@@ -208,7 +214,7 @@ def _paced(plan: Plan, manner: Manner, device: torch.device, begun: float) -> tu
         return plan, pace, loop if isinstance(plan.config, AutoMetaConfig) else None
 
 
-def _mend_card(folder: RunFolder) -> None:
+def mend_card(folder: RunFolder) -> None:
     """The card of a run that was stopped between its result and its card, where it can be written."""
     if not (folder.path / MODEL_CARD).exists():
         with contextlib.suppress(DiskError, InputError), folder:
@@ -239,11 +245,12 @@ def _device_for(plan: Plan, manner: Manner) -> torch.device:
         return device_of("auto")
 
 
-def _enter(plan: Plan, manner: Manner, device: torch.device) -> RunFolder:
+def enter(plan: Plan, manner: Manner, device: torch.device, seeds: Mapping[str, Any] | None = None) -> RunFolder:
+    """The folder of a plan's run, begun or opened to go on; seeds: as of `RunFolder.create`."""
     if plan.resume is not None:
         return RunFolder.resume(plan.resume, manner.typed, notice=manner.notice, device=str(device))
     config = plan.config
-    about = {"seed": config.seed, "device": str(device), "precision": config.precision}
+    about = {"seed": config.seed, "device": str(device), "precision": config.precision, "seeds": seeds}
     folder = RunFolder.create(plan.out, plan.name, config, manner.typed, notice=manner.notice, **about)
     if isinstance(config, ReptileConfig) and not (config.network in FOUR_LAYER or config.network.startswith(CELL)):
         folder.write_genotype(OWN_GENOTYPE, Genotype.load(config.network).to_json())
@@ -301,7 +308,6 @@ def outcome(folder: RunFolder) -> Outcome:
     """A finished run's result.json, its folder, and how far its training went."""
     phase = job_of(config_of(folder)).phase
     return Outcome({"run": str(folder.path), "iterations": iterations(folder, phase), **read_result(folder)})
-    return {"run": str(folder.path), "iterations": iterations(folder, phase), **read_result(folder)}
 
 
 def iterations(folder: RunFolder, phase: str) -> Mapping[str, int]:

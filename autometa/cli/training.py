@@ -9,12 +9,12 @@ from collections.abc import Callable
 from autometa import api
 from autometa.algorithms.presets import PRESETS, TRAIN
 from autometa.algorithms.table.spec import DEFAULT
-from autometa.api.estimate import estimate_plan
 from autometa.api.planning import AUTO_META, SEARCH, SEARCHES, TRAIN_JOB, Job, Plan, plan_search, plan_train
 from autometa.api.recipes import recipes
-from autometa.api.running import Manner, carry_out, computing, device_of
+from autometa.api.running import Manner
+from autometa.api.seeds import carry_out, estimate
 from autometa.api.settings import as_yaml, field_types, settings_help
-from autometa.cli import show
+from autometa.cli import seeds, show
 from autometa.cli.options import Parser, running, split_settings, whole
 from autometa.cli.output import print_json, put
 from autometa.cli.tournament import search_table
@@ -143,6 +143,8 @@ def _make_run(job: Job, parser: Parser, presets: str, plan: Callable, words: lis
     turns += "preset 4 for few classes of your own)"
     parser.add_argument("--rotations", metavar="1|4", help=turns)
     parser.add_argument("--seed", metavar="N", help="of everything random")
+    many = "so many runs, of this seed and the next ones, side by side where they fit: mean and interval over seeds"
+    parser.add_argument("--seeds", type=whole, metavar="N", help=many)
     times = "be done after about 30m, 1h30m, ...: training ends early enough to evaluate"
     if job is AUTO_META:
         times = "train candidates for so long that all is done after 30m, 1h30m, ... where that can be"
@@ -175,18 +177,15 @@ def _make_run(job: Job, parser: Parser, presets: str, plan: Callable, words: lis
     found = carry_out(made, manner)
     if "rank" in found:  # one of torchrun's processes: the first one tells
         return 0
-    print_json(found) if given.json else put(show.result(found))
+    print_json(found) if given.json else put(seeds.lines(found) if "seeds" in found else show.result(found))
     return 0
 
 
 def _dry_run(plan: Plan, manner: Manner, as_json: bool) -> int:
-    manner.check()
-    device = device_of(manner.device)
     for note in plan.notes:
         manner.notice(note)
-    with computing(device, plan.config, manner.notice):
-        found = estimate_plan(plan, manner.budget or plan.seconds, device)
-    print_json(found) if as_json else put(show.estimate(found))
+    found = estimate(plan, manner)
+    print_json(found) if as_json else put([*show.estimate(found), *seeds.estimated(found)])
     return 0
 
 
@@ -197,6 +196,7 @@ def _plan_options(given: argparse.Namespace) -> dict:
 
 def _manner(given: argparse.Namespace, typed: list[str], time_budget: str | None = None) -> Manner:
     who = {"workers": getattr(given, "workers", None), "ray": getattr(given, "ray", None)}
+    who["seeds"] = getattr(given, "seeds", None)
     who["trackers"] = tuple(getattr(given, "track", ()))
     who["before"] = process_age() if sys.argv[1:] == typed[1:] else 0.0  # other words: called from a program
     return Manner(given.quiet, given.device, time_budget, given.checkpoint_every, tuple(typed), **who)

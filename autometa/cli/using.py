@@ -6,7 +6,7 @@ from autometa import api
 from autometa.api.running import Manner
 from autometa.api.settings import field_types
 from autometa.api.teaching import teach_folder
-from autometa.cli import show
+from autometa.cli import seeds, show
 from autometa.cli.options import Parser, common, whole
 from autometa.cli.output import print_json, put
 from autometa.errors import InputError
@@ -52,7 +52,7 @@ def eval(words: list[str], typed: list[str]) -> int:  # noqa: A001  the word of 
     found = api.evaluate(
         given.run, ways=given.ways, settings=settings, quiet=given.quiet, device=given.device, command=tuple(typed)
     )
-    print_json(found) if given.json else put(show.evaluation(found))
+    print_json(found) if given.json else put(seeds.lines(found) if "seeds" in found else show.evaluation(found))
     return 0
 
 

@@ -11,8 +11,10 @@ from typing import Any
 
 from autometa.errors import InputError
 from autometa.models.model import AnyConfig, config_of
+from autometa.report import seeds
 from autometa.report.markdown import block, code, words
 from autometa.report.repeat import command_to_repeat, iterations_of
+from autometa.report.seeds import read_summary
 from autometa.report.trust import over_tasks, sentences
 from autometa.runs.budget import format_duration
 from autometa.runs.files import disk_errors, shown, write_text
@@ -40,7 +42,7 @@ USE = """Teach it about {ways} new classes of pictures like those above from one
 architecture search: a starting point for such tasks, and something to compare other methods with."""
 LIMITS = """* Measured for {ways} classes and {shots} of each, on pictures of one sort. With more classes or other
   pictures it does worse as a rule: measure that with `autometa eval`, or on pictures of your own held back.
-* One training run with one seed: intervals say how tasks and classes differ, not how runs would.
+* {runs}
 * `predict` gives every picture one of the classes taught, also one of a class never shown, unless
   `--min-confidence` says otherwise. Probabilities are not calibrated.
 * Nothing here measures errors by group of people, change over time or deliberate deception: not for decisions about
@@ -59,7 +61,9 @@ def write_card(run: RunFolder) -> Path:
 
 
 def model_card(run: RunFolder) -> str:
-    """The card as Markdown; it depends on the run folder alone. Raises `InputError` where the run is not finished."""
+    """The card as Markdown; it depends on the run folder alone. Of several seeds it is the card of the first one, which
+    stands for all, with a part about all of them. Raises `InputError` where the run is not finished."""
+    whole, run = run, RunFolder.open(run.path)
     result, config = read_result(run), config_of(run)
     if result is None:
         raise InputError(f"{shown(run.path)} is not finished; its card is written when it is")
@@ -68,9 +72,10 @@ def model_card(run: RunFolder) -> str:
         [f"# {words(environment.get('name', result['kind']))}", "", KINDS[result["kind"]], *_found(result)],
         ["## Data", "", *_data(run, config, result)],
         ["## Accuracy", "", *_accuracy(result), "", BN_CAVEAT],
+        *([["## Over seeds", "", *_over_seeds(whole)]] if whole.seeds else []),
         ["## Size and cost", "", *_sizes(result), *_cost(run, result, environment)],
         ["## Intended use", "", USE.format(ways=result["protocol"]["ways"])],
-        ["## Limits", "", *_limits(run, config, result)],
+        ["## Limits", "", *_limits(run, config, result, len(whole.seeds))],
         ["## How to repeat it", "", *_repeat(run, config, environment)],
     ]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
@@ -176,12 +181,20 @@ def _cost(run: RunFolder, result: Mapping[str, Any], environment: Mapping[str, A
             yield f"Peak of {name}: {value / 2**20:,.0f} MiB."
 
 
-def _limits(run: RunFolder, config: AnyConfig, result: Mapping[str, Any]) -> Iterator[str]:
+def _over_seeds(whole: RunFolder) -> list[str]:
+    found = read_summary(whole)
+    return [*_table(seeds.means(found)), "", *_table(seeds.rows(found)), "", *seeds.ABOUT]
+
+
+def _limits(run: RunFolder, config: AnyConfig, result: Mapping[str, Any], many: int) -> Iterator[str]:
     done, planned = iterations_of(run, config)
     if done < planned:
         yield f"* Training ended after {done} of {planned} meta-iterations."
     protocol = result["protocol"]
-    yield LIMITS.format(ways=protocol["ways"], shots=_count(protocol["shots"], "support image"))
+    runs = "One training run with one seed: intervals say how tasks and classes differ, not how runs would."
+    if many:
+        runs = f"This is one of {many} training runs, that of the first seed; how they differ stands above."
+    yield LIMITS.format(runs=runs, ways=protocol["ways"], shots=_count(protocol["shots"], "support image"))
     for alarm in records.read(run, HEALTH, []):
         where = f"{words(alarm.get('phase', 'run'))} step {words(alarm.get('step'))}"
         yield f"* Alarm while training, {where}: {words(alarm.get('found'))}"

@@ -35,7 +35,7 @@ def command_to_repeat(run: RunFolder) -> str:
     if words[:1] != ["autometa"]:
         words = ["autometa", *WORDS.get(type(config), "train").split(), "--config", CONFIG]
     settings = _length(run, config, done)
-    words = _without(words, {BUDGET, *(f"--{name}" for name in settings)})
+    words = without(words, {BUDGET, *(f"--{name}" for name in settings)})
     return shlex.join([*words, *(word for name, value in settings.items() for word in (f"--{name}", value))])
 
 
@@ -68,7 +68,7 @@ def _length(run: RunFolder, config: AnyConfig, done: int) -> dict[str, str]:
     return {name: json.dumps(value, separators=(",", ":")) for name, value in found.items()}
 
 
-def _without(words: list[str], options: set[str]) -> list[str]:
+def without(words: list[str], options: set[str]) -> list[str]:
     """The words without these options and their values."""
     kept, waiting = [], list(words)
     while waiting:

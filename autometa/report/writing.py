@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from autometa._version import __version__
@@ -14,6 +15,7 @@ from autometa.report.history import architecture, pruning, task_cells, training
 from autometa.report.levels import levels
 from autometa.report.markup import Markup, el, gathered, join, note
 from autometa.report.recorded import AUTO_META, METANAS, Recorded, read
+from autometa.report.seeds import section
 from autometa.report.sure import accuracy, confusion, examples
 from autometa.report.trust import bounds
 from autometa.report.words import large, plural, short
@@ -32,19 +34,22 @@ def report(run: str | os.PathLike | RunFolder = "latest", out: str | os.PathLike
 
     Raises `InputError` where there is no such run or no folder for `out`, `DiskError` where it cannot be written.
     """
-    folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
+    folder = run if isinstance(run, RunFolder) else RunFolder.open(run, whole=True)
     path = folder.path / REPORT if out is None else Path(out)
     if path.is_dir():
         raise InputError(f"{shown(path)} is a folder; name the file to write, such as {shown(path / REPORT)}")
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {shown(path.parent)} for the report")
-    write_text(path, page(read(folder)))
+    write_text(path, page(read(RunFolder.open(folder.path)), folder))
     return path
 
 
-def page(run: Recorded) -> str:
-    """The whole document."""
+def page(run: Recorded, whole: RunFolder | None = None) -> str:
+    """The whole document; whole: the folder of several seeds that the run is the first of."""
     sections = [(key, title, _section(makes, run)) for key, title, makes in SECTIONS]
+    if whole is not None and whole.seeds:
+        sections = [("seeds", f"All {len(whole.seeds)} seeds", section(whole)), *sections]
+        run = replace(run, name=f"{whole.path.name}, {run.name}")
     title = f"{run.title}: {run.name}"
     head = el(
         "head",

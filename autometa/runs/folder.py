@@ -34,7 +34,7 @@ from autometa.runs.files import (
 )
 from autometa.runs.forms import maybe, number, record, text
 from autometa.runs.migrate import migrated
-from autometa.runs.places import CONFIG, ENVIRONMENT, LATEST, METRICS, RESULT, last_run
+from autometa.runs.places import CONFIG, ENVIRONMENT, LATEST, METRICS, RESULT, SEEDS, last_run, seeds_of
 
 CHECKPOINTS, GENOTYPES, LOCK = "checkpoints", "genotypes", ".autometa.lock"
 OBSERVATIONS, HEALTH, PACE, CONFIDENCE = "observations.json", "health.json", "pace.json", "confidence.json"
@@ -45,8 +45,8 @@ CONFIG_FORM = record()
 RESULT_FORM = record(optional={"kind": text, "accuracy": maybe(number())})
 """What any run's result.json holds; the result of each sort of run has a form of its own."""
 _OWN = re.compile(
-    r"(config|environment|result|search|known|data|observations|health|pace|confidence)\.json|metrics(-.+)?\.jsonl|"
-    r"ledger\.sqlite(-wal|-shm)?|checkpoints|genotypes|tensorboard|init|report\.html|MODEL_CARD\.md"
+    r"(config|environment|result|search|known|data|observations|health|pace|confidence|seeds)\.json|seed-\d+|"
+    r"metrics(-.+)?\.jsonl|ledger\.sqlite(-wal|-shm)?|checkpoints|genotypes|tensorboard|init|report\.html|MODEL_CARD\.md"
 )
 
 
@@ -73,12 +73,14 @@ class RunFolder:
         seed: int | None = None,
         device: str = "cpu",
         precision: str = "fp32",
+        seeds: Any = None,
         notice: Callable[[str], None] = say,
     ) -> RunFolder:
         """Begin a run in `path`, or in runs/<yyyymmdd-hhmmss>-<name>; the lock is held from here on.
 
         config: a mapping or dataclass, the resolved configuration.  command: the command line as typed.
         overwrite: replace a run that stands there; files that no run writes stay.
+        seeds: what seeds.json says, where the folder will hold a run of each of several seeds.
         Raises `InputError` where the folder is in use or holds anything else, before anything is written.
         """
         resolved = plain(config, strict=True)
@@ -93,6 +95,8 @@ class RunFolder:
                 folder.genotypes.mkdir()
                 sync_folder(folder.path.parent)
             write_json(folder.path / ENVIRONMENT, about)
+            if seeds is not None:
+                write_json(folder.path / SEEDS, seeds)
             write_json(folder.path / CONFIG, resolved)
             folder.point_latest(notice)
         except BaseException:
@@ -101,17 +105,23 @@ class RunFolder:
         return folder
 
     @classmethod
-    def open(cls, path: str | os.PathLike = LATEST, *, root: str | os.PathLike = "runs") -> RunFolder:
+    def open(
+        cls, path: str | os.PathLike = LATEST, *, root: str | os.PathLike = "runs", whole: bool = False
+    ) -> RunFolder:
         """An existing run, for reading; `latest` is the last run of `root` or of the present folder.
 
-        Raises `InputError` where there is none.
+        A folder of several seeds stands for the run of its first one, unless the `whole` is asked for: any other
+        choice would be one by accuracy on test tasks. Raises `InputError` where there is none.
         """
         found = last_run(root) if os.fspath(path) == LATEST else Path(path)
         if not found.is_dir():
             raise InputError(f"there is no run folder {shown(found)}; `autometa runs list` shows the runs")
         if not (found / CONFIG).is_file():
             raise InputError(f"{shown(found)} is not a run folder: it holds no {CONFIG}")
-        return cls(found.resolve())
+        first = None if whole else next(iter(seeds_of(found).values()), None)
+        if first is not None and not (first / CONFIG).is_file():
+            raise InputError(f"no seed of {shown(found)} has begun yet; go on with it first")
+        return cls((first or found).resolve())
 
     @classmethod
     def resume(
@@ -124,7 +134,7 @@ class RunFolder:
         notice: Callable[[str], None] = say,
     ) -> RunFolder:
         """`open` to go on with: takes the lock, records the resumption, says what differs since the start."""
-        folder = cls.open(path, root=root)
+        folder = cls.open(path, root=root, whole=True)
         folder.acquire()
         try:
             recorded = folder.environment
@@ -165,6 +175,11 @@ class RunFolder:
     def environment(self) -> dict[str, Any]:
         """What the run was started on."""
         return read_json(self.path / ENVIRONMENT, environment.FORM)
+
+    @property
+    def seeds(self) -> dict[int, Path]:
+        """Seed -> run folder, where this folder holds several; empty where it is a run itself."""
+        return seeds_of(self.path)
 
     @property
     def result(self) -> dict[str, Any] | None:
@@ -251,9 +266,12 @@ class RunFolder:
         self.close()
 
     def point_latest(self, notice: Callable[[str], None] = say) -> None:
-        """Let `latest` beside this folder point here; where that cannot be, say so and go on."""
+        """Let `latest` beside this folder point here; where that cannot be, say so and go on.
+
+        Not of one of several seeds, whose folder is what goes on as a whole.
+        """
         link = self.path.parent / LATEST
-        if link == self.path:
+        if link == self.path or seeds_of(self.path.parent):
             return
         temporary = temporary_beside(link)
         try:

@@ -39,9 +39,9 @@ def list_runs(root: str | os.PathLike = "runs") -> list[RunRow]:
 
 def describe_run(path: Path) -> RunRow:
     """The row of one run."""
-    folder, about, result, reason = RunFolder(path), {}, None, ""
+    folder, about, result, seeds, reason = RunFolder(path), {}, None, {}, ""
     try:
-        about, _, result = folder.environment, folder.config, folder.result
+        about, _, result, seeds = folder.environment, folder.config, folder.result, folder.seeds
     except InputError as error:
         reason = str(error)
     if is_locked(path):
@@ -55,9 +55,9 @@ def describe_run(path: Path) -> RunRow:
         name=path.name,
         path=path,
         status=status,
-        kind=about.get("name", "?"),
+        kind=f"{about.get('name', '?')}{f', {len(seeds)} seeds' if seeds else ''}",
         started=about.get("started", ""),
-        progress=_progress(path / CHECKPOINTS),
+        progress=_progress(path / CHECKPOINTS) if not seeds else None,
         accuracy=None if accuracy is None else float(accuracy),
         reason=reason,
     )

@@ -7,9 +7,29 @@ import os
 from pathlib import Path
 
 from autometa.errors import InputError
+from autometa.runs.files import read_json
+from autometa.runs.forms import flag, many, maybe, number, record, text, whole
 
 CONFIG, ENVIRONMENT, METRICS, RESULT = "config.json", "environment.json", "metrics.jsonl", "result.json"
 LATEST = "latest"
+SEEDS = "seeds.json"
+"""Of a folder that holds a run of each of several seeds in folders of their own: the seeds, what begins the next."""
+_SEEDS = record(
+    {"seeds": many(whole(), 1, 10_000)},
+    {"preset": maybe(text), "seconds": maybe(number(0)), "length_asked": flag, "budget": maybe(number(0))},
+)
+
+
+def read_seeds(path: Path) -> dict[str, object] | None:
+    """seeds.json of a folder of several seeds, None where it is none."""
+    there = all((path / name).is_file() for name in (SEEDS, CONFIG))
+    return read_json(path / SEEDS, _SEEDS) if there else None
+
+
+def seeds_of(path: Path) -> dict[int, Path]:
+    """Seed -> its run folder, begun or not, of a folder of several seeds; empty for any other folder."""
+    found = read_seeds(path)
+    return {} if found is None else {seed: path / f"seed-{seed}" for seed in found["seeds"]}
 
 
 def runs_here(root: str | os.PathLike = "runs") -> list[Path]:
@@ -18,8 +38,9 @@ def runs_here(root: str | os.PathLike = "runs") -> list[Path]:
 
 
 def finished_here(root: str | os.PathLike = "runs") -> list[Path]:
-    """Those of them that are finished, the last one first."""
-    return _sorted([path for path in _found(Path(root)) if (path / RESULT).is_file()], RESULT)
+    """Those of them that are finished, the last one first; of a folder of several seeds the first one."""
+    finished = [path for path in _found(Path(root)) if (path / RESULT).is_file()]
+    return _sorted([path for path in finished if path in [*seeds_of(path.parent).values(), path][:1]], RESULT)
 
 
 def last_run(root: str | os.PathLike = "runs") -> Path:
@@ -38,7 +59,7 @@ def last_run(root: str | os.PathLike = "runs") -> Path:
     found = runs_here(root)
     if not found:
         raise InputError(f"there is no last run here ({Path(root) / LATEST} is missing); name a run folder")
-    return found[0]
+    return found[0].parent if seeds_of(found[0].parent) else found[0]
 
 
 def _found(root: Path) -> list[Path]:
@@ -46,10 +67,11 @@ def _found(root: Path) -> list[Path]:
     for place in (root, Path()):
         with contextlib.suppress(OSError), os.scandir(place) as entries:
             for entry in entries:
-                with contextlib.suppress(OSError):
-                    path = Path(entry.path)
-                    if all((path / name).is_file() for name in (CONFIG, ENVIRONMENT)):
-                        found[path.resolve()] = None
+                with contextlib.suppress(OSError, InputError):
+                    path = Path(entry.path).resolve()
+                    for run in [*seeds_of(path).values()] or [path]:
+                        if all((run / name).is_file() for name in (CONFIG, ENVIRONMENT)):
+                            found[run] = None
     return list(found)
 
 

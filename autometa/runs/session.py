@@ -105,7 +105,7 @@ class Session:
         self._wanted: list[str] = []
         self._diverged: DivergedError | None = None
         self._catch_up, self._trackers = catch_up, trackers or Trackers()
-        self._signals = _Signals()
+        self._signals = Signals()
         self._bar: Any = None
 
     def __enter__(self) -> Session:
@@ -312,9 +312,11 @@ class Session:
             self._bar.write(printable(text), file=sys.stderr)
 
 
-class _Signals:
+class Signals:
     """The first of SIGINT, SIGTERM, SIGHUP is noted in `asked`; the second stops at once."""
 
+    told = True
+    """Whether the first one is answered on standard error; not in processes whose parent has done so."""
     NAMES = {"SIGINT": "interrupted", "SIGTERM": "asked to terminate", "SIGHUP": "terminal closed"}
 
     def __init__(self) -> None:
@@ -347,6 +349,8 @@ class _Signals:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = self.NAMES[signal.Signals(number).name]
+        if not self.told:
+            return
         try:  # print may not be entered anew from a signal handler
             os.write(2, b"\nfinishing this step, then saving; once more to stop at once\n")
         except OSError:

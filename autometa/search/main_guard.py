@@ -11,7 +11,7 @@ from autometa.errors import InputError
 
 UNGUARDED = 78
 """The exit code of a worker that was about to begin its parent's work once more."""
-GUARD = 'put the call under `if __name__ == "__main__":`, or leave workers out'
+GUARD = 'put the call under `if __name__ == "__main__":`, or leave workers and seeds out'
 
 
 def check_main_guard(processes: bool) -> None:

@@ -57,11 +57,11 @@ def call(*words) -> Answer:
     return Answer(code, out.getvalue(), err.getvalue())
 
 
-def start(*words) -> subprocess.Popen:
-    """The command line in a process of its own, with one thread, Ctrl-C not ignored."""
+def start(*words, threads: int = 1) -> subprocess.Popen:
+    """The command line in a process of its own, Ctrl-C not ignored."""
     source = str(Path(autometa.__file__).parents[1])
     paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": str(threads)}
     return subprocess.Popen(
         [sys.executable, "-m", "autometa", *map(str, words)],
         env=environment,

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from autometa.errors import Interrupted
 from autometa.runs.ledger import Ledger
-from autometa.runs.session import _Signals
+from autometa.runs.session import Signals
 from autometa.search.workers import Processes
 from tests.search.units import Toy
 
 
 def main(path: Path, workers: int, delay: float) -> int:
-    signals = _Signals()
+    signals = Signals()
     signals.install()
     with Ledger.open(path, create=False) as ledger:
         try:
