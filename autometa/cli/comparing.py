@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from autometa.cli.options import Parser
 from autometa.cli.output import print_json, put
 from autometa.cli.show import columns
@@ -13,6 +15,12 @@ from autometa.runs.files import shown
 
 EXAMPLES = """  autometa compare runs/cells runs/random runs/evolution
   autometa compare runs/* --plot compare.png        accuracy against parameters and candidates trained"""
+HEAD = [
+    *("run", "what", "data", "ways", "shots", "seeds"),
+    *("trained", "failed", "training", "best candidate", "parameters"),
+    *("test", "parameters", "other classes"),
+]
+RIGHT = ("ways", "shots", "trained", "failed", "training", "parameters")
 
 
 def compare(words: list[str], typed: list[str]) -> int:
@@ -35,36 +43,42 @@ def compare(words: list[str], typed: list[str]) -> int:
 
 def lines(found: Comparison) -> list[str]:
     """The comparison for a person."""
-    parts = [_runs(found), _progress(found), _fronts(found), _unlike(found), _unreadable(found)]
+    parts = [_runs(found), _progress(found), _fronts(found), _unlike(found), _incomparable(found)]
+    parts.append(_unreadable(found))
     return "\n\n".join("\n".join(part) for part in parts if part).splitlines()
 
 
 def _runs(found: Comparison) -> list[str]:
-    rows = [
-        [
-            "run",
-            "what",
-            "trained",
-            "failed",
-            "training",
-            "best candidate",
-            "parameters",
-            "test",
-            "parameters",
-            "other classes",
-        ]
-    ]
+    """Every run in a row, those of a group below its own; the columns about candidates where there are any."""
+    rows, groups = [HEAD], {group.runs[0]: group for group in found.groups}
+    inside = {name for group in found.groups for name in group.runs}
     for run in found.runs:
+        terms = [run.data or "", *(str(run.terms.get(name) or "") for name in ("ways", "shots"))]
+        if run.run in groups:
+            group = groups[run.run]
+            score = group.score
+            mean = None if score["mean"] is None else Point(score["mean"], score["ci95"], group.parameters, "")
+            rows.append([group.name, run.kind, *terms, _seeds(group.seeds), *[""] * 5, *_point(mean), ""])
         seconds = "" if run.seconds is None else format_duration(run.seconds)
         counts = [f"{run.trained} of {run.candidates}", str(run.failed)] if run.candidates else ["", ""]
-        rows.append(
-            [run.run, run.kind, *counts, seconds, *_point(run.best), *_point(run.final), run.other_classes or ""]
-        )
+        name, seed = f"{'  ' * (run.run in inside)}{run.run}", "" if run.seed is None else str(run.seed)
+        searched = [*counts, seconds, *_point(run.best)]
+        rows.append([name, run.kind, *terms, seed, *searched, *_point(run.final), run.other_classes or ""])
+    if not any(run.candidates for run in found.runs):
+        rows = [row[:6] + row[11:] for row in rows]
     title = (
-        "Accuracy in %, +- half a 95% confidence interval over tasks; candidates on validation classes, test on unseen "
-        "ones; other classes: 95% interval over classes, and how many were tested"
+        "Accuracy in %, +- half a 95% confidence interval over tasks, of several seeds over seeds (Student's t); "
+        "candidates on validation classes, test on unseen ones; other classes: 95% interval over classes, and how many "
+        "were tested"
     )
-    return [title, *columns(rows, right=(2, 3, 4, 6, 8))]
+    right = [n for n, name in enumerate(rows[0]) if name in RIGHT]
+    return [title, *columns(rows, right=right)]
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    """0, 1, 2; of many the first ones and how many."""
+    told = ", ".join(map(str, seeds[:5]))
+    return told if len(seeds) <= 5 else f"{told}, ... ({len(seeds)})"
 
 
 def _point(point: Point | None) -> list[str]:
@@ -107,3 +121,11 @@ def _unlike(found: Comparison) -> list[str]:
         return []
     rows = [[name, *map(str, values)] for name, values in found.unlike.items()]
     return ["Not alike: these settings differ, so accuracies of candidates mean different things", *columns(rows)]
+
+
+def _incomparable(found: Comparison) -> list[str]:
+    if not found.incomparable:
+        return []
+    names = [run.run for run in found.runs if run.final is not None]
+    told = [[name, *("" if v is None else str(v) for v in values)] for name, values in found.incomparable.items()]
+    return ["Not comparable: test accuracies that were measured on different terms", *columns([["", *names], *told])]

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from autometa.brief import brief
 from autometa.errors import InputError
+from autometa.report.seeds import over_seeds
 from autometa.report.trust import bounds
 from autometa.runs.files import shown
-from autometa.runs.folder import RunFolder
+from autometa.runs.folder import CONFIG, RunFolder
 from autometa.runs.ledger import LEDGER, Candidate, Ledger
 from autometa.runs.listing import describe_run
+from autometa.runs.places import seeds_of
 from autometa.train.records import read_accuracy
 
 MARKS = tuple(m * 10**e for e in range(1, 6) for m in (1, 2, 5))
 """Numbers of trained candidates at which searches are read off."""
 ALIKE = ("data", "macro", "inner", "meta", "validation")
 """Settings that decide what a candidate's accuracy means."""
+TERMS = {"split": "split", "part": "classes", "ways": "ways", "shots": "shots", "queries": "queries"} | {
+    "tasks": "test tasks",
+    "test_seed": "seed of tasks",
+}
+"""Of a result's protocol: what a test accuracy must be read with, by its title."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,8 @@ class Compared:
     measured. best: by validation accuracy. curve: (candidates trained, best accuracy so far) where it rises and at
     the end, in the ledger's order. front: networks that no other one beats in both accuracy and parameters, smallest
     first. scatter: all of them. final: the run's test accuracy, once it is finished. other_classes: the 95% interval
-    over classes of that accuracy, where it was measured, and how many were tested: `38 to 92 (4)`.
+    over classes of that accuracy, where it was measured, and how many were tested: `38 to 92 (4)`. data, seed: of its
+    settings. terms: what its test accuracy must be read with, by name, as far as it is finished and tells.
     """
 
     run: str
@@ -57,6 +67,9 @@ class Compared:
     scatter: tuple[Point, ...]
     final: Point | None
     other_classes: str | None = None
+    data: str | None = None
+    seed: int | None = None
+    terms: Mapping[str, Any] = field(default_factory=dict)
 
     def at(self, trained: int) -> float | None:
         """Best accuracy after so many candidates; None where the run has not come so far."""
@@ -67,25 +80,42 @@ class Compared:
 
 @brief
 @dataclass(frozen=True)
+class Group:
+    """Runs that differ in their seed alone. score: `over_seeds` of the test accuracies of those that are finished;
+    parameters: their mean."""
+
+    name: str
+    runs: tuple[str, ...]
+    seeds: tuple[int, ...]
+    score: Mapping[str, float | int | None]
+    parameters: float | None
+
+
+@brief
+@dataclass(frozen=True)
 class Comparison:
     """Runs in the order asked for; unlike: settings in which their candidates' conditions differ, `name` -> values;
-    unreadable: why runs are left out, by name."""
+    unreadable: why runs are left out, by name; groups: of seeds; incomparable: terms of test accuracies that differ,
+    `name` -> values of the runs that have a test accuracy, in their order."""
 
     runs: tuple[Compared, ...]
     unlike: Mapping[str, tuple[Any, ...]]
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    groups: tuple[Group, ...] = ()
+    incomparable: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
 def compare(runs: Sequence[str | os.PathLike]) -> Comparison:
-    """Read runs, finished or not; those that are damaged are passed over, each with the reason.
+    """Read runs, finished or not; those that are damaged are passed over, each with the reason. A folder of several
+    seeds stands for those that have begun.
 
     Raises `InputError` where one has neither a ledger nor a result, or none can be read.
     """
     if not runs:
         raise InputError("name at least one run to compare")
-    folders = [RunFolder.open(run) for run in runs]
+    folders = _folders(runs)
     names = _names([folder.path for folder in folders])
-    found, searches, unreadable = [], [], {}
+    found, searches, unreadable, alike = [], [], {}, {}
     for folder, name in zip(folders, names, strict=True):
         row = describe_run(folder.path)
         try:
@@ -96,15 +126,47 @@ def compare(runs: Sequence[str | os.PathLike]) -> Comparison:
             unreadable[name] = str(error)
             continue
         found.append(_compared(folder, name, rows, final))
+        alike.setdefault(_but_for_the_seed(folder), []).append(found[-1])
         searches += [folder.config] if (folder.path / LEDGER).is_file() else []
     if not found:
         raise InputError(next(iter(unreadable.values())))
-    return Comparison(tuple(found), _unlike(searches), unreadable)
+    groups = tuple(_group(key, runs) for key, runs in alike.items() if len({run.seed for run in runs} - {None}) > 1)
+    terms = [run.terms for run in found if run.final is not None]
+    return Comparison(tuple(found), _unlike(searches), unreadable, groups, _differing(terms))
+
+
+def _folders(runs: Sequence[str | os.PathLike]) -> list[RunFolder]:
+    """Each run once."""
+    found: dict[Path, RunFolder] = {}
+    for run in runs:
+        whole = RunFolder.open(run, whole=True)
+        begun = [RunFolder(path) for path in whole.seeds.values() if (path / CONFIG).is_file()]
+        if whole.seeds and not begun:
+            raise InputError(f"no seed of {shown(whole.path)} has begun yet; there is nothing to compare")
+        found.update({folder.path: folder for folder in begun or [whole]})
+    return list(found.values())
+
+
+def _but_for_the_seed(folder: RunFolder) -> str:
+    """What runs of one group have in common: their folder, or all settings but the seed."""
+    if seeds_of(folder.path.parent):
+        return folder.path.parent.name
+    config = {name: value for name, value in folder.config.items() if name != "seed"}
+    return f"{_kind(folder)} {json.dumps(config, sort_keys=True)}"
+
+
+def _group(key: str, runs: Sequence[Compared]) -> Group:
+    finals = [run.final for run in runs if run.final is not None]
+    sizes = [final.parameters for final in finals if final.parameters is not None]
+    name = key if all(run.run.startswith(f"{key}/") for run in runs) else f"{runs[0].run} and other seeds"
+    score = over_seeds([final.accuracy for final in finals])
+    seeds = tuple(run.seed for run in runs if run.seed is not None)
+    return Group(name, tuple(run.run for run in runs), seeds, score, fmean(sizes) if sizes else None)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """The folders' names, or their paths where two are called the same."""
-    names = [path.name for path in paths]
+    names = [f"{path.parent.name}/{path.name}" if seeds_of(path.parent) else path.name for path in paths]
     return names if len(set(names)) == len(names) else [shown(path) for path in paths]
 
 
@@ -134,7 +196,28 @@ def _compared(folder: RunFolder, name: str, rows: list[Candidate], final: Point 
         scatter=tuple(points),
         final=final,
         other_classes=_other_classes(folder.result or {}),
+        data=_text_of(folder.config.get("data"), "name"),
+        seed=seed if isinstance(seed := folder.config.get("seed"), int) else None,
+        terms={} if final is None else _terms(folder.result or {}),
     )
+
+
+def _text_of(value: Any, name: str) -> str | None:
+    return str(value[name]) if isinstance(value, Mapping) and name in value else None
+
+
+def _terms(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Data, tasks and BN mode of a test accuracy, None what the run does not tell."""
+    protocol = result.get("protocol")
+    told = protocol if isinstance(protocol, Mapping) else {}
+    modes = [mode for mode, score in result.get("scores", {}).items() if score.get("mean") == result.get("accuracy")]
+    mode = "support_statistics" if "support_statistics" in modes else modes[0] if modes else None
+    images = result.get("data_hash")
+    return {
+        "images (sha256)": None if images is None else str(images)[:12],
+        **{title: told.get(name) for name, title in TERMS.items()},
+        "BN mode": mode,
+    }
 
 
 def _kind(folder: RunFolder) -> str:
@@ -185,7 +268,11 @@ def marks(comparison: Comparison) -> list[int]:
 
 def _unlike(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
     """Settings that differ among configs, by dotted name."""
-    flat = [_flat({name: config.get(name) for name in ALIKE}) for config in configs]
+    return _differing([_flat({name: config.get(name) for name in ALIKE}) for config in configs])
+
+
+def _differing(flat: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
+    """What is not the same everywhere, by name."""
     names = sorted({name for one in flat for name in one})
     values = {name: tuple(one.get(name) for one in flat) for name in names}
     return {name: found for name, found in values.items() if any(value != found[0] for value in found)}

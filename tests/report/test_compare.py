@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from autometa.errors import InputError
 from autometa.report import plot
 from autometa.report.compare import Point, compare, front, marks
 from autometa.runs.folder import RunFolder
@@ -117,3 +118,70 @@ def test_a_picture_is_drawn(runs, tmp_path, kind):
     assert answer.code == 0 and path.name in answer.out, answer.err
     assert path.read_bytes()[:4] in (b"\x89PNG", b"<?xm", b"%PDF") and path.stat().st_size > 3000
     assert [p.name for p in tmp_path.glob(".*")] == []
+
+
+PROTOCOL = {"split": "alphabets", "part": "test", "ways": 5, "shots": 1, "queries": 15, "tasks": 100, "test_seed": 1}
+
+
+def trained(path, seed, accuracy, config=None, protocol=None, mode="support_statistics", seeds=None):
+    """A finished training of a seed."""
+    config = {"data": {"name": "strokes"}, "inner": {"ways": 5}, **(config or {}), "seed": seed}
+    with RunFolder.create(path, "train", config, ["test"], seeds=seeds, notice=lambda text: None) as folder:
+        scores = {mode: {"mean": accuracy, "ci95": 1.0}}
+        result = {"kind": "train", "accuracy": accuracy, "scores": scores, "data_hash": "abc", "parameters": 100.0}
+        folder.write_result({**result, "protocol": {**PROTOCOL, **(protocol or {})}})
+    return path
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one_group(tmp_path):
+    alike = [trained(tmp_path / name, seed, 60.0 + seed) for name, seed in (("a", 0), ("b", 1), ("c", 2))]
+    other = trained(tmp_path / "other", 1, 10.0, {"inner": {"ways": 20}})
+    found = compare([*alike, other])
+    (group,) = found.groups
+    assert (group.runs, group.seeds, group.parameters) == (("a", "b", "c"), (0, 1, 2), 100.0)
+    assert (group.score["mean"], group.score["sd"]) == (61.0, 1.0)
+    assert group.score["ci95"] == pytest.approx(4.302652729911275 / 3**0.5)
+    assert compare([alike[0], other]).groups == ()
+    lines = call("compare", *alike, other).out.splitlines()
+    assert lines[1].split()[:6] == ["run", "what", "data", "ways", "shots", "seeds"] and "trained" not in lines[1]
+    assert "a and other seeds  train  strokes     5      1  0, 1, 2  61.00 +- 2.48" in lines[2], lines[2]
+    assert lines[3].startswith("    a ") and lines[3].split()[:6] == ["a", "train", "strokes", "5", "1", "0"]
+
+
+def test_a_folder_of_seeds_stands_for_those_that_have_begun(tmp_path):
+    whole = trained(tmp_path / "three", 0, 50.0, seeds={"seeds": [0, 1, 2]})
+    with pytest.raises(InputError, match="no seed of .* has begun"):
+        compare([whole])
+    for seed in (0, 1):
+        trained(whole / f"seed-{seed}", seed, 50.0 + seed)
+    found = compare([whole, whole / "seed-1"])
+    assert [run.run for run in found.runs] == ["three/seed-0", "three/seed-1"], "each once"
+    assert [(group.name, group.seeds) for group in found.groups] == [("three", (0, 1))]
+
+
+@pytest.mark.parametrize(
+    ("title", "more"),
+    [
+        ("ways", {"protocol": {"ways": 20}}),
+        ("shots", {"protocol": {"shots": 5}}),
+        ("test tasks", {"protocol": {"tasks": 1000}}),
+        ("seed of tasks", {"protocol": {"test_seed": 2}}),
+        ("classes", {"protocol": {"part": "val"}}),
+        ("BN mode", {"mode": "transductive"}),
+    ],
+)
+def test_what_cannot_be_compared_is_told(tmp_path, title, more):
+    first, second = trained(tmp_path / "a", 0, 60.0), trained(tmp_path / "b", 1, 60.0, **more)
+    assert not compare([first, trained(tmp_path / "c", 2, 60.0)]).incomparable
+    found = compare([first, second])
+    assert list(found.incomparable) == [title]
+    out = call("compare", first, second).out
+    assert "Not comparable" in out and title in out
+    assert list(call("compare", first, second, "--json").json["incomparable"]) == [title]
+
+
+def test_other_images_cannot_be_compared(tmp_path):
+    paths = [trained(tmp_path / name, 0, 60.0) for name in ("a", "b")]
+    path = paths[1] / "result.json"
+    path.write_text(path.read_text().replace('"abc"', '"def"'))
+    assert compare(paths).incomparable == {"images (sha256)": ("abc", "def")}
