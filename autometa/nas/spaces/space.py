@@ -44,7 +44,8 @@ class Space(Protocol[A]):
         """All architectures of level 1."""
 
     def decisions(self, level: int) -> tuple[int, ...]:
-        """How many options each choice has that makes an architecture of a level, in order."""
+        """How many options each choice has that makes an architecture of a level, in order; those of a level begin with
+        those of the level before, so that further choices extend an architecture."""
 
     def decide(self, choices: Sequence[int]) -> A:
         """The architecture that these choices make, one for each decision of its level."""

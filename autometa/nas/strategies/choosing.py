@@ -72,13 +72,14 @@ def _best_of(
 ) -> list[Prediction]:
     """The best among the expansions that `expand` yields for these parents of the beam."""
     cells = [space.parse(key) for key in beam]
-    with _one_thread():
+    with one_thread():
         each = (predictions(predictor, space.expand(cells, [parent]), weight) for parent in parents)
         return best(chain.from_iterable(each), count)
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Within it torch computes on one thread: small sums are faster and the same on every machine's number of cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from autometa.nas.spaces.draws import Draws
+from autometa.nas.strategies.choosing import one_thread
 from autometa.nas.strategies.strategy import Proposal, SearchSpec, Strategy, Trial, batches, drawn, mutated
 
 TRIES = 50
-"""Architectures that the policy may give again before a known one is mutated instead."""
+"""Times that the policy is asked for what is not known before what it gives last is mutated."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Learning(Strategy):
         """Change the policy by the trials of one round, which came after `done` others."""
 
     @abstractmethod
-    def sample(self, policy: Any, draws: Draws, number: int, spec: SearchSpec) -> Sequence[int]:
-        """Choices (`Space.choices`) of trial `number`, for an architecture of full size."""
+    def sample(self, policy: Any, draws: Mapping[int, Draws], spec: SearchSpec) -> list[list[int]]:
+        """Choices (`Space.choices`) of an architecture of full size for each trial, by its number, in that order."""
 
     def policy(self, history: Sequence[Trial], spec: SearchSpec) -> Any:
         """The policy after a history whose trials have all ended."""
@@ -58,19 +59,24 @@ class Learning(Strategy):
         known, done = {trial.key for trial in history}, len(history)
         if not history:
             return [Proposal(made.key) for made in drawn(spec, spec.batch, known, 0)]
-        policy = self.policy(history, spec)
-        made = (self._fresh(policy, known, number, spec) for number in range(done, done + spec.batch))
-        return [Proposal(key) for key in made if key is not None]
-
-    def _fresh(self, policy: Any, known: set[str], number: int, spec: SearchSpec) -> str | None:
-        draws = Draws(spec.seed, number)
-        for _ in range(TRIES):
-            made = spec.space.decide(self.sample(policy, draws, number, spec))
-            if made.key not in known and spec.fits(made):
-                known.add(made.key)
-                return made.key
-        near = mutated(spec, made, known, draws)
-        return None if near is None else near.key
+        with one_thread():
+            policy = self.policy(history, spec)
+            waiting = {number: Draws(spec.seed, number) for number in range(done, done + spec.batch)}
+            keys: dict[int, str] = {}
+            for attempt in range(TRIES):
+                for number, choices in zip(list(waiting), self.sample(policy, waiting, spec), strict=True):
+                    made = spec.space.decide(choices)
+                    if attempt == TRIES - 1:
+                        made = mutated(spec, made, known, waiting[number])
+                    elif made.key in known or not spec.fits(made):
+                        continue
+                    if made is not None:
+                        known.add(made.key)
+                        keys[number] = made.key
+                    del waiting[number]
+                if not waiting:
+                    break
+        return [Proposal(keys[number]) for number in sorted(keys)]
 
 
 def reward(trial: Trial) -> float:

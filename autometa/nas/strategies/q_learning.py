@@ -3,7 +3,7 @@ arXiv 1611.02167, sections 3 and 4)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autometa.errors import InputError
@@ -30,6 +30,15 @@ class Table:
             row = self.values[i][choices[i - 1] if i else 0]
             row[choices[i]] += rate * (target - row[choices[i]])
             target = max(row)
+
+    def draw(self, draws: Draws, epsilon: float) -> list[int]:
+        """Choices, each of them random with probability epsilon and else the one worth most."""
+        made: list[int] = []
+        for i, rows in enumerate(self.values):
+            row = rows[made[-1] if i else 0]
+            random = draws.uniform() < epsilon
+            made.append(draws.below(len(row)) if random else row.index(max(row)))
+        return made
 
 
 @dataclass(frozen=True)
@@ -73,10 +82,5 @@ class QLearning(Learning):
             for _ in range(self.replays):
                 policy.update(*policy.trials[draws.below(len(policy.trials))], self.rate)
 
-    def sample(self, policy: Table, draws: Draws, number: int, spec: SearchSpec) -> list[int]:
-        epsilon, made = self.epsilon(number, spec), []
-        for i, rows in enumerate(policy.values):
-            row = rows[made[-1] if i else 0]
-            random = draws.uniform() < epsilon
-            made.append(draws.below(len(row)) if random else row.index(max(row)))
-        return made
+    def sample(self, policy: Table, draws: Mapping[int, Draws], spec: SearchSpec) -> list[list[int]]:
+        return [policy.draw(own, self.epsilon(number, spec)) for number, own in draws.items()]

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
+from itertools import accumulate, repeat
 from typing import ClassVar
 
 from autometa.errors import DivergedError
@@ -181,19 +183,33 @@ def main_failure(trials: Sequence[Trial]) -> str:
     return Counter(trial.failure or "no reason given" for trial in trials).most_common(1)[0][0]
 
 
+def unknown(spec: SearchSpec, make: Callable[[], Architecture], known: set[str]) -> Architecture | None:
+    """What `make` gives first that fits and is not in `known`, which learns of it; None where it gives nothing such."""
+    tried = (make() for _ in range(TRIES))
+    made = next((a for a in tried if a.key not in known and spec.fits(a)), None)
+    if made is not None:
+        known.add(made.key)
+    return made
+
+
 def drawn(spec: SearchSpec, count: int, known: set[str], item: int, level: int | None = None) -> list[Architecture]:
     """Up to `count` random architectures that fit and are not in `known`, which learns of them; choices from number
     `item` on."""
     found: list[Architecture] = []
     for number in range(count):
-        draws = Draws(spec.seed, item + number)
-        tried = (spec.space.sample(draws, level) for _ in range(TRIES))
-        made = next((a for a in tried if a.key not in known and spec.fits(a)), None)
+        made = unknown(spec, partial(spec.space.sample, Draws(spec.seed, item + number), level), known)
         if made is None:
             break
-        known.add(made.key)
         found.append(made)
     return found
+
+
+def mutated(spec: SearchSpec, made: Architecture, known: set[str], draws: Draws) -> Architecture | None:
+    """A random neighbour that fits and is not in `known`, which learns of it, by several mutations where one is not
+    enough; None where none was found."""
+    way = accumulate(repeat(draws), spec.space.mutate, initial=made)
+    next(way)
+    return unknown(spec, partial(next, way), known)
 
 
 def batches(first: int, spec: SearchSpec) -> tuple[int, ...]:
@@ -207,17 +223,6 @@ def ranked(trials: Sequence[Trial]) -> list[Trial]:
     return sorted((trial for trial in trials if trial.scored), key=lambda trial: (-trial.accuracy, trial.key))
 
 
-def mutated(spec: SearchSpec, made: Architecture, known: set[str], draws: Draws) -> Architecture | None:
-    """A random neighbour that fits and is not in `known`, which learns of it, by several mutations where one is not
-    enough; None where none was found."""
-    for _ in range(TRIES):
-        made = spec.space.mutate(made, draws)
-        if made.key not in known and spec.fits(made):
-            known.add(made.key)
-            return made
-    return None
-
-
 STRATEGIES: Registry[type[Strategy]] = Registry(
     "search strategy",
     "autometa.strategies",
@@ -228,6 +233,9 @@ STRATEGIES: Registry[type[Strategy]] = Registry(
         "surrogate": "autometa.nas.strategies.surrogate:SurrogateSearch",
         "local": "autometa.nas.strategies.local:LocalSearch",
         "q-learning": "autometa.nas.strategies.q_learning:QLearning",
+        "reinforce": "autometa.nas.strategies.reinforce:Reinforce",
+        "large-scale-evolution": "autometa.nas.strategies.large_scale_evolution:LargeScaleEvolution",
+        "grid": "autometa.nas.strategies.grid:GridSearch",
     },
 )
 Strategy.registry = STRATEGIES
