@@ -7,11 +7,14 @@ What was decided and measured stands in the ledger alone, so a search that is cu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from autometa.algorithms.train import CELL, ReptileConfig
 from autometa.brief import brief
+from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES
 from autometa.meta.learner import MetaLearner
 from autometa.meta.reptile import Reptile
@@ -19,7 +22,7 @@ from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
 from autometa.nas.one_shot.size_limits import Limits
 from autometa.nas.predictors.ensemble import Ensemble
 from autometa.nas.predictors.neural import Training
-from autometa.nas.predictors.predictor import PREDICTORS, Predictor
+from autometa.nas.predictors.predictor import PREDICTORS, Measure, Predictor, made
 from autometa.nas.spaces import blocks
 from autometa.nas.spaces.block_space import BlockSpace
 from autometa.nas.spaces.blocks import BlockCell
@@ -51,8 +54,8 @@ class SurrogateConfig:
     """What predicts a cell's accuracy (section 3.1; PNAS, section 4).
 
     Args:
-        kind: a predictor by name, `lstm` (the paper's) or `mlp`.
-        members: networks of the ensemble, each without its share of the cells; 1 for a single network.
+        kind: a predictor by name (`autometa list predictors`), `lstm` (the paper's).
+        members: networks of a neural predictor's ensemble, each without its share of the cells; 1 for a single one.
         units: of the hidden layer.
         embedding: numbers that stand for a token.
         epochs: passes over all trained cells.
@@ -68,12 +71,15 @@ class SurrogateConfig:
     lr: float = 0.01
     weight_decay: float = 1e-4
 
-    def build(self, space: Space) -> Predictor:
-        """A predictor for the cells of a space that has learned nothing yet."""
-        how = Training(self.units, self.embedding, self.epochs, self.lr, self.weight_decay)
-        if self.members == 1:
-            return PREDICTORS[self.kind](space, how)
-        return Ensemble(lambda: PREDICTORS[self.kind](space, how), self.members)
+    def build(self, space: Space, measure: Measure | None = None) -> Predictor:
+        """A predictor for the cells of a space that has learned nothing yet; measure: what the search knows of cells.
+
+        Raises `InputError` where the predictor needs what the search does not know.
+        """
+        how, kind = Training(self.units, self.embedding, self.epochs, self.lr, self.weight_decay), PREDICTORS[self.kind]
+        if self.members == 1 or getattr(kind, "alone", False):
+            return made(kind, space, how, measure)
+        return Ensemble(lambda: made(kind, space, how, measure), self.members)
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,12 @@ class Fits:
 
     def __call__(self, cell: BlockCell) -> bool:
         return not self.limits or self.limits.hold(self.size(cell))
+
+    def measure(self, what: str, cells: Sequence[BlockCell]) -> np.ndarray:
+        """Sizes of cells that are not trained, for predictors. Raises `InputError` for what training alone shows."""
+        if what != "sizes":
+            raise InputError(f"a search knows no {what} of cells before it trains them; take another surrogate.kind")
+        return np.array([self.size(cell) for cell in cells], dtype=np.float64).reshape(len(cells), 2)
 
     def size(self, cell: BlockCell) -> tuple[int, int]:
         """Weights and MACs, of the larger network."""
@@ -218,11 +230,15 @@ class AutoMetaConfig:
         return sum(Progressive().rounds(SearchSpec(self.space, 0, self.beam)))
 
     def spec(
-        self, fits: Callable[[BlockCell], bool] = everything, processes: int = 1, space: Space | None = None
+        self,
+        fits: Callable[[BlockCell], bool] = everything,
+        processes: int = 1,
+        space: Space | None = None,
+        measure: Measure | None = None,
     ) -> SearchSpec:
         """What the strategy may know of the search; fits: cells that may be trained; processes: that help to choose;
-        space: the cells to search, where these are not all."""
-        space = space or self.space
+        space: the cells to search, where these are not all; measure: for predictors, what is known of cells."""
+        space, measure = space or self.space, measure or getattr(fits, "measure", None)
         return SearchSpec(
             space=space,
             budget=self.candidates,
@@ -230,7 +246,7 @@ class AutoMetaConfig:
             batch=self.batch,
             seed=self.seed,
             iterations=self.meta.iterations,
-            predictor=lambda: self.surrogate.build(space),
+            predictor=lambda: self.surrogate.build(space, measure),
             uncertainty_weight=self.uncertainty_weight,
             fits=fits,
             processes=processes,

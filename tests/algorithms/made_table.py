@@ -11,7 +11,7 @@ from autometa.algorithms.table.packed import Packed
 from autometa.algorithms.table.spec import OMNIGLOT, POINTS, TableSpec, all_cells
 from autometa.algorithms.table.tables import Table
 from autometa.algorithms.table.training import Measured
-from autometa.nas.spaces.block_space import BlockSpace
+from autometa.nas.spaces.blocks import LETTERS
 
 NOISE = 0.6
 """Standard deviation of an accuracy over seeds, in points."""
@@ -22,11 +22,11 @@ GAIN = np.array([3.0, 2.0, 0.6, -0.8, 0.4])
 @cache
 def truth() -> dict[str, float]:
     """Accuracies without noise, in percent, by cell."""
-    cells = list(all_cells().values())
-    found = BlockSpace(2).encode(cells)
-    ops, depth = found[:, 40:45], found[:, 46]
-    values = 78 + np.sqrt(ops) @ GAIN + 0.8 * depth + 0.5 * found[:, 45]
-    return {cell.key: float(value) for cell, value in zip(cells, values, strict=True)}
+    found = {}
+    for key, cell in all_cells().items():
+        ops = np.array([key.count(letter) for letter in LETTERS])
+        found[key] = float(78 + np.sqrt(ops) @ GAIN + 0.8 * cell.depth + 0.5 * len(cell.unused))
+    return found
 
 
 @cache
@@ -36,7 +36,7 @@ def made_table(spec: TableSpec = OMNIGLOT, cells: int | None = None) -> Table:
     keys = spec.keys[:cells]
     jobs = [(key, 0) for key in keys] + [(key, seed) for key in keys[: spec.seeded] for seed in spec.seeds]
     for key, seed in jobs:
-        value, counts = truth()[key], [key.count(letter) for letter in "cfiam"]
+        value, counts = truth()[key], [key.count(letter) for letter in LETTERS]
         curve = [value - 4 * np.log2(p) + rng.normal(0, NOISE * (1 if p == 1 else 2)) for p in POINTS]
         answers = [round(25 * tasks * min(y, 99.9) / 100) for tasks, y in zip(spec.tasks, curve, strict=True)]
         losses = [(110 - value) * 10 / p + rng.normal(0, 1) for p in POINTS]

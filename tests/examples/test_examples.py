@@ -20,6 +20,7 @@ SHOWN = {
     "new_dataset": (r"one picture each: (\d+) ±", 30),
     "sklearn_pipeline": (r"FewShotClassifier +([\d.]+)% right", 80),
     "new_meta_learner": (r"untrained ([\d.]+)%, after 200 meta-iterations ([\d.]+)%", 55),
+    "new_predictor": (r"cells of two blocks: ([\d.]+)", 0.6),
     "new_strategy": (r"the best, \S+, has (\d) convolutions of 6", 6),
     "reptile_by_hand": (r"([\d.]+) untrained, ([\d.]+) after", 0),
 }

@@ -11,8 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autometa.errors import InputError
 from autometa.nas.predictors.ensemble import Ensemble
 from autometa.nas.predictors.neural import LSTMPredictor, MLPPredictor, Training
+from autometa.nas.predictors.predictor import PREDICTORS, made
 from autometa.nas.predictors.ranking import kendall, ranks, spearman
 from autometa.nas.spaces import blocks as space
 from autometa.nas.spaces.block_space import BlockSpace
@@ -101,6 +103,57 @@ def test_a_prediction_depends_on_no_other_cell(kind):
     predictor.fit(cells, [accuracy(cell) for cell in cells], seed=0)
     beside, _ = predictor.predict([*cells, space.PUBLISHED])
     assert np.allclose(beside[:-1], predictor.predict(cells)[0], rtol=1e-5, atol=1e-5)
+
+
+def sizes(what: str, cells) -> np.ndarray:
+    """Made-up weights and MACs, and an early loss that says a lot."""
+    if what == "early":
+        return np.array([100 - accuracy(cell) for cell in cells])
+    return np.array([(100 + 90 * c.key.count("c"), 1000 + 500 * c.key.count("f")) for c in cells])
+
+
+@pytest.mark.parametrize("name", ["ridge", "gp", "trees", "curve"])
+def test_from_features(name):
+    """From 55 cells of one block to those of two; seeds decide; an order of cells does not; a constant is learned."""
+    if name == "trees":
+        pytest.importorskip("sklearn", reason="pip install '.[sklearn]'")
+    kind, train, unseen = PREDICTORS[name], list(space.level_one()), level_two(60)
+    predictor = made(kind, SPACE, None, sizes)
+    with pytest.raises(ValueError, match="fit it first"):
+        predictor.predict(unseen)
+    predictor.fit(train, [accuracy(cell) for cell in train], seed=0)
+    mean, std = predictor.predict(unseen)
+    found = spearman(mean, [accuracy(cell) for cell in unseen])
+    assert found > (0.95 if name == "curve" else 0.3 if name == "trees" else 0.7)
+    assert mean.dtype == std.dtype == np.float64 and (std >= 0).all() and predictor.predict([])[0].shape == (0,)
+    again = made(kind, SPACE, None, sizes)
+    again.fit(train, [accuracy(cell) for cell in train], seed=0)
+    assert (again.predict(unseen)[0] == mean).all()
+    assert np.allclose(predictor.predict(unseen[::-1])[0][::-1], mean)
+    predictor.fit(train, [50.0] * len(train), seed=0)
+    assert np.abs(predictor.predict(unseen)[0] - 50.0).max() < 1e-6
+    with pytest.raises(InputError, match="needs sizes"):
+        made(kind, SPACE)
+    with pytest.raises(ValueError, match="one finite accuracy"):
+        predictor.fit(train, [math.nan] * len(train), seed=0)
+
+
+def test_more_is_known_near_what_was_seen():
+    """A Gaussian process follows a function that is not linear, and is less sure far away."""
+    cells = list(space.level_one()) + level_two(60)
+    predictor = made(PREDICTORS["gp"], SPACE, None, sizes)
+    predictor.fit(cells, [60.0 + 9 * (cell.key.count("c") == 1) for cell in cells], seed=0)
+    mean, near = predictor.predict(cells)
+    assert spearman(mean, [cell.key.count("c") == 1 for cell in cells]) > 0.7
+    assert near.mean() < predictor.predict([space.PUBLISHED])[1][0]
+
+
+def test_what_cells_of_any_size_share():
+    """A cell beside itself has the same ways; only counts, weights and outputs grow."""
+    one, two = SPACE.encode([BlockCell.parse("0c1f"), BlockCell.parse("0c1f|0c1f")])
+    assert np.allclose(two[:5], np.sqrt(2) * one[:5]) and (two[5:18] == one[5:18]).all() and two[18] == 2 * one[18] == 2
+    (chained,) = SPACE.encode([BlockCell.parse("0c1f|2c2f")])
+    assert chained[10] == 4 and chained[12] == 2 and chained[19] == 2, "layers of the longest and shortest way, depth"
 
 
 def test_equal_cells_read_the_same():

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from autometa.algorithms.auto_meta import AutoMetaConfig, MacroConfig
 from autometa.algorithms.table.costs import features
 from autometa.algorithms.table.spec import POINTS, all_cells
@@ -109,7 +111,21 @@ class TabledSpace:
             known = self.cells.get(cell.key)
             return known is not None and (not limits or limits.hold((known.parameters, known.macs)))
 
-        return config.spec(fits, space=self.space)
+        return config.spec(fits, space=self.space, measure=self.measure)
+
+    def measure(self, what: str, cells: Sequence[BlockCell]) -> np.ndarray:
+        """What predictors may need of cells (`Measure`)."""
+        return self._measured[what][[self._place[cell.key] for cell in cells]].reshape(len(cells), -1)
+
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        return {key: n for n, key in enumerate(self.keys)}
+
+    @cached_property
+    def _measured(self) -> dict[str, np.ndarray]:
+        own = [self.cells[key] for key in self.keys]
+        sizes, early = [(c.parameters, c.macs) for c in own], [(c.losses[0], c.validation[0]) for c in own]
+        return {"sizes": np.array(sizes, dtype=np.float64), "early": np.array(early, dtype=np.float64)}
 
     def run(self, strategy: Strategy, spec: SearchSpec) -> list[Trial]:
         """The history of a search."""

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
-from autometa.nas.spaces.space import Architecture
+from autometa.nas.spaces.space import Architecture, Space
 from autometa.registry import Registry
+
+Measure = Callable[[str, Sequence[Architecture]], np.ndarray]
+"""What a search knows of architectures beside accuracies, by name, float64 `[n, numbers]`: `sizes`, weights and
+multiply-accumulates, without training; `early`, after an eighth of a training, the loss summed up to there (nats) and
+the accuracy there (percent)."""
 
 
 class Predictor(Protocol):
-    """A model of accuracy over the architectures of one space. Fits are deterministic by seed."""
+    """A model of accuracy over the architectures of one space. Fits are deterministic by seed.
+
+    A class may say `needs`, names of measurements that it is made with (`Measure`), and `alone`: that it says by itself
+    how sure it is, so that no ensemble of it is made.
+    """
 
     def fit(self, architectures: Sequence[Architecture], accuracies: Sequence[float], seed: int) -> None:
         """Learn anew. Raises `ValueError` without architectures or with accuracies that are not finite."""
@@ -31,9 +40,21 @@ def checked(architectures: Sequence[Architecture], accuracies: Sequence[float]) 
     return values
 
 
+def made(kind: type, space: Space, how: Any = None, measure: Measure | None = None) -> Predictor:
+    """A predictor of a registered class that has learned nothing; `measure` where the class needs any."""
+    return kind(space, how, measure) if getattr(kind, "needs", ()) else kind(space, how)
+
+
 PREDICTORS: Registry = Registry(
     "predictor",
     "autometa.predictors",
-    {"lstm": "autometa.nas.predictors.neural:LSTMPredictor", "mlp": "autometa.nas.predictors.neural:MLPPredictor"},
+    {
+        "lstm": "autometa.nas.predictors.neural:LSTMPredictor",
+        "mlp": "autometa.nas.predictors.neural:MLPPredictor",
+        "ridge": "autometa.nas.predictors.linear:RidgePredictor",
+        "gp": "autometa.nas.predictors.gp:GaussianProcess",
+        "trees": "autometa.nas.predictors.trees:BoostedTrees",
+        "curve": "autometa.nas.predictors.curves:CurvePredictor",
+    },
 )
-"""By name: a class that is made with (space, training settings)."""
+"""By name: a class that is made with (space, training settings), and with a `Measure` where it has `needs`."""

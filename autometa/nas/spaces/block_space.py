@@ -83,8 +83,11 @@ class BlockSpace:
         return operands * (operands + 1) // 2
 
     def encode(self, architectures: Sequence[BlockCell]) -> np.ndarray:
-        """Counts of ops by what they read (either input, a block), of ops by the op before them on a path, of cells
-        that end in so many blocks, and depth: float64 `[n, 48]`."""
+        """What means the same in cells of any size, so that a fit on small cells says something of larger ones: of each
+        op the root of its count and whether it is there; weighted layers on the longest way, the longest of the
+        shortest and the shortest way to an output; pixels that the widest way reaches on either side; whether
+        either input is read, how large a share of operands reads the last cell, and whether a weighted op does; outputs
+        and depth: float64 `[n, 20]`."""
         return np.array([_features(cell) for cell in architectures], dtype=np.float64).reshape(len(architectures), -1)
 
     def tokens(self, architectures: Sequence[BlockCell]) -> tuple[Tensor, Tensor]:
@@ -113,18 +116,22 @@ def _with_operand(cell: BlockCell, b: int, side: int, operand: Operand) -> Block
     return BlockCell((*cell.blocks[:b], Block(*pair), *cell.blocks[b + 1 :])).canonical()
 
 
-def _features(cell: BlockCell) -> list[int]:
+LAYERS, REACH = (1, 2, 0, 0, 0), (1, 2, 0, 1, 1)
+"""Weighted layers of each op, and pixels that it reaches on either side."""
+
+
+def _features(cell: BlockCell) -> list[float]:
     """A row of `BlockSpace.encode`."""
-    reads = np.zeros((3, len(OPS)), dtype=np.int64)
-    after = np.zeros((len(OPS), len(OPS)), dtype=np.int64)
-    same = 0
-    for block in cell.canonical().blocks:
-        same += block.first == block.second
-        for operand in (block.first, block.second):
-            reads[min(operand.state, INPUT_STATES), operand.op] += 1
-            if operand.state >= INPUT_STATES:
-                source = cell.canonical().blocks[operand.state - INPUT_STATES]
-                after[source.first.op, operand.op] += 1
-                after[source.second.op, operand.op] += 1
-    ops = reads.sum(axis=0)
-    return [*reads.ravel(), *after.ravel(), *ops, len(cell.unused), cell.depth, same]
+    longest, shortest, reach = [0, 0], [0, 0], [0, 0]
+    for block in cell.blocks:
+        pair = (block.first, block.second)
+        longest.append(max(longest[o.state] + LAYERS[o.op] for o in pair))
+        shortest.append(min(shortest[o.state] + LAYERS[o.op] for o in pair))
+        reach.append(max(reach[o.state] + REACH[o.op] for o in pair))
+    operands = [operand for block in cell.blocks for operand in (block.first, block.second)]
+    ops, read = np.bincount([o.op for o in operands], minlength=len(OPS)), [o.state for o in operands]
+    out, last = cell.unused, INPUT_STATES - 1
+    ways = [max(longest[s] for s in out), max(shortest[s] for s in out), min(shortest[s] for s in out)]
+    weighted = any(o.state == last and LAYERS[o.op] for o in operands)
+    inputs = [0 in read, last in read, read.count(last) / len(read), weighted]
+    return [*np.sqrt(ops), *(ops > 0), *ways, max(reach[s] for s in out), *inputs, len(out), cell.depth]
