@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -20,12 +21,12 @@ from autometa.ops import backend
 from autometa.runs.environment import usable_cpus
 from autometa.runs.files import plain, shown, write_json
 from autometa.runs.folder import RunFolder
-from autometa.runs.ledger import LEDGER, Candidate, Ledger
+from autometa.runs.ledger import LEDGER, Batch, Candidate, Ledger
 from autometa.search.driver import Driver
 from autometa.search.summary import measured, winner
 from autometa.search.workers import Unit, Work, workforce
 from autometa.train import records, scores
-from autometa.train.candidates import CandidateConfig, Outcome
+from autometa.train.candidates import CandidateConfig, Outcome, Snapshot
 from autometa.train.config import DataConfig
 from autometa.train.health import Health, Monitor, of_training, small_batches
 from autometa.train.judging import judged
@@ -36,7 +37,8 @@ from autometa.train.tasks import Source, silent
 
 SEARCH, FINAL = "search", "final"
 
-Train = Callable[[Sequence[BlockCell]], Sequence[Outcome]]
+Train = Callable[..., Sequence[Outcome]]
+"""Cells, and of `train_candidates` where training begins and ends -> one outcome per cell."""
 
 
 @dataclass(frozen=True)
@@ -56,24 +58,26 @@ class CandidateUnit:
         plugins.load()  # a process of its own may have to learn what the data's name means
         where = torch.device(device)
         source = Source.open(self.data, where, silent)
-        work = work_of(lambda cells: train_candidates(cells, self.config, source), self.config.seed)
+        work = work_of(partial(train_candidates, config=self.config, source=source), self.config.seed)
         work = knowing(self.known, work)
         if where.type == "cpu":
             return work
 
-        def on_device(keys: Sequence[str]) -> list[dict]:
+        def on_device(batch: Batch) -> Sequence[Mapping[str, Any]]:
             with torch.cuda.device(where), backend.precision(self.precision), backend.libraries(self.precision):
-                return work(keys)
+                return work(batch)
 
         return on_device
 
 
 def work_of(train: Train, seed: int) -> Work:
-    """The ledger's view of `train`: keys in, mappings out."""
+    """The ledger's view of `train`: a batch in, mappings out."""
 
-    def work(keys: Sequence[str]) -> list[dict]:
-        found = outcomes_of([BlockCell.parse(key) for key in keys], train)
-        return [{**plain(outcome), "seed": seed} for outcome in found]
+    def work(batch: Batch) -> list[dict]:
+        made: dict[str, bytes] = {}
+        found = outcomes_of(batch, train, made)
+        each = ({**plain(outcome), "seed": seed, "step": batch.until or 0} for outcome in found)
+        return [{**one, "checkpoint": made.get(one["key"])} for one in each]
 
     return work
 
@@ -81,10 +85,12 @@ def work_of(train: Train, seed: int) -> Work:
 def knowing(known: Mapping[str, Mapping[str, Any]], work: Work) -> Work:
     """`work` that hands out the outcomes it knows, and does the rest."""
 
-    def done(keys: Sequence[str]) -> list[Mapping[str, Any]]:
-        unknown = [key for key in keys if key not in known]
-        found = {outcome["key"]: outcome for outcome in (work(unknown) if unknown else ())}
-        return [known[key] if key in known else found[key] for key in keys]
+    def done(batch: Batch) -> Sequence[Mapping[str, Any]]:
+        if batch.until is not None:  # what is known is how full trainings ended
+            return work(batch)
+        unknown = [k for k, key in enumerate(batch.keys) if key not in known]
+        found = {outcome["key"]: outcome for outcome in (work(batch.part(unknown)) if unknown else ())}
+        return [known[key] if key in known else found[key] for key in batch.keys]
 
     return done if known else work
 
@@ -93,7 +99,7 @@ def known_outcomes(rows: Sequence[Candidate]) -> dict[str, dict[str, Any]]:
     """Outcomes by key of an earlier run's ledger, as the ledger takes them; they cost no time now."""
     names = ("key", "accuracy", "interval", "parameters", "macs")
     found = {}
-    for row in measured(rows):
+    for row in (row for row in rows if row.state == "done"):
         seed = next(iter(row.scores), 0)
         found[row.key] = {**{name: getattr(row, name) for name in names}, "seconds": 0.0, "seed": seed}
     return found
@@ -142,7 +148,7 @@ def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) ->
         "cell": best,
         "levels": [{name: value for name, value in level.items() if name != "cells"} for level in kept.levels],
         "candidates": {
-            "trained": sum(row.key not in known for row in measured(rows)),
+            "trained": len({row.key for row in measured(rows)} - set(known)),
             **({"known": sum(row.key in known for row in rows)} if config.init else {}),
             "failed": sum(row.state == "failed" for row in rows),
         },
@@ -260,7 +266,7 @@ def _elapsed(folder: RunFolder, terms: Terms) -> float:
 def finished(ledger: Ledger) -> list[list[Candidate]]:
     """The batches that are over, in order."""
     batches = (list(rows) for _, rows in groupby(ledger.outcomes(), key=lambda row: row.batch))
-    return [rows for rows in batches if all(row.state in ("done", "failed") for row in rows)]
+    return [rows for rows in batches if all(row.ended for row in rows)]
 
 
 def told(batches: Sequence[Sequence[Candidate]], n: int) -> dict[str, float | int | None]:
@@ -276,13 +282,21 @@ def told(batches: Sequence[Sequence[Candidate]], n: int) -> dict[str, float | in
     }
 
 
-def outcomes_of(cells: Sequence[BlockCell], train: Train) -> list[Outcome]:
-    """One outcome per cell. Where a batch breaks, each of its cells is tried alone, and those that break alone have
-    failed: neighbours do not change a cell's outcome."""
+def outcomes_of(batch: Batch, train: Train, checkpoints: dict[str, bytes]) -> list[Outcome]:
+    """One outcome per trial; `checkpoints` receives by key where those stand that may go on. Where a batch breaks, each
+    of its trials is tried alone, and those that break alone have failed: neighbours do not change an outcome."""
+    part: dict[str, Any] = {}
+    if batch.first:
+        part = {"first": batch.first, "starts": [Snapshot.decoded(start) for start in batch.starts]}
+    if batch.until is not None:
+        part |= {
+            "last": batch.until,
+            "keep": lambda k, snapshot: checkpoints.update({batch.keys[k]: snapshot.encoded()}),
+        }
     try:
-        return list(train(cells))
+        return list(train([BlockCell.parse(key) for key in batch.keys], **part))
     except (RuntimeError, ArithmeticError, ValueError) as error:
-        if len(cells) > 1:
-            return [outcome for cell in cells for outcome in outcomes_of([cell], train)]
+        if len(batch.keys) > 1:
+            return [o for k in range(len(batch.keys)) for o in outcomes_of(batch.part([k]), train, checkpoints)]
         reason = f"{type(error).__name__}: {error}"
-        return [Outcome(cells[0].key, float("nan"), float("nan"), 0, 0, 0.0, reason)]
+        return [Outcome(batch.keys[0], float("nan"), float("nan"), 0, 0, 0.0, reason)]

@@ -1,8 +1,9 @@
-"""The ledger of a search: every candidate, its state, scores and cost, in one SQLite file of the run folder.
+"""The ledger of a search: every trial, its state, reports and cost, in one SQLite file of the run folder.
 
-A level is cut into batches once, in the order in which its candidates were proposed, so which candidates train side by
-side never depends on who trains them. Workers claim batches for the length of a lease, renew it, and finish them; a
-batch whose lease ran out is handed out again, and the first outcomes that arrive count.
+A level is cut into batches once, in the order in which its trials were proposed, so which of them train side by side
+never depends on who trains them. Workers claim batches for the length of a lease, renew it, and finish them; a batch
+whose lease ran out is handed out again, and the first outcomes that arrive count. A trial that is trained in parts
+leaves a checkpoint beside the ledger, from which any worker goes on.
 """
 
 from __future__ import annotations
@@ -13,75 +14,19 @@ import math
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autometa.brief import brief
 from autometa.errors import InputError
 from autometa.runs.files import shown
 from autometa.runs.ledger_file import LedgerFile
+from autometa.runs.ledger_rows import STATES, Batch, Candidate, Entry, Level
+from autometa.runs.trial_files import TrialFiles
 
 LEDGER = "ledger.sqlite"
 """Name of the file in a run folder."""
 ATTEMPTS = 3
-STATES = ("waiting", "claimed", "done", "failed")
-
-Entry = tuple[str, float | None, float | None]
-"""A candidate's key, and mean and standard deviation of its predicted accuracy, None where nothing predicted it."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """A claim: candidates to train side by side; `attempt` counts from 1."""
-
-    id: int
-    level: int
-    place: int
-    keys: tuple[str, ...]
-    worker: str
-    attempt: int
-
-
-@brief
-@dataclass(frozen=True)
-class Candidate:
-    """What the ledger knows of a candidate; numbers are None until it is done.
-
-    state: waiting, claimed, done or failed. accuracy, interval: means over the seeds in `scores` (seed -> accuracy).
-    seconds: its share of the batch's time. worker, attempts: who claimed its batch last, and how many did.
-    """
-
-    key: str
-    level: int
-    place: int
-    batch: int
-    state: str
-    predicted_mean: float | None
-    predicted_std: float | None
-    accuracy: float | None
-    interval: float | None
-    parameters: int | None
-    macs: int | None
-    seconds: float | None
-    worker: str | None
-    attempts: int
-    failure: str | None
-    scores: Mapping[int, float]
-
-
-@dataclass(frozen=True)
-class Level:
-    """A level and how many of its batches are in which state."""
-
-    level: int
-    candidates: int
-    batches: Mapping[str, int]
-
-    @property
-    def finished(self) -> bool:
-        return not (self.batches["waiting"] or self.batches["claimed"])
 
 
 class Ledger:
@@ -92,7 +37,7 @@ class Ledger:
     """
 
     def __init__(self, file: LedgerFile, clock: Callable[[], float]) -> None:
-        self._file, self._clock = file, clock
+        self._file, self._clock, self._checkpoints = file, clock, TrialFiles(file.path)
 
     @classmethod
     def open(cls, path: str | os.PathLike, create: bool = True, clock: Callable[[], float] = time.time) -> Ledger:
@@ -125,21 +70,22 @@ class Ledger:
         """What to do where the file lies on a disk that machines share, empty elsewhere."""
         return self._file.advice()
 
-    def propose(self, level: int, entries: Sequence[Entry], batch: int) -> None:
-        """Cut a level into batches of at most `batch` candidates, in order; once and for all.
+    def propose(self, level: int, entries: Sequence[Sequence], batch: int) -> None:
+        """Cut a level into batches of at most `batch` trials, in order, of one length each; once and for all.
 
-        The same keys in the same order and batch size again change nothing (the predictions noted first stay).
-        Raises `InputError` where the level was proposed otherwise, or a key twice or at another level.
+        entries: as of `Entry`, later fields left out at will. The same keys in the same order and batch size again
+        change nothing (the predictions noted first stay). Raises `InputError` where the level was proposed otherwise, a
+        key twice or, with the same fidelity and parent, at another level, or where a parent cannot be gone on from.
         """
-        if batch < 1 or not entries:
-            raise InputError(
-                f"level {level} needs candidates and batches of at least 1, not {len(entries)} and {batch}"
-            )
-        keys = [key for key, _, _ in entries]
+        rows = [Entry(*entry) for entry in entries]
+        if batch < 1 or not rows:
+            raise InputError(f"level {level} needs candidates and batches of at least 1, not {len(rows)} and {batch}")
+        keys = [row.key for row in rows]
         double = [key for key, count in Counter(keys).items() if count > 1]
         if double:
             raise InputError(f"level {level} proposes {double[0]} twice")
-        fingerprint = hashlib.sha256(json.dumps([batch, keys]).encode()).hexdigest()
+        parts = [[row.fidelity, row.parent] for row in rows if row.fidelity is not None or row.parent is not None]
+        fingerprint = hashlib.sha256(json.dumps([batch, keys, *([parts] if parts else [])]).encode()).hexdigest()
         with self._file.write() as db:
             known = db.execute("SELECT fingerprint, candidates FROM levels WHERE level = ?", (level,)).fetchone()
             if known is not None:
@@ -150,15 +96,39 @@ class Ledger:
                     "than now; settings of a run cannot change while it goes on: begin a new one"
                 )
             db.execute("INSERT INTO levels VALUES (?, ?, ?, ?)", (level, len(keys), fingerprint, self._clock()))
-            for number, start in enumerate(range(0, len(keys), batch)):
-                made = db.execute("INSERT INTO batches (level, place) VALUES (?, ?)", (level, number)).lastrowid
-                for place, (key, mean, std) in enumerate(entries[start : start + batch], start):
-                    taken = db.execute("SELECT level FROM candidates WHERE key = ?", (key,)).fetchone()
-                    if taken is not None:
-                        raise InputError(f"{key} was proposed at level {taken['level']} already, now at {level}")
-                    row = (key, level, place, made, _number(mean), _number(std))
-                    columns = "key, level, place, batch, predicted_mean, predicted_std"
-                    db.execute(f"INSERT INTO candidates ({columns}) VALUES (?, ?, ?, ?, ?, ?)", row)
+            self._cut(db, level, rows, batch)
+
+    def _cut(self, db, level: int, rows: Sequence[Entry], batch: int) -> None:
+        """Make the trials of a level and their batches."""
+        number = db.execute("SELECT count(*) FROM trials").fetchone()[0]
+        firsts = [self._first(db, level, row) for row in rows]
+        columns = "id, key, level, place, batch, fidelity, parent, predicted_mean, predicted_std, step"
+        alike, made, made_for, filled = None, 0, 0, 0
+        for place, (row, first) in enumerate(zip(rows, firsts, strict=True)):
+            if (first, row.until, row.fidelity) != alike or filled == batch:
+                alike, filled = (first, row.until, row.fidelity), 0
+                query = "INSERT INTO batches (level, place, first, until) VALUES (?, ?, ?, ?)"
+                made_for = db.execute(query, (level, made, first, row.until)).lastrowid
+                made += 1
+            filled += 1
+            values = (number + place, row.key, level, place, made_for, row.fidelity, row.parent)
+            values += (_number(row.mean), _number(row.std), first)
+            db.execute(f"INSERT INTO trials ({columns}) VALUES ({', '.join('?' * len(values))})", values)
+
+    @staticmethod
+    def _first(db, level: int, row: Entry) -> int:
+        """Meta-iterations that a proposal's parent has done."""
+        query = "SELECT level FROM trials WHERE key = ? AND fidelity IS ? AND parent IS ?"
+        taken = db.execute(query, (row.key, row.fidelity, row.parent)).fetchone()
+        if taken is not None:
+            raise InputError(f"{row.key} was proposed at level {taken['level']} already, now at {level}")
+        if row.parent is None:
+            return 0
+        found = db.execute("SELECT key, state, step FROM trials WHERE id = ?", (row.parent,)).fetchone()
+        right = found is not None and found["key"] == row.key and found["state"] == "paused"
+        if not right or (row.until is not None and row.until <= found["step"]):
+            raise InputError(f"{row.key} cannot go on from trial {row.parent}, no shorter training of it, paused")
+        return found["step"]
 
     def claim(self, worker: str, lease_seconds: float) -> Batch | None:
         """The next batch that waits or whose lease ran out, in order; None where there is none now.
@@ -185,9 +155,20 @@ class Ledger:
                 "begun = coalesce(begun, ?) WHERE id = ?",
                 (worker, now + lease_seconds, attempt, now, found["id"]),
             )
-            rows = db.execute("SELECT key FROM candidates WHERE batch = ? ORDER BY place", (found["id"],))
-            keys = tuple(row["key"] for row in rows)
-        return Batch(found["id"], found["level"], found["place"], keys, worker, attempt)
+            rows = db.execute(
+                "SELECT t.id, t.key, t.step, t.checkpoint, p.id AS before, p.checkpoint AS other FROM trials t "
+                "LEFT JOIN trials p ON p.id = t.parent WHERE t.batch = ? AND t.state IS NULL ORDER BY t.place",
+                (found["id"],),
+            ).fetchall()
+        keys, trials = (tuple(row[name] for row in rows) for name in ("key", "id"))
+        starts = tuple(self._start(row) for row in rows) if found["first"] else ()
+        span = (trials, found["first"], found["until"], starts)
+        return Batch(found["id"], found["level"], found["place"], keys, worker, attempt, *span)
+
+    def _start(self, row) -> bytes | None:
+        """Where a trial goes on from: its own checkpoint, else its parent's."""
+        of, digest = (row["id"], row["checkpoint"]) if row["checkpoint"] else (row["before"], row["other"])
+        return None if digest is None else self._checkpoints.read((of, row["step"]), digest)
 
     def renew(self, worker: str, lease_seconds: float) -> tuple[int, ...]:
         """Extend a worker's leases; the ids of the batches that are still its own."""
@@ -202,8 +183,9 @@ class Ledger:
 
         False, and nothing recorded, where another claim of the batch was finished or it was given up. The first
         outcomes count even where their lease had run out. An outcome is a mapping with `key`, and either `accuracy`
-        (with `interval`, `seed`) or `failure` (why there is none); `parameters`, `macs`, `seconds` in both cases. A
-        candidate that was trained with several seeds has several outcomes.
+        (with `interval`, `seed`, `step`) or `failure` (why there is none); `parameters`, `macs`, `seconds` in both
+        cases; and `checkpoint`, bytes, where the trial may go on. A candidate that was trained with several seeds has
+        several outcomes.
 
         Raises `InputError` unless the outcomes are those of exactly the batch's candidates.
         """
@@ -213,18 +195,55 @@ class Ledger:
         if set(of_key) != set(batch.keys):
             wrong = sorted(set(of_key) ^ set(batch.keys))[0]
             raise InputError(f"the outcomes of batch {batch.id} are not those of its candidates: see {wrong}")
-        with self._file.write() as db:
+        data = {}
+        for trial, key in zip(batch.trials, batch.keys, strict=True):
+            payload = of_key[key][0].get("checkpoint")
+            if payload is not None and batch.until is not None:
+                data[trial, batch.until] = payload
+        with self._checkpoints.written(data) as made, self._file.write() as db:
             row = self._row(db, batch)
-            if row["state"] in ("done", "failed"):
-                return row["state"] == "done" and _same_claim(row, batch)
-            for key in batch.keys:
-                self._record(db, key, of_key[key])
-            db.execute(
-                "UPDATE batches SET state = 'done', worker = ?, attempts = max(attempts, ?), lease_until = NULL, "
-                "failure = NULL, ended = ? WHERE id = ?",
-                (batch.worker, batch.attempt, self._clock(), batch.id),
-            )
+            if row["state"] in ("done", "failed", "reported") or row["first"] != batch.first:
+                return row["state"] != "failed" and _same_claim(row, batch)
+            self._checkpoints.keep(made)
+            for trial, key in zip(batch.trials, batch.keys, strict=True):
+                self._record(db, batch, trial, of_key[key], data.get((trial, batch.until)))
+            self._end(db, batch.id, batch.worker, batch.attempt)
         return True
+
+    def _end(self, db, batch: int, worker: str, attempt: int) -> None:
+        """Of a batch, or of a part of its training."""
+        left = db.execute("SELECT count(*) FROM trials WHERE batch = ? AND state IS NULL", (batch,)).fetchone()[0]
+        db.execute(
+            "UPDATE batches SET state = ?, worker = ?, attempts = max(attempts, ?), lease_until = NULL, "
+            "failure = NULL, ended = ? WHERE id = ?",
+            ("reported" if left else "done", worker, attempt, self._clock(), batch),
+        )
+
+    def reported(self) -> list[list[Candidate]]:
+        """The trials of each batch that waits to be judged."""
+        ids = [row["id"] for row in self._file.read("SELECT id FROM batches WHERE state = 'reported' ORDER BY id")]
+        rows = self.outcomes() if ids else []
+        return [[row for row in rows if row.batch == batch and row.state == "reported"] for batch in ids]
+
+    def judge(self, batch: int, ended: Mapping[int, str], until: int | None) -> None:
+        """Of a batch that was reported: these trials are `paused` or `stopped`, the others go on up to `until`."""
+        with self._file.write() as db:
+            row = db.execute("SELECT * FROM batches WHERE id = ? AND state = 'reported'", (batch,)).fetchone()
+            if row is None:
+                return
+            for trial, state in ended.items():
+                db.execute("UPDATE trials SET state = ? WHERE id = ? AND batch = ?", (state, trial, batch))
+            self._end(db, batch, row["worker"], row["attempts"])
+            db.execute(
+                "UPDATE batches SET state = 'waiting', first = until, until = ?, attempts = 0 "
+                "WHERE id = ? AND state = 'reported'",
+                (until, batch),
+            )
+
+    def keep(self, trials: Collection[int]) -> None:
+        """Remove the checkpoints of all other trials; for a time when nothing is claimed."""
+        rows = self._file.read("SELECT id, step FROM trials WHERE checkpoint IS NOT NULL")
+        self._checkpoints.only((row["id"], row["step"]) for row in rows if row["id"] in trials)
 
     def fail(self, batch: Batch, reason: str, again: bool = False) -> bool:
         """Mark a batch and its candidates failed, or with `again` hand it out once more while attempts are left.
@@ -264,16 +283,16 @@ class Ledger:
     def outcomes(self, level: int | None = None) -> list[Candidate]:
         """All candidates, or those of a level, in the order in which they were proposed."""
         rows = self._file.read(
-            "SELECT c.key, c.level, c.place, c.batch, coalesce(c.state, b.state) AS state, c.predicted_mean, "
-            "c.predicted_std, c.accuracy, c.interval, c.parameters, c.macs, c.seconds, b.worker, b.attempts, c.failure "
-            "FROM candidates c JOIN batches b ON b.id = c.batch WHERE ?1 IS NULL OR c.level = ?1 "
-            "ORDER BY c.level, c.place",
+            "SELECT t.key, t.level, t.place, t.batch, coalesce(t.state, b.state) AS state, t.predicted_mean, "
+            "t.predicted_std, t.accuracy, t.interval, t.parameters, t.macs, t.seconds, b.worker, b.attempts, "
+            "t.failure, t.id, t.fidelity, t.parent, t.step FROM trials t JOIN batches b ON b.id = t.batch "
+            "WHERE ?1 IS NULL OR t.level = ?1 ORDER BY t.level, t.place",
             (level,),
         )
-        scores: dict[str, dict[int, float]] = defaultdict(dict)
-        for row in self._file.read("SELECT key, seed, accuracy FROM scores ORDER BY key, seed"):
-            scores[row["key"]][row["seed"]] = row["accuracy"]
-        return [Candidate(**row, scores=scores.get(row["key"], {})) for row in map(dict, rows)]
+        found: dict[int, dict[int, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+        for row in self._file.read("SELECT trial, step, seed, value FROM reports ORDER BY trial, step, seed"):
+            found[row["trial"]][row["step"]][row["seed"]] = row["value"]
+        return [Candidate(**row, **_reported(found.get(row["id"], {}))) for row in map(dict, rows)]
 
     def levels(self) -> list[Level]:
         """All levels proposed so far, in order."""
@@ -294,34 +313,38 @@ class Ledger:
             raise InputError(f"{shown(self.path)} has no batch {batch.id}; it is of another run")
         return row
 
-    def _record(self, db, key: str, outcomes: Sequence[Mapping[str, Any]]) -> None:
-        """A candidate's end: the mean over its seeds, or the first failure."""
+    def _record(self, db, batch: Batch, trial: int, outcomes: Sequence[Mapping], checkpoint: bytes | None) -> None:
+        """What became of a trial: the mean over its seeds, or the first failure."""
         failure = next((str(o["failure"]) for o in outcomes if o.get("failure")), None)
         measured = [_number(o.get("accuracy")) for o in outcomes]
         if failure is None and None in measured:
             failure = "its accuracy is no finite number"
         first, accuracy, interval = outcomes[0], None, None
+        step = batch.until or int(first.get("step") or 0)
         if failure is None:
             accuracy = sum(measured) / len(measured)
             widths = [_number(o.get("interval")) for o in outcomes]
             if None not in widths:  # seeds are independent: half-widths add up in squares
                 interval = math.sqrt(sum(w * w for w in widths)) / len(widths)
             for outcome, score in zip(outcomes, measured, strict=True):
-                row = (key, int(outcome.get("seed", 0)), score, _number(outcome.get("interval")))
-                db.execute("INSERT INTO scores VALUES (?, ?, ?, ?)", row)
+                row = (trial, step, int(outcome.get("seed", 0)), score, _number(outcome.get("interval")))
+                db.execute("INSERT OR REPLACE INTO reports VALUES (?, ?, ?, ?, ?)", row)
         seconds = [_number(o.get("seconds")) for o in outcomes]
         db.execute(
-            "UPDATE candidates SET state = ?, accuracy = ?, interval = ?, parameters = ?, macs = ?, seconds = ?, "
-            "failure = ? WHERE key = ?",
+            "UPDATE trials SET state = CASE WHEN ?1 IS NOT NULL THEN 'failed' WHEN ?2 IS NULL THEN 'done' "
+            "WHEN ?2 >= fidelity THEN 'paused' END, failure = ?1, step = ?3, accuracy = ?4, interval = ?5, "
+            "parameters = ?6, macs = ?7, seconds = coalesce(seconds, 0) + ?8, checkpoint = ?9 WHERE id = ?10",
             (
-                "done" if failure is None else "failed",
+                failure and " ".join(failure.split())[:500],
+                batch.until,
+                step,
                 accuracy,
                 interval,
                 first.get("parameters"),
                 first.get("macs"),
                 None if None in seconds else sum(seconds),
-                failure and " ".join(failure.split())[:500],
-                key,
+                None if checkpoint is None else hashlib.sha256(checkpoint).hexdigest(),
+                trial,
             ),
         )
 
@@ -330,7 +353,7 @@ class Ledger:
         db.execute(
             "UPDATE batches SET state = 'failed', failure = ?, lease_until = NULL, ended = ? WHERE id = ?", values
         )
-        db.execute("UPDATE candidates SET state = 'failed', failure = ? WHERE batch = ?", (reason, batch))
+        db.execute("UPDATE trials SET state = 'failed', failure = ? WHERE batch = ? AND state IS NULL", (reason, batch))
 
     @staticmethod
     def _wait_again(db, which: str, values: tuple, reason: str | None) -> int:
@@ -346,3 +369,9 @@ def _same_claim(row, batch: Batch) -> bool:
 def _number(value: float | None) -> float | None:
     """SQLite knows no nan; what is not finite is not known."""
     return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _reported(found: Mapping[int, Mapping[int, float]]) -> dict[str, Mapping]:
+    """Scores by step and seed as `Candidate` holds them."""
+    means = {step: sum(scores.values()) / len(scores) for step, scores in found.items()}
+    return {"scores": found[max(found)] if found else {}, "reports": means}

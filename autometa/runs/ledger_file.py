@@ -13,7 +13,7 @@ from pathlib import Path
 from autometa.errors import AutometaError, DiskError, InputError
 from autometa.runs.files import shown
 
-SCHEMA = 1
+SCHEMA = 2
 APPLICATION = 0x616D6C67
 PATIENCE = 60.0
 """Seconds to wait for other processes' transactions, each of which takes milliseconds."""
@@ -21,11 +21,36 @@ PATIENCE = 60.0
 NETWORKED = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "afs", "fuse.sshfs", "fuse.glusterfs", "9p")
 """Beginnings of the names of file systems that several machines share."""
 
-_TABLES = """
+_LEVEL_TABLE = """
 CREATE TABLE levels (
     level INTEGER PRIMARY KEY, candidates INTEGER NOT NULL, fingerprint TEXT NOT NULL, proposed REAL NOT NULL
 );
-CREATE TABLE batches (
+"""
+_TABLES = f"""{_LEVEL_TABLE}CREATE TABLE batches (
+    id INTEGER PRIMARY KEY, level INTEGER NOT NULL REFERENCES levels, place INTEGER NOT NULL,
+    state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'claimed', 'reported', 'done', 'failed')),
+    first INTEGER NOT NULL DEFAULT 0, until INTEGER,
+    worker TEXT, lease_until REAL, attempts INTEGER NOT NULL DEFAULT 0, failure TEXT, begun REAL, ended REAL,
+    UNIQUE (level, place)
+);
+CREATE INDEX unfinished ON batches (level, place) WHERE state IN ('waiting', 'claimed');
+CREATE TABLE trials (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL, level INTEGER NOT NULL, place INTEGER NOT NULL,
+    batch INTEGER NOT NULL REFERENCES batches, fidelity INTEGER, parent INTEGER REFERENCES trials,
+    predicted_mean REAL, predicted_std REAL,
+    state TEXT CHECK (state IN ('done', 'failed', 'paused', 'stopped')), step INTEGER NOT NULL DEFAULT 0,
+    accuracy REAL, interval REAL, parameters INTEGER, macs INTEGER, seconds REAL, failure TEXT, checkpoint TEXT,
+    UNIQUE (level, place)
+);
+CREATE INDEX of_batch ON trials (batch, place);
+CREATE INDEX of_key ON trials (key);
+CREATE TABLE reports (
+    trial INTEGER NOT NULL REFERENCES trials, step INTEGER NOT NULL, seed INTEGER NOT NULL, value REAL NOT NULL,
+    interval REAL, PRIMARY KEY (trial, step, seed)
+);
+"""
+
+_TABLES_1 = f"""{_LEVEL_TABLE}CREATE TABLE batches (
     id INTEGER PRIMARY KEY, level INTEGER NOT NULL REFERENCES levels, place INTEGER NOT NULL,
     state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'claimed', 'done', 'failed')),
     worker TEXT, lease_until REAL, attempts INTEGER NOT NULL DEFAULT 0, failure TEXT, begun REAL, ended REAL,
@@ -44,7 +69,30 @@ CREATE TABLE scores (
     PRIMARY KEY (key, seed)
 );
 """
+"""Of version 1, which knew full trainings alone: one of each architecture."""
 
+_BATCH_1 = "id, level, place, state, worker, lease_until, attempts, failure, begun, ended"
+_TRIAL_1 = (
+    "key, level, place, batch, predicted_mean, predicted_std, state, accuracy, interval, parameters, macs, seconds, "
+    "failure"
+)
+_FROM_1 = f"""
+DROP INDEX unfinished;
+DROP INDEX of_batch;
+ALTER TABLE batches RENAME TO batches_1;
+ALTER TABLE candidates RENAME TO candidates_1;
+ALTER TABLE scores RENAME TO scores_1;
+{_TABLES[_TABLES.index("CREATE TABLE batches") :]}
+INSERT INTO batches ({_BATCH_1}) SELECT {_BATCH_1} FROM batches_1;
+INSERT INTO trials (id, {_TRIAL_1}) SELECT row_number() OVER (ORDER BY level, place) - 1, {_TRIAL_1} FROM candidates_1;
+INSERT INTO reports SELECT t.id, 0, s.seed, s.accuracy, s.interval FROM scores_1 s JOIN trials t ON t.key = s.key;
+DROP TABLE scores_1;
+DROP TABLE candidates_1;
+DROP TABLE batches_1;
+PRAGMA user_version = {SCHEMA}
+"""
+
+_APART = "levels, batches and trials in it do not belong together"
 _LEVELS, _WHOLE, _LARGE, _LONG = 10_000, 1 << 53, 1e39, 10_000
 
 
@@ -70,19 +118,21 @@ _WRONG = {
         f"level NOT BETWEEN 1 AND {_LEVELS}",
     ),
     "batches": _wrong(
-        dict.fromkeys(("id", "level", "place", "attempts"), "whole")
+        dict.fromkeys(("id", "level", "place", "attempts", "first"), "whole")
         | dict.fromkeys(("lease_until", "begun", "ended"), "number?")
-        | {"worker": "text?", "failure": "text?"},
-        "state NOT IN ('waiting', 'claimed', 'done', 'failed') "
+        | {"until": "whole?", "worker": "text?", "failure": "text?"},
+        "state NOT IN ('waiting', 'claimed', 'reported', 'done', 'failed') "
         "OR (state = 'claimed' AND (worker IS NULL OR lease_until IS NULL))",
     ),
-    "candidates": _wrong(
-        dict.fromkeys(("level", "place", "batch"), "whole")
+    "trials": _wrong(
+        dict.fromkeys(("id", "level", "place", "batch", "step"), "whole")
         | dict.fromkeys(("predicted_mean", "predicted_std", "accuracy", "interval", "seconds"), "number?")
-        | {"key": "text", "parameters": "whole?", "macs": "whole?", "failure": "text?"},
-        "(state IS NOT NULL AND state NOT IN ('done', 'failed')) OR (state = 'done' AND accuracy IS NULL)",
+        | dict.fromkeys(("fidelity", "parent", "parameters", "macs"), "whole?")
+        | {"key": "text", "failure": "text?", "checkpoint": "text?"},
+        "(state IS NOT NULL AND state NOT IN ('done', 'failed', 'paused', 'stopped')) "
+        "OR (state IS NOT NULL AND state != 'failed' AND accuracy IS NULL) OR parent >= id",
     ),
-    "scores": _wrong({"key": "text", "seed": "whole", "accuracy": "number", "interval": "number?"}),
+    "reports": _wrong(dict.fromkeys(("trial", "step", "seed"), "whole") | {"value": "number", "interval": "number?"}),
 }
 
 
@@ -90,22 +140,29 @@ def _words(sql: str) -> str:
     return " ".join(sql.split())
 
 
+def _run(db: sqlite3.Connection, script: str) -> None:
+    """Statement by statement, within the transaction that is open."""
+    for statement in script.split(";"):
+        db.execute(statement)
+
+
 class LedgerFile:
     """One connection to the file, of one thread; a forked child gets a connection of its own when it first asks.
 
-    create: make the tables where they are missing. Raises `InputError` for any other file, `DiskError`.
+    create: make the tables where they are missing, and those of version 1 anew; else a file of version 1 is read from a
+    copy in memory and stays as it is. Raises `InputError` for any other file, `DiskError`.
     """
 
     def __init__(self, path: Path, create: bool) -> None:
         self.path = path
-        self._process, self._inherited = os.getpid(), []
+        self._process, self._inherited, self._copied = os.getpid(), [], False
         with self.explained():
             self._db = self._connected()
             self._prepare(create)
 
     @property
     def db(self) -> sqlite3.Connection:
-        if self._process != os.getpid():
+        if self._process != os.getpid() and not self._copied:
             self._inherited.append(self._db)  # closing it here would drop the parent's locks
             self._process, self._db = os.getpid(), self._connected()
         return self._db
@@ -121,38 +178,64 @@ class LedgerFile:
             self._begin_log()
             with self.write() as db:
                 if self._version() == (0, 0):  # not made by another process meanwhile
-                    for statement in _TABLES.split(";"):
-                        db.execute(statement)
+                    _run(db, _TABLES)
                     db.execute(f"PRAGMA application_id = {APPLICATION}")
                     db.execute(f"PRAGMA user_version = {SCHEMA}")
         application, version = self._version()
         if application != APPLICATION:
             raise InputError(f"{shown(self.path)} is no ledger of autometa")
-        if version != SCHEMA:
+        if version == 1:
+            self._migrate(create)
+        elif version != SCHEMA:
             raise InputError(
-                f"{shown(self.path)} was written by another version of autometa (schema {version}, this one reads "
-                f"{SCHEMA}); go on with that version, or begin a new run"
+                f"{shown(self.path)} was written by another version of autometa (schema {version}, this one reads 1 "
+                f"and {SCHEMA}); go on with that version, or begin a new run"
             )
         self._check()
 
-    def _check(self) -> None:
-        """Raise `InputError` unless the file holds our tables and nothing else that could run, and every value in them
-        is of its column's type, which SQLite does not ask for."""
+    def _migrate(self, create: bool) -> None:
+        """Bring tables of version 1 to this one: in a copy first, which is checked, then in the file."""
+        self._check_tables(_TABLES_1)
+        file, self._db = self._db, sqlite3.connect(":memory:", isolation_level=None)
+        file.backup(self._db)
+        self._db.row_factory = sqlite3.Row
+        try:
+            _run(self._db, _FROM_1)
+            self._check()
+        except sqlite3.IntegrityError:
+            raise self._damaged(_APART) from None
+        if not create:
+            self._copied = True
+            file.close()
+            return
+        self._db = file
+        with self.write() as db:
+            if self._version()[1] == 1:  # not brought up by another process meanwhile
+                _run(db, _FROM_1)
+
+    def _check_tables(self, tables: str) -> None:
+        """Raise `InputError` unless the file holds these tables and nothing else that could run."""
         made = {_words(row["sql"]) for row in self.db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
-        if made != {_words(statement) for statement in _TABLES.split(";") if statement.strip()}:
+        if made != {_words(statement) for statement in tables.split(";") if statement.strip()}:
             raise self._damaged("its tables are not those that autometa makes")
+
+    def _check(self) -> None:
+        """Raise `InputError` unless the tables are ours and every value in them is of its column's type, which SQLite
+        does not ask for."""
+        self._check_tables(_TABLES)
         for name, wrong in _WRONG.items():
             row = self.db.execute(f"SELECT rowid AS number FROM {name} WHERE {wrong} LIMIT 1").fetchone()
             if row is not None:
                 raise self._damaged(f"a value in row {row['number']} of its table {name} is of the wrong kind")
         unlike = self.db.execute(
-            "SELECT level FROM levels l WHERE candidates != (SELECT count(*) FROM candidates c WHERE c.level = l.level)"
+            "SELECT level FROM levels l WHERE candidates != (SELECT count(*) FROM trials t WHERE t.level = l.level)"
         ).fetchone()
         lost = self.db.execute(
-            "SELECT key FROM candidates c LEFT JOIN batches b ON b.id = c.batch WHERE b.level IS NOT c.level"
+            "SELECT key FROM trials t LEFT JOIN batches b ON b.id = t.batch WHERE b.level IS NOT t.level"
         ).fetchone()
+        unlike = unlike or self.db.execute("SELECT id FROM trials WHERE id >= (SELECT count(*) FROM trials)").fetchone()
         if unlike is not None or lost is not None:
-            raise self._damaged("levels, batches and candidates in it do not belong together")
+            raise self._damaged(_APART)
 
     def _damaged(self, told: str) -> InputError:
         return InputError(
@@ -186,6 +269,8 @@ class LedgerFile:
 
         durable: it outlives a power cut (an fsync); else the death of every process alone, at a tenth of the time.
         """
+        if self._copied:
+            raise InputError(f"{shown(self.path)} is of an earlier version; go on with its run by --resume")
         with self.explained():
             db = self.db
             db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")

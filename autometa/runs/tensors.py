@@ -11,11 +11,11 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from autometa.errors import InputError
 from autometa.runs.files import of_form, read_file, shown
-from autometa.runs.forms import FormError, record
+from autometa.runs.forms import FormError, record, table, text
 
 LARGEST = 1 << 40
 """Bytes of a file."""
@@ -29,6 +29,14 @@ def decoded(payload: bytes) -> dict[str, torch.Tensor]:
         raise FormError(f"it holds no tensors that can be read ({_line(error)})") from error
 
 
+def metadata(payload: bytes) -> dict[str, str]:
+    """What a file's bytes tell beside their tensors. Raises `FormError` or `ValueError` where they are no such file."""
+    header = of_form(payload[8 : 8 + int.from_bytes(payload[:8], "little")], record())
+    found = header.get("__metadata__", {})
+    table(text)(found, "__metadata__")
+    return found
+
+
 def read_tensors(path: str | os.PathLike, key: str, remedy: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """What a file tells in its metadata under `key`, an object, `{}` where nothing; and its tensors by name.
 
@@ -36,11 +44,10 @@ def read_tensors(path: str | os.PathLike, key: str, remedy: str) -> tuple[dict[s
     """
     path = Path(path)
     try:
-        tensors = decoded(read_file(path, LARGEST, remedy))
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-        return of_form(metadata.get(key, "{}").encode(), record()), tensors
-    except (SafetensorError, OSError, ValueError) as error:
+        payload = read_file(path, LARGEST, remedy)
+        tensors = decoded(payload)
+        return of_form(metadata(payload).get(key, "{}").encode(), record()), tensors
+    except ValueError as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{shown(path)} cannot be read ({_line(error)}); {remedy}") from error

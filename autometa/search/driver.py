@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Protocol
 
-from autometa.nas.strategies.strategy import SearchSpec, Strategy, Trial
-from autometa.runs.ledger import Candidate, Ledger
+from autometa.nas.strategies.strategy import CLAIMED, PAUSED, STOPPED, SearchSpec, Strategy, Trial, Verdict
+from autometa.runs.ledger import Ledger
+from autometa.runs.ledger_rows import Candidate, Entry
 from autometa.search.summary import measured, report
 
 
@@ -22,11 +22,13 @@ def trials(rows: Sequence[Candidate]) -> list[Trial]:
     """The history that a strategy decides from: what the ledger holds, in the order of proposals."""
     return [
         Trial(
-            id=number,
+            id=row.id,
             round=row.level,
             place=row.place,
             key=row.key,
-            state=row.state,
+            state=CLAIMED if row.state == "reported" else row.state,
+            fidelity=row.fidelity,
+            parent=row.parent,
             mean=row.predicted_mean,
             std=row.predicted_std,
             accuracy=row.accuracy,
@@ -34,8 +36,9 @@ def trials(rows: Sequence[Candidate]) -> list[Trial]:
             macs=row.macs,
             seconds=row.seconds,
             failure=row.failure,
+            reports=row.reports,
         )
-        for number, row in enumerate(rows)
+        for row in rows
     ]
 
 
@@ -52,11 +55,12 @@ class Driver:
     record: Recorder
 
     def advance(self) -> bool:
-        """Where all that was proposed has ended, report on that round and propose the next one; whether anything waits
-        to be trained now.
+        """Judge what was scored on its way; where all that was proposed has ended, report on that round and propose the
+        next one; whether anything waits to be trained now.
 
         Raises `DivergedError` where no candidate came through.
         """
+        self._judge()
         levels = self.ledger.levels()
         if levels and not levels[-1].finished:
             return True
@@ -66,24 +70,48 @@ class Driver:
         if levels:
             self._report(levels[-1].level, rows, history)
         if not proposals:
+            self.ledger.keep(())
             return False
-        entries = [(proposal.key, proposal.mean, proposal.std) for proposal in proposals]
+        stands = {trial.id: max(trial.reports, default=0) for trial in history}
+        entries = [
+            Entry(p.key, p.mean, p.std, p.fidelity, p.parent, self._until(stands.get(p.parent, 0), p.fidelity))
+            for p in proposals
+        ]
         self.ledger.propose(len(levels) + 1, entries, self.spec.batch)
+        self.ledger.keep({*self.strategy.resumable(history, self.spec), *(p.parent for p in proposals)})
         return True
+
+    def _until(self, done: int, fidelity: int | None) -> int | None:
+        """Meta-iterations after which a trial that has done so many is scored next, None at the end of a training."""
+        whole = self.spec.iterations
+        end = whole if fidelity is None else min(fidelity, whole)
+        found = min([step for step in self.strategy.reports(self.spec) if done < step < end], default=end)
+        return None if found == whole else found
+
+    def _judge(self) -> None:
+        """Let trials that were scored on their way go on, or not."""
+        waiting = self.ledger.reported()
+        history = trials(self.ledger.outcomes()) if waiting else []
+        for rows in waiting:
+            before, ended = [trial for trial in history if trial.round < rows[0].level], {}
+            for trial in trials(rows):
+                verdict = self.strategy.judge(trial, before, self.spec)
+                if verdict is not Verdict.GO:
+                    ended[trial.id] = PAUSED if verdict is Verdict.PAUSE else STOPPED
+            self.ledger.judge(rows[0].batch, ended, self._until(rows[0].step, rows[0].fidelity))
 
     def report_rest(self, known: set[int]) -> None:
         """Report on the rounds that are not in `known`, such as the one within which time was up."""
         rows = self.ledger.outcomes()
         history = trials(rows)
-        for level, _ in groupby(rows, key=lambda row: row.level):
-            if level not in known:
-                self._report(level, rows, history)
+        for level in sorted({row.level for row in rows} - known):
+            self._report(level, rows, history)
 
     def _report(self, level: int, rows: Sequence[Candidate], history: Sequence[Trial]) -> None:
         own = [row for row in rows if row.level == level]
         if not measured(own):
             return
         predictor = self.strategy.predictor_after(history, self.spec, level)
-        over = all(row.state in ("done", "failed") for row in own)
+        over = all(row.ended for row in own)
         told = report(level, own, predictor, self.spec.space)
         self.record(level, {**told, "unit": self.strategy.unit, **({} if over else {"finished": False})})

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from autometa._version import __version__
 from autometa.errors import AutometaError, InputError, Interrupted
-from autometa.runs.files import plain, say
+from autometa.runs.files import say
 from autometa.runs.ledger import Batch, Ledger
 from autometa.search.workers import DEATHS, LEASE_SECONDS, POLL_SECONDS, Unit, release_dead
 
@@ -32,10 +32,10 @@ class Trainer:
         """Where it runs."""
         return {"node": platform.node(), "process": os.getpid(), "version": __version__}
 
-    def train(self, keys: Sequence[str]) -> list[dict[str, Any]]:
+    def train(self, batch: Batch) -> Sequence[Mapping[str, Any]]:
         """The outcomes of a batch."""
         self._work = self._work or self._unit(self._device)
-        return [plain(outcome) for outcome in self._work(keys)]
+        return self._work(batch)
 
 
 @dataclass
@@ -125,7 +125,7 @@ class RayWorkers:
                 actor.batch = self.ledger.claim(actor.name, self._lease)
                 if actor.batch is None:
                     break
-                actor.reference = actor.handle.train.remote(list(actor.batch.keys))
+                actor.reference = actor.handle.train.remote(actor.batch)
         self._listen()
 
     def _actor(self) -> _Actor:

@@ -13,12 +13,13 @@ from autometa.runs.ledger import Candidate
 
 
 def measured(rows: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates that were trained and scored, in the ledger's order; those that failed are passed over."""
-    return [row for row in rows if row.state == "done" and row.accuracy is not None]
+    """The trials that ended with a score, in the ledger's order; those that failed are passed over."""
+    return [row for row in rows if row.scored]
 
 
 def winner(rows: Sequence[Candidate]) -> Candidate:
-    """The highest validation accuracy of all levels; ties go to fewer parameters, then to the smaller key.
+    """The highest validation accuracy among the longest trainings of all levels; ties go to fewer parameters, then to
+    the smaller key.
 
     Raises `InputError` where no time was left for any, `DivergedError` where all that were trained failed.
     """
@@ -27,6 +28,8 @@ def winner(rows: Sequence[Candidate]) -> Candidate:
         raise DivergedError("every candidate trained so far has failed; try a smaller --inner.lr")
     if not found:
         raise InputError("no candidate was trained in the time given; go on with --resume and a longer --time-budget")
+    longest = max((row.step for row in found if row.state != "done"), default=0)
+    found = [row for row in found if row.state == "done"] or [row for row in found if row.step == longest]
     return min(found, key=lambda row: (-row.accuracy, row.parameters or 0, row.key))
 
 
@@ -36,13 +39,14 @@ def report(level: int, rows: Sequence[Candidate], predictor: Predictor | None, s
     `before` correlates what was predicted before these cells were trained with what was measured (None at the first
     level); `own` what the predictor, where there is one, says of them after it has learned from them too.
     """
-    done = measured(rows)
+    done, partial = measured(rows), {row.step for row in rows if row.scored and row.state != "done"}
     cells = [space.parse(row.key) for row in done]
     accuracies = [row.accuracy for row in done]
     mean, std = predictor.predict(cells) if predictor else ([None] * len(done),) * 2
     ahead = [(row.predicted_mean, row.accuracy) for row in done if row.predicted_mean is not None]
     return {
         "level": level,
+        **({"iterations": max(partial)} if partial else {}),
         "candidates": len(rows),
         "failed": sum(row.state == "failed" for row in rows),
         "accuracy": {"best": max(accuracies), "mean": sum(accuracies) / len(done), "worst": min(accuracies)},

@@ -22,7 +22,7 @@ import torch
 
 from autometa.errors import AutometaError, InputError, Interrupted
 from autometa.runs.files import say
-from autometa.runs.ledger import Ledger
+from autometa.runs.ledger import Batch, Ledger
 from autometa.search.main_guard import GUARD, UNGUARDED
 
 LEASE_SECONDS = 120.0
@@ -31,8 +31,8 @@ POLL_SECONDS = 0.2
 DEATHS = 8
 """Workers that may die one after another before the run is stopped: candidates cannot be at fault for all of them."""
 
-Work = Callable[[Sequence[str]], Sequence[Mapping[str, Any]]]
-"""Keys of a batch's candidates -> their outcomes, as `Ledger.finish` takes them."""
+Work = Callable[[Batch], Sequence[Mapping[str, Any]]]
+"""A batch -> the outcomes of its trials, as `Ledger.finish` takes them."""
 
 
 class Unit(Protocol):
@@ -87,7 +87,7 @@ class Alone:
             return
         with _Heartbeat(self.ledger.path, name_here(), self.lease_seconds):
             self._work = self._work or self.unit(self.device)
-            outcomes = self._work(batch.keys)
+            outcomes = self._work(batch)
         self.ledger.finish(batch, outcomes)
 
 
@@ -205,7 +205,7 @@ def _serve(path: Path, unit: Unit, device: str, threads: int, lease_seconds: flo
                     stop.wait(POLL_SECONDS)
                     continue
                 work = work or unit(device)
-                ledger.finish(batch, work(batch.keys))
+                ledger.finish(batch, work(batch))
     except AutometaError as error:
         pipe.send(error)
         raise SystemExit(error.exit_code) from None

@@ -6,16 +6,18 @@ numbers), so that differences between cells are not those between tasks.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
 from autometa.brief import brief
 from autometa.data import Episodes
-from autometa.errors import DivergedError
+from autometa.errors import DivergedError, InputError
 from autometa.meta.bn_modes import MODES
 from autometa.meta.inner_loop import Batches
 from autometa.meta.learner import MetaLearner, TaskChunk
@@ -24,7 +26,9 @@ from autometa.meta.outer_loop import Iteration, meta_iteration_
 from autometa.meta.reptile import Reptile
 from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
 from autometa.nas.spaces.blocks import BlockCell
-from autometa.runs.watch import NonFiniteWatch
+from autometa.runs.files import of_form
+from autometa.runs.tensors import decoded, metadata
+from autometa.runs.watch import WATCHED, NonFiniteWatch
 from autometa.slots.arena import Arena
 from autometa.slots.layout import Layout
 from autometa.slots.statistics import BatchStatistics
@@ -43,6 +47,7 @@ from autometa.train.loop import Loop, Results
 from autometa.train.tasks import Source
 from autometa.train.trainer import StepSizes
 
+WATCH = "watch"
 SLOTS = 200
 """Slots worked on at once on a CPU, where the config does not say; a GPU takes as many as its memory holds."""
 
@@ -113,6 +118,19 @@ class Snapshot:
 
     tensors: Mapping[str, Tensor]
     watch: Mapping[str, Any]
+
+    def encoded(self) -> bytes:
+        """As the bytes of a safetensors file."""
+        apart = {name: value.contiguous().clone() for name, value in self.tensors.items()}
+        return safetensors.torch.save(apart, {WATCH: json.dumps(self.watch)})
+
+    @classmethod
+    def decoded(cls, data: bytes) -> Snapshot:
+        """What `encoded` gave. Raises `InputError` for other bytes."""
+        try:
+            return cls(decoded(data), of_form(metadata(data)[WATCH].encode(), WATCHED))
+        except (KeyError, ValueError) as error:
+            raise InputError(f"the checkpoint of a candidate is damaged: {error}; begin a new run") from error
 
 
 @dataclass(frozen=True)

@@ -216,7 +216,7 @@ def test_a_tensor_missing_under_a_right_checksum(pristine, tmp_path):
 def test_text_for_a_number_in_the_ledger(pristine, tmp_path):
     for name in ("auto-meta", "train"):
         shutil.copytree(pristine / "runs" / name, name)
-    damaging.sql(Path("auto-meta/ledger.sqlite"), "UPDATE candidates SET accuracy = 'high' WHERE rowid = 1")
+    damaging.sql(Path("auto-meta/ledger.sqlite"), "UPDATE trials SET accuracy = 'high' WHERE rowid = 1")
     answer = call("compare", "auto-meta", "train")
     assert answer.code == 0 and "train" in answer.out
     assert "auto-meta is unreadable: the ledger auto-meta/ledger.sqlite is damaged (a value in row 1" in answer.out

@@ -53,7 +53,7 @@ def hashed(value: np.ndarray) -> str:
 def ranking(ledger: Path) -> str:
     """A hash of every candidate's key, accuracy and what was predicted of it, in the order of proposals."""
     with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as db:
-        rows = db.execute("SELECT key, accuracy, predicted_mean FROM candidates ORDER BY level, place").fetchall()
+        rows = db.execute("SELECT key, accuracy, predicted_mean FROM trials ORDER BY level, place").fetchall()
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 

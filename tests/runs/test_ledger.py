@@ -48,7 +48,7 @@ def outcomes_of(batch):
 def contents(ledger):
     """All that a ledger knows."""
     with sqlite3.connect(ledger.path) as db:
-        tables = ("levels", "batches", "candidates", "scores")
+        tables = ("levels", "batches", "trials", "reports")
         return {table: db.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall() for table in tables}
 
 
@@ -260,7 +260,7 @@ def test_what_cannot_be_opened_is_explained(tmp_path):
     Ledger.open(tmp_path / "new").close()
     with sqlite3.connect(tmp_path / "new") as db:
         db.execute("PRAGMA user_version = 7")
-    with pytest.raises(InputError, match=r"another version of autometa \(schema 7, this one reads 1\)"):
+    with pytest.raises(InputError, match=r"another version of autometa \(schema 7, this one reads 1 and 2\)"):
         Ledger.open(tmp_path / "new")
 
 

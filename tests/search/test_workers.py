@@ -148,10 +148,10 @@ def test_the_heartbeat_keeps_a_long_batch(tmp_path):
         stolen = []
 
         class Slow(Toy):
-            def work(self, keys):
+            def work(self, batch):
                 time.sleep(1.2)
                 stolen.append(thief.claim("thief", 60.0))
-                return super().work(keys)
+                return super().work(batch)
 
         with Alone(ledger, Slow(tmp_path), lease_seconds=0.6) as force:
             train_all(ledger, force)

@@ -29,8 +29,8 @@ class Toy:
         (self.folder / f"opened-{os.getpid()}").write_text(device)
         return self.work
 
-    def work(self, keys):
-        for key in keys:
+    def work(self, batch):
+        for key in batch.keys:
             time.sleep(self.delay)
             if "kill" in key and self._first(key):
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -38,7 +38,7 @@ class Toy:
                 raise RuntimeError(f"{key} will not do")
             if "input" in key:
                 raise InputError(f"{key} is a mistake")
-        made = [{"key": key, "accuracy": value_of(key), "interval": 1.0, "parameters": len(key)} for key in keys]
+        made = [{"key": key, "accuracy": value_of(key), "interval": 1.0, "parameters": len(key)} for key in batch.keys]
         return [{**o, "accuracy": None, "failure": "diverged"} if "diverge" in o["key"] else o for o in made]
 
     def _first(self, key: str) -> bool:
@@ -60,9 +60,9 @@ class Killed:
     def __call__(self, device: str):
         work = self.unit(device)
 
-        def killed(keys):
-            outcomes = work(keys)
-            if self.key in keys and not (self.folder / "killed").exists():
+        def killed(batch):
+            outcomes = work(batch)
+            if self.key in batch.keys and not (self.folder / "killed").exists():
                 (self.folder / "killed").touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             return outcomes

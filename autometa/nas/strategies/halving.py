@@ -63,6 +63,9 @@ class SuccessiveHalving(Strategy):
     def room(self, history: Sequence[Trial], spec: SearchSpec) -> int:
         return sum(self.rounds(spec)) - len(history)
 
+    def resumable(self, history: Sequence[Trial], spec: SearchSpec) -> tuple[int, ...]:
+        return ()
+
     def round(self, history: Sequence[Trial], spec: SearchSpec) -> list[Proposal]:
         sizes, lengths = self.rounds(spec), self.fidelities(spec)
         rung = history[-1].round if history else 0

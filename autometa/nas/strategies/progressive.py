@@ -64,7 +64,4 @@ class Progressive(Strategy):
 
     def predictor_after(self, history: Sequence[Trial], spec: SearchSpec, round: int) -> Predictor:
         known = [trial for trial in history if trial.round <= round and trial.state == DONE]
-        predictor = spec.predictor()
-        cells = [spec.space.parse(trial.key) for trial in known]
-        predictor.fit(cells, [trial.accuracy for trial in known], spec.seed * 100 + round)
-        return predictor
+        return spec.learned(known, spec.seed * 100 + round)

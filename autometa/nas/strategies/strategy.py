@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
@@ -102,7 +102,7 @@ class SearchSpec:
         batch: trials trained side by side.
         seed: of all choices.
         iterations: meta-iterations of a full training.
-        predictor: makes a predictor that has learned nothing yet.
+        predictor: makes a predictor that has learned nothing yet; `learned` gives one that has.
         uncertainty_weight: of the predicted standard deviation in choices (0: by mean alone).
         fits: which architectures may be trained at all.
         processes: that may help to predict; results do not depend on it.
@@ -118,6 +118,18 @@ class SearchSpec:
     uncertainty_weight: float = 0.0
     fits: Callable[[Architecture], bool] = everything
     processes: int = 1
+    _learned: dict[tuple, Predictor] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def learned(self, trials: Sequence[Trial], seed: int) -> Predictor:
+        """The predictor after these trials; the last one is kept, so that who reports what it says of them after a
+        choice does not have it learn them again."""
+        known = (seed, *((trial.key, trial.accuracy) for trial in trials))
+        if known not in self._learned:
+            made = self.predictor()
+            made.fit([self.space.parse(trial.key) for trial in trials], [trial.accuracy for trial in trials], seed)
+            self._learned.clear()
+            self._learned[known] = made
+        return self._learned[known]
 
 
 class Strategy(Named, ABC):
@@ -161,6 +173,10 @@ class Strategy(Named, ABC):
     def reports(self, spec: SearchSpec) -> tuple[int, ...]:
         """Meta-iterations at which running trials are scored for `judge`, beside the fidelity where they end."""
         return ()
+
+    def resumable(self, history: Sequence[Trial], spec: SearchSpec) -> Collection[int]:
+        """Trials whose checkpoints a later round may go on from, beside the parents of this one; others are removed."""
+        return [trial.id for trial in history if trial.state == PAUSED]
 
     def rounds(self, spec: SearchSpec) -> tuple[int, ...]:
         """Trials of each round as planned, for estimates and progress."""
@@ -236,6 +252,7 @@ STRATEGIES: Registry[type[Strategy]] = Registry(
         "reinforce": "autometa.nas.strategies.reinforce:Reinforce",
         "large-scale-evolution": "autometa.nas.strategies.large_scale_evolution:LargeScaleEvolution",
         "grid": "autometa.nas.strategies.grid:GridSearch",
+        "halving": "autometa.nas.strategies.halving:SuccessiveHalving",
     },
 )
 Strategy.registry = STRATEGIES

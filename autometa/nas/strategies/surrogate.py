@@ -35,9 +35,7 @@ class SurrogateSearch(Strategy):
         if not history:
             return [Proposal(made.key) for made in drawn(spec, spec.beam, known, 0)]
         done = [trial for trial in history if trial.state == DONE]
-        learned = spec.predictor()
-        cells = [spec.space.parse(trial.key) for trial in done]
-        learned.fit(cells, [trial.accuracy for trial in done], spec.seed + len(history))
+        learned = spec.learned(done, spec.seed + len(history))
         number = history[-1].round
         fresh = drawn(spec, self.pool, known, spec.beam + (number - 1) * self.pool)
         chosen = best(predictions(learned, fresh, spec.uncertainty_weight), spec.beam)
