@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from autometa.data import catalogue
 from autometa.meta.learner import LEARNERS
 from autometa.nas.predictors.predictor import PREDICTORS
+from autometa.nas.relax.relaxation import RELAXATIONS
 from autometa.nas.strategies.strategy import STRATEGIES
 from autometa.ops.primitives import BUILT_IN, BY_CODE, PRIMITIVES
 from autometa.plugins import SETTING
@@ -33,7 +34,7 @@ def forget() -> None:
         del PRIMITIVES[primitive.name]
     del BY_CODE[BUILT_IN:]
     catalogue._REGISTERED.clear()
-    for registry in (LEARNERS, STRATEGIES, PREDICTORS):
+    for registry in (LEARNERS, STRATEGIES, PREDICTORS, RELAXATIONS):
         registry.forget()
     for name in [name for name in sys.modules if name.startswith("autometa_plugin_")]:
         del sys.modules[name]

@@ -12,7 +12,7 @@ from autometa.brief import brief
 from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES, accuracies, accuracy, answers, logits_by_mode
 from autometa.meta.inner_loop import Batches
-from autometa.meta.learner import MetaLearner
+from autometa.meta.learner import MetaLearner, TaskChunk
 from autometa.meta.reptile import Reptile
 from autometa.meta.schedule import SHAPES, Schedule
 from autometa.nas.networks.cell_network import KINDS
@@ -21,7 +21,8 @@ from autometa.nas.one_shot.network import AtTemperature, OneShotNetwork
 from autometa.nas.one_shot.pruned import genotype_of, remaining, remaining_weights
 from autometa.nas.one_shot.size_limits import Limits, smallest, within
 from autometa.nas.one_shot.traces import traces
-from autometa.nas.relax.soft_pruning import temperature
+from autometa.nas.relax.relaxation import SEARCH, TEST, WARMUP, Phase, Relaxation, Task
+from autometa.nas.relax.same_batch import SameBatch
 from autometa.nas.spaces.cells import INPUT_STATES, METANAS_PRIMITIVES
 from autometa.nas.spaces.genotype import CellGenotype, Genotype
 from autometa.ops.cross_entropy import cross_entropy
@@ -63,6 +64,7 @@ class MetaNASConfig:
         stem_stride: 2 lets all cells work at half the resolution (not in the paper; four times cheaper).
         data: images and split.
         learner: the meta-learner around the search (paper: Reptile).
+        relaxation: what the architecture's weights are, and where its gradient comes from (paper: same batch).
         inner: the inner loop while meta-training.
         arch_lr: inner learning rate of the architecture.
         arch_weight_decay: L2 decay of the architecture.
@@ -98,6 +100,7 @@ class MetaNASConfig:
     stem_stride: int = 1
     data: DataConfig = field(default_factory=DataConfig)
     learner: MetaLearner = field(default_factory=Reptile)
+    relaxation: Relaxation = field(default_factory=SameBatch)
     inner: InnerConfig = field(
         default_factory=lambda: InnerConfig(
             ways=20, shots=10, batch=20, batch_mode="replacement", steps=5, lr=5e-3, adam_state="carry"
@@ -142,6 +145,7 @@ class MetaNASConfig:
         one_of(SHAPES, {"arch_schedule": self.arch_schedule})
         check_reductions(self.reductions, self.cells)
         self._check_primitives()
+        self.relaxation.check()
         require(self.stem_stride in (1, 2), f"stem_stride must be 1 or 2, not {self.stem_stride}")
         coldest = min(self.t_min, self.t_min_test)
         require(0 < coldest <= self.t_max < math.inf, "t_min and t_min_test must be above 0 and not above t_max")
@@ -168,8 +172,14 @@ class MetaNASConfig:
 
     def temperatures(self) -> list[float]:
         """Of meta-testing, before each step on the architecture and after the last one, `[test.steps + 1]`."""
-        steps = self.test.steps
-        return [temperature(t, steps, self.t_max, self.t_min_test) for t in range(steps)] + [self.t_min_test]
+        phase = self.phase(TEST)
+        return [self.relaxation.temperature(t, phase) for t in range(phase.steps)] + [self.t_min_test]
+
+    def phase(self, name: str) -> Phase:
+        """`warmup`, `search` or `test`."""
+        if name == TEST:
+            return Phase(name, self.test.steps, self.t_max, self.t_min_test)
+        return Phase(name, self.inner.steps, self.t_max, self.t_min)
 
     @property
     def limits(self) -> Limits:
@@ -187,17 +197,32 @@ class MetaNASConfig:
             nodes=self.nodes,
             primitives=tuple(self.primitives),
             stem_stride=self.stem_stride,
+            relaxation=self.relaxation,
         )
+
+
+def guided(network: OneShotNetwork, config: MetaNASConfig, phase: Phase, task: TaskChunk) -> TaskChunk:
+    """A task whose objective gives the architecture the gradient of the config's relaxation."""
+    relaxation = config.relaxation
+
+    def weights(phi: Tensor) -> dict:
+        return network.shares(phi, phase.t_max)
+
+    source = Task(phase.steps, network.layout.weights, task.queries, config.inner.lr, weights, network.primitives)
+    return task._replace(objective=relaxation.objective(task.objective, source, phase))
 
 
 def trainer(network: OneShotNetwork, source: Source, config: MetaNASConfig, start: Learned | None = None) -> Trainer:
     """A meta-training run from a fresh initialisation, or from `start`: one forward and backward per inner step updates
     weights and architecture together (section 3.2); the temperature falls within every task once warm-up is over."""
-    keep, steps = 1.0 - config.drop_path, config.inner.steps
+    keep = 1.0 - config.drop_path
+
+    def phase_of(warm: bool) -> Phase:
+        return config.phase(WARMUP if warm else SEARCH)
 
     def logits_of(ids: Tensor, warm: bool) -> Logits:
         def logits(phi: Tensor, images: Tensor, t: int) -> Tensor:
-            heat = config.t_max if warm else temperature(t, steps, config.t_max, config.t_min)
+            heat = config.relaxation.temperature(t, phase_of(warm))
             drop = network.drop(keep, config.seed, ids, t, images.shape[1], phi.dtype)
             threshold = None if warm else config.prune_training
             return network.logits(phi, images, temperature=heat, threshold=threshold, drop=drop)
@@ -207,7 +232,7 @@ def trainer(network: OneShotNetwork, source: Source, config: MetaNASConfig, star
     start = start or Learned.untrained(network, config.seed)
     return Trainer(
         arena=start.to(source.device).arena(network.layout, config.meta.batch, config.inner.adam_state),
-        episodes=source.training(config.inner, config.test.part, config.seed, config.learner),
+        episodes=source.training(config.inner, config.test.part, config.seed, config.learner, config.relaxation),
         optimiser=config.inner.optimiser(config.learner, config.arch_lr, config.arch_weight_decay),
         inner=config.inner,
         meta=config.meta,
@@ -216,6 +241,8 @@ def trainer(network: OneShotNetwork, source: Source, config: MetaNASConfig, star
         warmup=config.warmup,
         weights=network.layout.weights,
         learner=config.learner,
+        guide=lambda task, warm: guided(network, config, phase_of(warm), task),
+        before=network.shrink_,
     )
 
 
@@ -259,7 +286,7 @@ def unlimited(
     """What `adapt` returns, before any limit."""
     test, steps = config.test, config.test.steps
     arena = learned.arena(network.layout, slots, config.inner.adam_state)
-    learner, state = config.learner, learned.state
+    learner, state, phase = config.learner, learned.state, config.phase(TEST)
     optimiser = config.inner.optimiser(learner, config.arch_lr, config.arch_weight_decay)
 
     def note(phi: Tensor) -> None:
@@ -267,12 +294,13 @@ def unlimited(
             seen.append(phi.detach()[:, network.layout.weights :].clone())
 
     def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
-        if t < steps:
+        if t < steps and len(seen or ()) == t:  # a relaxation may look at other weights after the step's own
             note(phi)
-        heat = temperature(t, steps, config.t_max, config.t_min_test)
+        heat = config.relaxation.temperature(t, phase)
         return cross_entropy(network.logits(phi, images, temperature=heat), labels)
 
-    learner.adapt_(arena, loss, batches, optimiser, test.steps, state)
+    learning = guided(network, config, phase, TaskChunk(loss, batches)).objective
+    learner.adapt_(arena, learning, batches, optimiser, test.steps, state)
     still = {"first_step": test.steps, "frozen": ("architecture",)}
     learner.adapt_(arena, loss, batches, optimiser, config.test_weight_steps, state, **still)
     note(arena.phi)

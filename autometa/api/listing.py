@@ -1,4 +1,4 @@
-"""What can be chosen by name: learners, strategies, spaces, predictors, primitives, data sets, presets."""
+"""What can be chosen by name: learners, strategies, spaces, predictors, relaxations, primitives, data sets, presets."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from autometa.data.catalogue import about_dataset
 from autometa.errors import InputError
 from autometa.meta.learner import LEARNERS
 from autometa.nas.predictors.predictor import PREDICTORS
+from autometa.nas.relax.relaxation import RELAXATIONS
 from autometa.nas.spaces.space import SPACES
 from autometa.nas.strategies.strategy import STRATEGIES
 from autometa.ops.primitives import PRIMITIVES
@@ -54,6 +55,7 @@ KINDS: dict[str, Callable[[], list[Choice]]] = {
     "strategies": lambda: _of("strategies", STRATEGIES),
     "spaces": lambda: _of("spaces", SPACES),
     "predictors": lambda: _of("predictors", PREDICTORS),
+    "relaxations": lambda: _of("relaxations", RELAXATIONS),
     "primitives": _primitives,
     "datasets": lambda: [Choice("datasets", name, about_dataset(name)) for name in dataset_names()],
     "presets": _presets,
@@ -62,7 +64,7 @@ KINDS: dict[str, Callable[[], list[Choice]]] = {
 
 def choices(kind: str | None = None) -> list[Choice]:
     """All that can be chosen by name, or those of a kind: `learners`, `strategies`, `spaces`, `predictors`,
-    `primitives`, `datasets` or `presets`. Raises `InputError` for another kind."""
+    `relaxations`, `primitives`, `datasets` or `presets`. Raises `InputError` for another kind."""
     if kind is not None and kind not in KINDS:
         raise InputError(f"{kind!r} cannot be listed; choose from {', '.join(KINDS)}")
     return [choice for name in (KINDS if kind is None else (kind,)) for choice in KINDS[name]()]

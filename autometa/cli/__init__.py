@@ -32,7 +32,10 @@ WORDS = {
     "compare": ("comparing", "searches side by side: accuracy against parameters and candidates trained"),
     "table": ("table", "accuracies of all small cells, each trained once and for all: ask, build, export"),
     "runs": ("looking", "list the runs of a folder"),
-    "list": ("looking", "what can be chosen by name: learners, strategies, predictors, data sets, presets, ..."),
+    "list": (
+        "looking",
+        "what can be chosen by name: learners, strategies, relaxations, data sets, presets, ...",
+    ),
     "doctor": ("looking", "what is installed, which code runs on this machine and why, which data are found"),
     "reproduce": ("training", "rerun a documented result and say pass or fail"),
 }

@@ -325,15 +325,15 @@ class LoaderSource:
         """(channels, height, width) of the first batch."""
         return (self._train or _given(self._test, "test")).image_shape
 
-    def training(self, inner: InnerShape, part: str, seed: int, learner: Any = None) -> LoaderEpisodes:
-        """Training tasks of `inner`, with queries where the meta-learner needs them; `part` changes nothing.
+    def training(self, inner: InnerShape, part: str, seed: int, *learning: Any) -> LoaderEpisodes:
+        """Training tasks of `inner`, with queries where something that learns needs them; `part` changes nothing.
 
         Raises `DataError` where the images of both loaders are of different scales.
         """
         stream = _given(self._train, "train")
         if self._test is not None:
             _check_scales(stream.range, self._test.range)
-        counts = {"queries": inner.queries} if learner is not None and learner.needs_queries else {}
+        counts = {"queries": inner.queries} if any(one.needs_queries for one in learning) else {}
         return LoaderEpisodes(stream, inner.ways, shots=inner.shots, **counts, seed=seed, device=self.device)
 
     def testing(self, ways: int, test: TestShape) -> LoaderEpisodes:

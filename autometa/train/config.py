@@ -188,7 +188,18 @@ Config = TypeVar("Config")
 
 
 LATER = frozenset(
-    {"rotations", "reading", "learner", "queries", "planned", "most_batches", "init", "max_params", "max_macs"}
+    {
+        "rotations",
+        "reading",
+        "learner",
+        "relaxation",
+        "queries",
+        "planned",
+        "most_batches",
+        "init",
+        "max_params",
+        "max_macs",
+    }
 )
 """Fields that runs of earlier versions lack; their defaults are what these versions did."""
 
@@ -237,6 +248,7 @@ TYPES: dict[Any, Form] = {
     int | None: maybe(_WHOLE),
     str | None: maybe(text),
     tuple[int, ...]: many(_WHOLE, most=10_000),
+    tuple[float, ...]: many(number(), most=10_000),
     tuple[str, ...]: many(text, most=10_000),
 }
 """The form of a field's value in JSON, by the field's type."""

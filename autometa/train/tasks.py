@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -13,12 +14,17 @@ from torch import Tensor
 from autometa.brief import brief
 from autometa.data import Episodes, ImageStore, Split, TaskSpec, open_dataset
 from autometa.data.episodes import Batches, place_images
-from autometa.meta.learner import MetaLearner
 from autometa.train.config import DataConfig, EvalConfig, InnerConfig
 
 
 def silent(text: str) -> None:
     """A notice that nobody wants."""
+
+
+class Learning(Protocol):
+    """What learns from tasks: a meta-learner, a relaxation."""
+
+    needs_queries: ClassVar[bool]
 
 
 @brief
@@ -52,12 +58,12 @@ class Source:
     def image_shape(self) -> tuple[int, int, int]:
         return tuple(self.store.images.shape[1:])
 
-    def training(self, inner: InnerConfig, part: str, seed: int, learner: MetaLearner | None = None) -> Episodes:
-        """Tasks of the training classes, with queries where the meta-learner needs them.
+    def training(self, inner: InnerConfig, part: str, seed: int, *learning: Learning) -> Episodes:
+        """Tasks of the training classes, with queries where something that learns needs them.
 
         part: what the run is judged on; where that is `val`, its classes are kept out of training.
         """
-        queries = inner.queries if learner is not None and learner.needs_queries else 0
+        queries = inner.queries if any(one.needs_queries for one in learning) else 0
         split = self.split.without_val() if part == "val" else self.split
         return self._episodes(split.train, TaskSpec(inner.ways, inner.shots, queries, split.train_rotations), seed)
 

@@ -101,6 +101,8 @@ class Trainer:
     beside theta, by name, as at the start where None. counter int64 `[1]`: the number of the next meta-iteration, where
     tasks are drawn; max_slots: that of `meta` until `Loop` finds another one; ranks: the processes among which
     `divide_` has divided the meta-batch; weights: columns of theta before the architecture's, all of them where None.
+    guide(task, in warm-up?) gives a task another objective; before(theta, share of the meta-iterations that is over)
+    changes theta in place before a meta-iteration.
     """
 
     arena: Arena
@@ -113,6 +115,8 @@ class Trainer:
     warmup: int = 0
     weights: int | None = None
     learner: MetaLearner = field(default_factory=Reptile)
+    guide: Callable[[TaskChunk, bool], TaskChunk] | None = None
+    before: Callable[[Tensor, float], None] | None = None
     state: dict[str, Tensor] | None = None
 
     def __post_init__(self) -> None:
@@ -140,8 +144,10 @@ class Trainer:
         self._step_sizes.replan(meta.iterations)
 
     def reach(self, i: int) -> None:
-        """As `StepSizes.reach`."""
+        """As `StepSizes.reach`; what `before` does is the host's part too."""
         self._step_sizes.reach(i)
+        if self.before is not None:
+            self.before(self.arena.theta, self.meta.position(i))
 
     def step(self, i: int) -> Step:
         """Meta-iteration i, on tasks i * batch .. (i + 1) * batch - 1."""
@@ -261,16 +267,17 @@ class Trainer:
     def _tasks(self, ids: Tensor, warm: bool, right: list[Tensor]) -> TaskChunk:
         """Objective, batches and queries of some tasks; `right` receives their shares of right answers."""
         inner, drawn = self.inner, self.episodes.tasks(ids)
-        logits = self.logits(drawn.ids.to(self.device), warm)
+        logits, known = self.logits(drawn.ids.to(self.device), warm), len(right)
 
         def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
             out = logits(phi, images, t)
-            if t == inner.steps - 1:
+            if t == inner.steps - 1 and len(right) == known:  # `guide` may look at other images after the batch
                 right.append(accuracy(out.detach(), labels))
             return cross_entropy(out, labels)
 
         batches = self.episodes.batches(drawn, inner.batch, inner.steps, inner.batch_mode)
-        return TaskChunk(loss, batches, lambda: self.episodes.queries(drawn))
+        task = TaskChunk(loss, batches, lambda: self.episodes.queries(drawn))
+        return task if self.guide is None else self.guide(task, warm)
 
     def try_slots(self, slots: int, warm: bool) -> None:
         """One inner step of the first slots, of which nothing is kept: to see how much memory they take."""

@@ -11,6 +11,7 @@ from autometa.algorithms.presets import METANAS, TRAIN, preset
 from autometa.algorithms.train import ReptileConfig
 from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES
+from autometa.nas.relax.relaxation import RELAXATIONS
 from autometa.runs.files import plain
 from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, from_json
 from autometa.train.learned import Learned
@@ -161,6 +162,30 @@ def test_resumed_equals_uninterrupted(network, source):
         second.step(i)
     for name, value in whole.capture()[0].items():
         assert torch.equal(value, second.capture()[0][name]), name
+
+
+def trained(config, source, steps, captured=None):
+    """What a run has captured after the meta-iterations `steps`."""
+    run = metanas.trainer(config.build(source.image_shape), source, config)
+    if captured is not None:
+        run.restore(*captured)
+    for i in steps:
+        done = run.step(i)
+        assert done.losses.isfinite().all() and done.accuracy.shape == (config.meta.batch,)
+    return {name: value.clone() for name, value in run.capture()[0].items()}, run.capture()[1]
+
+
+@pytest.mark.parametrize("name", RELAXATIONS.names())
+def test_every_relaxation_trains_shrinks_and_resumes(source, name):
+    relaxation = RELAXATIONS[name](entropy=0.1, skip=0.1, shrink=(0.5,))
+    config = replace(TINY, relaxation=relaxation)
+    before = trained(config, source, range(2))
+    whole, resumed = trained(config, source, range(4))[0], trained(config, source, range(2, 4), before)[0]
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    net = config.build(source.image_shape)
+    assert {int((op > 0).sum(dim=-1).max()) for op, _ in net.shares(whole["theta"], 1.0)["normal"]} == {1}
+    found = metanas.meta_test_chunk(net, Learned.of(whole), source, config, 0, 2)
+    assert all(torch.equal(found.soft[mode], found.pruned[mode]) for mode in MODES), "nothing is left to prune"
 
 
 def test_chunks_of_tasks_give_the_same_outcome(network, source):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from autometa.nas.one_shot.network import OneShotNetwork
 from autometa.nas.one_shot.pruned import genotype_of, remaining, remaining_weights
-from autometa.nas.relax.soft_pruning import sharpened, temperature
+from autometa.nas.relax.soft_pruning import temperature
 from autometa.nas.spaces.genotype import CellGenotype
 from autometa.ops import PRIMITIVES
 from tests.golden.fixture import NO_OPS, Engine, Fixture, Group, Unit, UsageError
@@ -68,7 +68,7 @@ class _SoftPruning:
             found = {}
             for key, (s, kind, i) in keys.items():
                 value = self.engine.tensor(logits[kind][i])
-                found[key] = torch.stack([sharpened(value, t) for t in self.schedule(s)])
+                found[key] = torch.stack([torch.softmax(value / t, dim=-1) for t in self.schedule(s)])
             return found
 
         return Unit(f"draw{r}", compute, (Group("weights", expected, "vector"),), NO_OPS)

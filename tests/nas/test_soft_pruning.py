@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autometa.nas.relax.soft_pruning import input_weights, pairs, sharpened, temperature
+from autometa.nas.relax.same_batch import SameBatch
+from autometa.nas.relax.soft_pruning import above, input_weights, pairs, temperature
 from tests.nas.networks import images_for, one_shot, rows
 from tests.tolerances import assert_agree
 
@@ -41,19 +42,19 @@ def test_input_weights_equal_the_sum_over_pairs(inputs, seed):
 def test_a_weight_at_the_threshold_is_pruned_and_others_are_not_rescaled():
     logits = torch.log(torch.tensor([[0.5, 0.25, 0.125, 0.125]], dtype=torch.float64))
     exactly = float(torch.softmax(logits, dim=-1)[0, 1])
-    found = sharpened(logits, 1.0, exactly)
+    found = above(torch.softmax(logits, dim=-1), exactly)
     assert found[0, 1:].tolist() == [0.0, 0.0, 0.0] and float(found[0, 0]) == pytest.approx(0.5)
-    assert sharpened(logits, 1.0)[0].tolist() == pytest.approx([0.5, 0.25, 0.125, 0.125])
+    assert above(torch.softmax(logits, dim=-1), None)[0].tolist() == pytest.approx([0.5, 0.25, 0.125, 0.125])
 
 
 def test_cold_weights_are_one_hot():
     logits = torch.tensor([[0.1, 0.4, 0.3]])
-    assert_agree(sharpened(logits, 1e-3), torch.tensor([[0.0, 1.0, 0.0]]), "formula", torch.float32)
+    assert_agree(SameBatch().weights(logits / 1e-3), torch.tensor([[0.0, 1.0, 0.0]]), "formula", torch.float32)
 
 
 def test_logits_of_pruned_ops_still_get_gradients_through_the_softmax():
     logits = torch.tensor([[2.0, 1.0, -3.0]], dtype=torch.float64, requires_grad=True)
-    weights = sharpened(logits, 1.0, 0.1)
+    weights = above(SameBatch().weights(logits), 0.1)
     assert weights[0, 2] == 0 and (weights[0, :2] > 0).all()
     (grad,) = torch.autograd.grad(weights[0, 0], logits)
     share = torch.softmax(logits.detach(), dim=-1)[0]

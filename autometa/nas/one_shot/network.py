@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -12,7 +12,9 @@ from autometa.brief import brief
 from autometa.nas.networks.cell_network import KINDS, CellNetwork, CellWeights, NodeWeights
 from autometa.nas.networks.counting import map_sizes, network_macs
 from autometa.nas.networks.drop_path import drop_masks
-from autometa.nas.relax.soft_pruning import input_weights, pairs, sharpened
+from autometa.nas.relax.relaxation import Relaxation, shrunk_
+from autometa.nas.relax.same_batch import SameBatch
+from autometa.nas.relax.soft_pruning import above, input_weights, pairs
 from autometa.nas.spaces.cells import INPUT_STATES, METANAS_PRIMITIVES, one_shot_cell
 from autometa.slots.init import Init, initial_row
 from autometa.slots.layout import Layout
@@ -26,7 +28,7 @@ class OneShotNetwork:
 
     channels C; cells, reductions: as in `CellNetwork`; nodes per cell; primitives per edge; pairwise: input weights
     over pairs of inputs (without it every edge has weight 1); alpha_std: architecture parameters start at
-    `alpha_std * N(0, 1)`.
+    `alpha_std * N(0, 1)`; relaxation: what makes weights of them.
     """
 
     channels: int
@@ -39,6 +41,7 @@ class OneShotNetwork:
     pairwise: bool = True
     alpha_std: float = 1e-3
     stem_stride: int = 1
+    relaxation: Relaxation = field(default_factory=SameBatch)
 
     @cached_property
     def network(self) -> CellNetwork:
@@ -101,9 +104,10 @@ class OneShotNetwork:
     def shares(
         self, phi: Tensor, t: float, block: Tensor | None = None
     ) -> dict[str, list[tuple[Tensor, Tensor | None]]]:
-        """The softmax at temperature t of what `architecture` gives: op and pair weights, nothing pruned."""
+        """Op and pair weights at temperature t of what `architecture` gives, nothing pruned."""
+        made = self.relaxation.weights
         return {
-            kind: [(sharpened(op, t), None if pair is None else sharpened(pair, t)) for op, pair in nodes]
+            kind: [(made(op / t), None if pair is None else made(pair / t)) for op, pair in nodes]
             for kind, nodes in self.architecture(phi, block).items()
         }
 
@@ -115,15 +119,28 @@ class OneShotNetwork:
         block = self.layout.split(phi)[name] if block is None else block
         for kind, nodes in self.architecture(phi, block).items():
             made = []
-            every = sharpened(self.layout.within(block, name, f"alpha.{kind}"), t, threshold)
+            logits = self.layout.within(block, name, f"alpha.{kind}")
+            every = above(self.relaxation.weights(logits / t), threshold)
             for n, op, (_, pair_logits) in zip(self.inputs, every.split(self.inputs, dim=1), nodes, strict=True):
                 if pair_logits is None:
                     edge = torch.ones(phi.shape[0], n, dtype=phi.dtype, device=phi.device)
                 else:
-                    edge = input_weights(sharpened(pair_logits, t, threshold), n)
+                    edge = input_weights(above(self.relaxation.weights(pair_logits / t), threshold), n)
                 made.append(NodeWeights(op.flatten(1), edge))
             found[kind] = made
         return found
+
+    def shrink_(self, theta: Tensor, share: float) -> None:
+        """Take away what the relaxation leaves no longer when `share` of the meta-iterations is over: logits in rows
+        `[S, row]`, in place."""
+        if not self.relaxation.shrink:
+            return
+        left = self.relaxation.left
+        for nodes in self.architecture(theta).values():
+            for ops, pair_logits in nodes:
+                shrunk_(ops, left(share, ops.shape[-1], self.relaxation.ops))
+                if pair_logits is not None:
+                    shrunk_(pair_logits, left(share, pair_logits.shape[-1], self.relaxation.pairs))
 
     def logits(
         self,

@@ -26,10 +26,8 @@ def pairs(inputs: int) -> list[tuple[int, int]]:
     return list(combinations(range(inputs), 2))
 
 
-def sharpened(logits: Tensor, t: float, threshold: float | None = None) -> Tensor:
-    """`softmax(logits / t)` over the last axis; weights not strictly above `threshold` become exactly 0, the
-    others are not rescaled."""
-    weights = torch.softmax(logits / t, dim=-1)
+def above(weights: Tensor, threshold: float | None) -> Tensor:
+    """Weights, those not strictly above `threshold` exactly 0, the others not rescaled; all as they are where None."""
     if threshold is None:
         return weights
     return torch.where(weights > threshold, weights, torch.zeros_like(weights))
