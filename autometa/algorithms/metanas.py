@@ -173,13 +173,12 @@ class MetaNASConfig:
     def temperatures(self) -> list[float]:
         """Of meta-testing, before each step on the architecture and after the last one, `[test.steps + 1]`."""
         phase = self.phase(TEST)
-        return [self.relaxation.temperature(t, phase) for t in range(phase.steps)] + [self.t_min_test]
+        return [*(self.relaxation.temperature(t, phase) for t in range(phase.steps)), self.t_min_test]
 
     def phase(self, name: str) -> Phase:
         """`warmup`, `search` or `test`."""
-        if name == TEST:
-            return Phase(name, self.test.steps, self.t_max, self.t_min_test)
-        return Phase(name, self.inner.steps, self.t_max, self.t_min)
+        steps, t_min = (self.test.steps, self.t_min_test) if name == TEST else (self.inner.steps, self.t_min)
+        return Phase(name, steps, self.t_max, t_min)
 
     @property
     def limits(self) -> Limits:
@@ -203,13 +202,9 @@ class MetaNASConfig:
 
 def guided(network: OneShotNetwork, config: MetaNASConfig, phase: Phase, task: TaskChunk) -> TaskChunk:
     """A task whose objective gives the architecture the gradient of the config's relaxation."""
-    relaxation = config.relaxation
-
-    def weights(phi: Tensor) -> dict:
-        return network.shares(phi, phase.t_max)
-
-    source = Task(phase.steps, network.layout.weights, task.queries, config.inner.lr, weights, network.primitives)
-    return task._replace(objective=relaxation.objective(task.objective, source, phase))
+    lr, weights = config.inner.lr, lambda phi: network.shares(phi, phase.t_max)
+    source = Task(phase.steps, network.layout.weights, task.queries, lr, weights, network.primitives)
+    return task._replace(objective=config.relaxation.objective(task.objective, source, phase))
 
 
 def trainer(network: OneShotNetwork, source: Source, config: MetaNASConfig, start: Learned | None = None) -> Trainer:
