@@ -109,10 +109,22 @@ class Registry(Mapping[str, T], Generic[T]):
         return len(self.names())
 
 
-class Named:
+class Tagged:
+    """Base of settings whose JSON says what they are settings of, beside their fields."""
+
+    def tag(self) -> dict[str, str]:
+        """What it says."""
+        raise NotImplementedError
+
+
+class Named(Tagged):
     """Base of settings that a registry knows by name: in a config's JSON the name stands beside their fields."""
 
     registry: ClassVar[Registry]
+
+    def tag(self) -> dict[str, str]:
+        """The name."""
+        return {"name": self.name}
 
     @property
     def name(self) -> str:

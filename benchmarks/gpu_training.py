@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from autometa.algorithms import metanas
-from autometa.algorithms.jobs import Terms, meta_train
 from autometa.algorithms.presets import METANAS
 from autometa.data import DataError
 from autometa.ops.backend import libraries, precision
 from autometa.runs.folder import RunFolder
 from autometa.train.loop import Loop
+from autometa.train.phases import Terms, meta_train
 from autometa.train.scores import Score
 from autometa.train.tasks import Source
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from autometa.meta.bn_modes import MODES
 from autometa.meta.learner import MetaLearner
 from autometa.meta.reptile import Reptile
 from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
+from autometa.nas.networks.one_cell import BlockCellNetwork
 from autometa.nas.one_shot.size_limits import Limits
 from autometa.nas.predictors.ensemble import Ensemble
 from autometa.nas.predictors.neural import Training
@@ -26,9 +28,12 @@ from autometa.nas.predictors.predictor import PREDICTORS, Measure, Predictor, ma
 from autometa.nas.spaces import blocks
 from autometa.nas.spaces.block_space import BlockSpace
 from autometa.nas.spaces.blocks import BlockCell
+from autometa.nas.spaces.genotype import Genotype
 from autometa.nas.spaces.space import Space
 from autometa.nas.strategies.progressive import Progressive
 from autometa.nas.strategies.strategy import SearchSpec, Strategy, everything
+from autometa.runs.folder import RunFolder
+from autometa.train import records
 from autometa.train.candidates import CandidateConfig
 from autometa.train.config import (
     MOST,
@@ -47,6 +52,8 @@ from autometa.train.config import (
     require,
 )
 from autometa.train.network import Network
+from autometa.train.records import FOUND
+from autometa.train.run_config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ class Fits:
 
 @brief
 @dataclass(frozen=True)
-class AutoMetaConfig:
+class AutoMetaConfig(RunConfig):
     """One Auto-Meta run; the defaults are the paper's for Omniglot (section 4; where it is silent, Reptile's).
 
     Args:
@@ -153,6 +160,12 @@ class AutoMetaConfig:
         seed: of initialisations, tasks, batches and surrogates.
         precision: of the arithmetic on a GPU: `fp32`, `tf32` or `bf16`.
     """
+
+    algorithm: ClassVar[str] = "auto-meta"
+    phase: ClassVar[str] = "final"
+    prefix: ClassVar[str] = "final_"
+    inners: ClassVar[tuple[str, ...]] = ("inner", "final_inner")
+    tests: ClassVar[tuple[str, ...]] = ("test", "validation")
 
     strategy: Strategy = field(default_factory=Progressive)
     blocks: int = 5
@@ -286,9 +299,38 @@ class AutoMetaConfig:
         )
         return Fits(macros, Limits(self.max_params, self.max_macs))
 
-    def build(self, image_shape: tuple[int, int, int]) -> Network:
+    def build(self, image_shape: tuple[int, int, int], genotype: Genotype | None = None) -> Network:
         """The network of the published cell in the search's macro-structure; every candidate's is much like it."""
-        return self.final_config("published").build(image_shape)
+        return self.handed_out().build(image_shape)
+
+    def handed_out(self, folder: RunFolder | None = None) -> ReptileConfig:
+        """Its winner's; without a folder, the published cell's."""
+        if folder is None:
+            return self.final_config("published")
+        best = records.read(folder, FOUND, {"winner": None})["winner"]
+        if best is None:
+            raise InputError(f"the search in {folder.path} has not found its cell yet; go on with it first")
+        return self.final_config(best["key"])
+
+    def smallest(self, network: BlockCellNetwork) -> tuple[tuple[int, int], str, str]:
+        """Of the cells of one block, one that fits where there is one."""
+        fits = self.fits(network.image_shape)
+        cells = list(blocks.level_one())
+        size = next((fits.size(cell) for cell in cells if fits(cell)), None) or min(map(fits.size, cells))
+        what = "the smallest cell of the space makes a network of"
+        return size, what, "allow more, or fewer --macro.filters and --final.filters"
+
+    def training(self, genotype: str) -> ReptileConfig:
+        """As the winner is trained in full."""
+        return ReptileConfig(
+            network=genotype,
+            filters=self.final.filters,
+            data=self.data,
+            inner=self.final_inner,
+            meta=replace(self.final_meta, planned=()),
+            test=self.test,
+            seed=self.seed,
+        )
 
     def final_config(self, key: str) -> ReptileConfig:
         """The winner's training in full, on the training classes alone, tested on unseen ones."""

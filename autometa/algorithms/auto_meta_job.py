@@ -13,7 +13,6 @@ import torch
 from autometa import plugins
 from autometa.algorithms import jobs, train
 from autometa.algorithms.auto_meta import AutoMetaConfig, Fits
-from autometa.algorithms.jobs import Terms
 from autometa.errors import InputError
 from autometa.nas.spaces.blocks import BlockCell
 from autometa.nas.spaces.genotype import Genotype
@@ -25,12 +24,12 @@ from autometa.runs.ledger import LEDGER, Batch, Candidate, Ledger
 from autometa.search.driver import Driver
 from autometa.search.summary import measured, winner
 from autometa.search.workers import Unit, Work, workforce
-from autometa.train import records, scores
+from autometa.train import records
 from autometa.train.candidates import CandidateConfig, Outcome, Snapshot
 from autometa.train.config import DataConfig
 from autometa.train.health import Health, Monitor, of_training, small_batches
-from autometa.train.judging import judged
 from autometa.train.observations import observations
+from autometa.train.phases import Terms, meta_train, pacer_of
 from autometa.train.records import FOUND, KNOWN, check_candidates, read_candidates
 from autometa.train.scoring import train_candidates
 from autometa.train.tasks import Source, silent
@@ -129,22 +128,17 @@ def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) ->
     network = final.build(source.image_shape)
     health.tell(FINAL, 0, small_batches(network, final.inner, final.test, inner_group="final_inner"))
     run, monitor = train.trainer(network, source, final), Monitor(health, FINAL, of_training(final.inner, final.meta))
-    pacer = jobs.pacer_of(folder, terms, "final_meta") if terms.pace is not None and terms.pace.stretch else None
-    trained = jobs.meta_train(run, folder, terms, FINAL, budget=False, monitor=monitor, pacer=pacer)
+    pacer = pacer_of(folder, terms, "final_meta") if terms.pace is not None and terms.pace.stretch else None
+    trained = meta_train(run, folder, terms, FINAL, budget=False, monitor=monitor, pacer=pacer)
     final = replace(final, meta=trained.meta)
-    found, test_seconds = jobs.evaluate_reptile(network, trained.learned, source, final, folder, terms, "test", pacer)
+    found, test_seconds = jobs.evaluated(network, trained.learned, source, final, folder, terms, "test", pacer)
     final = jobs.tested(final, found, pacer)
     result = {
         "kind": "search auto-meta",
         "strategy": config.strategy.name,
         "protocol": jobs.protocol(final, source),
-        "scores": scores.as_json(scores.scores(found)),
-        "accuracy": scores.Score.of(found["support_statistics"]).mean,
-        "parameters": network.layout.count(),
-        "macs": network.macs(),
+        **jobs.figures(network, source, final, found),
         **jobs.limits_of(config),
-        "finite_tasks": int(found["finite"].sum()),
-        **judged(source, network.ways, final.test, found, found["support_statistics"]),
         "cell": best,
         "levels": [{name: value for name, value in level.items() if name != "cells"} for level in kept.levels],
         "candidates": {

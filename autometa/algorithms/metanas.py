@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from autometa.algorithms.metanas_outcome import CODED, MetaTest, as_tensors, pruned_size
+from autometa.algorithms.train import ReptileConfig
 from autometa.brief import brief
 from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES, accuracies, accuracy, answers, logits_by_mode
@@ -15,16 +19,14 @@ from autometa.meta.inner_loop import Batches
 from autometa.meta.learner import MetaLearner, TaskChunk
 from autometa.meta.reptile import Reptile
 from autometa.meta.schedule import SHAPES, Schedule
-from autometa.nas.networks.cell_network import KINDS
-from autometa.nas.networks.counting import network_macs
 from autometa.nas.one_shot.network import AtTemperature, OneShotNetwork
-from autometa.nas.one_shot.pruned import genotype_of, remaining, remaining_weights
-from autometa.nas.one_shot.size_limits import Limits, smallest, within
+from autometa.nas.one_shot.pruned import genotype_of
+from autometa.nas.one_shot.size_limits import smallest, typical, within
 from autometa.nas.one_shot.traces import traces
 from autometa.nas.relax.relaxation import SEARCH, TEST, WARMUP, Phase, Relaxation, Task
 from autometa.nas.relax.same_batch import SameBatch
 from autometa.nas.spaces.cells import INPUT_STATES, METANAS_PRIMITIVES
-from autometa.nas.spaces.genotype import CellGenotype, Genotype
+from autometa.nas.spaces.genotype import Genotype
 from autometa.ops.cross_entropy import cross_entropy
 from autometa.ops.finite_slots import finite_slots
 from autometa.ops.primitives import PRIMITIVES
@@ -46,13 +48,17 @@ from autometa.train.config import (
     require,
 )
 from autometa.train.learned import Learned
+from autometa.train.run_config import RunConfig
 from autometa.train.tasks import Source, TestTasks
 from autometa.train.trainer import Logits, Trainer
+
+LEAST_CHANNELS = 4
+"""Of a search network that is made smaller for a budget, while fewer cells can do instead."""
 
 
 @brief
 @dataclass(frozen=True)
-class MetaNASConfig:
+class MetaNASConfig(RunConfig):
     """One MetaNAS run; the defaults are the paper's for Omniglot (appendix; where it is silent, the released code's).
 
     Args:
@@ -91,6 +97,11 @@ class MetaNASConfig:
         precision: of kernels on a GPU: `fp32`, `tf32` (products of rounded factors) or `bf16` (activations stored in
             half the memory as well); faster in this order, and less exact. The CPU computes in float32.
     """
+
+    algorithm: ClassVar[str] = "metanas"
+    phase: ClassVar[str] = "search"
+    adapts_architecture: ClassVar[bool] = True
+    evaluated: ClassVar[tuple[str, ...]] = (*(f"{p}.{m}" for p in ("soft", "pruned") for m in MODES), "finite", *CODED)
 
     channels: int = 28
     cells: int = 4
@@ -180,12 +191,7 @@ class MetaNASConfig:
         steps, t_min = (self.test.steps, self.t_min_test) if name == TEST else (self.inner.steps, self.t_min)
         return Phase(name, steps, self.t_max, t_min)
 
-    @property
-    def limits(self) -> Limits:
-        """What every task's pruned network keeps to."""
-        return Limits(self.max_params, self.max_macs)
-
-    def build(self, image_shape: tuple[int, int, int]) -> OneShotNetwork:
+    def build(self, image_shape: tuple[int, int, int], genotype: Genotype | None = None) -> OneShotNetwork:
         """The search network."""
         return OneShotNetwork(
             channels=self.channels,
@@ -198,6 +204,79 @@ class MetaNASConfig:
             stem_stride=self.stem_stride,
             relaxation=self.relaxation,
         )
+
+    def adapt(self, network: OneShotNetwork, learned: Learned, batches: Batches, slots: int) -> Tensor:
+        """Weights and architecture, then weights alone: see `adapt`."""
+        return adapt(network, learned, batches, slots, self)
+
+    def evaluate_chunk(
+        self, network: OneShotNetwork, learned: Learned, source: Source, start: int, stop: int
+    ) -> dict[str, Tensor]:
+        """Meta-testing, as `as_tensors` gives it."""
+        return as_tensors(network, meta_test_chunk(network, learned, source, self, start, stop))
+
+    def classifier(self, network: OneShotNetwork) -> AtTemperature:
+        """The network, hard-pruned."""
+        return AtTemperature(network, self.t_min_test, self.prune_testing)
+
+    def with_room(self, image_shape, given: Collection[str]) -> tuple[MetaNASConfig, str | None]:
+        """Room for a typical cell, by fewer channels, then fewer cells; where even the least has none, the first that
+        can be pruned to the limits at all."""
+        tried = list(self._smaller(given)) if self.limits else []
+        for size in (typical, smallest):
+            for made in tried:
+                if self.limits.hold(size(made.build(image_shape))):
+                    return made, self._changed(made)
+        return self, None
+
+    def _smaller(self, given: Collection[str]) -> Iterator[MetaNASConfig]:
+        """The config, then with fewer and fewer channels, then the same with fewer cells."""
+        fixed_cells = bool({"cells", "reductions"} & set(given))
+        for cells in [self.cells] if fixed_cells else range(self.cells, 0, -1):
+            reductions = tuple(r for r in self.reductions if r < cells) or ((0,) if self.reductions else ())
+            least = min(LEAST_CHANNELS, self.channels) if cells > 1 and not fixed_cells else 2
+            for channels in [self.channels] if "channels" in given else range(self.channels, least - 1, -1):
+                yield replace(self, cells=cells, reductions=reductions, channels=channels)
+
+    def _changed(self, new: MetaNASConfig) -> str | None:
+        if self == new:
+            return None
+        cells = f" and {new.cells} cells instead of {self.cells}" if new.cells != self.cells else ""
+        return f"to make room within {new.limits}: {new.channels} channels instead of {self.channels}{cells}"
+
+    def smallest(self, network: OneShotNetwork) -> tuple[tuple[int, int], str, str]:
+        """What hard pruning can leave."""
+        what = "the smallest network that this search can be pruned to has"
+        return smallest(network), what, "allow more, or fewer --channels and --cells"
+
+    def training(self, genotype: str) -> ReptileConfig:
+        """At Reptile's own learning rate."""
+        return ReptileConfig(
+            network=genotype,
+            **self.sizes(),
+            data=self.data,
+            inner=replace(self.inner, lr=1e-3, adam_state="carry"),
+            meta=replace(self.meta, planned=()),
+            test=self.test,
+            max_params=self.max_params,
+            max_macs=self.max_macs,
+            seed=self.seed,
+        )
+
+    def sizes(self) -> dict[str, Any]:
+        """Those of the search network."""
+        own = {name: getattr(self, name) for name in ("cells", "reductions", "stem_stride")}
+        return {"filters": self.channels, **own}
+
+    def with_steps(self, steps: int) -> MetaNASConfig:
+        """With so many steps on a support set, and no more than these on the weights alone."""
+        fewer = min(self.test_weight_steps, steps)
+        return replace(self, test=replace(self.test, steps=steps), test_weight_steps=fewer)
+
+    def with_iterations(self, iterations: int) -> MetaNASConfig:
+        """With another number of meta-iterations, of which warm-up has the same share."""
+        warmup = round(self.warmup / max(self.meta.iterations, 1) * iterations)
+        return replace(self, meta=replace(self.meta, iterations=iterations), warmup=warmup)
 
 
 def guided(network: OneShotNetwork, config: MetaNASConfig, phase: Phase, task: TaskChunk) -> TaskChunk:
@@ -302,26 +381,6 @@ def unlimited(
     return arena.phi
 
 
-@brief
-@dataclass(frozen=True)
-class MetaTest:
-    """Meta-testing's outcome, per task `[T]`.
-
-    soft, pruned: accuracies by BN mode before and after hard pruning; genotypes: the strongest pair and op of every
-    node; parameters, macs: what is left of the network after pruning; finite: whether the task stayed finite;
-    answers: of the pruned network, see `answers`; traces: what became of the architecture, see `nas.traces`.
-    """
-
-    soft: dict[str, Tensor]
-    pruned: dict[str, Tensor]
-    genotypes: tuple[Genotype, ...]
-    parameters: Tensor
-    macs: Tensor
-    finite: Tensor
-    answers: dict[str, Tensor]
-    traces: dict[str, Tensor]
-
-
 def meta_test_chunk(
     network: OneShotNetwork,
     learned: Learned,
@@ -354,46 +413,3 @@ def meta_test_chunk(
         answers=answers(found),
         traces=traces(network, torch.stack(seen), config.temperatures(), config.prune_testing),
     )
-
-
-CODED = ("parameters", "macs", "genotypes")
-"""What `as_tensors` makes of a task beside accuracies."""
-
-
-def as_tensors(network: OneShotNetwork, found: MetaTest) -> dict[str, Tensor]:
-    """A `MetaTest` as tensors `[T, ...]` for a checkpoint; genotypes as (kind, node, input) -> (op, state)."""
-    names = {name: k for k, name in enumerate(network.primitives)}
-    coded = [
-        [[[(names[op], state) for op, state in node] for node in getattr(g, kind).nodes] for kind in KINDS]
-        for g in found.genotypes
-    ]
-    tensors = {"parameters": found.parameters, "macs": found.macs, "finite": found.finite}
-    tensors |= {"genotypes": torch.tensor(coded, device="cpu"), **found.answers, **found.traces}
-    for mode in found.soft:
-        tensors[f"soft.{mode}"], tensors[f"pruned.{mode}"] = found.soft[mode], found.pruned[mode]
-    return tensors
-
-
-def genotypes_from(network: OneShotNetwork, coded: Tensor) -> list[Genotype]:
-    """The genotypes that `as_tensors` coded."""
-    concat = tuple(range(INPUT_STATES, INPUT_STATES + network.nodes))
-    made = []
-    if coded.ndim != 5 or coded.shape[1:] != (len(KINDS), network.nodes, 2, 2):
-        raise InputError("the genotypes kept of an evaluation are not those of this network; remove its checkpoints")
-    if not bool(((coded >= 0) & (coded[..., :1] < len(network.primitives))).all()):
-        raise InputError("the genotypes kept of an evaluation name unknown operations; remove its checkpoints")
-    for task in coded.tolist():
-        cells = [
-            CellGenotype(tuple(tuple((network.primitives[op], state) for op, state in node) for node in kind), concat)
-            for kind in task
-        ]
-        made.append(Genotype(*cells))
-    return made
-
-
-def pruned_size(network: OneShotNetwork, phi: Tensor, slot: int, config: MetaNASConfig) -> tuple[int, int]:
-    """Weights and MACs of one slot's network after hard pruning."""
-    shares = network.shares(phi[slot : slot + 1].detach(), config.t_min_test)
-    alive = remaining(network, shares, 0, config.prune_testing)
-    macs = network_macs(network.network, lambda kind, i, k: alive[kind][i][k])
-    return remaining_weights(network, alive), macs

@@ -3,8 +3,9 @@ with Reptile's network (Nichol et al. 2018)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from autometa.nas.spaces.blocks import PUBLISHED, PUBLISHED_CONCAT, BlockCell
 from autometa.nas.spaces.genotype import Genotype
 from autometa.ops.cross_entropy import cross_entropy
 from autometa.ops.finite_slots import finite_slots
+from autometa.runs.folder import RunFolder
 from autometa.slots.arena import Arena
 from autometa.train.config import (
     MOST_CELLS,
@@ -38,16 +40,19 @@ from autometa.train.config import (
 )
 from autometa.train.learned import Learned
 from autometa.train.network import Network
+from autometa.train.run_config import RunConfig
 from autometa.train.tasks import Source, TestTasks
 from autometa.train.trainer import Logits, Trainer
 
 CELL = "cell:"
 """What the name of a network of one of Auto-Meta's cells begins with; its key follows, or `published`."""
+OWN_GENOTYPE = "network"
+"""The copy of the genotype file that a run began with, in its folder."""
 
 
 @brief
 @dataclass(frozen=True)
-class ReptileConfig:
+class ReptileConfig(RunConfig):
     """Meta-training of a fixed network; the defaults are Reptile's for Omniglot, 5-way (appendix A).
 
     Args:
@@ -71,6 +76,9 @@ class ReptileConfig:
         precision: of kernels on a GPU: `fp32`, `tf32` (products of rounded factors) or `bf16` (activations stored in
             half the memory as well); faster in this order, and less exact. The CPU computes in float32.
     """
+
+    algorithm: ClassVar[str] = "train"
+    phase: ClassVar[str] = "train"
 
     network: str = "reptile-omniglot"
     filters: int | None = None
@@ -133,6 +141,40 @@ class ReptileConfig:
             reductions=tuple(self.reductions),
             stem_stride=self.stem_stride,
         )
+
+    def adapt(self, network: Network, learned: Learned, batches: Batches, slots: int) -> Tensor:
+        """The weights: see `adapt`."""
+        return adapt(network, learned, batches, slots, self)
+
+    def evaluate_chunk(
+        self, network: Network, learned: Learned, source: Source, start: int, stop: int
+    ) -> dict[str, Tensor]:
+        """See `evaluate_chunk`."""
+        return evaluate_chunk(network, learned, source, self, start, stop)
+
+    @property
+    def by_genotype(self) -> bool:
+        """Whether `network` is the path of a genotype file."""
+        return self.network not in FOUR_LAYER and not self.network.startswith(CELL)
+
+    def smallest(self, network: Network) -> tuple[tuple[int, int], str, str]:
+        """The network itself."""
+        hint = "choose fewer --filters" if self.filters != 2 else "choose another network"
+        return (network.layout.count(), network.macs()), f"{self.network} has", hint
+
+    def training(self, genotype: str) -> ReptileConfig:
+        """As this run trained its network."""
+        return replace(self, network=genotype, meta=replace(self.meta, planned=()))
+
+    def keep(self, folder: RunFolder) -> None:
+        """The genotype."""
+        if self.by_genotype:
+            folder.write_genotype(OWN_GENOTYPE, read_genotype(self.network).to_json())
+
+    def settled(self, folder: RunFolder) -> ReptileConfig:
+        """With the run's own copy of its genotype, where it has one."""
+        own = folder.genotypes / f"{OWN_GENOTYPE}.json"
+        return replace(self, network=str(own)) if own.exists() else self
 
 
 def read_genotype(path: str) -> Genotype:

@@ -11,13 +11,9 @@ from typing import Any
 
 import torch
 
-from autometa.algorithms import metanas, train
-from autometa.algorithms.auto_meta import AutoMetaConfig
-from autometa.algorithms.confidence import Asking
-from autometa.algorithms.jobs import four_layer_like
-from autometa.algorithms.metanas import MetaNASConfig
-from autometa.api.estimate_cells import search_seconds
+from autometa.algorithms.algorithm import algorithm_of
 from autometa.api.planning import Plan
+from autometa.models.confidence import Asking
 from autometa.runs.environment import peak_memory
 from autometa.train.learned import Learned
 from autometa.train.loop import Loop
@@ -32,11 +28,13 @@ SHORT_SECONDS, LONG_SECONDS = 2.0, 20.0
 @dataclass(frozen=True)
 class Rest:
     """What comes beside the loop of meta-iterations: seconds of each part that does not depend on its length, and of an
-    iteration of a rival that trains as long (0 without one). task: of one test task; memory: bytes, as tried."""
+    iteration of a rival that trains as long (0 without one), which is one of the parts. task: of one test task; memory:
+    bytes, as tried."""
 
     task: float
     parts: dict[str, float]
     rival_iteration: float
+    rival: str
     memory: int
 
     def loop(self, budget: float, iteration: float) -> float:
@@ -46,21 +44,20 @@ class Rest:
 
 def rest(network: Network, source: Source, config) -> Rest:
     """Of a run of this config, from a few real steps."""
-    task, sizes, memory = _evaluation(network, source, config)
-    parts, each = {"evaluation": task * config.test.tasks}, 0.0
-    compare = config.compare if isinstance(config, MetaNASConfig) else ()
-    if "untrained" in compare:
-        parts["yardstick: untrained"] = parts["evaluation"]
-    if "four-layer" in compare:
-        rival = four_layer_like(config, config.meta.iterations, sizes["parameters"], source.image_shape)
-        net = rival.build(source.image_shape)
-        each = iteration_seconds(train.trainer(net, source, rival), rival)
-        per_task, *_ = _evaluation(net, source, rival)
-        parts["yardstick: four-layer"] = per_task * rival.test.tasks
+    task, size, memory = _evaluation(network, source, config)
+    parts, each, rival = {"evaluation": task * config.test.tasks}, 0.0, ""
+    for name, other in algorithm_of(config).baselines(config, size, source.image_shape).items():
+        if other is None:
+            parts[f"yardstick: {name}"] = parts["evaluation"]
+            continue
+        net, rival = other.build(source.image_shape), f"yardstick: {name}"
+        each = iteration_seconds(algorithm_of(other).trainer(net, source, other), other)
+        per_task, *_ = _evaluation(net, source, other)
+        parts[rival] = per_task * other.test.tasks
     asking = Asking(network, Learned.untrained(network, config.seed), source, config)
     if asking.refusal() is None:
         parts["confidences"] = task * sum(part.stop - part.start for part in asking.parts())
-    return Rest(task, parts, each, memory)
+    return Rest(task, parts, each, rival, memory)
 
 
 def estimate_plan(plan: Plan, budget: float | None = None, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -71,22 +68,23 @@ def estimate_plan(plan: Plan, budget: float | None = None, device: torch.device 
     config = plan.config
     source, network = plan.prepare(device)
     parts = {}
-    if isinstance(config, AutoMetaConfig):
-        parts["search"] = min(search_seconds(config, source), budget or math.inf)
-        config, budget = config.final_config("published"), None
-    iteration = iteration_seconds(plan.job.trainer(network, source, config), config)
+    for name, seconds in plan.algorithm.seconds_before(config, source).items():
+        parts[name] = min(seconds, budget or math.inf)
+    if config.handed_out() is not config:
+        config, budget = config.handed_out(), None
+    iteration = iteration_seconds(plan.algorithm.trainer(network, source, config), config)
     found = rest(network, source, config)
     iterations = config.meta.iterations
     if budget is not None:
         fit = int(max(found.loop(budget, iteration), LEAST_SHARE * budget) / iteration)
         iterations = fit if plan.stretched else min(iterations, fit)
-    parts |= {plan.job.phase: iteration * iterations, **found.parts}
+    parts |= {plan.config.phase: iteration * iterations, **found.parts}
     if found.rival_iteration:
-        parts["yardstick: four-layer"] += found.rival_iteration * iterations
+        parts[found.rival] += found.rival_iteration * iterations
     task, memory = found.task, found.memory
     return {
-        "kind": plan.job.word,
-        "loop": plan.job.phase,
+        "kind": plan.algorithm.word,
+        "loop": plan.config.phase,
         "iterations": iterations,
         "seconds_per_iteration": iteration,
         "tasks": config.test.tasks,
@@ -102,7 +100,7 @@ def estimate_plan(plan: Plan, budget: float | None = None, device: torch.device 
 def iteration_seconds(trainer, config) -> float:
     """Of a meta-iteration, as a mean over the run."""
     early, late = phase_seconds(trainer, config)
-    warmup = getattr(config, "warmup", 0)
+    warmup = config.warmup
     return late + (early - late) * warmup / max(config.meta.iterations, 1)
 
 
@@ -119,30 +117,27 @@ def phase_seconds(trainer, config) -> tuple[float, float]:
     first = seconds(0)
     if first > LONG_SECONDS:
         return first, first
-    warmup = getattr(config, "warmup", 0)
+    warmup = config.warmup
     late = seconds(max(warmup, 1))
     return (seconds(0) if warmup and config.meta.iterations else late), late
 
 
-def _evaluation(network: Network, source: Source, config) -> tuple[float, dict[str, float], int]:
-    """Seconds per task, sizes, and bytes of memory for `max_slots` tasks at once.
+def _evaluation(network: Network, source: Source, config) -> tuple[float, float, int]:
+    """Seconds per task, parameters, and bytes of memory for `max_slots` tasks at once.
 
     Two chunks of few tasks with few inner steps give the time of a step and of the rest.
     """
     test, slots = config.test, min(SLOTS, config.test.tasks, config.test.max_slots)
-    learned, searching = Learned.untrained(network, config.seed, source.device), isinstance(config, MetaNASConfig)
-    whole = test.steps + (config.test_weight_steps if searching else 0)
-    before, sizes = peak_memory(), {"parameters": float(network.layout.count())}
+    learned, whole = Learned.untrained(network, config.seed, source.device), config.adaptation_steps
+    before, size = peak_memory(), torch.tensor([network.layout.count()])
 
     def chunk(steps: int) -> Callable[[], None]:
-        short = replace(config, test=replace(test, steps=steps), **({"test_weight_steps": 0} if searching else {}))
+        short = config.with_steps(0)
+        short = replace(short, test=replace(test, steps=steps))
 
         def work() -> None:
-            if searching:
-                found = metanas.meta_test_chunk(network, learned, source, short, 0, slots)
-                sizes["parameters"] = float(found.parameters.double().median())
-            else:
-                train.evaluate_chunk(network, learned, source, short, 0, slots)
+            nonlocal size
+            size = short.evaluate_chunk(network, learned, source, 0, slots).get("parameters", size)
 
         return work
 
@@ -153,7 +148,11 @@ def _evaluation(network: Network, source: Source, config) -> tuple[float, dict[s
     step = max(long - short, 0.0) / 3
     seconds = (short - step + step * whole) / slots
     grown = max(peak_memory() - before, 0)
-    return max(seconds, step / slots), sizes, before + grown * -(-min(test.max_slots, test.tasks) // slots)
+    return (
+        max(seconds, step / slots),
+        float(size.double().median()),
+        before + grown * -(-min(test.max_slots, test.tasks) // slots),
+    )
 
 
 def _timed(work: Callable[[], Any]) -> float:

@@ -11,19 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from autometa.algorithms import jobs
-from autometa.algorithms.metanas import MetaNASConfig
+from autometa.algorithms.algorithm import algorithm_of
 from autometa.api.outcome import Outcome
-from autometa.api.planning import job_of
 from autometa.api.running import Manner, computing, device_of, open_run, tell_unfinished
 from autometa.api.settings import settle
 from autometa.errors import InputError, Interrupted
-from autometa.models.model import Model, config_of, model_config
+from autometa.models.model import Model
 from autometa.ops.torch_state import in_own_torch_state
 from autometa.runs.files import disk_errors, plain, shown, write_json
 from autometa.runs.folder import EVAL_PHASE, RunFolder
-from autometa.train import scores
 from autometa.train.config import EvalConfig
-from autometa.train.judging import judged
+from autometa.train.run_config import config_of, model_config
 from autometa.train.tasks import Source
 
 EVALUATIONS = "evaluations"
@@ -58,12 +56,12 @@ def evaluate_run(
     terms = manner.terms(shlex.join(manner.typed), device)
     try:
         with computing(device, config, manner.notice):
-            found = _found(config, model.to(device), source, folder, terms, phase)
+            found = algorithm_of(config).evaluate(model.to(device), source, config, folder, terms, phase)
     except KeyboardInterrupt as error:
         raise Interrupted(f"interrupted; go on with: {shlex.join(manner.typed)}") from error
     found = {
         "run": str(folder.path),
-        "kind": f"eval of {job_of(config_of(folder)).word}",
+        "kind": f"eval of {algorithm_of(config_of(folder)).word}",
         "iterations": done,
         "protocol": {**jobs.protocol(config, source), "steps": config.test.steps},
         **found,
@@ -86,24 +84,6 @@ def _tell_doubts(config, own, source: Source, model: Model, manner: Manner) -> N
         seen = len(set(source.split.val.tolist()) & set(source.split.train.tolist()))
         if seen:
             manner.notice(f"{seen} of the {len(source.split.val)} val classes were training classes of this run")
-
-
-def _found(config, model: Model, source: Source, folder: RunFolder, terms: jobs.Terms, phase: str) -> dict[str, Any]:
-    network, learned = model.network, model.learned
-    if isinstance(config, MetaNASConfig):
-        found, seconds, _ = jobs.meta_test(network, learned, source, config, folder, terms, phase)
-        told = judged(source, network.ways, config.test, found, found["pruned.support_statistics"])
-        return {**jobs.metanas_scores(found), **told, "seconds": {"test": seconds}}
-    found, seconds = jobs.evaluate_reptile(network, learned, source, config, folder, terms, phase)
-    return {
-        "scores": scores.as_json(scores.scores(found)),
-        "accuracy": scores.Score.of(found["support_statistics"]).mean,
-        "parameters": network.layout.count(),
-        "macs": network.macs(),
-        "finite_tasks": int(found["finite"].sum()),
-        **judged(source, network.ways, config.test, found, found["support_statistics"]),
-        "seconds": {"test": seconds},
-    }
 
 
 def _label(ways: int, test: EvalConfig) -> str:

@@ -16,6 +16,7 @@ from autometa.nas.spaces.space import SPACES
 from autometa.nas.strategies.strategy import STRATEGIES
 from autometa.ops.primitives import PRIMITIVES
 from autometa.registry import Registry
+from autometa.train.run_config import ALGORITHMS
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ def _primitives() -> list[Choice]:
 
 def _presets() -> list[Choice]:
     found = []
-    for command, presets in PRESETS.items():
+    for algorithm, presets in PRESETS.items():
+        word = ALGORITHMS[algorithm].command
         for name, config in presets.items():
-            word = command if command == "train" else f"search {command}"
             about = f"{word}: {config.data.name}, {config.inner.ways} ways, {config.meta.iterations:,} meta-iterations"
             found.append(Choice("presets", name, about))
     return found

@@ -8,16 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autometa.algorithms.auto_meta import AutoMetaConfig
-from autometa.algorithms.metanas import MetaNASConfig
+from autometa.algorithms.algorithm import search_named, training
 from autometa.algorithms.presets import TRAIN, preset
-from autometa.algorithms.train import CELL, ReptileConfig, read_cell, read_genotype
+from autometa.algorithms.train import CELL, read_cell, read_genotype
 from autometa.api.photos import PHOTOS, SECONDS, fitted, look, own_photos, with_length
 from autometa.errors import InputError
-from autometa.models.model import AnyConfig, config_of, model_config
 from autometa.nas.networks.conv_network import FOUR_LAYER
 from autometa.runs.files import shown
 from autometa.runs.folder import CONFIG, RunFolder
+from autometa.train.run_config import RunConfig, config_of, model_config
 
 PLACEHOLDERS = {config.network for config in TRAIN.values()} - set(FOUR_LAYER)
 PLACED = tuple(name for name, config in TRAIN.items() if config.network in PLACEHOLDERS)
@@ -26,7 +25,7 @@ PLACED = tuple(name for name, config in TRAIN.items() if config.network in PLACE
 
 def train_base(
     network: str | None, preset_name: str | None, config: str | os.PathLike | None, settings: Mapping[str, Any]
-) -> tuple[ReptileConfig, tuple[str, ...]]:
+) -> tuple[RunConfig, tuple[str, ...]]:
     """The settings of a training before those of the command line, and what was chosen for the person, to be told.
 
     Raises `InputError` where there is no such network.
@@ -43,106 +42,68 @@ def _named(network: str) -> bool:
     return network in FOUR_LAYER or network.startswith(CELL) or _winner(network) is not None
 
 
-def _for_genotype(path: str, settings: Mapping[str, Any]) -> tuple[ReptileConfig, tuple[str, ...]]:
+def _for_genotype(path: str, settings: Mapping[str, Any]) -> tuple[RunConfig, tuple[str, ...]]:
     """A genotype from anywhere: the network, data and length that a search of a few minutes would have."""
     photos, name = own_photos(settings), str(settings.get("data.name", ""))
     if photos is not None:
         seen = look(photos)
-        alike, label = fitted(preset("metanas", PHOTOS), seen, settings), PHOTOS
+        alike, label = fitted(preset(search_named(None).name, PHOTOS), seen, settings), PHOTOS
         alike = with_length(alike, seen.channels, SECONDS)
     else:
         label = "omniglot-small" if name.partition(":")[0] == "omniglot" else "quick"
-        alike = preset("metanas", label)
+        alike = preset(search_named(None).name, label)
     note = (
         f"{shown(path)} comes without settings; it gets those of a search with the preset {label} on "
         f"{name or alike.data.name}: --preset names others ({', '.join(PLACED)})"
     )
-    return _like_search(alike, path), (note,)
+    return alike.training(path), (note,)
 
 
-def _base(network: str | None, preset_name: str | None, config: str | os.PathLike | None) -> ReptileConfig:
+def _base(network: str | None, preset_name: str | None, config: str | os.PathLike | None) -> RunConfig:
     if network is None:
         if preset_name is None and config is None:
             raise InputError(
                 f"say what to train: one of {', '.join(FOUR_LAYER)}, a genotype file, the folder of a search, "
                 f"or a --preset ({', '.join(TRAIN)})"
             )
-        return preset("train", preset_name) if preset_name else ReptileConfig()
+        return _own(preset_name)
     if network in FOUR_LAYER:
         alike = network.replace("maml", "reptile")
-        return replace(preset("train", preset_name or alike), network=network)
+        return replace(_own(preset_name or alike), network=network)
     if network.startswith(CELL):
         read_cell(network)
-        return replace(preset("train", preset_name) if preset_name else ReptileConfig(), network=network)
+        return replace(_own(preset_name), network=network)
     winner = _winner(network)
     if winner is not None:
-        return winner if preset_name is None else _in_macro(preset("train", preset_name), winner)
+        return winner if preset_name is None else _in_macro(_own(preset_name), winner)
     path, home = _genotype_file(network)
     if preset_name is None:
-        return replace(ReptileConfig(), network=path) if home is None else _like(home, path)
-    base, search = replace(preset("train", preset_name), network=path), home
-    if isinstance(search, MetaNASConfig) and TRAIN[preset_name].network in FOUR_LAYER:
-        return replace(base, **_sizes(search))
-    return base
+        return replace(_own(None), network=path) if home is None else home.training(path)
+    base = replace(_own(preset_name), network=path)
+    alike = home is not None and TRAIN[preset_name].network in FOUR_LAYER
+    return replace(base, **home.sizes()) if alike else base
 
 
-def _winner(network: str) -> ReptileConfig | None:
-    """How an Auto-Meta run trained its winner, where `network` is the folder of one."""
+def _own(preset_name: str | None) -> RunConfig:
+    """The settings of a preset of `train`, or the defaults."""
+    return preset(training().name, preset_name) if preset_name else training().config()
+
+
+def _winner(network: str) -> RunConfig | None:
+    """How a search over candidates trained its winner, where `network` is the folder of one."""
     if network != "latest" and not (Path(network) / CONFIG).is_file():
         return None
     folder = RunFolder.open(network)
-    return model_config(folder) if isinstance(config_of(folder), AutoMetaConfig) else None
+    return model_config(folder) if config_of(folder).handed_out() is not config_of(folder) else None
 
 
-def _in_macro(base: ReptileConfig, winner: ReptileConfig) -> ReptileConfig:
+def _in_macro(base: RunConfig, winner: RunConfig) -> RunConfig:
     """Another preset's training of a winner's network."""
     macro = {name: getattr(winner, name) for name in ("network", "filters", "repeats", "scale_rate")}
     return replace(base, **macro)
 
 
-def _sizes(search: MetaNASConfig) -> dict[str, Any]:
-    """A network as large as the search's."""
-    return {
-        "filters": search.channels,
-        "cells": search.cells,
-        "reductions": search.reductions,
-        "stem_stride": search.stem_stride,
-    }
-
-
-def _like(home: AnyConfig, genotype: str) -> ReptileConfig:
-    """Train a run's genotype as that run did."""
-    if isinstance(home, MetaNASConfig):
-        return _like_search(home, genotype)
-    if isinstance(home, ReptileConfig):
-        return replace(home, network=genotype, meta=replace(home.meta, planned=()))
-    return ReptileConfig(
-        network=genotype,
-        filters=home.final.filters,
-        data=home.data,
-        inner=home.final_inner,
-        meta=replace(home.final_meta, planned=()),
-        test=home.test,
-        seed=home.seed,
-    )
-
-
-def _like_search(search: MetaNASConfig, genotype: str) -> ReptileConfig:
-    """Train a search's cell as the search trained: its sizes, data and protocol, Reptile's own learning rate."""
-    return ReptileConfig(
-        network=genotype,
-        **_sizes(search),
-        data=search.data,
-        inner=replace(search.inner, lr=1e-3, adam_state="carry"),
-        meta=replace(search.meta, planned=()),
-        test=search.test,
-        max_params=search.max_params,
-        max_macs=search.max_macs,
-        seed=search.seed,
-    )
-
-
-def _genotype_file(network: str) -> tuple[str, AnyConfig | None]:
+def _genotype_file(network: str) -> tuple[str, RunConfig | None]:
     """The genotype file meant by `network`, and the config of the run in whose folder it lies, where it does."""
     path = Path(network)
     if network == "latest":
@@ -160,11 +121,17 @@ def _genotype_file(network: str) -> tuple[str, AnyConfig | None]:
     return str(path), config_of(RunFolder.open(home)) if (home / CONFIG).is_file() else None
 
 
-def with_genotype(config: ReptileConfig) -> ReptileConfig:
+def with_genotype(config: RunConfig) -> RunConfig:
     """The config with its genotype, if any, read once and named by its full path."""
-    if config.network in FOUR_LAYER or config.network.startswith(CELL):
+    if not config.by_genotype:
         return config
     if config.network in PLACEHOLDERS and not Path(config.network).exists():
         raise InputError("this preset trains a found cell; name it: a genotype file or the folder of a search")
     read_genotype(config.network)
     return replace(config, network=str(Path(config.network).resolve()))
+
+
+def without_placeholder(base: RunConfig | None, own: RunConfig) -> RunConfig | None:
+    """A preset with the genotype of the run `own`, where it names none itself."""
+    named = getattr(base, "network", None)
+    return replace(base, network=own.network) if named in PLACEHOLDERS else base

@@ -8,8 +8,6 @@ from dataclasses import replace
 
 import torch
 
-from autometa.algorithms.auto_meta import AutoMetaConfig
-from autometa.algorithms.metanas import MetaNASConfig
 from autometa.api.estimate import phase_seconds, rest
 from autometa.api.planning import Plan
 from autometa.runs.budget import format_duration
@@ -27,18 +25,18 @@ def paced(
     """The plan, its pace, and seconds for its loop, so that the run keeps to a budget of which `left` seconds are left
     now.
 
-    The loop of an Auto-Meta search is that over candidates; its winner's training and test are as long as they are.
+    Where there are candidates the loop is that over them; the winner's training and test are as long as they are.
     The loop gets at least a quarter of what is left, which is told where that is too much. A search on a person's own
     images whose length was not asked for gets as many meta-iterations as fit at the speed measured, and other numbers
     of them on the way where the speed changes.
     """
     begun, config = time.monotonic(), plan.config
     source, network = plan.prepare(device)
-    final = config.final_config("published") if isinstance(config, AutoMetaConfig) else config
+    final = config.handed_out()
     if final is not config:
         network = final.build(source.image_shape)
     found = rest(network, source, final)
-    early, late = phase_seconds(plan.job.trainer(network, source, final), final)
+    early, late = phase_seconds(plan.algorithm.trainer(network, source, final), final)
     after, known = sum(found.parts.values()), None if plan.resume is None else Pace.read(RunFolder.open(plan.resume))
     left -= time.monotonic() - begun + MARGIN * budget
     pace = Pace(
@@ -48,7 +46,7 @@ def paced(
         after,
         tested=found.parts["evaluation"] / after if after else 1.0,
         stretch=plan.stretched if known is None else known.stretch,
-        warm=_warm(config) if known is None else known.warm,
+        warm=config.warmup / max(config.meta.iterations, 1) if known is None else known.warm,
         spent=0.0 if plan.resume is None else spent_in(RunFolder.open(plan.resume)),
     )
     iteration = pace.each(0.0)
@@ -58,7 +56,7 @@ def paced(
     loop = (left - RESERVE * after) / (1 + pace.ratio)
     if loop < LEAST_SHARE * left:
         what = f"what follows the search takes about {format_duration(after)} by itself"
-        lower = "--test.tasks" if final is config else "--final_meta.iterations"
+        lower = "--test.tasks" if final is config else f"--{config.prefix}meta.iterations"
         notice(
             f"{what}: fewer test tasks are done where the time is up"
             if pace.stretch
@@ -72,15 +70,8 @@ def paced(
     return plan, pace, loop
 
 
-def _warm(config) -> float:
-    meta = getattr(config, "meta", None)
-    return config.warmup / max(meta.iterations, 1) if isinstance(config, MetaNASConfig) else 0.0
-
-
 def _fitted(plan: Plan, loop: float, iteration: float, notice: Callable[[str], None]) -> Plan:
     """As many meta-iterations as the loop's seconds hold."""
-    config = plan.config
     fit = max(FEWEST, int(loop / iteration))
     notice(f"about {fit} meta-iterations: one takes {iteration:.2g} s here and now; more or fewer where that changes")
-    warmup = round(_warm(config) * fit)
-    return replace(plan, config=replace(config, meta=replace(config.meta, iterations=fit), warmup=warmup))
+    return replace(plan, config=plan.config.with_iterations(fit))

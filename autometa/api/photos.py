@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from autometa.algorithms.auto_meta import AutoMetaConfig
-from autometa.algorithms.metanas import MetaNASConfig
 from autometa.brief import brief
 from autometa.data import ImageStore, dataset_names
 from autometa.data.folders import FEW, class_split
@@ -30,8 +28,8 @@ from autometa.data.prepare import recipe_of
 from autometa.data.splits import Split
 from autometa.data.store import META
 from autometa.errors import InputError
-from autometa.models.model import AnyConfig
 from autometa.train.config import EvalConfig, InnerConfig
+from autometa.train.run_config import RunConfig
 
 PHOTOS = "photos"
 """The preset that is fitted to the images."""
@@ -143,7 +141,7 @@ def _side(sources: Sequence[ImageSource]) -> int | None:
     return int(np.median(sides)) if sides else None
 
 
-def fitted(base: AnyConfig, photos: Photos, settings: Mapping[str, Any]):
+def fitted(base: RunConfig, photos: Photos, settings: Mapping[str, Any]):
     """`base` for these images: data, ways, shots, batches. settings: of the command line, which come first.
 
     Raises `InputError` where there are too few classes or images.
@@ -151,7 +149,7 @@ def fitted(base: AnyConfig, photos: Photos, settings: Mapping[str, Any]):
     said = str(settings.get("data.rotations"))
     rotations = int(said) if said in ("1", "4") else 4 if len(photos.names) < FEW else 1
     split = _checked(photos, rotations)
-    ways = _ways(split, isinstance(base, AutoMetaConfig), base.inner.ways)
+    ways = _ways(split, base.selects, base.inner.ways)
     counts = np.array(photos.counts)
     shots = int(min(base.inner.shots, counts[split.train].min()))
     variant = str(settings.get("data.variant") or photos.variant)
@@ -161,28 +159,26 @@ def fitted(base: AnyConfig, photos: Photos, settings: Mapping[str, Any]):
     def inner(how: InnerConfig) -> InnerConfig:
         return replace(how, ways=ways, shots=shots, batch=min(how.batch, ways * shots))
 
-    def test(how: EvalConfig, classes: np.ndarray) -> EvalConfig:
-        least = int(counts[classes].min())
+    def test(how: EvalConfig) -> EvalConfig:
+        least = int(counts[split.test if how.part == "test" else split.val].min())
         shots = min(how.shots, least - 1)
         return replace(how, shots=shots, queries=min(how.queries, least - shots), batch=min(how.batch, ways * shots))
 
-    common = {"data": data, "inner": inner(base.inner), "test": test(base.test, split.test)}
-    if isinstance(base, AutoMetaConfig):
-        validation = test(base.validation, split.val)
-        return replace(base, **common, final_inner=inner(base.final_inner), validation=validation)
-    return replace(base, **common)
+    inners = {name: inner(getattr(base, name)) for name in base.inners}
+    return replace(base, data=data, **inners, **{name: test(getattr(base, name)) for name in base.tests})
 
 
-def with_length(config: MetaNASConfig, channels: int, seconds: float) -> MetaNASConfig:
-    """As many meta-iterations as fit into `seconds` with room to spare, of which the preset's share is warm-up."""
+def with_length(config: RunConfig, channels: int, seconds: float) -> RunConfig:
+    """A search that trains one network, with as many meta-iterations as fit into `seconds` with room to spare."""
+    if config.handed_out() is not config:
+        return config
     size, inner, meta = config.data.image_size, config.inner, config.meta
     each = 3 * config.build((channels, size, size)).macs() * inner.batch * inner.steps * meta.batch
     iterations = max(10, int(min(seconds * MACS_A_SECOND / each, STEPS_A_SECOND * seconds)) // 10 * 10)
-    share = config.warmup / meta.iterations
-    return replace(config, meta=replace(meta, iterations=iterations), warmup=int(share * iterations))
+    return config.with_iterations(iterations)
 
 
-def told(config: AnyConfig, photos: Photos) -> list[str]:
+def told(config: RunConfig, photos: Photos) -> list[str]:
     """What was seen and chosen, a line each."""
     data, inner = config.data, config.inner
     split = class_split(photos.names, photos.parts, photos.split, data.rotations)

@@ -3,69 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from autometa.algorithms import auto_meta_job, jobs, metanas, train
-from autometa.algorithms.auto_meta import AutoMetaConfig
-from autometa.algorithms.metanas import MetaNASConfig
+from autometa.algorithms.algorithm import Algorithm, algorithm_of, search_named, searches, training
+from autometa.algorithms.earlier import Earlier
 from autometa.algorithms.presets import TRAIN, preset
-from autometa.algorithms.train import CELL, ReptileConfig
-from autometa.api.networks import PLACEHOLDERS, train_base, with_genotype
+from autometa.api.networks import train_base, with_genotype, without_placeholder
 from autometa.api.photos import PHOTOS, SECONDS, fitted, look, own_photos, told, with_length
-from autometa.api.settings import differences, settle
-from autometa.api.size_budget import check_size, limits_of, with_room
-from autometa.api.starting import SHAPE, Earlier
+from autometa.api.settings import read_yaml, settle
+from autometa.api.size_budget import limits_of
 from autometa.api.suiting import resumed, said_in, to_images
 from autometa.brief import brief
 from autometa.data import dataset_names
 from autometa.data.folders import VARIANTS
 from autometa.errors import InputError
-from autometa.models.model import AnyConfig, config_of, settled_config
 from autometa.runs.budget import parse_duration
 from autometa.runs.files import shown
 from autometa.runs.folder import CONFIG, RunFolder
-from autometa.train.config import DataConfig
+from autometa.train.config import DataConfig, differences
 from autometa.train.network import Network
+from autometa.train.run_config import RunConfig, config_of, settled_config
 from autometa.train.tasks import Source
-from autometa.train.trainer import Trainer
-
-
-@dataclass(frozen=True)
-class Job:
-    """One sort of run. word: of the command line; presets: their kind; phase: the loop of meta-iterations whose outcome
-    the run hands out, as many as the config's group `meta` says; trainer: of that loop."""
-
-    word: str
-    kind: type
-    presets: str
-    phase: str
-    meta: str
-    run: Callable[[Any, RunFolder, jobs.Terms], dict]
-    trainer: Callable[[Network, Source, Any], Trainer]
-
-    def iterations(self, config: AnyConfig) -> int:
-        """Meta-iterations planned."""
-        return getattr(config, self.meta).iterations
-
-
-SEARCH = Job("search", MetaNASConfig, "metanas", "search", "meta", jobs.search_metanas, metanas.trainer)
-AUTO_META = Job(
-    "search auto-meta",
-    AutoMetaConfig,
-    "auto-meta",
-    auto_meta_job.FINAL,
-    "final_meta",
-    auto_meta_job.search_auto_meta,
-    train.trainer,
-)
-TRAIN_JOB = Job("train", ReptileConfig, "train", "train", "meta", jobs.train_network, train.trainer)
-JOBS = (SEARCH, AUTO_META, TRAIN_JOB)
-SEARCHES = {"metanas": SEARCH, "auto-meta": AUTO_META}
 
 
 @brief
@@ -77,8 +40,8 @@ class Plan:
     for the person, to be told; length_asked: whether the number of meta-iterations is the person's own.
     """
 
-    job: Job
-    config: AnyConfig
+    algorithm: Algorithm
+    config: RunConfig
     preset: str | None = None
     out: Path | None = None
     resume: Path | None = None
@@ -95,11 +58,8 @@ class Plan:
     @property
     def name(self) -> str:
         """For the run's folder and for lists of runs."""
-        label = self.preset
-        if label is None and isinstance(self.config, ReptileConfig):
-            network = self.config.network
-            label = network if network.startswith(CELL) else Path(network).stem
-        return f"{self.job.word}-{label}" if label else self.job.word
+        label = self.preset or self.algorithm.label(self.config)
+        return f"{self.algorithm.word}-{label}" if label else self.algorithm.word
 
     def prepare(self, device: torch.device | str = "cpu") -> tuple[Source, Network]:
         """Open the data for computing on `device`, build the network, look at tasks of each sort.
@@ -114,14 +74,13 @@ class Plan:
             raise
         except ValueError as error:
             raise InputError(str(error)) from error
-        check_size(self.config, network, source.image_shape)
+        self.config.check_size(network)
         if self.earlier is not None:
             self.earlier.check(self.config, source, network)
-        source.training(self.config.inner, self.config.test.part, self.config.seed)
-        source.testing(self.config.inner.ways, self.config.test)
-        if isinstance(self.config, AutoMetaConfig):
-            source.training(self.config.inner, "val", self.config.seed)
-            source.testing(self.config.inner.ways, self.config.validation)
+        for name in self.config.tests:
+            test = getattr(self.config, name)
+            source.training(self.config.inner, test.part, self.config.seed)
+            source.testing(self.config.inner.ways, test)
         return source, network
 
 
@@ -138,71 +97,76 @@ def plan_search(
     max_macs: str | int | None = None,
     time_budget: str | float | None = None,
 ) -> Plan:
-    """algorithm: `metanas` or `auto-meta`; where it is None, that of the run to go on with, or metanas.
+    """algorithm: one of `search`; where it is None, that of the run to go on with, or the first.
 
     Where neither preset nor config file is given: `photos` for a person's own images, the settings of the earlier run
     where there is one, else `quick`. Raises `InputError`.
     """
     settings = {**(settings or {}), **limits_of(max_params, max_macs)}
-    if algorithm is not None and algorithm not in SEARCHES:
-        raise InputError(f"unknown search {algorithm!r}; choose from {', '.join(SEARCHES)}")
-    asked = tuple(SEARCHES.values()) if algorithm is None else (SEARCHES[algorithm],)
-    run = _to_resume(asked, out, resume)
+    if algorithm is None and config is not None:
+        algorithm = read_yaml(config).get("algorithm")
+    chosen = search_named(algorithm)
+    run = _to_resume(tuple(searches().values()) if algorithm is None else (chosen,), out, resume)
     if run is not None:
-        job = job_of(config_of(run))
+        chosen = algorithm_of(config_of(run))
         begun = {} if init is None else {"init": str(Path(init).resolve())}
-        base = preset(job.presets, preset_name) if preset_name not in (None, PHOTOS) else None
-        return _go_on(job, run, base, config, {**settings, **begun})
-    job = asked[0]
-    earlier = None if init is None else Earlier.open(init, job.kind)
-    alike = earlier is not None and job is AUTO_META  # its scores serve settings like its own alone
+        base = preset(chosen.name, preset_name) if preset_name not in (None, PHOTOS) else None
+        return _go_on(run, base, config, {**settings, **begun})
+    earlier = None if init is None else chosen.earlier.open(init, chosen)
+    alike = earlier is not None and earlier.alike
     if preset_name in (None, PHOTOS) and config is None and not alike:
         path = own_photos(
-            settings if preset_name is None else {"data.name": preset(job.presets, PHOTOS).data.name, **settings}
+            settings if preset_name is None else {"data.name": preset(chosen.name, PHOTOS).data.name, **settings}
         )
         if path is not None:
-            plan = _for_photos(job, path, settings, earlier, time_budget)
+            plan = _for_photos(chosen, path, settings, earlier, time_budget)
             return replace(plan, out=_path(out))
     label = preset_name or ("quick" if config is None and earlier is None else None)
-    base = preset(job.presets, label) if label else job.kind() if earlier is None or config else earlier.own
+    base = preset(chosen.name, label) if label else chosen.config() if earlier is None or config else earlier.own
     said = said_in(config, settings)
     made, notes = (_settled(base, config, settings), ()) if alike else to_images(base, config, settings, _settled)
-    plan = _begun(job, made, set(said), label, earlier)
+    plan = _begun(chosen, made, set(said), label, earlier)
     return replace(plan, out=_path(out), notes=(*notes, *plan.notes))
 
 
 def _for_photos(
-    job: Job, path: Path, settings: Mapping[str, Any], earlier: Earlier | None, time_budget: str | float | None
+    algorithm: Algorithm,
+    path: Path,
+    settings: Mapping[str, Any],
+    earlier: Earlier | None,
+    time_budget: str | float | None,
 ) -> Plan:
     """A search on a person's own images, everything that is not said chosen from them."""
     seconds = SECONDS if time_budget is None else parse_duration(time_budget)
-    base, seen = preset(job.presets, PHOTOS), look(path)
+    base, seen = preset(algorithm.name, PHOTOS), look(path)
     given = set(settings)
-    if earlier is not None and job is SEARCH:
+    if earlier is not None:
         base = earlier.shaped(base)
-        given |= set(SHAPE)
+        given |= set(earlier.shape)
         if earlier.config.data.variant in VARIANTS:
             seen = replace(seen, variant=earlier.config.data.variant)
     made = _settled(fitted(base, seen, settings), None, settings)
-    plan = _begun(job, made, given, PHOTOS, earlier)
-    asked = bool({f"{job.meta}.iterations", "warmup"} & given)
-    if isinstance(plan.config, MetaNASConfig) and not asked:
+    plan = _begun(algorithm, made, given, PHOTOS, earlier)
+    asked = bool({f"{base.prefix}meta.iterations", "warmup"} & given)
+    if not asked:
         plan = replace(plan, config=with_length(plan.config, 3 if plan.config.data.variant == "colour" else 1, seconds))
     notes = (*told(plan.config, seen), *plan.notes)
     return replace(plan, notes=notes, seconds=None if time_budget or asked else seconds, length_asked=asked)
 
 
-def _begun(job: Job, config: AnyConfig, given: set[str], label: str | None, earlier: Earlier | None) -> Plan:
+def _begun(
+    algorithm: Algorithm, config: RunConfig, given: set[str], label: str | None, earlier: Earlier | None
+) -> Plan:
     """A new search with room for its network, from an earlier run where there is one."""
     notes: list[str] = []
     if earlier is not None:
-        given = given | set(SHAPE)
+        given = given | set(earlier.shape)
         config = replace(config, init=str(earlier.folder.path))
         notes.append(earlier.told())
     shape = (3 if config.data.variant == "colour" else 1, config.data.image_size, config.data.image_size)
-    config, changed = with_room(config, shape, given)
+    config, changed = config.with_room(shape, given)
     notes += [changed] if changed else []
-    return Plan(job, config, label, earlier=earlier, notes=tuple(notes))
+    return Plan(algorithm, config, label, earlier=earlier, notes=tuple(notes))
 
 
 def plan_train(
@@ -218,24 +182,19 @@ def plan_train(
 ) -> Plan:
     """network: a four-layer net, a genotype file, or the folder of a search. Raises `InputError`."""
     settings = {**(settings or {}), **limits_of(max_params, max_macs)}
-    run = _to_resume((TRAIN_JOB,), out, resume)
+    run = _to_resume((training(),), out, resume)
     network = None if network is None else os.fspath(network)
     if run is not None:
         base = train_base(network, preset_name, config, settings)[0] if network or preset_name else None
-        return _go_on(TRAIN_JOB, run, base, config, settings)
+        return _go_on(run, base, config, settings)
     label = preset_name or (network if network in TRAIN else None)
     base, notes = train_base(network, preset_name, config, settings)
     made, more = to_images(base, config, settings, _settled)
-    return Plan(TRAIN_JOB, with_genotype(made), label, _path(out), notes=(*notes, *more))
-
-
-def job_of(config: AnyConfig) -> Job:
-    """The job that a config belongs to."""
-    return next(job for job in JOBS if isinstance(config, job.kind))
+    return Plan(training(), with_genotype(made), label, _path(out), notes=(*notes, *more))
 
 
 def _to_resume(
-    asked: tuple[Job, ...], out: str | os.PathLike | None, resume: bool | str | os.PathLike
+    asked: tuple[Algorithm, ...], out: str | os.PathLike | None, resume: bool | str | os.PathLike
 ) -> RunFolder | None:
     """The run to go on with, None where a new one begins: `--out DIR --resume` begins where DIR holds no run yet."""
     if resume is False:
@@ -245,18 +204,17 @@ def _to_resume(
     if resume is not True and out is not None and Path(out).resolve() != Path(resume).resolve():
         raise InputError("--out and --resume name different folders; leave --out away to go on with a run")
     folder = RunFolder.open(resume if resume is not True else out if out is not None else "latest", whole=True)
-    found = job_of(config_of(folder))
+    found = algorithm_of(config_of(folder))
     if found not in asked:
         place = shown(folder.path)
         raise InputError(f"{place} holds a {found.word} run; go on with: autometa {found.word} --resume {place}")
     return folder
 
 
-def _go_on(job: Job, folder: RunFolder, base, config, settings) -> Plan:
+def _go_on(folder: RunFolder, base, config, settings) -> Plan:
     """The plan of a run's own folder; what the command line says beside it must agree."""
     own = config_of(folder)
-    if isinstance(base, ReptileConfig) and base.network in PLACEHOLDERS:
-        base = replace(base, network=own.network)
+    base = without_placeholder(base, own)
     if base is not None and own_photos(said_in(config, settings)) is not None:
         base = resumed(base, own)
     base = base or own
@@ -270,7 +228,7 @@ def _go_on(job: Job, folder: RunFolder, base, config, settings) -> Plan:
             f"the run in {shown(folder.path)} has {name} {_text(has)}, the command line says {_text(said)}{more}; "
             "resume with --resume alone, or begin a new run with --out"
         )
-    return Plan(job, settled_config(folder), None, None, folder.path)
+    return Plan(algorithm_of(own), settled_config(folder), None, None, folder.path)
 
 
 def _settled(base, config, settings):

@@ -16,17 +16,12 @@ from typing import Any
 import torch
 
 from autometa import plugins
-from autometa.algorithms.auto_meta import AutoMetaConfig
-from autometa.algorithms.jobs import OWN_GENOTYPE, Terms
-from autometa.algorithms.train import CELL, ReptileConfig
+from autometa.algorithms.algorithm import algorithm_of
 from autometa.api.outcome import Outcome
 from autometa.api.pacing import paced
-from autometa.api.planning import Plan, job_of
+from autometa.api.planning import Plan
 from autometa.errors import DiskError, InputError, Interrupted
 from autometa.meta.ranks import Ranks
-from autometa.models.model import AnyConfig, config_of, settled_config
-from autometa.nas.networks.conv_network import FOUR_LAYER
-from autometa.nas.spaces.genotype import Genotype
 from autometa.ops import backend
 from autometa.ops.torch_state import in_own_torch_state
 from autometa.report.card import write_card
@@ -38,7 +33,9 @@ from autometa.runs.tracking import Tracker, Trackers, trackers_of
 from autometa.search.main_guard import check_main_guard
 from autometa.train.distributed import follow
 from autometa.train.pace import Pace
+from autometa.train.phases import Terms
 from autometa.train.records import read_result
+from autometa.train.run_config import RunConfig, config_of, settled_config
 from autometa.train.tasks import Source
 
 
@@ -137,7 +134,7 @@ def gpu_refuses(number: int) -> str | None:
 
 
 @contextlib.contextmanager
-def computing(device: torch.device, config: AnyConfig, notice: Callable[[str], None]):
+def computing(device: torch.device, config: RunConfig, notice: Callable[[str], None]):
     """Within it the config's precision holds, and what libraries compute on a GPU is the same in every run."""
     told = os.environ.get("AUTOMETA_PRECISION", config.precision)
     if told != config.precision:
@@ -161,8 +158,8 @@ def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
     check_main_guard(manner.workers is not None or manner.ray is not None)
     manner.check()
     begun, ranks = time.monotonic() - manner.before, Ranks.launched()
-    if ranks is not None and isinstance(plan.config, AutoMetaConfig):
-        raise InputError("torchrun divides metanas and train; an auto-meta search takes --workers N or --ray ADDRESS")
+    if ranks is not None and not plan.algorithm.ranks:
+        raise InputError(f"torchrun cannot divide {plan.algorithm.command}; it takes --workers N or --ray ADDRESS")
     if ranks is not None and not ranks.leads:
         return _followed(plan, manner, ranks)
     if plan.resume is not None:
@@ -195,7 +192,7 @@ def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
                 if ranks is not None:
                     ranks.told(config)
                 terms = manner.terms(again, device, ranks, trackers)
-                plan.job.run(config, folder, replace(terms, time_budget=loop, pace=pace))
+                plan.algorithm.run(config, folder, replace(terms, time_budget=loop, pace=pace))
         except KeyboardInterrupt as error:
             raise Interrupted(f"interrupted; go on with: {again}") from error
         finally:
@@ -211,7 +208,7 @@ def _paced(plan: Plan, manner: Manner, device: torch.device, begun: float) -> tu
         return plan, None if plan.resume is None else Pace.read(RunFolder.open(plan.resume)), None
     with computing(device, plan.config, lambda _: None):
         plan, pace, loop = paced(plan, budget, budget - (time.monotonic() - begun), device, manner.notice)
-        return plan, pace, loop if isinstance(plan.config, AutoMetaConfig) else None
+        return plan, pace, loop if plan.config.handed_out() is not plan.config else None
 
 
 def mend_card(folder: RunFolder) -> None:
@@ -230,7 +227,7 @@ def _followed(plan: Plan, manner: Manner, ranks: Ranks) -> dict[str, Any]:
     device = device_of(number if manner.device == "auto" and not gpu_refuses(ranks.local) else manner.device)
     with _settled(), computing(device, config, lambda _: None):
         source = Source.open(config.data, device, lambda _: None)
-        follow(plan.job.trainer(config.build(source.image_shape), source, config), ranks)
+        follow(plan.algorithm.trainer(config.build(source.image_shape), source, config), ranks)
     return {"rank": ranks.rank}
 
 
@@ -252,8 +249,7 @@ def enter(plan: Plan, manner: Manner, device: torch.device, seeds: Mapping[str, 
     config = plan.config
     about = {"seed": config.seed, "device": str(device), "precision": config.precision, "seeds": seeds}
     folder = RunFolder.create(plan.out, plan.name, config, manner.typed, notice=manner.notice, **about)
-    if isinstance(config, ReptileConfig) and not (config.network in FOUR_LAYER or config.network.startswith(CELL)):
-        folder.write_genotype(OWN_GENOTYPE, Genotype.load(config.network).to_json())
+    config.keep(folder)
     if plan.earlier is not None:
         plan.earlier.copy_to(folder, config.build(Source.open(config.data).image_shape))
     return folder
@@ -261,13 +257,11 @@ def enter(plan: Plan, manner: Manner, device: torch.device, seeds: Mapping[str, 
 
 def _announcement(plan: Plan, folder: RunFolder, device: torch.device) -> str:
     config, preset = plan.config, f", preset {plan.preset}" if plan.preset else ""
-    before = ""
-    if isinstance(config, AutoMetaConfig):
-        before = f"up to {sum(config.rounds)} cells of up to {config.blocks} blocks, then the best one in full: "
-    doing = "going on with" if plan.resume else f"{plan.job.word}{preset} in"
+    doing = "going on with" if plan.resume else f"{plan.algorithm.word}{preset} in"
     where = "" if device.type == "cpu" else f" on {torch.cuda.get_device_name(device)}, {config.precision}"
+    before = plan.algorithm.announcement(config)
     return (
-        f"{doing} {shown(folder.path)}{where}: {before}{plan.job.iterations(config)} meta-iterations "
+        f"{doing} {shown(folder.path)}{where}: {before}{config.outer.iterations} meta-iterations "
         f"on {config.data.name}, then {config.test.tasks} test tasks; Ctrl-C saves and stops"
     )
 
@@ -300,25 +294,25 @@ def _threads_of(plan: Plan, manner: Manner) -> Iterator[None]:
 def resume_command(folder: RunFolder, words: str | None = None, trackers: Sequence[Tracker | str] = ()) -> str:
     """What to type to go on with a run, followed by the plugins, and the trackers that have a name."""
     track = "".join(f" --track {shlex.quote(one)}" for one in trackers if isinstance(one, str))
-    word = words or job_of(config_of(folder)).word
+    word = words or algorithm_of(config_of(folder)).word
     return f"autometa {word} --resume {shlex.quote(shown(folder.path))}{plugins.options()}{track}"
 
 
 def outcome(folder: RunFolder) -> Outcome:
     """A finished run's result.json, its folder, and how far its training went."""
-    phase = job_of(config_of(folder)).phase
-    return Outcome({"run": str(folder.path), "iterations": iterations(folder, phase), **read_result(folder)})
+    return Outcome({"run": str(folder.path), "iterations": iterations(folder), **read_result(folder)})
 
 
-def iterations(folder: RunFolder, phase: str) -> Mapping[str, int]:
+def iterations(folder: RunFolder) -> Mapping[str, int]:
     """Meta-iterations done (as of the newest checkpoint) and planned."""
-    found = checkpoint.entries(folder.checkpoints / phase)
-    return {"done": found[0].step if found else 0, "planned": job_of(config_of(folder)).iterations(config_of(folder))}
+    config = config_of(folder)
+    found = checkpoint.entries(folder.checkpoints / config.phase)
+    return {"done": found[0].step if found else 0, "planned": config.outer.iterations}
 
 
 def tell_unfinished(folder: RunFolder, notice: Callable[[str], None]) -> Mapping[str, int]:
     """`iterations` of a run that is about to be used; says so where its training is not over."""
-    done = iterations(folder, job_of(config_of(folder)).phase)
+    done = iterations(folder)
     if done["done"] < done["planned"]:
         notice(f"{shown(folder.path)} has trained {done['done']} of {done['planned']} iterations so far")
     return done

@@ -21,10 +21,8 @@ from autometa.api.evaluating import evaluate_run
 from autometa.api.outcome import Outcome
 from autometa.api.planning import Plan
 from autometa.api.running import Manner, computing, device_of, gpu_refuses, resume_command
-from autometa.api.starting import Earlier
 from autometa.errors import AutometaError, InputError, Interrupted
 from autometa.meta.ranks import Ranks
-from autometa.models.model import settled_config
 from autometa.ops.torch_state import in_own_torch_state
 from autometa.report.card import write_card
 from autometa.report.repeat import without
@@ -34,6 +32,7 @@ from autometa.runs.files import shown
 from autometa.runs.folder import CONFIG, RunFolder
 from autometa.runs.places import read_seeds, seeds_of
 from autometa.search.main_guard import check_main_guard
+from autometa.train.run_config import settled_config
 
 SPARE = 0.9
 """Of the memory that is free: what runs side by side may take by the estimate of one of them."""
@@ -116,7 +115,7 @@ def _carry_out_all(plan: Plan, manner: Manner) -> dict[str, Any]:
         end = None if manner.budget is None else begun + manner.budget
         work = _Work(_restored(plan, folder), folder, manner, deque(todo), side, threads, end)
         how = f"{side} side by side with {threads} thread{'s' * (threads > 1)} each" if side > 1 else "one by one"
-        manner.notice(f"{plan.job.word} of seeds {', '.join(map(str, todo))} in {shown(folder.path)}, {how}")
+        manner.notice(f"{plan.algorithm.word} of seeds {', '.join(map(str, todo))} in {shown(folder.path)}, {how}")
         try:
             work.run()
         except KeyboardInterrupt as error:
@@ -134,7 +133,7 @@ def _restored(plan: Plan, folder: RunFolder) -> Plan:
     kept = read_seeds(folder.path) or {}
     init = getattr(plan.config, "init", None)
     own = {name: kept[name] for name in ("preset", "seconds", "length_asked") if name in kept}
-    return replace(plan, earlier=init and Earlier.open(init, plan.job.kind), **own)
+    return replace(plan, earlier=init and plan.algorithm.earlier.open(init, plan.algorithm), **own)
 
 
 def _side_by_side(plan: Plan, manner: Manner, device: torch.device, count: int) -> tuple[int, int]:
@@ -240,7 +239,7 @@ class _Work:
             share = max(1.0, (self.end - time.monotonic()) / turns)
         manner = replace(self.manner, seeds=None, time_budget=share, before=0.0)
         if (path / CONFIG).is_file():
-            return Plan(self.plan.job, settled_config(RunFolder(path)), resume=path), manner
+            return Plan(self.plan.algorithm, settled_config(RunFolder(path)), resume=path), manner
         if share is None:
             manner = replace(manner, time_budget=(read_seeds(self.folder.path) or {}).get("budget"))
         typed = _of_one(shlex.split(self.folder.environment["command"]), seed)

@@ -13,11 +13,12 @@ from typing import Any, TypeVar, get_type_hints
 
 from autometa.api.numbers import check_numbers
 from autometa.errors import InputError
-from autometa.models.model import AnyConfig
+from autometa.registry import Tagged
 from autometa.runs.files import plain
-from autometa.train.config import from_json, is_named
+from autometa.train.config import flat, from_json, is_named
+from autometa.train.run_config import RunConfig
 
-Config = TypeVar("Config", bound=AnyConfig)
+Config = TypeVar("Config", bound=RunConfig)
 MOST = 1000
 """Values and groups in a file of settings, many times as many as there are."""
 
@@ -30,17 +31,6 @@ _WANTED = {
     tuple[int, ...]: "a list of whole numbers such as [0,2]",
     tuple[str, ...]: "a list of names such as [one,two]",
 }
-
-
-def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted name: `{"inner": {"lr": 1}}` -> `{"inner.lr": 1}`."""
-    found = {}
-    for name, item in value.items():
-        if isinstance(item, Mapping) and item:
-            found |= flat(item, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = item
-    return found
 
 
 def field_types(base: type | Config, prefix: str = "") -> dict[str, Any]:
@@ -81,7 +71,12 @@ def settle(base: Config, file: str | Path | None = None, settings: Mapping[str, 
     Raises `InputError` naming the setting that is unknown, of the wrong type, or does not fit the others.
     """
     texts: dict[str, tuple[str, str]] = {}
-    sources = [(f"{file}: ", read_yaml(file))] if file is not None else []
+    sources = [(f"{file}: ", {**read_yaml(file)})] if file is not None else []
+    for where, values in sources:
+        for name, value in base.tag().items() if isinstance(base, Tagged) else ():
+            own = values.pop(name, value)
+            if own != value:
+                raise InputError(f"{where}these are settings of {own}, not of {value}")
     chosen = {name for name, hint in own_types(base).items() if is_named(hint)}
     sources = [
         (where, {f"{name}.name" if name in chosen else name: value for name, value in values.items()})
@@ -150,28 +145,22 @@ def _is_tree(value: Any) -> bool:
     return not waiting
 
 
-def as_yaml(config: AnyConfig) -> str:
+def as_yaml(config: RunConfig) -> str:
     """The config as YAML that `settle` reads back."""
     import yaml
 
     return yaml.safe_dump(plain(config), sort_keys=False)
 
 
-def settings_help(base: AnyConfig) -> str:
+def settings_help(base: RunConfig) -> str:
     """Every setting with its meaning and its value in `base`."""
     parser = _parser(base)
-    parser.set_defaults(flat(plain(base)))
+    parser.set_defaults({name: value for name, value in flat(plain(base)).items() if name not in base.tag()})
     text = parser.format_help()
     return text[text.index("\n\n") + 2 :].rstrip()
 
 
-def differences(old: AnyConfig, new: AnyConfig) -> dict[str, tuple]:
-    """Settings that differ, by dotted name, as (old, new)."""
-    before, after = flat(plain(old)), flat(plain(new))
-    return {name: (before.get(name), after.get(name)) for name in before | after if before.get(name) != after.get(name)}
-
-
-def _parser(base: AnyConfig):
+def _parser(base: RunConfig):
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False, add_help=False, usage="")
@@ -185,7 +174,7 @@ def _parser(base: AnyConfig):
     return parser
 
 
-def _typed(base: AnyConfig, texts: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+def _typed(base: RunConfig, texts: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
     """Values of the settings' types from (text, where it stands)."""
     if not texts:
         return {}

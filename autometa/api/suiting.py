@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.api.photos import Photos, fitted, look, own_photos, told
 from autometa.api.settings import read_yaml
 from autometa.data.folders import class_split
 from autometa.data.names import twice
-from autometa.models.model import AnyConfig
-from autometa.train.config import EvalConfig, InnerConfig
+from autometa.train.run_config import RunConfig
 
 
 def said_in(config: str | os.PathLike | None, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,8 +22,8 @@ def said_in(config: str | os.PathLike | None, settings: Mapping[str, Any]) -> di
 
 
 def to_images(
-    base: AnyConfig, config: str | os.PathLike | None, settings: Mapping[str, Any], settled: Callable[..., AnyConfig]
-) -> tuple[AnyConfig, tuple[str, ...]]:
+    base: RunConfig, config: str | os.PathLike | None, settings: Mapping[str, Any], settled: Callable[..., RunConfig]
+) -> tuple[RunConfig, tuple[str, ...]]:
     """The config that `settled` makes of a base, and notices: where it names a person's own images that it does not
     serve, the base is suited to them first. Raises `InputError` where there are too few."""
     made, said = settled(base, config, settings), said_in(config, settings)
@@ -41,16 +39,15 @@ def to_images(
     return made, tuple(told(made, seen))
 
 
-def serves(config: AnyConfig, photos: Photos) -> bool:
+def serves(config: RunConfig, photos: Photos) -> bool:
     """Whether the settings are for such images as they are: of their kind, and asking for no more than there is."""
     data, inner, test = config.data, config.inner, config.test
     if not _alike(config, photos) or (photos.store and data.image_size != photos.side) or twice(photos.names):
         return False
     split = class_split(photos.names, photos.parts, photos.split, data.rotations, data.reading)
-    selects = isinstance(config, AutoMetaConfig)
-    train = split.without_val().train if selects or test.part == "val" else split.train
+    train = split.without_val().train if config.selects or test.part == "val" else split.train
     asked = [(train, inner.ways, inner.shots, split.train_rotations)]
-    for how in (test, config.validation) if selects else (test,):
+    for how in (getattr(config, name) for name in config.tests):
         classes, turns = (split.test, split.test_rotations) if how.part == "test" else (split.val, split.val_rotations)
         asked.append((classes, inner.ways, how.shots + how.queries, turns))
     counts = np.array(photos.counts)
@@ -59,7 +56,7 @@ def serves(config: AnyConfig, photos: Photos) -> bool:
     )
 
 
-def suited(base: AnyConfig, photos: Photos, settings: Mapping[str, Any]) -> AnyConfig:
+def suited(base: RunConfig, photos: Photos, settings: Mapping[str, Any]) -> RunConfig:
     """Settings of a preset for such images, where as they are they do not serve: as `fitted`, but the preset's size
     where it is for images of their kind. Raises as `fitted` does."""
     if photos.store or not _alike(base, photos):
@@ -68,22 +65,18 @@ def suited(base: AnyConfig, photos: Photos, settings: Mapping[str, Any]) -> AnyC
     return replace(made, data=replace(made.data, image_size=base.data.image_size))
 
 
-def _alike(config: AnyConfig, photos: Photos) -> bool:
+def _alike(config: RunConfig, photos: Photos) -> bool:
     """Whether the settings are for images of this kind; those for images in colour take all, losing nothing."""
     return config.data.variant in (photos.variant, "colour")
 
 
-def resumed(base: AnyConfig, own: AnyConfig) -> AnyConfig:
+def resumed(base: RunConfig, own: RunConfig) -> RunConfig:
     """A preset with what was fitted to the images when the run `own` began."""
 
-    def inner(name: str) -> InnerConfig:
+    def kept(name: str, *settings: str) -> Any:
         before = getattr(own, name)
-        return replace(getattr(base, name), ways=before.ways, shots=before.shots, batch=before.batch)
+        return replace(getattr(base, name), **{setting: getattr(before, setting) for setting in settings})
 
-    def test(name: str) -> EvalConfig:
-        before = getattr(own, name)
-        return replace(getattr(base, name), shots=before.shots, queries=before.queries, batch=before.batch)
-
-    changed = {name: inner(name) for name in ("inner", "final_inner") if hasattr(own, name)}
-    changed |= {name: test(name) for name in ("test", "validation") if hasattr(own, name)}
-    return replace(base, data=replace(own.data, name=base.data.name), **changed)
+    inners = {name: kept(name, "ways", "shots", "batch") for name in own.inners}
+    tests = {name: kept(name, "shots", "queries", "batch") for name in own.tests}
+    return replace(base, data=replace(own.data, name=base.data.name), **inners, **tests)

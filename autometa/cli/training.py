@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable
 
 from autometa import api
-from autometa.algorithms.presets import PRESETS, TRAIN
+from autometa.algorithms.algorithm import Algorithm, search_named, searches, training
+from autometa.algorithms.presets import PRESETS
 from autometa.algorithms.table.spec import DEFAULT
-from autometa.api.planning import AUTO_META, SEARCH, SEARCHES, TRAIN_JOB, Job, Plan, plan_search, plan_train
+from autometa.api.planning import Plan, plan_search, plan_train
 from autometa.api.recipes import recipes
 from autometa.api.running import Manner
 from autometa.api.seeds import carry_out, estimate
@@ -22,40 +23,19 @@ from autometa.nas.networks.conv_network import FOUR_LAYER
 from autometa.runs.environment import process_age
 from autometa.runs.files import say
 
-SEARCH_EXAMPLES = """  autometa search --data my_photos/                                 settings chosen from the images
-  autometa search --data my_photos/ --max-params 20k --init runs/first
-  autometa search metanas --preset quick --out runs/first
-  autometa search metanas --preset omniglot-small --time-budget 30m
-  autometa search --preset quick --meta.iterations 300 --inner.lr 2e-3 --dry-run
-  autometa search --preset quick --print-config > mine.yaml;  autometa search --config mine.yaml
-  autometa search --resume runs/first"""
-AUTO_META_EXAMPLES = """  autometa search auto-meta --preset quick --out runs/cells
-  autometa search auto-meta --preset omniglot-small --time-budget 25m
-  autometa search auto-meta --preset quick --blocks 3 --beam 20 --uncertainty_weight 0.5
-  autometa search auto-meta --resume runs/cells
-  autometa train runs/cells --meta.iterations 5000               the best cell again"""
-TRAIN_EXAMPLES = """  autometa train reptile-omniglot --out runs/reptile
-  autometa train runs/first --meta.iterations 2000        the cell that the search in runs/first found most often
-  autometa train cell.json --data my_photos/              a genotype from anywhere
-  autometa train cell.json --preset metanas-scaled-omniglot    as the paper trains the cell that it found
-  autometa train --resume runs/reptile"""
-
 DRY = "estimate time and memory from a few steps"
-ABOUT = {
-    "metanas": "Find a small network and an initialisation for few-shot classification.",
-    "auto-meta": "Search cells of growing size: train many side by side, learn which will do well, train those.",
-}
 
 
 def search(words: list[str], typed: list[str]) -> int:
     """`autometa search [metanas|auto-meta]`."""
-    job = _asked(words)
-    parser = _parser(job, ABOUT[job.presets], AUTO_META_EXAMPLES if job is AUTO_META else SEARCH_EXAMPLES)
-    about = "how to search: metanas (default) or auto-meta; --help after either explains it"
-    parser.add_argument("algorithm", nargs="?", metavar="metanas|auto-meta", help=about)
-    presets = f"named settings: {', '.join(PRESETS[job.presets])} (default: quick; for your own images photos)"
+    algorithm = _asked(words)
+    parser = _parser(algorithm)
+    names = list(searches())
+    about = f"how to search: {names[0]} (default) or {', '.join(names[1:])}; --help after one explains it"
+    parser.add_argument("algorithm", nargs="?", metavar="|".join(names), help=about)
+    presets = f"named settings: {', '.join(PRESETS[algorithm.name])} (default: quick; for your own images photos)"
     parser.add_argument("--init", metavar="RUN", help="start from what an earlier search had learned")
-    if job is AUTO_META:
+    if algorithm.workers:
         parser.add_argument(
             "--workers", type=whole, metavar="N", help="processes that train candidates (default: none)"
         )
@@ -70,32 +50,33 @@ def search(words: list[str], typed: list[str]) -> int:
             given.algorithm, settings=settings, init=given.init, time_budget=given.time_budget, **_plan_options(given)
         )
 
-    return _make_run(job, parser, presets, plan, words, typed)
+    return _make_run(algorithm, parser, presets, plan, words, typed)
 
 
-def _asked(words: list[str]) -> Job:
+def _asked(words: list[str]) -> Algorithm:
     """The search that the command line names; its settings are known before the words are parsed."""
-    before = ["", *words]
-    named = [word for word, last in zip(words, before, strict=False) if word in SEARCHES and not last.startswith("--")]
-    return SEARCHES[named[0]] if named else SEARCH
+    before, known = ["", *words], searches()
+    named = [word for word, last in zip(words, before, strict=False) if word in known and not last.startswith("--")]
+    return search_named(named[0] if named else None)
 
 
 def train(words: list[str], typed: list[str]) -> int:
     """`autometa train NET|GENOTYPE`."""
-    parser = _parser(TRAIN_JOB, "Meta-train a fixed network with Reptile, then evaluate it.", TRAIN_EXAMPLES)
+    algorithm = training()
+    parser = _parser(algorithm)
     parser.add_argument(
         "network",
         nargs="?",
         metavar="NET",
         help=f"{', '.join(FOUR_LAYER)}, a genotype file, cell:KEY, or the folder of a search",
     )
-    presets = f"named settings: {', '.join(TRAIN)} (default: those of the search that a genotype was found by, else of "
-    presets += "a search of a few minutes on --data)"
+    presets = f"named settings: {', '.join(PRESETS[algorithm.name])} (default: those of the search that a genotype was "
+    presets += "found by, else of a search of a few minutes on --data)"
 
     def plan(given: argparse.Namespace, settings: dict[str, str]) -> Plan:
         return plan_train(given.network, settings=settings, **_plan_options(given))
 
-    return _make_run(TRAIN_JOB, parser, presets, plan, words, typed)
+    return _make_run(algorithm, parser, presets, plan, words, typed)
 
 
 def reproduce(words: list[str], typed: list[str]) -> int:
@@ -124,16 +105,16 @@ def reproduce(words: list[str], typed: list[str]) -> int:
     return 0 if found["passed"] else 1
 
 
-def _parser(job: Job, about: str, examples: str) -> Parser:
-    groups = sorted({name.partition(".")[0] for name in field_types(job.kind) if "." in name})
-    about += (
-        "\nEvery setting of the run is an option of its own: --seed 3, --meta.iterations 100, --inner.lr 1e-3 "
-        f"(groups: {', '.join(groups)})."
-    )
-    return Parser(job.word, about, examples)
+def _parser(algorithm: Algorithm) -> Parser:
+    groups = sorted({name.partition(".")[0] for name in field_types(algorithm.config) if "." in name})
+    about = f"{algorithm.about}\nEvery setting of the run is an option of its own: --seed 3, --meta.iterations 100, "
+    about += f"--inner.lr 1e-3 (groups: {', '.join(groups)})."
+    return Parser(algorithm.word, about, algorithm.examples)
 
 
-def _make_run(job: Job, parser: Parser, presets: str, plan: Callable, words: list[str], typed: list[str]) -> int:
+def _make_run(
+    algorithm: Algorithm, parser: Parser, presets: str, plan: Callable, words: list[str], typed: list[str]
+) -> int:
     parser.add_argument("--preset", metavar="NAME", help=presets)
     parser.add_argument("--config", metavar="FILE", help="YAML file of settings, over the preset")
     parser.add_argument("--data", metavar="NAME", help="strokes, omniglot:background, or a folder of class folders")
@@ -146,7 +127,7 @@ def _make_run(job: Job, parser: Parser, presets: str, plan: Callable, words: lis
     many = "so many runs, of this seed and the next ones, side by side where they fit: mean and interval over seeds"
     parser.add_argument("--seeds", type=whole, metavar="N", help=many)
     times = "be done after about 30m, 1h30m, ...: training ends early enough to evaluate"
-    if job is AUTO_META:
+    if algorithm.workers:
         times = "train candidates for so long that all is done after 30m, 1h30m, ... where that can be"
     parser.add_argument("--time-budget", metavar="TIME", help=times)
     parser.add_argument("--max-params", metavar="N", help="weights of the network that is handed out: 50k, 1.5M, ...")
@@ -159,17 +140,18 @@ def _make_run(job: Job, parser: Parser, presets: str, plan: Callable, words: lis
     )
     parser.add_argument("--track", action="append", default=[], metavar="NAME", help=tracking)
     running(parser)
-    parser.settings = tuple(field_types(job.kind))
+    parser.settings = tuple(field_types(algorithm.config))
     rest, settings = split_settings(words, parser)
     given = parser.parse_args(rest)
     if getattr(given, "table", None) is not None:
         return search_table(given, settings, parser)
     if given.help_settings:
-        put(settings_help(plan(given, settings).config if given.preset or given.config else job.kind()).split("\n"))
+        base = plan(given, settings).config if given.preset or given.config else algorithm.config()
+        put(settings_help(base).split("\n"))
         return 0
     made = plan(given, settings)
     if given.print_config:
-        put([f"# autometa {job.word} --config FILE", *as_yaml(made.config).removesuffix("\n").split("\n")])
+        put([f"# autometa {algorithm.word} --config FILE", *as_yaml(made.config).removesuffix("\n").split("\n")])
         return 0
     manner = _manner(given, typed, given.time_budget)
     if given.dry_run:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from autometa.algorithms.confidence import KEEPS, Answers
 from autometa.data import ImageStore
 from autometa.errors import InputError
 from autometa.models.classifier import learn
 from autometa.models.compact import keep
+from autometa.models.confidence import KEEPS, Answers
 from autometa.models.find import find_start
 from autometa.models.model import Model
 from autometa.runs.files import write_json

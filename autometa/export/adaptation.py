@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from autometa.algorithms.metanas import MetaNASConfig
 from autometa.errors import InputError
 from autometa.export.adapted import pixels
 from autometa.export.forward import logits
@@ -35,7 +34,7 @@ class Adaptation(nn.Module):
     def __init__(self, model: Model, shots: int, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         config, test, learned = model.config, model.config.test, model.learned
-        if isinstance(config, MetaNASConfig):
+        if config.adapts_architecture:
             raise InputError(
                 "the adaptation of a search network changes its architecture too and cannot be exported; train the "
                 "cell it found (autometa train RUN) and export that run"

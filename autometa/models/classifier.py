@@ -13,9 +13,6 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from autometa.algorithms import metanas, train
-from autometa.algorithms.metanas import MetaNASConfig
-from autometa.algorithms.train import ReptileConfig
 from autometa.brief import brief
 from autometa.data import Recipe, load_images
 from autometa.data.names import composed, twice
@@ -34,6 +31,7 @@ from autometa.train.checked import check_learned, check_names, check_row, check_
 from autometa.train.learned import Learned
 from autometa.train.network import Network
 from autometa.train.records import confidence_form, recipe_form
+from autometa.train.run_config import RunConfig
 from autometa.train.tasks import silent
 
 FORMAT = "autometa-classifier"
@@ -118,7 +116,7 @@ class Classifier:
     files of before it was kept; extra: what whoever saves it wants back, in JSON's own types.
     """
 
-    config: MetaNASConfig | ReptileConfig
+    config: RunConfig
     names: tuple[str, ...]
     recipe: Recipe
     phi: Tensor
@@ -130,7 +128,7 @@ class Classifier:
     @property
     def network(self) -> Network | AtTemperature:
         config = replace(self.config, inner=replace(self.config.inner, ways=len(self.names)))
-        return final_network(config, build(config, self.recipe, self.genotype))
+        return config.classifier(build(config, self.recipe, self.genotype))
 
     @property
     def start(self) -> Model:
@@ -263,13 +261,6 @@ def _in_one_form(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names) if twice(names) else tuple(composed(name) for name in names)
 
 
-def final_network(config: MetaNASConfig | ReptileConfig, network: Network) -> Network | AtTemperature:
-    """What classifies after adaptation: a search network is hard-pruned, a fixed one is used as it is."""
-    if isinstance(config, MetaNASConfig):
-        return AtTemperature(network, config.t_min_test, config.prune_testing)
-    return network
-
-
 @in_own_torch_state
 def learn(
     model: Model,
@@ -298,7 +289,8 @@ def learn(
     support, answers = torch.as_tensor(images), torch.as_tensor(labels)
     kept = model.learned.only(model.config.learner.adapts_with).to("cpu")
     lesson = Lesson(support, answers, kept, model.data_hash)
-    config = _with_steps(model.config, steps, seed)
+    config = model.config if steps is None else model.config.with_steps(steps)
+    config = config if seed is None else replace(config, test=replace(config.test, seed=seed))
     model = model.with_ways(len(names)).to(device)
     evened = balanced(answers)
     pictures = to_float(support[evened]).to(device)
@@ -307,27 +299,14 @@ def learn(
         raise DivergedError("the network left the finite numbers while it learned; train it with a smaller --inner.lr")
     recorder = Recorder()
     with torch.no_grad():
-        final_network(config, model.network).logits(phi, pictures[None], recorder)
+        config.classifier(model.network).logits(phi, pictures[None], recorder)
     genotype = genotype_of(model.network)
     return Classifier(model.config, tuple(names), model.recipe, phi, tuple(recorder.kept), genotype, lesson)
-
-
-def _with_steps(config: MetaNASConfig | ReptileConfig, steps: int | None, seed: int | None):
-    """The config with other steps on a support set and another seed of their batches, where they are given."""
-    test = config.test
-    test = replace(test, steps=test.steps if steps is None else steps, seed=test.seed if seed is None else seed)
-    config = replace(config, test=test)
-    if steps is not None and isinstance(config, MetaNASConfig):
-        return replace(config, test_weight_steps=min(config.test_weight_steps, steps))
-    return config
 
 
 def _adapted(model: Model, images: Tensor, labels: Tensor) -> Tensor:
     """The weights `[1, row]` after the steps and batches of the config's evaluation."""
     config, test = model.config, model.config.test
-    searched = isinstance(config, MetaNASConfig)
-    steps = test.steps + (config.test_weight_steps if searched else 0)
     mode = test.batch_mode or config.inner.batch_mode
-    batches = SupportBatches.draw(images, labels, test.batch, steps, test.seed, mode)
-    adapt_slots = metanas.adapt if searched else train.adapt
-    return adapt_slots(model.network, model.learned, batches, 1, config)
+    batches = SupportBatches.draw(images, labels, test.batch, config.adaptation_steps, test.seed, mode)
+    return config.adapt(model.network, model.learned, batches, 1)

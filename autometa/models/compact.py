@@ -16,29 +16,26 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from autometa.algorithms.metanas import MetaNASConfig
-from autometa.algorithms.train import CELL, ReptileConfig
 from autometa.data import Recipe
 from autometa.errors import InputError
-from autometa.models.model import Model, built, read_config
-from autometa.nas.networks.conv_network import FOUR_LAYER
+from autometa.models.model import Model, built
 from autometa.nas.networks.discrete import DiscreteNetwork
 from autometa.nas.spaces.genotype import Genotype
 from autometa.runs.files import disk_errors, plain, read_json, shown, write_bytes, write_json
 from autometa.runs.folder import CONFIDENCE, CONFIG, RunFolder
-from autometa.runs.forms import FormError, maybe, one_of, record
-from autometa.runs.migrate import migrated
+from autometa.runs.forms import FormError, maybe, record
 from autometa.runs.tensors import check_tensor, digest, read_tensors
 from autometa.train import records
 from autometa.train.checked import check_learned, check_names
 from autometa.train.learned import LEARNER, Learned
 from autometa.train.network import Network
 from autometa.train.records import DATA
+from autometa.train.run_config import RunConfig, read_config
 
 TENSORS = "model.safetensors"
 FORMAT, VERSION = "autometa-model", 2
 REMEDY = "fetch or make the model again"
-ABOUT = record({"kind": one_of("metanas", "train"), "config": record(), "genotype": maybe(record())})
+ABOUT = record({"config": record(), "genotype": maybe(record())})
 """What `about` tells."""
 
 
@@ -50,10 +47,9 @@ class Kept:
     confidence: Mapping[str, Any]
 
 
-def about(config: MetaNASConfig | ReptileConfig, genotype: Genotype | None) -> dict[str, Any]:
+def about(config: RunConfig, genotype: Genotype | None) -> dict[str, Any]:
     """Which network, in JSON's own types; `config_from` reads it."""
     return {
-        "kind": "metanas" if isinstance(config, MetaNASConfig) else "train",
         "config": plain(config, strict=True),
         "genotype": None if genotype is None else genotype.to_json(),
     }
@@ -64,19 +60,18 @@ def genotype_of(network: Network) -> Genotype | None:
     return network.genotype if isinstance(network, DiscreteNetwork) else None
 
 
-def config_from(value: Mapping[str, Any]) -> tuple[MetaNASConfig | ReptileConfig, Genotype | None]:
+def config_from(value: Mapping[str, Any]) -> tuple[RunConfig, Genotype | None]:
     """Config and genotype that `about` told."""
     ABOUT(value, "")
-    config = read_config(MetaNASConfig if value["kind"] == "metanas" else ReptileConfig, migrated(value["config"]))
+    config = read_config(value["config"])
     genotype = None if value["genotype"] is None else Genotype.from_json(value["genotype"])
-    network = getattr(config, "network", None)
-    by_file = network is not None and network not in FOUR_LAYER and not network.startswith(CELL)
-    if by_file != (genotype is not None):
-        raise FormError("its genotype is missing" if by_file else "it has a genotype, which its network does not have")
+    if config.by_genotype != (genotype is not None):
+        missing, extra = "its genotype is missing", "it has a genotype, which its network does not have"
+        raise FormError(missing if config.by_genotype else extra)
     return config, genotype
 
 
-def build(config: MetaNASConfig | ReptileConfig, recipe: Recipe, genotype: Genotype | None) -> Network:
+def build(config: RunConfig, recipe: Recipe, genotype: Genotype | None) -> Network:
     """The network of a config for images as the recipe makes them."""
     return built(config, (recipe.channels, recipe.size, recipe.size), genotype)
 
@@ -105,7 +100,7 @@ def keep(run: RunFolder, folder: str | Path, *, polarity: str | None = None) -> 
     }
     with disk_errors(f"write {shown(folder)}"):
         folder.mkdir(parents=True, exist_ok=True)
-    told = {"version": VERSION, "kind": kept["kind"], "genotype": kept["genotype"]}
+    told = {"version": VERSION, "genotype": kept["genotype"]}
     told["sha256"] = digest({**told, "config": kept["config"], "data": data}, tensors)
     payload = save({name: t.contiguous() for name, t in tensors.items()}, {FORMAT: json.dumps(told)})
     write_bytes(folder / TENSORS, payload)

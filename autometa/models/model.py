@@ -2,84 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from autometa.algorithms.auto_meta import AutoMetaConfig
-from autometa.algorithms.auto_meta_job import FINAL, FOUND
-from autometa.algorithms.jobs import DATA, OWN_GENOTYPE
-from autometa.algorithms.metanas import MetaNASConfig
-from autometa.algorithms.train import ReptileConfig
 from autometa.brief import brief
 from autometa.data import Recipe
-from autometa.data.names import READINGS
 from autometa.errors import InputError
 from autometa.nas.spaces.genotype import Genotype
 from autometa.runs import checkpoint
 from autometa.runs.files import REMEDY, shown
-from autometa.runs.folder import CONFIG, RunFolder
+from autometa.runs.folder import RunFolder
 from autometa.runs.forms import FormError
-from autometa.runs.migrate import migrated
 from autometa.slots.layout import Layout
 from autometa.train import records
 from autometa.train.checked import check_captured
-from autometa.train.config import from_json
 from autometa.train.learned import Learned
 from autometa.train.network import Network
-
-AnyConfig = MetaNASConfig | AutoMetaConfig | ReptileConfig
-KINDS = {"arch_lr": MetaNASConfig, "beam": AutoMetaConfig, "network": ReptileConfig}
-"""The sort of run by a setting that it alone has."""
-
-
-def config_of(folder: RunFolder) -> AnyConfig:
-    """The run's config, checked. Raises `InputError` where it is damaged, or the folder holds another sort of run."""
-    value = folder.config
-    kind = next((kind for name, kind in KINDS.items() if name in value), None)
-    if kind is None:
-        raise InputError(f"{shown(folder.path)} holds no search and no training run; choose another one with --run")
-    try:
-        return read_config(kind, value)
-    except InputError as error:
-        raise InputError(f"{shown(folder.path / CONFIG)}: {error}") from error
-
-
-def read_config(kind: type[AnyConfig], value: Mapping[str, Any]) -> AnyConfig:
-    """A config from a file, checked: types and limits of all fields, before anything is allocated.
-
-    Raises `InputError`, also where what it names is of a plugin that is not loaded.
-    """
-    if isinstance(value.get("data"), Mapping):  # what does not say how it reads names began before that was recorded
-        value = {**value, "data": {"reading": READINGS[0], **value["data"]}}
-    config = from_json(kind, migrated(value))
-    config.check()
-    return config
-
-
-def settled_config(folder: RunFolder) -> AnyConfig:
-    """The config of a run, its genotype read from the run's own copy."""
-    config, own = config_of(folder), folder.genotypes / f"{OWN_GENOTYPE}.json"
-    if isinstance(config, ReptileConfig) and own.exists():
-        return replace(config, network=str(own))
-    return config
-
-
-def model_config(folder: RunFolder) -> MetaNASConfig | ReptileConfig:
-    """The config of the network that a run hands out: of an Auto-Meta run its winner's.
-
-    Raises `InputError` where that is not yet found.
-    """
-    config = settled_config(folder)
-    if not isinstance(config, AutoMetaConfig):
-        return config
-    best = records.read(folder, FOUND, {"winner": None})["winner"]
-    if best is None:
-        raise InputError(f"the search in {folder.path} has not found its cell yet; go on with it first")
-    return config.final_config(best["key"])
+from autometa.train.records import DATA
+from autometa.train.run_config import RunConfig, config_of, model_config
 
 
 def learned_of(folder: RunFolder, network: Network) -> Learned:
@@ -87,8 +29,7 @@ def learned_of(folder: RunFolder, network: Network) -> Learned:
 
     Raises `InputError` where there is none yet.
     """
-    phase = PHASES[type(config_of(folder))]
-    found = checkpoint.load_latest(folder.checkpoints / phase)
+    found = checkpoint.load_latest(folder.checkpoints / config_of(folder).phase)
     if found is None:
         raise InputError(f"{folder.path} has no checkpoint yet; let it run until its first one")
     try:
@@ -98,16 +39,10 @@ def learned_of(folder: RunFolder, network: Network) -> Learned:
     return Learned.of(found.tensors)
 
 
-PHASES = {MetaNASConfig: "search", AutoMetaConfig: FINAL, ReptileConfig: "train"}
-"""The loop of meta-iterations whose outcome a run hands out."""
-
-
-def built(
-    config: MetaNASConfig | ReptileConfig, image_shape: tuple[int, int, int], genotype: Genotype | None = None
-) -> Network:
+def built(config: RunConfig, image_shape: tuple[int, int, int], genotype: Genotype | None = None) -> Network:
     """The network of a config that was read from a file. Raises `InputError` where it cannot be built."""
     try:
-        network = config.build(*((image_shape,) if genotype is None else (image_shape, genotype)))
+        network = config.build(image_shape, genotype)
         _ = network.layout
     except InputError:
         raise
@@ -121,7 +56,7 @@ def built(
 class Model:
     """A run ready to adapt: its config, network, learned state, how it wants its images, which ones it saw."""
 
-    config: MetaNASConfig | ReptileConfig
+    config: RunConfig
     network: Network
     learned: Learned
     recipe: Recipe

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from autometa.errors import InputError
-from autometa.models.model import AnyConfig, config_of
 from autometa.report import seeds
 from autometa.report.markdown import block, code, words
 from autometa.report.repeat import command_to_repeat, iterations_of
@@ -21,6 +20,7 @@ from autometa.runs.files import disk_errors, shown, write_text
 from autometa.runs.folder import HEALTH, MODEL_CARD, OBSERVATIONS, RunFolder
 from autometa.train import records
 from autometa.train.records import read_result
+from autometa.train.run_config import RunConfig, config_of
 
 MODES = {
     "transductive": ("transductive", "all queries of a task together"),
@@ -101,7 +101,7 @@ def _found(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"* network {code(Path(result['network']).name)}, meta-learner {code(learner)}"
 
 
-def _data(run: RunFolder, config: AnyConfig, result: Mapping[str, Any]) -> list[str]:
+def _data(run: RunFolder, config: RunConfig, result: Mapping[str, Any]) -> list[str]:
     protocol = result["protocol"]
     recipe = records.read(run, records.DATA)["recipe"]
     colour = "colour" if recipe["channels"] == 3 else "grey"
@@ -186,7 +186,7 @@ def _over_seeds(whole: RunFolder) -> list[str]:
     return [*_table(seeds.means(found)), "", *_table(seeds.rows(found)), "", *seeds.ABOUT]
 
 
-def _limits(run: RunFolder, config: AnyConfig, result: Mapping[str, Any], many: int) -> Iterator[str]:
+def _limits(run: RunFolder, config: RunConfig, result: Mapping[str, Any], many: int) -> Iterator[str]:
     done, planned = iterations_of(run, config)
     if done < planned:
         yield f"* Training ended after {done} of {planned} meta-iterations."
@@ -200,7 +200,7 @@ def _limits(run: RunFolder, config: AnyConfig, result: Mapping[str, Any], many: 
         yield f"* Alarm while training, {where}: {words(alarm.get('found'))}"
 
 
-def _repeat(run: RunFolder, config: AnyConfig, environment: Mapping[str, Any]) -> list[str]:
+def _repeat(run: RunFolder, config: RunConfig, environment: Mapping[str, Any]) -> list[str]:
     commit = environment.get("git_commit")
     typed_in = f"; commit {words(commit)} in the folder it was typed in" if commit else ""
     versions = [

@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from autometa.algorithms.auto_meta_job import FINAL, FOUND
-from autometa.algorithms.jobs import DATA, OWN_GENOTYPE
-from autometa.algorithms.train import CELL, read_cell
+from autometa.algorithms.train import CELL, OWN_GENOTYPE, read_cell
 from autometa.brief import brief
 from autometa.errors import InputError
 from autometa.nas.spaces.blocks import PUBLISHED_CONCAT, BlockCell
@@ -22,10 +20,11 @@ from autometa.runs.ledger import LEDGER, Candidate
 from autometa.runs.listing import describe_run
 from autometa.runs.metrics import read_metrics
 from autometa.train import records
+from autometa.train.records import DATA, FOUND
 
 ARCHITECTURE = "architecture"
 METANAS, AUTO_META, TRAIN, OTHER = "metanas", "auto-meta", "train", "other"
-LOOPS = {METANAS: "search", AUTO_META: FINAL, TRAIN: "train"}
+LOOPS = {METANAS: "search", AUTO_META: "final", TRAIN: "train"}
 """The phase whose meta-iterations make the network that is tested."""
 
 
@@ -115,7 +114,7 @@ def read(run: str | os.PathLike | RunFolder) -> Recorded:
     return Recorded(
         path=shown(folder.path),
         name=folder.path.name,
-        kind=_kind(config),
+        kind=str(config.get("algorithm", OTHER)),
         status=row.status,
         progress=row.progress,
         config=config,
@@ -140,11 +139,6 @@ def _again(folder: RunFolder, environment: Mapping[str, Any]) -> str:
         return command_to_repeat(folder) if typed else ""
     except (InputError, ValueError, TypeError, KeyError, AttributeError):  # what is wrong with its files is told above
         return typed
-
-
-def _kind(config: Mapping[str, Any]) -> str:
-    names = {"arch_lr": METANAS, "beam": AUTO_META, "network": TRAIN}
-    return next((kind for name, kind in names.items() if name in config), OTHER)
 
 
 def _metrics(folder: RunFolder, kept: Callable) -> dict[str, list[dict]]:

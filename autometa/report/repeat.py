@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from typing import Any
 
-from autometa.algorithms.auto_meta import AutoMetaConfig
-from autometa.algorithms.auto_meta_job import SEARCH
-from autometa.algorithms.metanas import MetaNASConfig
-from autometa.models.model import PHASES, AnyConfig, config_of
+from autometa.algorithms.algorithm import algorithm_of
 from autometa.runs import checkpoint
 from autometa.runs.folder import CONFIG, PACE, RunFolder
-from autometa.train.config import MetaConfig
+from autometa.train.run_config import RunConfig, config_of
 
 UNKNOWN = "(the command was not recorded)"
-WORDS = {MetaNASConfig: "search metanas", AutoMetaConfig: "search auto-meta"}
 BUDGET = "--time-budget"
 
 
@@ -33,37 +30,28 @@ def command_to_repeat(run: RunFolder) -> str:
     except ValueError:
         words = []
     if words[:1] != ["autometa"]:
-        words = ["autometa", *WORDS.get(type(config), "train").split(), "--config", CONFIG]
+        words = ["autometa", *algorithm_of(config).command.split(), "--config", CONFIG]
     settings = _length(run, config, done)
     words = without(words, {BUDGET, *(f"--{name}" for name in settings)})
     return shlex.join([*words, *(word for name, value in settings.items() for word in (f"--{name}", value))])
 
 
-def iterations_of(run: RunFolder, config: AnyConfig) -> tuple[int, int]:
+def iterations_of(run: RunFolder, config: RunConfig) -> tuple[int, int]:
     """Meta-iterations done, by the newest checkpoint, and planned, of the network that the run hands out."""
-    found = checkpoint.entries(run.checkpoints / PHASES[type(config)])
-    meta = _meta(config)
+    found = checkpoint.entries(run.checkpoints / config.phase)
+    meta = config.outer
     return (found[0].step if found else meta.iterations), meta.iterations
 
 
-def _meta(config: AnyConfig) -> MetaConfig:
-    return config.final_meta if isinstance(config, AutoMetaConfig) else config.meta
-
-
-def _length(run: RunFolder, config: AnyConfig, done: int) -> dict[str, str]:
+def _length(run: RunFolder, config: RunConfig, done: int) -> dict[str, str]:
     """The settings that say how long the run was."""
-    meta, group = _meta(config), "final_meta" if isinstance(config, AutoMetaConfig) else "meta"
+    meta, group = config.outer, f"{config.prefix}meta"
     if done < meta.iterations:
         meta = meta.changed(done, done)
     found: dict[str, Any] = {f"{group}.iterations": meta.iterations}
     if meta.planned:
         found[f"{group}.planned"] = list(meta.planned)
-    if isinstance(config, MetaNASConfig):
-        found["warmup"] = min(config.warmup, meta.iterations)
-    if isinstance(config, AutoMetaConfig):
-        batches = checkpoint.entries(run.checkpoints / SEARCH)
-        if batches and batches[0].step < config.batches:
-            found["most_batches"] = batches[0].step
+    found |= algorithm_of(config).length(run, replace(config, **{group: meta}))
     found["test.tasks"] = config.test.tasks
     return {name: json.dumps(value, separators=(",", ":")) for name, value in found.items()}
 

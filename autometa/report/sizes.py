@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from autometa.algorithms.auto_meta import AutoMetaConfig
-from autometa.algorithms.metanas import MetaNASConfig
-from autometa.algorithms.train import ReptileConfig
 from autometa.nas.networks.cell_network import CellNetwork
 from autometa.nas.networks.conv_network import ConvNetwork
 from autometa.nas.networks.one_cell import BlockCellNetwork
-from autometa.nas.spaces.genotype import Genotype
 from autometa.ops.primitives import PRIMITIVES
-from autometa.report.recorded import AUTO_META, METANAS, TRAIN, Recorded
+from autometa.report.recorded import TRAIN, Recorded
 from autometa.slots.layout import ARCHITECTURE, Layout
 from autometa.train.config import from_json
+from autometa.train.run_config import ALGORITHMS
 
 
 @dataclass(frozen=True)
@@ -55,35 +52,16 @@ def network_of(run: Recorded) -> Network | None:
     shape = tuple(run.data.get("image_shape", ()))
     if len(shape) != 3 or (not run.cells and run.kind != TRAIN):
         return None
-    if run.kind == METANAS:
-        return _of_cells(_metanas(run, shape), False)
-    if run.kind == AUTO_META:
-        config = from_json(AutoMetaConfig, run.config).final_config(run.winner["key"])
-        return _of_block(config.build(shape))
-    if run.kind == TRAIN:
-        config = from_json(ReptileConfig, run.config)
-        genotype = run.genotypes.get("network")
-        made = config.build(shape, genotype)
-        if isinstance(made, ConvNetwork):
-            return _of_convolutions(made)
-        return _of_block(made) if isinstance(made, BlockCellNetwork) else _of_cells(made.network, True)
-    return None
-
-
-def _metanas(run: Recorded, shape: tuple[int, int, int]) -> CellNetwork:
-    config: MetaNASConfig = from_json(MetaNASConfig, run.config)
-    genotype: Genotype = run.genotypes["most_frequent"]
-    return CellNetwork(
-        normal=genotype.normal.cell(),
-        reduction=genotype.reduction.cell(),
-        cells=config.cells,
-        reductions=tuple(config.reductions),
-        channels=config.channels,
-        ways=config.inner.ways,
-        image_shape=shape,
-        affine=False,
-        stem_stride=config.stem_stride,
-    )
+    if run.kind not in ALGORITHMS:
+        return None
+    algorithm = ALGORITHMS[run.kind]
+    config = from_json(algorithm.config, run.config)
+    made = algorithm.drawn(config, shape, run.genotypes, (run.winner or {}).get("key"))
+    if isinstance(made, ConvNetwork):
+        return _of_convolutions(made)
+    if isinstance(made, BlockCellNetwork):
+        return _of_block(made)
+    return _of_cells(made, made.affine)
 
 
 def _of_block(made: BlockCellNetwork) -> Network:

@@ -24,7 +24,7 @@ import torch
 
 from autometa.errors import DiskError, InputError
 from autometa.printable import json_text, printable
-from autometa.registry import Named
+from autometa.registry import Tagged
 from autometa.runs.forms import WHOLE, Form, FormError, anything
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
@@ -199,15 +199,15 @@ def _check_depth(value: Any) -> None:
 
 
 def plain(value: Any, strict: bool = False) -> Any:
-    """`value` in JSON's own types: dataclasses, paths, tuples, NumPy and 0-dim tensors are converted; what a registry
-    knows has its name beside its fields.
+    """`value` in JSON's own types: dataclasses, paths, tuples, NumPy and 0-dim tensors are converted; what is
+    tagged has its tag beside its fields.
 
     `strict` turns nan and inf into None, for files that others read.  Raises TypeError for keys that
     are not strings, since JSON would hand them back as strings, and for anything else.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        name = {"name": value.name} if isinstance(value, Named) else {}
-        value = {**name, **{field.name: getattr(value, field.name) for field in dataclasses.fields(value)}}
+        tag = value.tag() if isinstance(value, Tagged) else {}
+        value = {**tag, **{field.name: getattr(value, field.name) for field in dataclasses.fields(value)}}
     if isinstance(value, (np.generic, np.ndarray, torch.Tensor)):
         value = value.tolist()
     if isinstance(value, Mapping):

@@ -7,12 +7,16 @@ from typing import Any
 
 STRATEGY_SETTINGS = {"progressive": (), "random": (), "evolution": ("population", "sample"), "surrogate": ("pool",)}
 """Of version 1, in which a config held the settings of all strategies side by side."""
+ALGORITHMS = {"arch_lr": "metanas", "beam": "auto-meta", "network": "train"}
+"""The algorithm by a setting that it alone had, in configs of before it was written down."""
 
 
 def migrated(config: Mapping[str, Any]) -> dict[str, Any]:
     """A run's config as this version writes it. What is in today's form already stays as it is."""
     found = dict(config)
-    if "network" in found or "arch_lr" in found or "beam" in found:
+    old = next((name for setting, name in ALGORITHMS.items() if setting in found), None)
+    if "algorithm" not in found and old is not None:
+        found = {"algorithm": old, **found}
         found["learner"] = _named(found.get("learner", "reptile"))
     strategy = found.get("strategy")
     if isinstance(strategy, str):

@@ -14,6 +14,7 @@ from autometa.meta.optimisers import SGD, Adam, PerKind
 from autometa.meta.schedule import SHAPES, Schedule
 from autometa.ops.backend import PRECISIONS
 from autometa.registry import Named
+from autometa.runs.files import plain
 from autometa.runs.forms import WHOLE, Form, FormError, many, maybe, number, text, told, whole
 
 MOST = 10_000_000
@@ -213,6 +214,11 @@ def from_json(kind: type[Config], value: Mapping[str, Any], where: str = "") -> 
     """
     if not isinstance(value, Mapping):
         raise InputError(f"{where.rstrip('.') or 'the config'} must be a group of settings, not {told(value)}")
+    algorithm = getattr(kind, "algorithm", None)
+    if algorithm is not None:
+        given = value.get("algorithm", algorithm)
+        require(given == algorithm, f"these are settings of {given}, not of {algorithm}")
+        value = {name: item for name, item in value.items() if name != "algorithm"}
     hints = get_type_hints(kind)
     unknown = sorted(set(value) - {f.name for f in fields(kind)})
     if unknown:
@@ -238,6 +244,23 @@ def from_json(kind: type[Config], value: Mapping[str, Any], where: str = "") -> 
         return tuple(item) if isinstance(item, list) else item
 
     return kind(**{name: built(name, item) for name, item in value.items()})
+
+
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name: `{"inner": {"lr": 1}}` -> `{"inner.lr": 1}`."""
+    found = {}
+    for name, item in value.items():
+        if isinstance(item, Mapping) and item:
+            found |= flat(item, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = item
+    return found
+
+
+def differences(old: Any, new: Any) -> dict[str, tuple]:
+    """Settings that differ, by dotted name, as (old, new)."""
+    before, after = flat(plain(old)), flat(plain(new))
+    return {name: (before.get(name), after.get(name)) for name in before | after if before.get(name) != after.get(name)}
 
 
 _WHOLE = whole(-WHOLE)

@@ -16,7 +16,6 @@ import pytest
 
 from autometa.algorithms import auto_meta, auto_meta_job
 from autometa.algorithms.auto_meta import AutoMetaConfig, SurrogateConfig
-from autometa.algorithms.jobs import Terms
 from autometa.algorithms.presets import AUTO_META
 from autometa.errors import DivergedError, InputError
 from autometa.nas.predictors.ranking import spearman
@@ -32,6 +31,7 @@ from autometa.runs.ledger import LEDGER, Candidate, Ledger
 from autometa.search import summary
 from autometa.search.driver import trials
 from autometa.train.candidates import Outcome
+from autometa.train.phases import Terms
 from tests.nas.test_predictors import accuracy
 
 SMALL = AutoMetaConfig(

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autometa.algorithms import metanas
-from autometa.algorithms.jobs import four_layer_like
+from autometa.algorithms import metanas, metanas_outcome
+from autometa.algorithms.metanas_run import four_layer_like
 from autometa.algorithms.presets import METANAS, TRAIN, preset
 from autometa.algorithms.train import ReptileConfig
 from autometa.errors import InputError
@@ -190,9 +190,9 @@ def test_every_relaxation_trains_shrinks_and_resumes(source, name):
 
 def test_chunks_of_tasks_give_the_same_outcome(network, source):
     learned = Learned.untrained(network, 0)
-    together = metanas.as_tensors(network, metanas.meta_test_chunk(network, learned, source, TINY, 0, 4))
+    together = metanas_outcome.as_tensors(network, metanas.meta_test_chunk(network, learned, source, TINY, 0, 4))
     parts = [
-        metanas.as_tensors(network, metanas.meta_test_chunk(network, learned, source, TINY, a, b))
+        metanas_outcome.as_tensors(network, metanas.meta_test_chunk(network, learned, source, TINY, a, b))
         for a, b in chunks(4, 2)
     ]
     for name in ("parameters", "macs", "genotypes", "finite"):
@@ -203,8 +203,8 @@ def test_chunks_of_tasks_give_the_same_outcome(network, source):
 
 def test_genotypes_survive_their_coding(network, source):
     found = metanas.meta_test_chunk(network, Learned.untrained(network, 0), source, TINY, 0, 3)
-    coded = metanas.as_tensors(network, found)["genotypes"]
-    assert tuple(metanas.genotypes_from(network, coded)) == found.genotypes
+    coded = metanas_outcome.as_tensors(network, found)["genotypes"]
+    assert tuple(metanas_outcome.genotypes_from(network, coded)) == found.genotypes
 
 
 def test_pruned_size_counts_what_is_left(network, source):

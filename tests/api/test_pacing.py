@@ -16,10 +16,10 @@ from autometa.api.estimate import Rest
 from autometa.api.photos import SECONDS
 from autometa.api.planning import plan_search
 from autometa.errors import InputError, Interrupted
-from autometa.models.model import config_of
 from autometa.report.repeat import command_to_repeat, iterations_of
 from autometa.runs import RunFolder
 from autometa.train.config import MetaConfig
+from autometa.train.run_config import config_of
 from autometa.train.trainer import Trainer
 from tests.cli.driving import call, same_outcome
 

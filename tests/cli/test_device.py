@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
+from autometa.algorithms.algorithm import search_named
 from autometa.algorithms.presets import AUTO_META, METANAS
 from autometa.api import running
-from autometa.api.planning import SEARCH as SEARCHING
 from autometa.api.planning import Plan
 from autometa.errors import InputError
 from autometa.ops import backend
@@ -52,13 +52,13 @@ def test_a_resumed_run_goes_on_where_it_began(began, asked, place, two_gpus, mon
     folder.close()
     about = json.loads((tmp_path / "run/environment.json").read_text())
     (tmp_path / "run/environment.json").write_text(json.dumps({**about, "device": began}))
-    plan = Plan(SEARCHING, METANAS["quick"], resume=tmp_path / "run")
+    plan = Plan(search_named(None), METANAS["quick"], resume=tmp_path / "run")
     assert running._device_for(plan, running.Manner(device=asked)) == torch.device(place)
-    assert running._device_for(Plan(SEARCHING, METANAS["quick"]), running.Manner()) == torch.device("cuda:0")
+    assert running._device_for(Plan(search_named(None), METANAS["quick"]), running.Manner()) == torch.device("cuda:0")
 
 
 def test_a_search_over_cells_takes_a_device_too(two_gpus):
-    plan = Plan(SEARCHING, AUTO_META["quick"])
+    plan = Plan(search_named(None), AUTO_META["quick"])
     for asked, place in (("auto", "cuda:0"), ("cuda:1", "cuda:1"), ("cpu", "cpu")):
         assert running._device_for(plan, running.Manner(device=asked)) == torch.device(place)
 

@@ -3,8 +3,8 @@
 import json
 
 import autometa
-from autometa.models.model import config_of
 from autometa.runs import RunFolder
+from autometa.train.run_config import config_of
 from tests.cli import driving
 from tests.cli.driving import call
 

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from autometa.data import ImageStore
-from autometa.models.model import config_of
 from autometa.runs import RunFolder
+from autometa.train.run_config import config_of
 from tests.cli.driving import call
 from tests.cli.test_photos import QUICK, photos, settled
 

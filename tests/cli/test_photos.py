@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from autometa.api.running import iterations
-from autometa.models.model import config_of, learned_of
+from autometa.models.model import learned_of
 from autometa.runs import RunFolder, load_latest
 from autometa.runs.files import read_json
+from autometa.train.run_config import config_of
 from tests.cli.driving import call, same_outcome
 
 SMALL = [

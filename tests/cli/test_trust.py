@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from autometa.algorithms import confidence
-from autometa.algorithms.confidence import Answers
+from autometa.models import confidence
+from autometa.models.confidence import Answers
 from autometa.runs import RunFolder
 from tests.cli.driving import TRAIN, call, changed, class_folders, same_outcome
 from tests.cli.test_photos import QUICK, photos

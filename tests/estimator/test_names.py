@@ -13,8 +13,8 @@ from autometa.errors import InputError
 from autometa.estimator.base import in_one_form
 from autometa.estimator.teaching import Taught, none_label_of
 from autometa.models.classifier import Classifier
-from autometa.models.model import config_of
 from autometa.runs.folder import RunFolder
+from autometa.train.run_config import config_of
 from tests.algorithms.test_metanas import TINY
 
 

@@ -7,12 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from autometa.algorithms.jobs import Terms, search_metanas
+from autometa.algorithms.metanas_run import search_metanas
 from autometa.data import load_class_folder, load_images
 from autometa.errors import InputError
 from autometa.models.classifier import Classifier, balanced, learn
 from autometa.models.model import Model, resized
 from autometa.runs.folder import RunFolder
+from autometa.train.phases import Terms
 from tests.algorithms.test_metanas import TINY
 
 

@@ -89,7 +89,7 @@ DAMAGE = {
     "size": (lambda t, told: told["recipe"].update(size=True), "recipe.size must be a whole number"),
     "channels": (lambda t, told: told["recipe"].update(channels=2), "recipe.channels must be 1 or 3, not 2"),
     "steps": (lambda t, told: told["config"]["test"].update(steps=2.5), r"test.steps must be a whole number .*not 2.5"),
-    "kind": (lambda t, told: told.update(kind=None), "kind must be metanas or train, not null"),
+    "algorithm": (lambda t, told: told["config"].update(algorithm=None), "it is no config of a search or training run"),
     "names": (lambda t, told: told.update(names="abc"), "names must be a list"),
 }
 
@@ -134,7 +134,6 @@ def small(tmp_path):
         (lambda t, told: t.update(theta=t["theta"] * torch.nan), "theta holds values that are not finite"),
         (lambda t, told: t.update(theta=t["theta"][:-16]), "theta is float32"),
         (lambda t, told: t.update(root_second=t["root_second"].float()), "root_second is float32"),
-        (lambda t, told: told.update(kind="metanas"), "unknown setting"),
         (lambda t, told: told.update(genotype={}), "this is no genotype file"),
     ],
 )
@@ -153,6 +152,7 @@ def test_a_kept_model_of_before_is_held_against_its_network(small, change, says)
         ("config.json", '"filters": 3', '"filters": 0', "filters must be at least 2, not 0"),
         ("config.json", '"filters": 3', '"filters": 2.5', "filters must be a whole number"),
         ("config.json", '"cells": 4', '"cells": 10000000', "cells must be at most 1,000, not 10,000,000"),
+        ("config.json", "{", '{"algorithm": "metanas",', "unknown setting"),
         ("config.json", '"ways": 2', '"ways": 40', r"theta is float32 \[\d+\]"),
         ("data.json", '"size": 8', '"size": 9', "image_shape"),
         ("data.json", "{", "[" * 100_000, "nested deeper"),

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from autometa.algorithms.metanas import MetaNASConfig, pruned_size
+from autometa.algorithms.metanas import MetaNASConfig
+from autometa.algorithms.metanas_outcome import pruned_size
 from autometa.nas.one_shot.network import AtTemperature
 from autometa.nas.one_shot.pruned import remaining
 from autometa.nas.one_shot.size_limits import Limits, costs_of, smallest, typical, within

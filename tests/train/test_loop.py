@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from autometa.algorithms import metanas, train
-from autometa.algorithms.jobs import Terms
 from autometa.data.episodes import DRAWING
 from autometa.errors import DivergedError
 from autometa.ops import backend
@@ -16,6 +15,7 @@ from autometa.train import journal, phases
 from autometa.train.config import MetaConfig
 from autometa.train.loop import LAG, Loop
 from autometa.train.observations import ArchitectureSeries
+from autometa.train.phases import Terms
 from autometa.train.tasks import Source
 from tests.algorithms.test_metanas import TINY, network, one_thread, source  # noqa: F401  fixtures
 from tests.ops import cuda_on_host

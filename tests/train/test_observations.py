@@ -11,14 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from autometa.algorithms import jobs, metanas, train
-from autometa.algorithms.jobs import Terms
+from autometa.algorithms import metanas, metanas_outcome, train
 from autometa.meta.bn_modes import answers
 from autometa.runs import RunFolder, read_metrics
 from autometa.train import observations as recording
 from autometa.train.config import MetaConfig
 from autometa.train.learned import Learned
 from autometa.train.observations import ArchitectureSeries, class_names, confusions, described, examples, observations
+from autometa.train.phases import Terms, meta_train
 from tests.algorithms.test_metanas import TINY, network, one_thread, source  # noqa: F401  fixtures
 
 FOUR = train.ReptileConfig(filters=3, data=TINY.data, inner=TINY.inner, meta=MetaConfig(4, 3), test=TINY.test)
@@ -27,7 +27,7 @@ FOUR = train.ReptileConfig(filters=3, data=TINY.data, inner=TINY.inner, meta=Met
 @pytest.fixture(scope="module")
 def tested(network, source):  # noqa: F811
     found = metanas.meta_test_chunk(network, Learned.untrained(network, 0), source, TINY, 0, 4)
-    return metanas.as_tensors(network, found)
+    return metanas_outcome.as_tensors(network, found)
 
 
 def episodes_of(source, **changes):  # noqa: F811
@@ -81,7 +81,7 @@ def test_a_time_budget_leaves_the_last_line(tmp_path, source, network):  # noqa:
     folder = RunFolder.create(tmp_path / "run", "search", config, ["autometa"])
     series = ArchitectureSeries(folder, network, 1.0, 30_000)
     run = metanas.trainer(network, source, config)
-    done = jobs.meta_train(run, folder, Terms(quiet=True, time_budget=0.1), "search", series=series)
+    done = meta_train(run, folder, Terms(quiet=True, time_budget=0.1), "search", series=series)
     lines = list(read_metrics(folder.phase_metrics("architecture")))
     assert lines[-1]["step"] == done.iterations - 1 and lines[0]["step"] == 0
     last = described(network, run.arena.theta[0, network.layout.weights :], 1.0)

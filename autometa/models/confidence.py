@@ -14,18 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autometa.algorithms import metanas, train
-from autometa.algorithms.metanas import MetaNASConfig
-from autometa.algorithms.train import ReptileConfig
 from autometa.data import Episodes, TaskSpec
 from autometa.meta.bn_modes import query_logits
-from autometa.nas.one_shot.network import AtTemperature
 from autometa.runs.files import write_json
 from autometa.runs.folder import CONFIDENCE, RunFolder
 from autometa.runs.session import Session
 from autometa.runs.tensors import check_tensor
 from autometa.train.learned import Learned
 from autometa.train.network import Network
+from autometa.train.run_config import RunConfig
 from autometa.train.tasks import Source, TestTasks, chunks
 
 KEEPS = 0.9
@@ -74,7 +71,7 @@ class Asking:
     network: Network
     learned: Learned
     source: Source
-    config: MetaNASConfig | ReptileConfig
+    config: RunConfig
 
     @property
     def unseen(self) -> np.ndarray:
@@ -120,15 +117,13 @@ class Asking:
         taught = self._episodes(np.sort(classes[half:]), TaskSpec(ways, shots, queries, self.rotations))
         others = min(ways, half * self.rotations)
         strange = self._episodes(np.sort(classes[:half]), TaskSpec(others, queries, 0, self.rotations))
-        searched = isinstance(config, MetaNASConfig)
-        steps = test.steps + (config.test_weight_steps if searched else 0)
         mode = test.batch_mode or config.inner.batch_mode
         first = part.fold << 20  # other tasks in each fold
         start, stop = first + part.start, first + part.stop
-        tasks = TestTasks.draw(taught, start, stop, min(test.batch, ways * shots), steps, mode)
-        phi = (metanas if searched else train).adapt(self.network, self.learned, tasks.batches, stop - start, config)
+        tasks = TestTasks.draw(taught, start, stop, min(test.batch, ways * shots), config.adaptation_steps, mode)
+        phi = config.adapt(self.network, self.learned, tasks.batches, stop - start)
         unknown, _ = strange.support(strange.tasks(torch.arange(start, stop, device="cpu")))
-        model = AtTemperature(self.network, config.t_min_test, config.prune_testing) if searched else self.network
+        model = config.classifier(self.network)
         asked = torch.cat([tasks.queries, unknown], dim=1)
         logits = query_logits(model, phi, tasks.support, asked, "support_statistics")
         sure, said = logits.float().softmax(dim=-1).nan_to_num(0.0).max(dim=-1)

@@ -1,0 +1,119 @@
+"""An algorithm: a sort of run. What the interface, the report and the command line ask of one, whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from autometa.algorithms.earlier import Earlier
+from autometa.errors import InputError
+from autometa.models.model import Model
+from autometa.nas.networks.cell_network import CellNetwork
+from autometa.nas.networks.conv_network import ConvNetwork
+from autometa.nas.networks.one_cell import BlockCellNetwork
+from autometa.nas.spaces.genotype import Genotype
+from autometa.runs.folder import RunFolder
+from autometa.train.network import Network
+from autometa.train.phases import Terms
+from autometa.train.run_config import ALGORITHMS, RunConfig
+from autometa.train.tasks import Source
+from autometa.train.trainer import Trainer
+
+
+class Algorithm:
+    """Base of the algorithms: one object of each stands in `ALGORITHMS` by the tag of its configs.
+
+    config: the class of its settings. word: of the command line. command: the word in full, with which its results are
+    tagged. what: one of its runs, in words. about, examples: for --help. earlier: what a search takes over from one
+    before. searches: whether it is one of `search`; else of `train`. workers: whether others can train its candidates.
+    ranks: whether torchrun's processes can divide its meta-batches.
+    """
+
+    config: ClassVar[type[RunConfig]]
+    word: ClassVar[str]
+    command: ClassVar[str]
+    what: ClassVar[str]
+    about: ClassVar[str]
+    examples: ClassVar[str]
+    earlier: ClassVar[type[Earlier]] = Earlier
+    searches: ClassVar[bool] = True
+    workers: ClassVar[bool] = False
+    ranks: ClassVar[bool] = True
+
+    @property
+    def name(self) -> str:
+        """The tag of its configs."""
+        return self.config.algorithm
+
+    def run(self, config: RunConfig, folder: RunFolder, terms: Terms) -> dict[str, Any]:
+        """A whole run in its folder, from the start or from where it was left; what result.json then holds."""
+        raise NotImplementedError
+
+    def trainer(self, network: Network, source: Source, config: RunConfig) -> Trainer:
+        """The loop of meta-iterations whose outcome is handed out, from its beginning."""
+        raise NotImplementedError
+
+    def evaluate(
+        self, model: Model, source: Source, config: RunConfig, folder: RunFolder, terms: Terms, phase: str
+    ) -> dict[str, Any]:
+        """Scores and sizes of what a run of it handed out, as a result has them."""
+        raise NotImplementedError
+
+    def label(self, config: RunConfig) -> str | None:
+        """What its runs are called by beside the word, where no preset was asked for."""
+        return None
+
+    def seconds_before(self, config: RunConfig, source: Source) -> dict[str, float]:
+        """Seconds of what comes before the loop of meta-iterations, by name."""
+        return {}
+
+    def baselines(
+        self, config: RunConfig, parameters: float, image_shape: tuple[int, int, int]
+    ) -> dict[str, RunConfig | None]:
+        """What a run is compared with at its end, by name: trained by this config, or only tested where it is None.
+
+        parameters: of the network that is handed out.
+        """
+        return {}
+
+    def drawn(
+        self,
+        config: RunConfig,
+        image_shape: tuple[int, int, int],
+        genotypes: Mapping[str, Genotype],
+        key: str | None,
+    ) -> ConvNetwork | BlockCellNetwork | CellNetwork:
+        """The network whose layers and operations the report tells; genotypes: in the run's folder; key: of its best
+        cell."""
+        raise NotImplementedError
+
+    def length(self, folder: RunFolder, config: RunConfig) -> dict[str, Any]:
+        """Settings beside the number of meta-iterations that repeat how long a run was, which a time budget cut."""
+        return {}
+
+    def announcement(self, config: RunConfig) -> str:
+        """What comes before the loop of meta-iterations, in words."""
+        return ""
+
+
+def algorithm_of(config: RunConfig) -> Algorithm:
+    """Whose settings these are."""
+    return ALGORITHMS[config.algorithm]
+
+
+def searches() -> dict[str, Algorithm]:
+    """The algorithms of `search` by name, the one taken where none is named first."""
+    return {name: found for name, found in ALGORITHMS.items() if found.searches}
+
+
+def training() -> Algorithm:
+    """The algorithm of `train`."""
+    return next(found for found in ALGORITHMS.values() if not found.searches)
+
+
+def search_named(name: str | None) -> Algorithm:
+    """The search of that name, the first one where it is None. Raises `InputError` naming those that exist."""
+    known = searches()
+    if name is not None and name not in known:
+        raise InputError(f"unknown search {name!r}; choose from {', '.join(known)}")
+    return next(iter(known.values())) if name is None else known[name]

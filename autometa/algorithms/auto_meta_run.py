@@ -1,0 +1,94 @@
+"""Auto-Meta as an algorithm among others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autometa.algorithms import train
+from autometa.algorithms.algorithm import Algorithm
+from autometa.algorithms.auto_meta import AutoMetaConfig
+from autometa.algorithms.auto_meta_cost import search_seconds
+from autometa.algorithms.auto_meta_job import SEARCH, known_outcomes, search_auto_meta
+from autometa.algorithms.earlier import Earlier
+from autometa.algorithms.train import ReptileConfig
+from autometa.errors import InputError
+from autometa.nas.networks.one_cell import BlockCellNetwork
+from autometa.runs import checkpoint
+from autometa.runs.files import shown, write_json
+from autometa.runs.folder import RunFolder
+from autometa.train.config import differences
+from autometa.train.network import Network
+from autometa.train.phases import Terms
+from autometa.train.records import KNOWN, read_candidates
+from autometa.train.tasks import Source
+from autometa.train.trainer import Trainer
+
+EXAMPLES = """  autometa search auto-meta --preset quick --out runs/cells
+  autometa search auto-meta --preset omniglot-small --time-budget 25m
+  autometa search auto-meta --preset quick --blocks 3 --beam 20 --uncertainty_weight 0.5
+  autometa search auto-meta --resume runs/cells
+  autometa train runs/cells --meta.iterations 5000               the best cell again"""
+
+ALIKE = ("data.root", "meta.max_slots", "validation.max_slots")
+"""Settings of a candidate that do not change its score."""
+
+
+class Scores(Earlier):
+    """An earlier search whose candidates' scores are taken over."""
+
+    alike = True
+
+    def check(self, config: AutoMetaConfig, source: Source, network: Network) -> None:
+        why = "a score means the same only where cells are trained and scored alike"
+        for name, (has, asked) in differences(self.config.candidate(), config.candidate()).items():
+            if name not in ALIKE:
+                self.refuse(name, has, asked, why)
+        if self.config.precision != config.precision:
+            self.refuse("precision", self.config.precision, config.precision, why)
+        if self.images()["data_hash"] != source.store.data_hash:
+            raise InputError(
+                f"the images of {source.split.name} are not those that {shown(self.folder.path)} saw: {why}; leave "
+                "--init out"
+            )
+
+    def copy_to(self, folder: RunFolder, network: Network) -> None:
+        found = known_outcomes(read_candidates(self.folder))
+        write_json(folder.path / KNOWN, {**self.about(), "outcomes": found})
+
+    def told(self) -> str:
+        return f"candidates that {shown(self.folder.path)} has scored are not trained again"
+
+
+class AutoMeta(Algorithm):
+    """Progressive search with a surrogate around Reptile (Kim et al. 2018), or another strategy and meta-learner."""
+
+    config = AutoMetaConfig
+    word = command = "search auto-meta"
+    about = "Search cells of growing size: train many side by side, learn which will do well, train those."
+    examples = EXAMPLES
+    what = "an auto-meta search"
+    earlier = Scores
+    workers = True
+    ranks = False
+
+    def run(self, config: AutoMetaConfig, folder: RunFolder, terms: Terms) -> dict[str, Any]:
+        return search_auto_meta(config, folder, terms)
+
+    def trainer(self, network: Network, source: Source, config: ReptileConfig) -> Trainer:
+        return train.trainer(network, source, config)
+
+    def seconds_before(self, config: AutoMetaConfig, source: Source) -> dict[str, float]:
+        return {"search": search_seconds(config, source)}
+
+    def drawn(self, config: AutoMetaConfig, image_shape, genotypes, key) -> BlockCellNetwork:
+        return config.final_config(key).build(image_shape)
+
+    def length(self, folder: RunFolder, config: AutoMetaConfig) -> dict[str, Any]:
+        batches = checkpoint.entries(folder.checkpoints / SEARCH)
+        return {"most_batches": batches[0].step} if batches and batches[0].step < config.batches else {}
+
+    def announcement(self, config: AutoMetaConfig) -> str:
+        return f"up to {sum(config.rounds)} cells of up to {config.blocks} blocks, then the best one in full: "
+
+
+AUTO_META = AutoMeta()

@@ -1,0 +1,283 @@
+"""A whole MetaNAS run in its folder: search, meta-test, compare; killed at any moment it goes on where it was."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from autometa.algorithms import jobs, metanas, train
+from autometa.algorithms.algorithm import Algorithm
+from autometa.algorithms.earlier import Earlier
+from autometa.algorithms.metanas import MetaNASConfig
+from autometa.algorithms.metanas_outcome import genotypes_from
+from autometa.errors import InputError
+from autometa.meta.bn_modes import MODES
+from autometa.models.model import Model
+from autometa.nas.networks.cell_network import CellNetwork
+from autometa.nas.networks.conv_network import four_layer
+from autometa.nas.one_shot.network import OneShotNetwork
+from autometa.nas.spaces.genotype import most_frequent
+from autometa.runs import checkpoint
+from autometa.runs.files import shown
+from autometa.runs.folder import RunFolder
+from autometa.runs.forms import FormError
+from autometa.slots.layout import Layout
+from autometa.train import scores
+from autometa.train.checked import STATE, check_learned, check_names
+from autometa.train.health import (
+    Health,
+    Monitor,
+    of_architecture,
+    of_training,
+    only_warmup,
+    skips_of_tasks,
+    small_batches,
+)
+from autometa.train.judging import judged
+from autometa.train.learned import Learned
+from autometa.train.network import Network
+from autometa.train.observations import ArchitectureSeries, observations
+from autometa.train.phases import Terms, meta_train, pacer_of
+from autometa.train.run_config import RunConfig
+from autometa.train.tasks import Source
+from autometa.train.trainer import Trainer
+
+INIT = "init"
+"""The part of a run's folder that holds what an earlier run had learned, from which this one starts."""
+
+
+class Weights(Earlier):
+    """An earlier search whose weights and architecture are taken over."""
+
+    shape = ("channels", "cells", "reductions", "nodes", "primitives", "stem_stride")
+
+    def check(self, config: MetaNASConfig, source: Source, network: OneShotNetwork) -> None:
+        why = "weights can only start a network of the same shape"
+        for name in self.shape:
+            if getattr(self.config, name) != getattr(config, name):
+                self.refuse(name, getattr(self.config, name), getattr(config, name), why)
+        images, own = self.images()["image_shape"], list(source.image_shape)
+        if images[0] != own[0]:
+            self.refuse("images with a number of channels of", images[0], own[0], why)
+        self.learned(network)
+
+    def learned(self, network: OneShotNetwork) -> Learned:
+        """Weights, architecture and Adam's state in the new network's layout: with other ways the head's rows are
+        those of ARCHITECTURE, "Ways"."""
+        return Model.of(self.folder).with_ways(network.ways).learned
+
+    def copy_to(self, folder: RunFolder, network: OneShotNetwork) -> None:
+        tensors, done = dict(self.learned(network).only(())), self.iterations()
+        checkpoint.save(folder.path / INIT, done, tensors, {**self.about(), "iterations": done})
+
+    def told(self) -> str:
+        done = f"after {self.iterations()} meta-iterations"
+        return f"starting from what {shown(self.folder.path)} had learned {done}"
+
+    def iterations(self) -> int:
+        """Meta-iterations done."""
+        found = checkpoint.entries(self.folder.checkpoints / self.config.phase)
+        return found[0].step if found else 0
+
+
+EXAMPLES = """  autometa search --data my_photos/                                 settings chosen from the images
+  autometa search --data my_photos/ --max-params 20k --init runs/first
+  autometa search metanas --preset quick --out runs/first
+  autometa search metanas --preset omniglot-small --time-budget 30m
+  autometa search --preset quick --meta.iterations 300 --inner.lr 2e-3 --dry-run
+  autometa search --preset quick --print-config > mine.yaml;  autometa search --config mine.yaml
+  autometa search --resume runs/first"""
+
+
+class MetaNAS(Algorithm):
+    """DARTS inside Reptile, with soft pruning to task-dependent cells (Elsken et al. 2020)."""
+
+    config = MetaNASConfig
+    word = "search"
+    about = "Find a small network and an initialisation for few-shot classification."
+    examples = EXAMPLES
+    what = "a metanas search"
+    earlier = Weights
+    command = "search metanas"
+
+    def run(self, config: MetaNASConfig, folder: RunFolder, terms: Terms) -> dict[str, Any]:
+        return search_metanas(config, folder, terms)
+
+    def trainer(self, network: Network, source: Source, config: MetaNASConfig) -> Trainer:
+        return metanas.trainer(network, source, config)
+
+    def evaluate(self, model, source, config, folder, terms, phase) -> dict[str, Any]:
+        network = model.network
+        found, seconds, _ = meta_test(network, model.learned, source, config, folder, terms, phase)
+        told = judged(source, network.ways, config.test, found, found["pruned.support_statistics"])
+        return {**metanas_scores(found), **told, "seconds": {"test": seconds}}
+
+    def drawn(self, config: MetaNASConfig, image_shape, genotypes, key) -> CellNetwork:
+        """Without the operations that hard pruning also kept."""
+        genotype = genotypes["most_frequent"]
+        return CellNetwork(
+            normal=genotype.normal.cell(),
+            reduction=genotype.reduction.cell(),
+            cells=config.cells,
+            reductions=tuple(config.reductions),
+            channels=config.channels,
+            ways=config.inner.ways,
+            image_shape=image_shape,
+            affine=False,
+            stem_stride=config.stem_stride,
+        )
+
+    def length(self, folder: RunFolder, config: MetaNASConfig) -> dict[str, Any]:
+        return {"warmup": min(config.warmup, config.meta.iterations)}
+
+    def baselines(self, config, parameters, image_shape) -> dict[str, RunConfig | None]:
+        iterations = config.meta.iterations
+        known = {
+            "untrained": lambda: None,
+            "four-layer": lambda: four_layer_like(config, iterations, parameters, image_shape),
+        }
+        return {name: known[name]() for name in config.compare}
+
+
+METANAS = MetaNAS()
+
+
+def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Terms) -> dict:
+    """Search, meta-test, compare; returns (and keeps as result.json) what was found."""
+    source = terms.source(config.data)
+    network = config.build(source.image_shape)
+    jobs.record_data(folder, source)
+    series = ArchitectureSeries(folder, network, config.t_max, config.meta.first_planned)
+    series.replan(config.meta.iterations)
+    run = metanas.trainer(network, source, config, begun_from(folder, config, network.layout))
+    health = Health(folder, terms.notice)
+    for finding in (small_batches(network, config.inner, config.test), only_warmup(config)):
+        health.tell("search", 0, finding)
+    monitor = Monitor(health, "search", of_training(config.inner, config.meta), of_architecture(config))
+    watched = {"series": series, "monitor": monitor, "pacer": (pacer := pacer_of(folder, terms))}
+    trained = meta_train(run, folder, terms, "search", ranks=terms.ranks, **watched)
+    config = replace(config, meta=trained.meta, warmup=trained.warmup)
+    found, test_seconds, genotypes = meta_test(network, trained.learned, source, config, folder, terms, "test", pacer)
+    config = jobs.tested(config, found, pacer)
+    if "trace.ops" in found:
+        skips = skips_of_tasks(found["genotypes"], found["trace.ops"], network.primitives)
+        health.tell("test", config.test.tasks, skips)
+    genotype, often, reduction_often = most_frequent(genotypes)
+    folder.write_genotype("most_frequent", genotype.to_json())
+    folder.write_genotype("tasks", [g.to_json() for g in genotypes])
+    result = {
+        "kind": "search metanas",
+        "protocol": jobs.protocol(config, source),
+        **metanas_scores(found),
+        **judged(source, network.ways, config.test, found, found["pruned.support_statistics"]),
+        "genotype": {
+            "normal": str(genotype.normal),
+            "reduction": str(genotype.reduction),
+            "normal_found_in": often,
+            "reduction_found_in": reduction_often,
+            "different_cells": len({str(g) for g in genotypes}),
+        },
+        "search_network": {"parameters": network.layout.count(), "macs": network.macs()},
+        **jobs.limits_of(config),
+        "data_hash": source.store.data_hash,
+        **jobs.computed(config, terms),
+        "warmup": config.warmup,
+        "seconds": {"search": trained.seconds, "test": test_seconds},
+        "compare": {},
+    }
+    if "untrained" in config.compare:
+        start = Learned.untrained(network, config.seed, source.device)
+        plain, took, _ = meta_test(network, start, source, config, folder, terms, "test-untrained")
+        result["compare"]["untrained"] = metanas_scores(plain)
+        result["seconds"]["test-untrained"] = took
+    if "four-layer" in config.compare:
+        result["compare"]["four-layer"] = _compare_four_layer(
+            config, trained.iterations, source, result["parameters"], folder, terms
+        )
+    result |= jobs.confident(network, trained.learned, source, config, folder, terms)
+    folder.write_observations(observations(source, network.ways, config.test, found, network, config))
+    health.finish()
+    folder.write_result(result)
+    return result
+
+
+def begun_from(folder: RunFolder, config: metanas.MetaNASConfig, layout: Layout) -> Learned | None:
+    """What the run starts from where its config names an earlier run: the copy in its own folder.
+
+    Raises `InputError` where that is missing or does not fit the network's layout.
+    """
+    if config.init is None:
+        return None
+    found = checkpoint.load_latest(folder.path / INIT)
+    if found is None:
+        raise InputError(f"{shown(folder.path / INIT)} is missing, from which this run starts; begin a new run")
+    try:
+        check_names(found.tensors, STATE)
+        return check_learned(Learned.named(found.tensors, earlier=True), layout)
+    except FormError as error:
+        raise InputError(f"checkpoint {shown(found.path)} does not fit this run: {error}; begin a new run") from error
+
+
+def meta_test(network, learned, source, config, folder, terms, phase, pacer=None):
+    """Meta-testing in chunks; scores per task, seconds, genotypes."""
+    found, seconds = jobs.evaluated(network, learned, source, config, folder, terms, phase, pacer)
+    return found, seconds, genotypes_from(network, found["genotypes"])
+
+
+def metanas_scores(found: dict[str, Tensor]) -> dict:
+    """Scores before and after hard pruning, the paired cost of pruning, and the sizes of the pruned networks."""
+    soft = {mode: found[f"soft.{mode}"] for mode in MODES}
+    pruned = {mode: found[f"pruned.{mode}"] for mode in MODES}
+    cost = {mode: soft[mode] - pruned[mode] for mode in MODES}
+    return {
+        "scores": scores.as_json(scores.scores(pruned)),
+        "scores_before_pruning": scores.as_json(scores.scores(soft)),
+        "pruning_cost": scores.as_json(scores.scores(cost)),
+        "accuracy": scores.Score.of(pruned["support_statistics"]).mean,
+        "parameters": float(found["parameters"].double().quantile(0.5, interpolation="nearest")),
+        "macs": float(found["macs"].double().quantile(0.5, interpolation="nearest")),
+        "finite_tasks": int(found["finite"].sum()),
+    }
+
+
+def four_layer_like(
+    config: metanas.MetaNASConfig, iterations: int, parameters: float, image_shape: tuple[int, int, int]
+) -> train.ReptileConfig:
+    """Reptile with the four-layer net whose size comes closest to `parameters`, on as many images.
+
+    Inner loop, step sizes and test tasks as the search's, and as many steps on each test task's support set.
+    """
+
+    def distance(filters: int) -> float:
+        net = four_layer("reptile-omniglot", config.inner.ways, image_shape, filters)
+        return abs(net.layout.count() - parameters)
+
+    filters = min(range(2, 257), key=distance)
+    return train.ReptileConfig(
+        network="reptile-omniglot",
+        filters=filters,
+        data=config.data,
+        inner=config.inner,
+        meta=replace(config.meta, iterations=iterations, planned=()),
+        test=replace(config.test, steps=config.test.steps + config.test_weight_steps),
+        seed=config.seed,
+        precision=config.precision,
+    )
+
+
+def _compare_four_layer(config, iterations: int, source: Source, parameters: float, folder, terms) -> dict:
+    """Train and test the rival of a search that did `iterations`; its part of the result."""
+    rival = four_layer_like(config, iterations, parameters, source.image_shape)
+    network: Network = rival.build(source.image_shape)
+    run = train.trainer(network, source, rival)
+    trained = meta_train(run, folder, terms, "four-layer", budget=False)
+    found, took = jobs.evaluated(network, trained.learned, source, rival, folder, terms, "test-four-layer")
+    return {
+        "filters": rival.filters,
+        "scores": scores.as_json(scores.scores(found)),
+        "parameters": network.layout.count(),
+        "macs": network.macs(),
+        "seconds": {"train": trained.seconds, "test": took},
+    }

@@ -1,0 +1,87 @@
+"""A whole run of `train` in its folder: meta-train a fixed network, then evaluate it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from autometa.algorithms import jobs, train
+from autometa.algorithms.algorithm import Algorithm
+from autometa.algorithms.train import OWN_GENOTYPE, ReptileConfig
+from autometa.nas.networks.cell_network import CellNetwork
+from autometa.nas.networks.conv_network import ConvNetwork
+from autometa.nas.networks.discrete import DiscreteNetwork
+from autometa.nas.networks.one_cell import BlockCellNetwork
+from autometa.runs.folder import RunFolder
+from autometa.train.health import Health, Monitor, of_training, small_batches
+from autometa.train.network import Network
+from autometa.train.observations import observations
+from autometa.train.phases import Terms, meta_train, pacer_of
+from autometa.train.tasks import Source
+from autometa.train.trainer import Trainer
+
+EXAMPLES = """  autometa train reptile-omniglot --out runs/reptile
+  autometa train runs/first --meta.iterations 2000        the cell that the search in runs/first found most often
+  autometa train cell.json --data my_photos/              a genotype from anywhere
+  autometa train cell.json --preset metanas-scaled-omniglot    as the paper trains the cell that it found
+  autometa train --resume runs/reptile"""
+
+
+class Training(Algorithm):
+    """Meta-training of a fixed network."""
+
+    config = ReptileConfig
+    word = command = "train"
+    about = "Meta-train a fixed network with Reptile, then evaluate it."
+    examples = EXAMPLES
+    what = "a training run"
+    searches = False
+
+    def run(self, config: ReptileConfig, folder: RunFolder, terms: Terms) -> dict[str, Any]:
+        return train_network(config, folder, terms)
+
+    def trainer(self, network: Network, source: Source, config: ReptileConfig) -> Trainer:
+        return train.trainer(network, source, config)
+
+    def evaluate(self, model, source, config, folder, terms, phase) -> dict[str, Any]:
+        found, seconds = jobs.evaluated(model.network, model.learned, source, config, folder, terms, phase)
+        return {**jobs.figures(model.network, source, config, found), "seconds": {"test": seconds}}
+
+    def drawn(self, config: ReptileConfig, image_shape, genotypes, key) -> ConvNetwork | BlockCellNetwork | CellNetwork:
+        made = config.build(image_shape, genotypes.get(OWN_GENOTYPE))
+        return made.network if isinstance(made, DiscreteNetwork) else made
+
+    def label(self, config: ReptileConfig) -> str:
+        return Path(config.network).stem if config.by_genotype else config.network
+
+
+TRAIN = Training()
+
+
+def train_network(config: ReptileConfig, folder: RunFolder, terms: Terms) -> dict:
+    """Meta-train a fixed network, then evaluate it; returns (and keeps as result.json) what was found."""
+    source = terms.source(config.data)
+    network = config.build(source.image_shape)
+    jobs.record_data(folder, source)
+    health = Health(folder, terms.notice)
+    health.tell("train", 0, small_batches(network, config.inner, config.test))
+    monitor = Monitor(health, "train", of_training(config.inner, config.meta))
+    run = train.trainer(network, source, config)
+    pacer = pacer_of(folder, terms)
+    trained = meta_train(run, folder, terms, "train", ranks=terms.ranks, monitor=monitor, pacer=pacer)
+    found, test_seconds = jobs.evaluated(network, trained.learned, source, config, folder, terms, "test")
+    result = {
+        "kind": "train",
+        "network": config.network,
+        "learner": config.learner.name,
+        "protocol": jobs.protocol(config, source),
+        **jobs.figures(network, source, config, found),
+        "data_hash": source.store.data_hash,
+        **jobs.computed(config, terms),
+        "seconds": {"train": trained.seconds, "test": test_seconds},
+    }
+    result |= jobs.confident(network, trained.learned, source, config, folder, terms)
+    folder.write_observations(observations(source, config.inner.ways, config.test, found))
+    health.finish()
+    folder.write_result(result)
+    return result
