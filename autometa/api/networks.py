@@ -94,7 +94,8 @@ def _winner(network: str) -> RunConfig | None:
     if network != "latest" and not (Path(network) / CONFIG).is_file():
         return None
     folder = RunFolder.open(network)
-    return model_config(folder) if config_of(folder).handed_out() is not config_of(folder) else None
+    config = config_of(folder)
+    return model_config(folder) if config.handed_out() is not config else None
 
 
 def _in_macro(base: RunConfig, winner: RunConfig) -> RunConfig:
