@@ -15,10 +15,11 @@ from autometa.algorithms.table.spec import DEFAULT, PARTS, spec_named
 from autometa.algorithms.table.store import FILE, TableStore
 from autometa.algorithms.table.tables import Table
 from autometa.algorithms.table.training import Measured
-from autometa.api.settings import differences, settle
+from autometa.api.settings import settle
 from autometa.errors import InputError
 from autometa.runs.files import plain, say, write_text
 from autometa.search.main_guard import check_main_guard
+from autometa.train.config import differences
 from autometa.train.tasks import Source
 
 PathLike = str | os.PathLike
