@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from autometa.algorithms import metanas
+from autometa.algorithms import metanas_steps
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.presets import METANAS
 from autometa.data import ImageStore, Recipe, Split
@@ -104,7 +104,7 @@ class MetaIteration:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         with precision(mode), libraries(mode):
-            self._trainer = metanas.trainer(size.config.build(size.image_shape), source, size.config)
+            self._trainer = metanas_steps.trainer(size.config.build(size.image_shape), source, size.config)
             self._loop = Loop(self._trainer, self.told.append)
         self()
         self.outcomes = self._loop.drain()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from autometa.algorithms import metanas
+from autometa.algorithms import metanas_steps
 from autometa.algorithms.presets import METANAS
 from autometa.data import DataError
 from autometa.ops.backend import libraries, precision
@@ -50,13 +50,13 @@ def train(preset: str, mode: str, seconds: float, run: Path | None, device: torc
     source, data = _source(config, device)
     network = config.build(source.image_shape)
     with _folder(run, config, preset, device) as opened, precision(mode), libraries(mode), torch.cuda.device(device):
-        Loop(metanas.trainer(network, source, config)).launch(0)  # kernels are compiled before the clock starts
+        Loop(metanas_steps.trainer(network, source, config)).launch(0)  # kernels are compiled before the clock starts
         terms = Terms(quiet=True, time_budget=seconds, device=device, checkpoint_seconds=3600.0)
         began = time.monotonic()
-        trained = meta_train(metanas.trainer(network, source, config), opened, terms, "search")
+        trained = meta_train(metanas_steps.trainer(network, source, config), opened, terms, "search")
         spent = time.monotonic() - began
         began = time.monotonic()
-        found = metanas.meta_test_chunk(network, trained.learned, source, config, 0, TASKS)
+        found = metanas_steps.meta_test_chunk(network, trained.learned, source, config, 0, TASKS)
         per_task = (time.monotonic() - began) / TASKS
     done, planned = trained.iterations, config.meta.iterations
     per_iteration = trained.seconds / max(done, 1)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autometa.algorithms import metanas
+from autometa.algorithms import metanas_steps
 from autometa.algorithms.presets import METANAS
 from autometa.nas.networks.conv_network import four_layer
 from autometa.nas.networks.many_cells import BlockMacro
@@ -195,5 +195,5 @@ def test_random_data_make_tasks():
     config = replace(SIZES["28"].config, channels=2, cells=1, reductions=(0,), nodes=1)
     config = replace(config, inner=replace(config.inner, steps=1), meta=replace(config.meta, batch=2))
     source = random_source((1, 28, 28), torch.device("cpu"))
-    done = metanas.trainer(config.build(source.image_shape), source, config).step(0)
+    done = metanas_steps.trainer(config.build(source.image_shape), source, config).step(0)
     assert bool(done.finite.all()) and bool((done.losses > 0).all())

@@ -7,28 +7,23 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
-from autometa.algorithms.metanas_outcome import CODED, MetaTest, as_tensors, pruned_size
+from autometa.algorithms.metanas_outcome import CODED, as_tensors
+from autometa.algorithms.metanas_steps import adapt, meta_test_chunk
 from autometa.algorithms.train import ReptileConfig
 from autometa.brief import brief
-from autometa.errors import InputError
-from autometa.meta.bn_modes import MODES, accuracies, accuracy, answers, logits_by_mode
+from autometa.meta.bn_modes import MODES
 from autometa.meta.inner_loop import Batches
-from autometa.meta.learner import MetaLearner, TaskChunk
+from autometa.meta.learner import MetaLearner
 from autometa.meta.reptile import Reptile
 from autometa.meta.schedule import SHAPES, Schedule
 from autometa.nas.one_shot.network import AtTemperature, OneShotNetwork
-from autometa.nas.one_shot.pruned import genotype_of
-from autometa.nas.one_shot.size_limits import smallest, typical, within
-from autometa.nas.one_shot.traces import traces
-from autometa.nas.relax.relaxation import SEARCH, TEST, WARMUP, Phase, Relaxation, Task
+from autometa.nas.one_shot.size_limits import smallest, typical
+from autometa.nas.relax.relaxation import TEST, Phase, Relaxation
 from autometa.nas.relax.same_batch import SameBatch
 from autometa.nas.spaces.cells import INPUT_STATES, METANAS_PRIMITIVES
 from autometa.nas.spaces.genotype import Genotype
-from autometa.ops.cross_entropy import cross_entropy
-from autometa.ops.finite_slots import finite_slots
 from autometa.ops.primitives import PRIMITIVES
 from autometa.train.config import (
     MOST_CELLS,
@@ -49,8 +44,7 @@ from autometa.train.config import (
 )
 from autometa.train.learned import Learned
 from autometa.train.run_config import RunConfig
-from autometa.train.tasks import Source, TestTasks
-from autometa.train.trainer import Logits, Trainer
+from autometa.train.tasks import Source
 
 LEAST_CHANNELS = 4
 """Of a search network that is made smaller for a budget, while fewer cells can do instead."""
@@ -183,10 +177,10 @@ class MetaNASConfig(RunConfig):
 
     def temperatures(self) -> list[float]:
         """Of meta-testing, before each step on the architecture and after the last one, `[test.steps + 1]`."""
-        phase = self.phase(TEST)
+        phase = self.phase_of(TEST)
         return [*(self.relaxation.temperature(t, phase) for t in range(phase.steps)), self.t_min_test]
 
-    def phase(self, name: str) -> Phase:
+    def phase_of(self, name: str) -> Phase:
         """`warmup`, `search` or `test`."""
         steps, t_min = (self.test.steps, self.t_min_test) if name == TEST else (self.inner.steps, self.t_min)
         return Phase(name, steps, self.t_max, t_min)
@@ -277,139 +271,3 @@ class MetaNASConfig(RunConfig):
         """With another number of meta-iterations, of which warm-up has the same share."""
         warmup = round(self.warmup / max(self.meta.iterations, 1) * iterations)
         return replace(self, meta=replace(self.meta, iterations=iterations), warmup=warmup)
-
-
-def guided(network: OneShotNetwork, config: MetaNASConfig, phase: Phase, task: TaskChunk) -> TaskChunk:
-    """A task whose objective gives the architecture the gradient of the config's relaxation."""
-    lr, weights = config.inner.lr, lambda phi: network.shares(phi, phase.t_max)
-    source = Task(phase.steps, network.layout.weights, task.queries, lr, weights, network.primitives)
-    return task._replace(objective=config.relaxation.objective(task.objective, source, phase))
-
-
-def trainer(network: OneShotNetwork, source: Source, config: MetaNASConfig, start: Learned | None = None) -> Trainer:
-    """A meta-training run from a fresh initialisation, or from `start`: one forward and backward per inner step updates
-    weights and architecture together (section 3.2); the temperature falls within every task once warm-up is over."""
-    keep = 1.0 - config.drop_path
-
-    def phase_of(warm: bool) -> Phase:
-        return config.phase(WARMUP if warm else SEARCH)
-
-    def logits_of(ids: Tensor, warm: bool) -> Logits:
-        def logits(phi: Tensor, images: Tensor, t: int) -> Tensor:
-            heat = config.relaxation.temperature(t, phase_of(warm))
-            drop = network.drop(keep, config.seed, ids, t, images.shape[1], phi.dtype)
-            threshold = None if warm else config.prune_training
-            return network.logits(phi, images, temperature=heat, threshold=threshold, drop=drop)
-
-        return logits
-
-    start = start or Learned.untrained(network, config.seed)
-    return Trainer(
-        arena=start.to(source.device).arena(network.layout, config.meta.batch, config.inner.adam_state),
-        episodes=source.training(config.inner, config.test.part, config.seed, config.learner, config.relaxation),
-        optimiser=config.inner.optimiser(config.learner, config.arch_lr, config.arch_weight_decay),
-        inner=config.inner,
-        meta=config.meta,
-        logits=logits_of,
-        architecture_step=config.arch_steps(),
-        warmup=config.warmup,
-        weights=network.layout.weights,
-        learner=config.learner,
-        guide=lambda task, warm: guided(network, config, phase_of(warm), task),
-        before=network.shrink_,
-    )
-
-
-def adapt(
-    network: OneShotNetwork,
-    learned: Learned,
-    batches: Batches,
-    slots: int,
-    config: MetaNASConfig,
-    seen: list[Tensor] | None = None,
-) -> Tensor:
-    """Train weights and architecture for `test.steps` steps, then weights alone (section 3.3), all slots at once.
-
-    Returns the adapted rows `[slots, row]`, whose networks keep to the config's limits once they are pruned. seen:
-    receives the architecture `[slots, A]` before each of its steps and after the last one.
-    """
-    return limited(network, unlimited(network, learned, batches, slots, config, seen), config)
-
-
-def limited(network: OneShotNetwork, phi: Tensor, config: MetaNASConfig) -> Tensor:
-    """Adapted rows, pruned harder where their networks would be above the config's limits."""
-    if not config.limits:
-        return phi
-    least = smallest(network)
-    if not config.limits.hold(least):
-        raise InputError(
-            f"with {network.ways} classes the network has at least {least[0]:,} weights and {least[1]:,} MACs, above "
-            f"its limits ({config.limits}); adapt to fewer classes, or search with a larger budget"
-        )
-    return within(network, phi, config.t_min_test, config.prune_testing, config.limits)
-
-
-def unlimited(
-    network: OneShotNetwork,
-    learned: Learned,
-    batches: Batches,
-    slots: int,
-    config: MetaNASConfig,
-    seen: list[Tensor] | None = None,
-) -> Tensor:
-    """What `adapt` returns, before any limit."""
-    test, steps = config.test, config.test.steps
-    arena = learned.arena(network.layout, slots, config.inner.adam_state)
-    learner, state, phase = config.learner, learned.state, config.phase(TEST)
-    optimiser = config.inner.optimiser(learner, config.arch_lr, config.arch_weight_decay)
-
-    def note(phi: Tensor) -> None:
-        if seen is not None:
-            seen.append(phi.detach()[:, network.layout.weights :].clone())
-
-    def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
-        if t < steps and len(seen or ()) == t:  # a relaxation may look at other weights after the step's own
-            note(phi)
-        heat = config.relaxation.temperature(t, phase)
-        return cross_entropy(network.logits(phi, images, temperature=heat), labels)
-
-    learning = guided(network, config, phase, TaskChunk(loss, batches)).objective
-    learner.adapt_(arena, learning, batches, optimiser, test.steps, state)
-    still = {"first_step": test.steps, "frozen": ("architecture",)}
-    learner.adapt_(arena, loss, batches, optimiser, config.test_weight_steps, state, **still)
-    note(arena.phi)
-    return arena.phi
-
-
-def meta_test_chunk(
-    network: OneShotNetwork,
-    learned: Learned,
-    source: Source,
-    config: MetaNASConfig,
-    start: int,
-    stop: int,
-    modes: tuple[str, ...] = MODES,
-) -> MetaTest:
-    """Tasks start .. stop - 1: adapt, classify, prune, classify again."""
-    test = config.test
-    episodes = source.testing(network.ways, test)
-    steps = test.steps + config.test_weight_steps
-    mode = test.batch_mode or config.inner.batch_mode
-    tasks = TestTasks.draw(episodes, start, stop, test.batch, steps, mode)
-    seen: list[Tensor] = []
-    adapted = unlimited(network, learned, tasks.batches, stop - start, config, seen)
-    phi = limited(network, adapted, config)
-    soft = AtTemperature(network, config.t_min_test)
-    hard = AtTemperature(network, config.t_min_test, config.prune_testing)
-    sizes = [pruned_size(network, phi, slot, config) for slot in range(len(phi))]
-    found = logits_by_mode(hard, phi, tasks.support, tasks.queries, modes)
-    return MetaTest(
-        soft=accuracies(soft, adapted, tasks.support, tasks.queries, tasks.labels, modes),
-        pruned={mode: accuracy(logits, tasks.labels) for mode, logits in found.items()},
-        genotypes=tuple(genotype_of(network, phi, slot) for slot in range(len(phi))),
-        parameters=torch.tensor([weights for weights, _ in sizes], device="cpu"),
-        macs=torch.tensor([macs for _, macs in sizes], device="cpu"),
-        finite=finite_slots(phi),
-        answers=answers(found),
-        traces=traces(network, torch.stack(seen), config.temperatures(), config.prune_testing),
-    )

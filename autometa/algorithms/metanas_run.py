@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from autometa.algorithms import jobs, metanas, train
+from autometa.algorithms import jobs, metanas_steps, train
 from autometa.algorithms.algorithm import Algorithm
 from autometa.algorithms.earlier import Earlier
 from autometa.algorithms.metanas import MetaNASConfig
@@ -106,7 +106,7 @@ class MetaNAS(Algorithm):
         return search_metanas(config, folder, terms)
 
     def trainer(self, network: Network, source: Source, config: MetaNASConfig) -> Trainer:
-        return metanas.trainer(network, source, config)
+        return metanas_steps.trainer(network, source, config)
 
     def evaluate(self, model, source, config, folder, terms, phase) -> dict[str, Any]:
         network = model.network
@@ -144,14 +144,14 @@ class MetaNAS(Algorithm):
 METANAS = MetaNAS()
 
 
-def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Terms) -> dict:
+def search_metanas(config: MetaNASConfig, folder: RunFolder, terms: Terms) -> dict:
     """Search, meta-test, compare; returns (and keeps as result.json) what was found."""
     source = terms.source(config.data)
     network = config.build(source.image_shape)
     jobs.record_data(folder, source)
     series = ArchitectureSeries(folder, network, config.t_max, config.meta.first_planned)
     series.replan(config.meta.iterations)
-    run = metanas.trainer(network, source, config, begun_from(folder, config, network.layout))
+    run = metanas_steps.trainer(network, source, config, begun_from(folder, config, network.layout))
     health = Health(folder, terms.notice)
     for finding in (small_batches(network, config.inner, config.test), only_warmup(config)):
         health.tell("search", 0, finding)
@@ -203,7 +203,7 @@ def search_metanas(config: metanas.MetaNASConfig, folder: RunFolder, terms: Term
     return result
 
 
-def begun_from(folder: RunFolder, config: metanas.MetaNASConfig, layout: Layout) -> Learned | None:
+def begun_from(folder: RunFolder, config: MetaNASConfig, layout: Layout) -> Learned | None:
     """What the run starts from where its config names an earlier run: the copy in its own folder.
 
     Raises `InputError` where that is missing or does not fit the network's layout.
@@ -243,7 +243,7 @@ def metanas_scores(found: dict[str, Tensor]) -> dict:
 
 
 def four_layer_like(
-    config: metanas.MetaNASConfig, iterations: int, parameters: float, image_shape: tuple[int, int, int]
+    config: MetaNASConfig, iterations: int, parameters: float, image_shape: tuple[int, int, int]
 ) -> train.ReptileConfig:
     """Reptile with the four-layer net whose size comes closest to `parameters`, on as many images.
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autometa.algorithms import metanas, metanas_outcome
+from autometa.algorithms import metanas_outcome, metanas_steps
+from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.metanas_run import four_layer_like
 from autometa.algorithms.presets import METANAS, TRAIN, preset
 from autometa.algorithms.train import ReptileConfig
@@ -17,7 +18,7 @@ from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfi
 from autometa.train.learned import Learned
 from autometa.train.tasks import Source, chunks
 
-TINY = metanas.MetaNASConfig(
+TINY = MetaNASConfig(
     channels=2,
     cells=2,
     reductions=(1,),
@@ -103,7 +104,7 @@ def test_bad_settings_are_refused_before_work(change, says):
 
 
 def test_architecture_stands_still_in_warm_up_and_moves_after(network, source):
-    run = metanas.trainer(network, source, TINY)
+    run = metanas_steps.trainer(network, source, TINY)
     cut = network.layout.weights
     before = run.arena.theta.clone()
     run.step(0)
@@ -117,7 +118,7 @@ def test_architecture_has_a_schedule_of_its_own(network, source):
     moved = {}
     for schedule in ("constant", "linear"):
         config = replace(TINY, arch_step_size=0.8, arch_schedule=schedule, warmup=0)
-        run = metanas.trainer(network, source, config)
+        run = metanas_steps.trainer(network, source, config)
         start = network.layout.weights
         before = run.arena.theta.clone()
         run.step(TINY.meta.iterations // 2)
@@ -128,7 +129,7 @@ def test_architecture_has_a_schedule_of_its_own(network, source):
 
 
 def test_a_step_tells_losses_and_accuracy(network, source):
-    done = metanas.trainer(network, source, replace(TINY, meta=replace(TINY.meta, max_slots=1))).step(0)
+    done = metanas_steps.trainer(network, source, replace(TINY, meta=replace(TINY.meta, max_slots=1))).step(0)
     assert done.losses.shape == (TINY.inner.steps, TINY.meta.batch)
     assert done.accuracy.shape == done.finite.shape == (TINY.meta.batch,)
     assert bool(((done.accuracy >= 0) & (done.accuracy <= 1)).all())
@@ -149,14 +150,14 @@ def test_what_is_learned_carries_the_mean_moment_and_the_largest_count():
 
 
 def test_resumed_equals_uninterrupted(network, source):
-    whole = metanas.trainer(network, source, TINY)
+    whole = metanas_steps.trainer(network, source, TINY)
     for i in range(4):
         whole.step(i)
-    first = metanas.trainer(network, source, TINY)
+    first = metanas_steps.trainer(network, source, TINY)
     for i in range(2):
         first.step(i)
     tensors, state = first.capture()
-    second = metanas.trainer(network, source, TINY)
+    second = metanas_steps.trainer(network, source, TINY)
     second.restore({name: value.clone() for name, value in tensors.items()}, state)
     for i in range(2, 4):
         second.step(i)
@@ -166,7 +167,7 @@ def test_resumed_equals_uninterrupted(network, source):
 
 def trained(config, source, steps, captured=None):
     """What a run has captured after the meta-iterations `steps`."""
-    run = metanas.trainer(config.build(source.image_shape), source, config)
+    run = metanas_steps.trainer(config.build(source.image_shape), source, config)
     if captured is not None:
         run.restore(*captured)
     for i in steps:
@@ -184,15 +185,15 @@ def test_every_relaxation_trains_shrinks_and_resumes(source, name):
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
     net = config.build(source.image_shape)
     assert {int((op > 0).sum(dim=-1).max()) for op, _ in net.shares(whole["theta"], 1.0)["normal"]} == {1}
-    found = metanas.meta_test_chunk(net, Learned.of(whole), source, config, 0, 2)
+    found = metanas_steps.meta_test_chunk(net, Learned.of(whole), source, config, 0, 2)
     assert all(torch.equal(found.soft[mode], found.pruned[mode]) for mode in MODES), "nothing is left to prune"
 
 
 def test_chunks_of_tasks_give_the_same_outcome(network, source):
     learned = Learned.untrained(network, 0)
-    together = metanas_outcome.as_tensors(network, metanas.meta_test_chunk(network, learned, source, TINY, 0, 4))
+    together = metanas_outcome.as_tensors(network, metanas_steps.meta_test_chunk(network, learned, source, TINY, 0, 4))
     parts = [
-        metanas_outcome.as_tensors(network, metanas.meta_test_chunk(network, learned, source, TINY, a, b))
+        metanas_outcome.as_tensors(network, metanas_steps.meta_test_chunk(network, learned, source, TINY, a, b))
         for a, b in chunks(4, 2)
     ]
     for name in ("parameters", "macs", "genotypes", "finite"):
@@ -202,7 +203,7 @@ def test_chunks_of_tasks_give_the_same_outcome(network, source):
 
 
 def test_genotypes_survive_their_coding(network, source):
-    found = metanas.meta_test_chunk(network, Learned.untrained(network, 0), source, TINY, 0, 3)
+    found = metanas_steps.meta_test_chunk(network, Learned.untrained(network, 0), source, TINY, 0, 3)
     coded = metanas_outcome.as_tensors(network, found)["genotypes"]
     assert tuple(metanas_outcome.genotypes_from(network, coded)) == found.genotypes
 
@@ -210,12 +211,12 @@ def test_genotypes_survive_their_coding(network, source):
 def test_pruned_size_counts_what_is_left(network, source):
     phi = network.initial(0)[None]
     nothing = replace(TINY, prune_testing=0.0)
-    weights, macs = metanas.pruned_size(network, phi, 0, nothing)
+    weights, macs = metanas_outcome.pruned_size(network, phi, 0, nothing)
     assert (weights, macs) == (network.layout.count(), network.macs())
     sharp = phi.clone()
     for kind in ("normal", "reduction"):
         network.layout.view(sharp, f"alpha.{kind}")[..., 0] = 9.0  # max pooling has no weights
-    fewer, _ = metanas.pruned_size(network, sharp, 0, TINY)
+    fewer, _ = metanas_outcome.pruned_size(network, sharp, 0, TINY)
     assert fewer < weights
 
 

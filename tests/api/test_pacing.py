@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from autometa.algorithms import metanas
+from autometa.algorithms import metanas, metanas_steps
 from autometa.api import pacing, search
 from autometa.api.estimate import Rest
 from autometa.api.photos import SECONDS
@@ -106,7 +106,7 @@ class Machine:
 
     def __init__(self, monkeypatch, load=lambda now: 1.0):
         self.now, self._load, self.stop_after = 1000.0, load, None
-        step, chunk = Trainer.step, metanas.meta_test_chunk
+        step, chunk = Trainer.step, metanas_steps.meta_test_chunk
 
         def slow_step(trainer, i):
             self.work(self.ITERATION)

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
-from autometa.algorithms import metanas, train
+from autometa.algorithms import metanas_steps, train
+from autometa.algorithms.metanas import MetaNASConfig
 from autometa.data import DataError, Episodes, Split, TaskSpec
 from autometa.data.torchmeta import BatchMetaDataLoader, LoaderEpisodes, LoaderSource
 from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig
@@ -176,7 +177,7 @@ def test_a_run_resumes_identically_where_the_order_is_fixed(source, moved_on):
 
 
 def test_metanas_searches_and_is_tested_the_same_from_batches(source):
-    config = metanas.MetaNASConfig(
+    config = MetaNASConfig(
         channels=2,
         cells=2,
         reductions=(1,),
@@ -192,11 +193,11 @@ def test_metanas_searches_and_is_tested_the_same_from_batches(source):
     )
     network, outcomes = config.build(source.image_shape), []
     for data in (source, LoaderSource(*loaders(source, 3))):
-        run = metanas.trainer(network, data, config)
+        run = metanas_steps.trainer(network, data, config)
         start = run.arena.theta.clone()
         losses = [run.step(number).losses for number in range(2)]
         learned = Learned.of(run.capture()[0])
-        found = metanas.meta_test_chunk(network, learned, data, config, 0, 2)
+        found = metanas_steps.meta_test_chunk(network, learned, data, config, 0, 2)
         outcomes.append([*losses, run.arena.theta, *found.soft.values(), *found.pruned.values()])
         assert not torch.equal(start, run.arena.theta)
     assert all(torch.equal(a, b) for a, b in zip(*outcomes, strict=True))

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from autometa.algorithms import metanas
+from autometa.algorithms import metanas_steps
+from autometa.algorithms.metanas import MetaNASConfig
 from autometa.meta.ranks import Ranks
 from autometa.slots.arena import Arena
 from autometa.train.config import DataConfig, InnerConfig, MetaConfig
@@ -20,7 +21,7 @@ from autometa.train.loop import Loop
 from autometa.train.tasks import Source
 from autometa.train.trainer import Trainer
 
-CONFIG = metanas.MetaNASConfig(
+CONFIG = MetaNASConfig(
     channels=2,
     cells=2,
     reductions=(1,),
@@ -34,11 +35,11 @@ CONFIG = metanas.MetaNASConfig(
 )
 
 
-def trainer(config: metanas.MetaNASConfig = CONFIG) -> Trainer:
+def trainer(config: MetaNASConfig = CONFIG) -> Trainer:
     """In float64: theta and moments are made so, images as they come."""
     source = Source.open(config.data)
     network = config.build(source.image_shape)
-    run = metanas.trainer(network, source, config)
+    run = metanas_steps.trainer(network, source, config)
     run.arena = Arena.single(network.layout, network.initial(config.seed).double(), config.meta.batch)
     logits_of = run.logits
 

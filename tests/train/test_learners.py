@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from autometa.algorithms import metanas, train
+from autometa.algorithms import metanas_steps, train
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.train import ReptileConfig
 from autometa.errors import InputError
@@ -48,7 +48,7 @@ def source(tmp_path, monkeypatch):
 
 
 def trainer(source, config):
-    make = metanas if isinstance(config, MetaNASConfig) else train
+    make = metanas_steps if isinstance(config, MetaNASConfig) else train
     return make.trainer(config.build(source.image_shape), source, config)
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autometa.algorithms import metanas, train
+from autometa.algorithms import metanas_steps, train
+from autometa.algorithms.metanas import MetaNASConfig
 from autometa.data.episodes import DRAWING
 from autometa.errors import DivergedError
 from autometa.ops import backend
@@ -28,7 +29,7 @@ FOUR = train.ReptileConfig(
 
 
 def trainer(config, source):  # noqa: F811
-    make = metanas if isinstance(config, metanas.MetaNASConfig) else train
+    make = metanas_steps if isinstance(config, MetaNASConfig) else train
     return make.trainer(config.build(source.image_shape), source, config)
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from autometa.algorithms import metanas, metanas_outcome, train
+from autometa.algorithms import metanas_outcome, metanas_steps, train
 from autometa.meta.bn_modes import answers
 from autometa.runs import RunFolder, read_metrics
 from autometa.train import observations as recording
@@ -26,7 +26,7 @@ FOUR = train.ReptileConfig(filters=3, data=TINY.data, inner=TINY.inner, meta=Met
 
 @pytest.fixture(scope="module")
 def tested(network, source):  # noqa: F811
-    found = metanas.meta_test_chunk(network, Learned.untrained(network, 0), source, TINY, 0, 4)
+    found = metanas_steps.meta_test_chunk(network, Learned.untrained(network, 0), source, TINY, 0, 4)
     return metanas_outcome.as_tensors(network, found)
 
 
@@ -36,7 +36,7 @@ def episodes_of(source, **changes):  # noqa: F811
 
 @pytest.mark.parametrize("config", [TINY, FOUR], ids=["metanas", "reptile"])
 def test_an_update_is_what_theta_did(config, source):  # noqa: F811
-    make = metanas if config is TINY else train
+    make = metanas_steps if config is TINY else train
     run = make.trainer(config.build(source.image_shape), source, config)
     cut = config.build(source.image_shape).layout.weights
     for i in range(3):
@@ -80,7 +80,7 @@ def test_a_time_budget_leaves_the_last_line(tmp_path, source, network):  # noqa:
     config = replace(TINY, meta=replace(TINY.meta, iterations=30_000))
     folder = RunFolder.create(tmp_path / "run", "search", config, ["autometa"])
     series = ArchitectureSeries(folder, network, 1.0, 30_000)
-    run = metanas.trainer(network, source, config)
+    run = metanas_steps.trainer(network, source, config)
     done = meta_train(run, folder, Terms(quiet=True, time_budget=0.1), "search", series=series)
     lines = list(read_metrics(folder.phase_metrics("architecture")))
     assert lines[-1]["step"] == done.iterations - 1 and lines[0]["step"] == 0

@@ -1,0 +1,163 @@
+"""What MetaNAS does with a search network: meta-train it, adapt it to tasks, prune it to their limits, meta-test it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from autometa.algorithms.metanas_outcome import MetaTest, pruned_size
+from autometa.errors import InputError
+from autometa.meta.bn_modes import MODES, accuracies, accuracy, answers, logits_by_mode
+from autometa.meta.inner_loop import Batches
+from autometa.meta.learner import TaskChunk
+from autometa.nas.one_shot.network import AtTemperature, OneShotNetwork
+from autometa.nas.one_shot.pruned import genotype_of
+from autometa.nas.one_shot.size_limits import smallest, within
+from autometa.nas.one_shot.traces import traces
+from autometa.nas.relax.relaxation import SEARCH, TEST, WARMUP, Phase, Task
+from autometa.ops.cross_entropy import cross_entropy
+from autometa.ops.finite_slots import finite_slots
+from autometa.train.learned import Learned
+from autometa.train.tasks import Source, TestTasks
+from autometa.train.trainer import Logits, Trainer
+
+if TYPE_CHECKING:
+    from autometa.algorithms.metanas import MetaNASConfig
+
+
+def guided(network: OneShotNetwork, config: MetaNASConfig, phase: Phase, task: TaskChunk) -> TaskChunk:
+    """A task whose objective gives the architecture the gradient of the config's relaxation."""
+    lr, weights = config.inner.lr, lambda phi: network.shares(phi, phase.t_max)
+    source = Task(phase.steps, network.layout.weights, task.queries, lr, weights, network.primitives)
+    return task._replace(objective=config.relaxation.objective(task.objective, source, phase))
+
+
+def trainer(network: OneShotNetwork, source: Source, config: MetaNASConfig, start: Learned | None = None) -> Trainer:
+    """A meta-training run from a fresh initialisation, or from `start`: one forward and backward per inner step updates
+    weights and architecture together (section 3.2); the temperature falls within every task once warm-up is over."""
+    keep = 1.0 - config.drop_path
+
+    def phase_of(warm: bool) -> Phase:
+        return config.phase_of(WARMUP if warm else SEARCH)
+
+    def logits_of(ids: Tensor, warm: bool) -> Logits:
+        def logits(phi: Tensor, images: Tensor, t: int) -> Tensor:
+            heat = config.relaxation.temperature(t, phase_of(warm))
+            drop = network.drop(keep, config.seed, ids, t, images.shape[1], phi.dtype)
+            threshold = None if warm else config.prune_training
+            return network.logits(phi, images, temperature=heat, threshold=threshold, drop=drop)
+
+        return logits
+
+    start = start or Learned.untrained(network, config.seed)
+    return Trainer(
+        arena=start.to(source.device).arena(network.layout, config.meta.batch, config.inner.adam_state),
+        episodes=source.training(config.inner, config.test.part, config.seed, config.learner, config.relaxation),
+        optimiser=config.inner.optimiser(config.learner, config.arch_lr, config.arch_weight_decay),
+        inner=config.inner,
+        meta=config.meta,
+        logits=logits_of,
+        architecture_step=config.arch_steps(),
+        warmup=config.warmup,
+        weights=network.layout.weights,
+        learner=config.learner,
+        guide=lambda task, warm: guided(network, config, phase_of(warm), task),
+        before=network.shrink_,
+    )
+
+
+def adapt(
+    network: OneShotNetwork,
+    learned: Learned,
+    batches: Batches,
+    slots: int,
+    config: MetaNASConfig,
+    seen: list[Tensor] | None = None,
+) -> Tensor:
+    """Train weights and architecture for `test.steps` steps, then weights alone (section 3.3), all slots at once.
+
+    Returns the adapted rows `[slots, row]`, whose networks keep to the config's limits once they are pruned. seen:
+    receives the architecture `[slots, A]` before each of its steps and after the last one.
+    """
+    return limited(network, unlimited(network, learned, batches, slots, config, seen), config)
+
+
+def limited(network: OneShotNetwork, phi: Tensor, config: MetaNASConfig) -> Tensor:
+    """Adapted rows, pruned harder where their networks would be above the config's limits."""
+    if not config.limits:
+        return phi
+    least = smallest(network)
+    if not config.limits.hold(least):
+        raise InputError(
+            f"with {network.ways} classes the network has at least {least[0]:,} weights and {least[1]:,} MACs, above "
+            f"its limits ({config.limits}); adapt to fewer classes, or search with a larger budget"
+        )
+    return within(network, phi, config.t_min_test, config.prune_testing, config.limits)
+
+
+def unlimited(
+    network: OneShotNetwork,
+    learned: Learned,
+    batches: Batches,
+    slots: int,
+    config: MetaNASConfig,
+    seen: list[Tensor] | None = None,
+) -> Tensor:
+    """What `adapt` returns, before any limit."""
+    test, steps = config.test, config.test.steps
+    arena = learned.arena(network.layout, slots, config.inner.adam_state)
+    learner, state, phase = config.learner, learned.state, config.phase_of(TEST)
+    optimiser = config.inner.optimiser(learner, config.arch_lr, config.arch_weight_decay)
+
+    def note(phi: Tensor) -> None:
+        if seen is not None:
+            seen.append(phi.detach()[:, network.layout.weights :].clone())
+
+    def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
+        if t < steps and len(seen or ()) == t:  # a relaxation may look at other weights after the step's own
+            note(phi)
+        heat = config.relaxation.temperature(t, phase)
+        return cross_entropy(network.logits(phi, images, temperature=heat), labels)
+
+    learning = guided(network, config, phase, TaskChunk(loss, batches)).objective
+    learner.adapt_(arena, learning, batches, optimiser, test.steps, state)
+    still = {"first_step": test.steps, "frozen": ("architecture",)}
+    learner.adapt_(arena, loss, batches, optimiser, config.test_weight_steps, state, **still)
+    note(arena.phi)
+    return arena.phi
+
+
+def meta_test_chunk(
+    network: OneShotNetwork,
+    learned: Learned,
+    source: Source,
+    config: MetaNASConfig,
+    start: int,
+    stop: int,
+    modes: tuple[str, ...] = MODES,
+) -> MetaTest:
+    """Tasks start .. stop - 1: adapt, classify, prune, classify again."""
+    test = config.test
+    episodes = source.testing(network.ways, test)
+    steps = test.steps + config.test_weight_steps
+    mode = test.batch_mode or config.inner.batch_mode
+    tasks = TestTasks.draw(episodes, start, stop, test.batch, steps, mode)
+    seen: list[Tensor] = []
+    adapted = unlimited(network, learned, tasks.batches, stop - start, config, seen)
+    phi = limited(network, adapted, config)
+    soft = AtTemperature(network, config.t_min_test)
+    hard = AtTemperature(network, config.t_min_test, config.prune_testing)
+    sizes = [pruned_size(network, phi, slot, config) for slot in range(len(phi))]
+    found = logits_by_mode(hard, phi, tasks.support, tasks.queries, modes)
+    return MetaTest(
+        soft=accuracies(soft, adapted, tasks.support, tasks.queries, tasks.labels, modes),
+        pruned={mode: accuracy(logits, tasks.labels) for mode, logits in found.items()},
+        genotypes=tuple(genotype_of(network, phi, slot) for slot in range(len(phi))),
+        parameters=torch.tensor([weights for weights, _ in sizes], device="cpu"),
+        macs=torch.tensor([macs for _, macs in sizes], device="cpu"),
+        finite=finite_slots(phi),
+        answers=answers(found),
+        traces=traces(network, torch.stack(seen), config.temperatures(), config.prune_testing),
+    )
