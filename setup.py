@@ -114,6 +114,7 @@ class CMakeBuild(build_ext):
 
 GPU = 'triton>=3.3; platform_system == "Linux"'
 RAY = "ray>=2.9"
+OPTUNA = "optuna>=4.0"
 RAY_HAS_WHEELS = 'platform_system == "Linux" and python_version < "3.15"'
 DOCS = ["sphinx>=7.2", "myst-parser>=3.0"]
 TEST = [
@@ -125,6 +126,7 @@ TEST = [
     "h5py>=3.8",
     "tensorboard>=2.10",
     "scikit-learn>=1.6",
+    OPTUNA,
     "onnx>=1.15",
     "onnxruntime>=1.17",
     f"{RAY}; {RAY_HAS_WHEELS}",
@@ -166,6 +168,7 @@ setup(
         "hdf5": ["h5py>=3.8"],
         "ray": [RAY],
         "sklearn": ["scikit-learn>=1.6"],
+        "optuna": [OPTUNA],
         "plot": ["matplotlib>=3.6"],
         "tensorboard": ["tensorboard>=2.10"],
         "docs": DOCS,

@@ -5,14 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from autometa.nas.spaces.draws import Draws
 from autometa.nas.strategies.choosing import one_thread
 from autometa.nas.strategies.strategy import Proposal, SearchSpec, Strategy, Trial, batches, drawn, mutated
-
-TRIES = 50
-"""Times that the policy is asked for what is not known before what it gives last is mutated."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +19,9 @@ class Learning(Strategy):
     The first batch is random. The policy after a history is kept for the next one that goes on from it, and made anew
     for any other: what is proposed depends on settings, seed and history alone.
     """
+
+    tries: ClassVar[int] = 50
+    """Times that the policy is asked for what is not known before what it gives last is mutated."""
 
     @abstractmethod
     def begin(self, spec: SearchSpec) -> Any:
@@ -63,10 +63,10 @@ class Learning(Strategy):
             policy = self.policy(history, spec)
             waiting = {number: Draws(spec.seed, number) for number in range(done, done + spec.batch)}
             keys: dict[int, str] = {}
-            for attempt in range(TRIES):
+            for attempt in range(self.tries):
                 for number, choices in zip(list(waiting), self.sample(policy, waiting, spec), strict=True):
                     made = spec.space.decide(choices)
-                    if attempt == TRIES - 1:
+                    if attempt == self.tries - 1:
                         made = mutated(spec, made, known, waiting[number])
                     elif made.key in known or not spec.fits(made):
                         continue

@@ -253,6 +253,7 @@ STRATEGIES: Registry[type[Strategy]] = Registry(
         "large-scale-evolution": "autometa.nas.strategies.large_scale_evolution:LargeScaleEvolution",
         "grid": "autometa.nas.strategies.grid:GridSearch",
         "halving": "autometa.nas.strategies.halving:SuccessiveHalving",
+        "tpe": "autometa.nas.strategies.tpe:TPE",
     },
 )
 Strategy.registry = STRATEGIES

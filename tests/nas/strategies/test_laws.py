@@ -14,7 +14,7 @@ from tests.nas.strategies.landscape import SPEC, accuracy, ended, failed, played
 SETTINGS = {"evolution": {"population": 16, "sample": 5}, "surrogate": {"pool": 200}}
 NOT_OVER = ("progressive",)
 """Begin with all architectures of one part, whatever the seed, and go on past the budget of these tests."""
-BETTER_THAN_CHANCE = ("evolution", "surrogate", "local", "q-learning", "reinforce", "large-scale-evolution")
+BETTER_THAN_CHANCE = ("evolution", "surrogate", "local", "q-learning", "reinforce", "large-scale-evolution", "tpe")
 SMALL = replace(SPEC, space=BlockSpace(2), budget=48, batch=8)
 
 every = pytest.mark.parametrize("name", STRATEGIES.names())
