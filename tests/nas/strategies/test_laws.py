@@ -94,7 +94,7 @@ def test_failures_are_lived_with_and_a_search_in_which_all_diverge_says_so(name)
 def reached(name, seed):
     """The mean accuracy of the last fifth that were trained in full."""
     history = [
-        t for t in played(made(name), replace(SPEC, space=BlockSpace(3), budget=100, seed=seed)) if t.state == "done"
+        t for t in played(made(name), replace(SPEC, space=BlockSpace(3), budget=64, seed=seed)) if t.state == "done"
     ]
     return np.mean([accuracy(t.key) for t in history[-(len(history) // 5) :]])
 
