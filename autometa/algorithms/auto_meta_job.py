@@ -57,7 +57,8 @@ class CandidateUnit:
         plugins.load()  # a process of its own may have to learn what the data's name means
         where = torch.device(device)
         source = Source.open(self.data, where, silent)
-        work = work_of(partial(train_candidates, config=self.config, source=source), self.config.seed)
+        train = partial(train_candidates, config=self.config, source=source)
+        work = work_of(train, self.config.seed, self.config.meta.iterations)
         work = knowing(self.known, work)
         if where.type == "cpu":
             return work
@@ -69,13 +70,13 @@ class CandidateUnit:
         return on_device
 
 
-def work_of(train: Train, seed: int) -> Work:
-    """The ledger's view of `train`: a batch in, mappings out."""
+def work_of(train: Train, seed: int, iterations: int = 0) -> Work:
+    """The ledger's view of `train`: a batch in, mappings out; iterations: of a full training."""
 
     def work(batch: Batch) -> list[dict]:
         made: dict[str, bytes] = {}
         found = outcomes_of(batch, train, made)
-        each = ({**plain(outcome), "seed": seed, "step": batch.until or 0} for outcome in found)
+        each = ({**plain(outcome), "seed": seed, "step": iterations} for outcome in found)
         return [{**one, "checkpoint": made.get(one["key"])} for one in each]
 
     return work
@@ -232,9 +233,8 @@ def progress(
                 going = search.advance()
                 if going:
                     force.turn()
-        rows = ledger.outcomes()
         search.report_rest({level["level"] for level in kept.levels})
-        kept.decide(winner(rows))
+        kept.decide(winner(ledger.outcomes()))
         return session.elapsed
 
 
@@ -280,13 +280,12 @@ def outcomes_of(batch: Batch, train: Train, checkpoints: dict[str, bytes]) -> li
     """One outcome per trial; `checkpoints` receives by key where those stand that may go on. Where a batch breaks, each
     of its trials is tried alone, and those that break alone have failed: neighbours do not change an outcome."""
     part: dict[str, Any] = {}
-    if batch.first:
-        part = {"first": batch.first, "starts": [Snapshot.decoded(start) for start in batch.starts]}
+    if batch.starts:
+        part = {"first": batch.first, "starts": [start and Snapshot.decoded(start) for start in batch.starts]}
     if batch.until is not None:
-        part |= {
-            "last": batch.until,
-            "keep": lambda k, snapshot: checkpoints.update({batch.keys[k]: snapshot.encoded()}),
-        }
+        part["last"] = batch.until
+    if batch.keep:
+        part["keep"] = lambda k, snapshot: checkpoints.update({batch.keys[k]: snapshot.encoded()})
     try:
         return list(train([BlockCell.parse(key) for key in batch.keys], **part))
     except (RuntimeError, ArithmeticError, ValueError) as error:

@@ -89,12 +89,12 @@ def _point(point: Point | None) -> list[str]:
 
 
 def _progress(found: Comparison) -> list[str]:
-    """Best accuracy so far by candidates trained."""
+    """Best accuracy so far by full trainings."""
     at = marks(found)
     searches = [run for run in found.runs if run.trained]
     if not at or not searches:
         return []
-    rows = [["candidates trained", *map(str, at)]]
+    rows = [["full trainings", *map(str, at)]]
     for run in searches:
         values = [run.at(mark) for mark in at]
         rows.append([run.run, *("" if value is None else f"{value:.2f}" for value in values)])

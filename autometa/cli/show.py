@@ -101,12 +101,15 @@ def _levels(found: Mapping[str, Any]) -> list[str]:
             "fitted",
         ]
     ]
+    partial = any("iterations" in level for level in found["levels"])
+    rows[0][1:1] = ["meta-iterations"] * partial
     for level in found["levels"]:
         counts = ", ".join(f"{depth}: {count}" for depth, count in level["depths"].items())
         accuracy = level["accuracy"]
         rows.append(
             [
                 str(level["level"]) + ("" if level.get("finished", True) else " (cut short)"),
+                *[str(level.get("iterations", "all"))] * partial,
                 str(level["candidates"]),
                 str(level["failed"]),
                 f"{accuracy['best']:.2f}",
@@ -118,7 +121,7 @@ def _levels(found: Mapping[str, Any]) -> list[str]:
         )
     title = "Levels" if unit == "block" else "Rounds"
     title += " (validation accuracy in %; Spearman / Kendall of predicted and measured accuracy)"
-    return [title, *columns(rows, right=(1, 2, 3, 4))]
+    return [title, *columns(rows, right=range(1, 5 + partial))]
 
 
 def _ranking(found: Mapping[str, float | None] | None) -> str:

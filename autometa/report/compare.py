@@ -1,11 +1,13 @@
-"""Runs side by side: accuracy against parameters and against candidates trained, read from their ledgers."""
+"""Runs side by side: accuracy against parameters and against full trainings, read from their ledgers."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -22,7 +24,7 @@ from autometa.runs.places import seeds_of
 from autometa.train.records import read_accuracy
 
 MARKS = tuple(m * 10**e for e in range(1, 6) for m in (1, 2, 5))
-"""Numbers of trained candidates at which searches are read off."""
+"""Numbers of full trainings at which searches are read off."""
 ALIKE = ("data", "macro", "inner", "meta", "validation")
 """Settings that decide what a candidate's accuracy means."""
 TERMS = {"split": "split", "part": "classes", "ways": "ways", "shots": "shots", "queries": "queries"} | {
@@ -47,9 +49,10 @@ class Point:
 class Compared:
     """A run.
 
-    candidates: proposed. trained, failed: ended so. seconds: of all training, added up over workers; None where nobody
-    measured. best: by validation accuracy. curve: (candidates trained, best accuracy so far) where it rises and at
-    the end, in the ledger's order. front: networks that no other one beats in both accuracy and parameters, smallest
+    candidates: proposed. trained, failed: ended so. spent: full trainings that the trained ones took together,
+    rounded up. seconds: of all training, added up over workers; None where nobody measured. best: by validation
+    accuracy, of those trained to the end. curve: (full trainings, best accuracy so far) where it rises and at the
+    end, in the ledger's order. front: networks that no other one beats in both accuracy and parameters, smallest
     first. scatter: all of them. final: the run's test accuracy, once it is finished. other_classes: the 95% interval
     over classes of that accuracy, where it was measured, and how many were tested: `38 to 92 (4)`. data, seed: of its
     settings. terms: what its test accuracy must be read with, by name, as far as it is finished and tells.
@@ -59,10 +62,11 @@ class Compared:
     kind: str
     candidates: int
     trained: int
+    spent: int
     failed: int
     seconds: float | None
     best: Point | None
-    curve: tuple[tuple[int, float], ...]
+    curve: tuple[tuple[float, float], ...]
     front: tuple[Point, ...]
     scatter: tuple[Point, ...]
     final: Point | None
@@ -72,8 +76,8 @@ class Compared:
     terms: Mapping[str, Any] = field(default_factory=dict)
 
     def at(self, trained: int) -> float | None:
-        """Best accuracy after so many candidates; None where the run has not come so far."""
-        if trained > self.trained:
+        """Best accuracy after so many full trainings; None where the run has not come so far."""
+        if trained > self.spent:
             return None
         return max((accuracy for count, accuracy in self.curve if count <= trained), default=None)
 
@@ -180,18 +184,20 @@ def _rows(folder: RunFolder) -> list[Candidate]:
 def _compared(folder: RunFolder, name: str, rows: list[Candidate], final: Point | None) -> Compared:
     if not rows and final is None:
         raise InputError(f"{shown(folder.path)} has no candidates and no result yet; there is nothing to compare")
-    done = [row for row in rows if row.state == "done"]
+    done, scored = [row for row in rows if row.state == "done"], [row for row in rows if row.scored]
+    taken = spent(scored, folder.config.get("meta", {}).get("iterations"))
     points = [Point(row.accuracy, row.interval, row.parameters, row.key) for row in done]
-    seconds = [row.seconds for row in rows if row.state in ("done", "failed")]
+    seconds = [row.seconds for row in rows if row.ended]
     return Compared(
         run=name,
         kind=_kind(folder),
         candidates=len(rows),
-        trained=len(done),
+        trained=len(scored),
+        spent=math.ceil(taken[-1]) if taken else 0,
         failed=sum(row.state == "failed" for row in rows),
         seconds=None if not seconds or None in seconds else sum(seconds),
         best=max(points, key=lambda p: p.accuracy, default=None),
-        curve=curve([point.accuracy for point in points]),
+        curve=curve([row.accuracy for row in scored], taken),
         front=front(points),
         scatter=tuple(points),
         final=final,
@@ -239,14 +245,23 @@ def _other_classes(result: Mapping[str, Any]) -> str | None:
     return None if within is None else f"{within} ({result['new_classes'].get('classes')})"
 
 
-def curve(accuracies: Sequence[float]) -> tuple[tuple[int, float], ...]:
-    """(candidates trained, best accuracy so far) where it rises, and at the end."""
-    found: list[tuple[int, float]] = []
-    for count, accuracy in enumerate(accuracies, 1):
+def spent(rows: Sequence[Candidate], whole: Any) -> list[float]:
+    """Full trainings, of `whole` meta-iterations each, that trials and those before them have taken together."""
+    whole, step = whole if isinstance(whole, int) and whole > 0 else 1, {row.id: row.step for row in rows}
+    ends = [whole if row.state == "done" else min(row.step, whole) for row in rows]
+    taken = accumulate(end - step.get(row.parent, 0) for row, end in zip(rows, ends, strict=True))
+    return [count / whole if count % whole else count // whole for count in taken]
+
+
+def curve(accuracies: Sequence[float], spent: Sequence[float] | None = None) -> tuple[tuple[float, float], ...]:
+    """(full trainings, best accuracy so far) where it rises, and at the end; spent: after each, 1, 2 ... where None."""
+    found: list[tuple[float, float]] = []
+    counts = range(1, len(accuracies) + 1) if spent is None else spent
+    for count, accuracy in zip(counts, accuracies, strict=True):
         if not found or accuracy > found[-1][1]:
             found.append((count, accuracy))
-    if found and found[-1][0] < len(accuracies):
-        found.append((len(accuracies), found[-1][1]))
+    if found and found[-1][0] < counts[-1]:
+        found.append((counts[-1], found[-1][1]))
     return tuple(found)
 
 
@@ -261,8 +276,8 @@ def front(points: Sequence[Point]) -> tuple[Point, ...]:
 
 
 def marks(comparison: Comparison) -> list[int]:
-    """Where to read searches off: round numbers, and the most that any has trained."""
-    most = max((run.trained for run in comparison.runs), default=0)
+    """Where to read searches off: round numbers of full trainings, and the most that any has spent."""
+    most = max((run.spent for run in comparison.runs), default=0)
     return [*(mark for mark in MARKS if mark < most), most] if most else []
 
 

@@ -29,6 +29,8 @@ class Tried:
     parameters: int | None
     macs: int | None
     predicted: float | None
+    whole: bool = True
+    """Whether it was trained to the end."""
 
     @property
     def said(self) -> str:
@@ -38,8 +40,11 @@ class Tried:
 def tried(run: Recorded) -> list[Tried]:
     """All of them in the order in which they were proposed: from the ledger, or from the levels that are over."""
     if run.candidates:
-        done = [row for row in run.candidates if row.state == "done" and row.accuracy is not None]
-        return [Tried(c.key, c.level, c.accuracy, c.interval, c.parameters, c.macs, c.predicted_mean) for c in done]
+        return [
+            Tried(c.key, c.level, c.accuracy, c.interval, c.parameters, c.macs, c.predicted_mean, c.state == "done")
+            for c in run.candidates
+            if c.scored
+        ]
     names = ("accuracy", "interval", "parameters", "macs", "predicted")
     return [
         Tried(cell["key"], level["level"], *(cell.get(name) for name in names))
@@ -62,7 +67,7 @@ def levels(run: Recorded) -> list[Markup]:
     if reports:
         parts.append(_table(reports, word))
         parts.append(_depths(reports, word))
-    return [*parts, *_predictions(cells, reports, word), *_best(cells)]
+    return [*parts, *_predictions(cells, reports, word), *_best([cell for cell in cells if cell.whole] or cells)]
 
 
 def _name(level: int, word: str) -> str:
@@ -127,12 +132,19 @@ def _table(reports: Sequence[dict], word: str) -> Markup:
         "fitted: ρ",
         "τ",
     ]
+    partial = any("iterations" in level for level in reports)
+    head[1:1] = ["meta-iterations"] * partial
     rows = []
     for level in reports:
         found = level["accuracy"]
         cut = "" if level.get("finished", True) else " (cut short)"
         rows.append(
-            [f"{level['level']}{cut}", level["candidates"], level["failed"]]
+            [
+                f"{level['level']}{cut}",
+                *[level.get("iterations", "all")] * partial,
+                level["candidates"],
+                level["failed"],
+            ]
             + [f"{found[name]:.2f}" for name in ("best", "mean", "worst")]
             + [text for name in ("before", "own") for text in _ranks(level.get(name))]
         )

@@ -55,7 +55,7 @@ def draw(comparison: Comparison, path: str | os.PathLike) -> Path:
         if run.curve:
             counts.step(*zip(*run.curve, strict=True), where="post", color=colour, label=name)
     sizes.set(xlabel="parameters", ylabel="accuracy, % (dots: validation, stars: test)", xscale="log")
-    counts.set(xlabel="candidates trained", ylabel="best validation accuracy so far, %")
+    counts.set(xlabel="full trainings", ylabel="best validation accuracy so far, %")
     for axes in (sizes, counts):
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:

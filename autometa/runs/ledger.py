@@ -21,7 +21,7 @@ from typing import Any
 from autometa.errors import InputError
 from autometa.runs.files import shown
 from autometa.runs.ledger_file import LedgerFile
-from autometa.runs.ledger_rows import STATES, Batch, Candidate, Entry, Level
+from autometa.runs.ledger_rows import SCORED, STATES, Batch, Candidate, Entry, Level
 from autometa.runs.trial_files import TrialFiles
 
 LEDGER = "ledger.sqlite"
@@ -105,10 +105,11 @@ class Ledger:
         columns = "id, key, level, place, batch, fidelity, parent, predicted_mean, predicted_std, step"
         alike, made, made_for, filled = None, 0, 0, 0
         for place, (row, first) in enumerate(zip(rows, firsts, strict=True)):
-            if (first, row.until, row.fidelity) != alike or filled == batch:
-                alike, filled = (first, row.until, row.fidelity), 0
-                query = "INSERT INTO batches (level, place, first, until) VALUES (?, ?, ?, ?)"
-                made_for = db.execute(query, (level, made, first, row.until)).lastrowid
+            length = (first, row.until, row.fidelity, row.keep, row.parent is None)
+            if length != alike or filled == batch:
+                alike, filled = length, 0
+                query = "INSERT INTO batches (level, place, first, until, keep) VALUES (?, ?, ?, ?, ?)"
+                made_for = db.execute(query, (level, made, first, row.until, row.keep)).lastrowid
                 made += 1
             filled += 1
             values = (number + place, row.key, level, place, made_for, row.fidelity, row.parent)
@@ -117,7 +118,7 @@ class Ledger:
 
     @staticmethod
     def _first(db, level: int, row: Entry) -> int:
-        """Meta-iterations that a proposal's parent has done."""
+        """Meta-iterations that a proposal's parent has done, 0 where that has another key."""
         query = "SELECT level FROM trials WHERE key = ? AND fidelity IS ? AND parent IS ?"
         taken = db.execute(query, (row.key, row.fidelity, row.parent)).fetchone()
         if taken is not None:
@@ -125,6 +126,8 @@ class Ledger:
         if row.parent is None:
             return 0
         found = db.execute("SELECT key, state, step FROM trials WHERE id = ?", (row.parent,)).fetchone()
+        if found is not None and found["key"] != row.key and found["state"] in SCORED:
+            return 0
         right = found is not None and found["key"] == row.key and found["state"] == "paused"
         if not right or (row.until is not None and row.until <= found["step"]):
             raise InputError(f"{row.key} cannot go on from trial {row.parent}, no shorter training of it, paused")
@@ -156,19 +159,22 @@ class Ledger:
                 (worker, now + lease_seconds, attempt, now, found["id"]),
             )
             rows = db.execute(
-                "SELECT t.id, t.key, t.step, t.checkpoint, p.id AS before, p.checkpoint AS other FROM trials t "
-                "LEFT JOIN trials p ON p.id = t.parent WHERE t.batch = ? AND t.state IS NULL ORDER BY t.place",
+                "SELECT t.id, t.key, t.step, t.checkpoint, p.id AS parent, p.step AS stood, p.checkpoint AS theirs "
+                "FROM trials t LEFT JOIN trials p ON p.id = t.parent WHERE t.batch = ? AND t.state IS NULL "
+                "ORDER BY t.place",
                 (found["id"],),
             ).fetchall()
         keys, trials = (tuple(row[name] for row in rows) for name in ("key", "id"))
-        starts = tuple(self._start(row) for row in rows) if found["first"] else ()
-        span = (trials, found["first"], found["until"], starts)
+        starts = tuple(self._start(row) for row in rows)
+        starts = starts if found["first"] or any(row["parent"] is not None for row in rows) else ()
+        span = (trials, found["first"], found["until"], starts, bool(found["keep"]))
         return Batch(found["id"], found["level"], found["place"], keys, worker, attempt, *span)
 
     def _start(self, row) -> bytes | None:
         """Where a trial goes on from: its own checkpoint, else its parent's."""
-        of, digest = (row["id"], row["checkpoint"]) if row["checkpoint"] else (row["before"], row["other"])
-        return None if digest is None else self._checkpoints.read((of, row["step"]), digest)
+        own = ("id", "step", "checkpoint") if row["checkpoint"] else ("parent", "stood", "theirs")
+        trial, step, digest = (row[name] for name in own)
+        return None if digest is None else self._checkpoints.read((trial, step), digest)
 
     def renew(self, worker: str, lease_seconds: float) -> tuple[int, ...]:
         """Extend a worker's leases; the ids of the batches that are still its own."""
@@ -198,15 +204,15 @@ class Ledger:
         data = {}
         for trial, key in zip(batch.trials, batch.keys, strict=True):
             payload = of_key[key][0].get("checkpoint")
-            if payload is not None and batch.until is not None:
-                data[trial, batch.until] = payload
+            if payload is not None and batch.keep:
+                data[trial, _step(batch, of_key[key][0])] = payload
         with self._checkpoints.written(data) as made, self._file.write() as db:
             row = self._row(db, batch)
             if row["state"] in ("done", "failed", "reported") or row["first"] != batch.first:
                 return row["state"] != "failed" and _same_claim(row, batch)
             self._checkpoints.keep(made)
             for trial, key in zip(batch.trials, batch.keys, strict=True):
-                self._record(db, batch, trial, of_key[key], data.get((trial, batch.until)))
+                self._record(db, batch, trial, of_key[key], data)
             self._end(db, batch.id, batch.worker, batch.attempt)
         return True
 
@@ -313,14 +319,15 @@ class Ledger:
             raise InputError(f"{shown(self.path)} has no batch {batch.id}; it is of another run")
         return row
 
-    def _record(self, db, batch: Batch, trial: int, outcomes: Sequence[Mapping], checkpoint: bytes | None) -> None:
+    def _record(self, db, batch: Batch, trial: int, outcomes: Sequence[Mapping], data: Mapping) -> None:
         """What became of a trial: the mean over its seeds, or the first failure."""
         failure = next((str(o["failure"]) for o in outcomes if o.get("failure")), None)
         measured = [_number(o.get("accuracy")) for o in outcomes]
         if failure is None and None in measured:
             failure = "its accuracy is no finite number"
         first, accuracy, interval = outcomes[0], None, None
-        step = batch.until or int(first.get("step") or 0)
+        step = _step(batch, first)
+        checkpoint = data.get((trial, step))
         if failure is None:
             accuracy = sum(measured) / len(measured)
             widths = [_number(o.get("interval")) for o in outcomes]
@@ -331,8 +338,8 @@ class Ledger:
                 db.execute("INSERT OR REPLACE INTO reports VALUES (?, ?, ?, ?, ?)", row)
         seconds = [_number(o.get("seconds")) for o in outcomes]
         db.execute(
-            "UPDATE trials SET state = CASE WHEN ?1 IS NOT NULL THEN 'failed' WHEN ?2 IS NULL THEN 'done' "
-            "WHEN ?2 >= fidelity THEN 'paused' END, failure = ?1, step = ?3, accuracy = ?4, interval = ?5, "
+            "UPDATE trials SET state = CASE WHEN ?1 IS NOT NULL THEN 'failed' WHEN ?2 IS NULL THEN 'done' END, "
+            "failure = ?1, step = ?3, accuracy = ?4, interval = ?5, "
             "parameters = ?6, macs = ?7, seconds = coalesce(seconds, 0) + ?8, checkpoint = ?9 WHERE id = ?10",
             (
                 failure and " ".join(failure.split())[:500],
@@ -369,6 +376,11 @@ def _same_claim(row, batch: Batch) -> bool:
 def _number(value: float | None) -> float | None:
     """SQLite knows no nan; what is not finite is not known."""
     return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _step(batch: Batch, outcome: Mapping[str, Any]) -> int:
+    """Meta-iterations done after a batch."""
+    return batch.until or int(outcome.get("step") or 0)
 
 
 def _reported(found: Mapping[int, Mapping[int, float]]) -> dict[str, Mapping]:

@@ -29,7 +29,7 @@ CREATE TABLE levels (
 _TABLES = f"""{_LEVEL_TABLE}CREATE TABLE batches (
     id INTEGER PRIMARY KEY, level INTEGER NOT NULL REFERENCES levels, place INTEGER NOT NULL,
     state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'claimed', 'reported', 'done', 'failed')),
-    first INTEGER NOT NULL DEFAULT 0, until INTEGER,
+    first INTEGER NOT NULL DEFAULT 0, until INTEGER, keep INTEGER NOT NULL DEFAULT 0,
     worker TEXT, lease_until REAL, attempts INTEGER NOT NULL DEFAULT 0, failure TEXT, begun REAL, ended REAL,
     UNIQUE (level, place)
 );
@@ -118,7 +118,7 @@ _WRONG = {
         f"level NOT BETWEEN 1 AND {_LEVELS}",
     ),
     "batches": _wrong(
-        dict.fromkeys(("id", "level", "place", "attempts", "first"), "whole")
+        dict.fromkeys(("id", "level", "place", "attempts", "first", "keep"), "whole")
         | dict.fromkeys(("lease_until", "begun", "ended"), "number?")
         | {"until": "whole?", "worker": "text?", "failure": "text?"},
         "state NOT IN ('waiting', 'claimed', 'reported', 'done', 'failed') "

@@ -19,7 +19,8 @@ class Entry(NamedTuple):
 
     key: what is trained. mean, std: of its predicted accuracy, None where nothing predicted it. fidelity:
     meta-iterations after which it ends, all of a training where None. parent: the paused trial that it goes on from.
-    until: meta-iterations after which it is scored first, None at the end of a training.
+    until: meta-iterations after which it is scored first, None at the end of a training. keep: whether a checkpoint is
+    left then; with another key it begins with its parent's weights.
     """
 
     key: str
@@ -28,6 +29,7 @@ class Entry(NamedTuple):
     fidelity: int | None = None
     parent: int | None = None
     until: int | None = None
+    keep: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Batch:
     """A claim: trials to train side by side; `attempt` counts from 1.
 
     first, until: meta-iterations that they have done, and after which they are scored, None at the end of a training.
-    starts: their checkpoints, where `first` is not 0; None for one that left none.
+    starts: the checkpoints that they go on from, or begin with, empty where none does; None for one that is not there.
+    keep: whether they leave checkpoints.
     """
 
     id: int
@@ -48,6 +51,7 @@ class Batch:
     first: int = 0
     until: int | None = None
     starts: tuple[bytes | None, ...] = field(default=(), repr=False)
+    keep: bool = False
 
     def part(self, places: Sequence[int]) -> Batch:
         """The trials at these places alone."""

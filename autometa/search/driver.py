@@ -18,10 +18,14 @@ class Recorder(Protocol):
     def __call__(self, level: int, report: Mapping) -> None: ...
 
 
-def trials(rows: Sequence[Candidate]) -> list[Trial]:
-    """The history that a strategy decides from: what the ledger holds, in the order of proposals."""
-    return [
-        Trial(
+def trials(rows: Sequence[Candidate], iterations: int = 0) -> list[Trial]:
+    """The history that a strategy decides from: what the ledger holds, in the order of proposals; iterations: of a full
+    training, which ledgers of earlier versions do not tell."""
+    found: list[Trial] = []
+    for row in rows:
+        parent = None if row.parent is None else found[row.parent]
+        before = parent.reports if parent is not None and parent.key == row.key else {}
+        made = Trial(
             id=row.id,
             round=row.level,
             place=row.place,
@@ -36,10 +40,10 @@ def trials(rows: Sequence[Candidate]) -> list[Trial]:
             macs=row.macs,
             seconds=row.seconds,
             failure=row.failure,
-            reports=row.reports,
+            reports={**before, **{step or iterations: value for step, value in row.reports.items()}},
         )
-        for row in rows
-    ]
+        found.append(made)
+    return found
 
 
 @dataclass(frozen=True)
@@ -65,18 +69,19 @@ class Driver:
         if levels and not levels[-1].finished:
             return True
         rows = self.ledger.outcomes()
-        history = trials(rows)
+        history = trials(rows, self.spec.iterations)
         proposals = self.strategy.ask(history, self.spec)
         if levels:
             self._report(levels[-1].level, rows, history)
         if not proposals:
             self.ledger.keep(())
             return False
-        stands = {trial.id: max(trial.reports, default=0) for trial in history}
-        entries = [
-            Entry(p.key, p.mean, p.std, p.fidelity, p.parent, self._until(stands.get(p.parent, 0), p.fidelity))
-            for p in proposals
-        ]
+        stands = {(trial.id, trial.key): max(trial.reports, default=0) for trial in history}
+        keep = self.strategy.inherits(self.spec)
+        entries = []
+        for p in proposals:
+            until = self._until(stands.get((p.parent, p.key), 0), p.fidelity)
+            entries.append(Entry(p.key, p.mean, p.std, p.fidelity, p.parent, until, keep or until is not None))
         self.ledger.propose(len(levels) + 1, entries, self.spec.batch)
         self.ledger.keep({*self.strategy.resumable(history, self.spec), *(p.parent for p in proposals)})
         return True
@@ -91,19 +96,23 @@ class Driver:
     def _judge(self) -> None:
         """Let trials that were scored on their way go on, or not."""
         waiting = self.ledger.reported()
-        history = trials(self.ledger.outcomes()) if waiting else []
+        history = trials(self.ledger.outcomes(), self.spec.iterations) if waiting else []
         for rows in waiting:
             before, ended = [trial for trial in history if trial.round < rows[0].level], {}
-            for trial in trials(rows):
-                verdict = self.strategy.judge(trial, before, self.spec)
-                if verdict is not Verdict.GO:
-                    ended[trial.id] = PAUSED if verdict is Verdict.PAUSE else STOPPED
-            self.ledger.judge(rows[0].batch, ended, self._until(rows[0].step, rows[0].fidelity))
+            until = self._until(rows[0].step, rows[0].fidelity)
+            for row in rows:
+                verdict = self.strategy.judge(history[row.id], before, self.spec)
+                if verdict is Verdict.STOP:
+                    ended[row.id] = STOPPED
+                elif verdict is Verdict.PAUSE or until == row.step:
+                    ended[row.id] = PAUSED
+            self.ledger.judge(rows[0].batch, ended, until)
 
     def report_rest(self, known: set[int]) -> None:
         """Report on the rounds that are not in `known`, such as the one within which time was up."""
+        self._judge()
         rows = self.ledger.outcomes()
-        history = trials(rows)
+        history = trials(rows, self.spec.iterations)
         for level in sorted({row.level for row in rows} - known):
             self._report(level, rows, history)
 

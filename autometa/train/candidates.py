@@ -27,6 +27,7 @@ from autometa.meta.reptile import Reptile
 from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
 from autometa.nas.spaces.blocks import BlockCell
 from autometa.runs.files import of_form
+from autometa.runs.forms import record, text
 from autometa.runs.tensors import decoded, metadata
 from autometa.runs.watch import WATCHED, NonFiniteWatch
 from autometa.slots.arena import Arena
@@ -47,7 +48,8 @@ from autometa.train.loop import Loop, Results
 from autometa.train.tasks import Source
 from autometa.train.trainer import StepSizes
 
-WATCH = "watch"
+TOLD = "candidate"
+"""What a candidate's checkpoint tells of it beside its tensors."""
 SLOTS = 200
 """Slots worked on at once on a CPU, where the config does not say; a GPU takes as many as its memory holds."""
 
@@ -114,21 +116,23 @@ class Outcome:
 class Snapshot:
     """A candidate part of the way through its training: tensors by name as a network of this cell alone lays them out
     (theta `[row]`, second `[tasks, row]`, steps `[tasks, kinds]`, what the meta-learner keeps), and the state of the
-    watch over slots that are not finite."""
+    watch over slots that are not finite. key: the cell's."""
 
+    key: str
     tensors: Mapping[str, Tensor]
     watch: Mapping[str, Any]
 
     def encoded(self) -> bytes:
         """As the bytes of a safetensors file."""
         apart = {name: value.contiguous().clone() for name, value in self.tensors.items()}
-        return safetensors.torch.save(apart, {WATCH: json.dumps(self.watch)})
+        return safetensors.torch.save(apart, {TOLD: json.dumps({"key": self.key, "watch": self.watch})})
 
     @classmethod
     def decoded(cls, data: bytes) -> Snapshot:
         """What `encoded` gave. Raises `InputError` for other bytes."""
         try:
-            return cls(decoded(data), of_form(metadata(data)[WATCH].encode(), WATCHED))
+            told = of_form(metadata(data)[TOLD].encode(), record({"key": text, "watch": WATCHED}))
+            return cls(told["key"], decoded(data), told["watch"])
         except (KeyError, ValueError) as error:
             raise InputError(f"the checkpoint of a candidate is damaged: {error}; begin a new run") from error
 
@@ -303,15 +307,15 @@ class CandidateTrainer:
             layout_of_slot=arena.layout_of_slot[slots],
         )
 
-    def snapshot(self, g: int) -> Snapshot:
-        """Of cell g, which has not failed."""
+    def snapshot(self, g: int, key: str) -> Snapshot:
+        """Of cell g, which has not failed; key: its own."""
         k, batch = self.alive.index(g), self.config.meta.batch
         own = slice(k * batch, (k + 1) * batch)
         rows = {"theta": self.arena.theta[k], "second": self.arena.second[own]}
         rows |= {f"{LEARNER}{name}": value[k] for name, value in self.state.items()}
         old, new = self.network.layouts[g], self._alone(g)
         tensors = {name: _moved(value, old, new) for name, value in rows.items()}
-        return Snapshot(tensors | {"steps": self.arena.steps[own].cpu()}, self._watches[g].state())
+        return Snapshot(key, tensors | {"steps": self.arena.steps[own].cpu()}, self._watches[g].state())
 
     def restore(self, g: int, snapshot: Snapshot) -> None:
         """Let cell g go on from a snapshot of the same cell."""
@@ -327,6 +331,15 @@ class CandidateTrainer:
             value[k].zero_()
             value[k][..., : rows[f"{LEARNER}{name}"].shape[-1]] = rows[f"{LEARNER}{name}"]
         self._watches[g].restore(dict(snapshot.watch))
+
+    def inherit(self, g: int, snapshot: Snapshot) -> None:
+        """Let cell g begin with the weights of another one, those of parameters that both have by name and shape."""
+        cell = BlockCell.parse(snapshot.key)
+        theirs = BlockNetwork(self.network.macro, [cell]).layouts[0].unpack(snapshot.tensors["theta"])
+        row = self.arena.theta[self.alive.index(g)]
+        for name, own in self.network.layouts[g].unpack(row).items():
+            if name in theirs and theirs[name].shape == own.shape:
+                own.copy_(theirs[name])
 
     def _alone(self, g: int) -> Layout:
         """The layout of cell g's network without others beside it."""

@@ -30,16 +30,17 @@ def train_candidates(
     config: CandidateConfig,
     source: Source,
     *,
-    starts: Sequence[Snapshot] | None = None,
+    starts: Sequence[Snapshot | None] = (),
     first: int = 0,
     last: int | None = None,
     keep: Callable[[int, Snapshot], None] | None = None,
 ) -> list[Outcome]:
     """Meta-train all cells side by side and score them on validation classes, one outcome per cell in order.
 
-    Meta-iterations first .. last - 1 of the schedule of a full training, from the beginning to its end where nothing is
-    said; starts: of each cell, where `first` is not 0. keep: receives the number of a cell that came through, and where
-    it stands. With a native backend a cell's outcome, but for its seconds, does not depend on the cells beside it.
+    Meta-iterations first .. last - 1 of the schedule of a full training, from the beginning to its end where nothing
+    is said; starts: of each cell that goes on from there, or begins with the weights of another one. keep: receives
+    the number of a cell that came through, and where it stands. With a native backend a cell's outcome, but for its
+    seconds, does not depend on the cells beside it.
     Raises `InputError` where the config does not fit; a cell that diverges has a failure instead of an accuracy.
     """
     config.check()
@@ -47,8 +48,9 @@ def train_candidates(
         return []
     begin = time.perf_counter()
     trainer = CandidateTrainer.create(cells, config, source)
-    for g, start in enumerate(starts or ()):
-        trainer.restore(g, start)
+    for g, start in enumerate(starts):
+        if start is not None:
+            (trainer.restore if start.key == cells[g].key else trainer.inherit)(g, start)
     trainer.train(source.notice, first, last)
     right, finite = score(trainer, source)
     seconds = (time.perf_counter() - begin) / len(cells)
@@ -58,7 +60,7 @@ def train_candidates(
             trainer.failures[g] = f"{lost} of {config.validation.tasks} validation tasks left the finite numbers"
     scores = {g: Score.of(right[k]) for k, g in enumerate(trainer.alive) if g not in trainer.failures}
     for g in scores if keep is not None else ():
-        keep(g, trainer.snapshot(g))
+        keep(g, trainer.snapshot(g, cells[g].key))
     return [
         Outcome(
             cell.key,

@@ -84,6 +84,30 @@ def test_rivals_on_the_command_line(found, tmp_path):
     assert told.code == 0 and "random" in told.out
 
 
+def test_halving_pauses_and_goes_on_with_other_workers_after_a_kill(found, tmp_path):
+    words = ["--strategy", "halving", "--strategy.rungs", "2", "--strategy.eta", "2"]
+    halving = [*TINY[: -len(LENGTH)], "--meta.iterations", "4", *LENGTH[2:], *words]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    answer = call("search", "auto-meta", *halving, "--out", whole)
+    assert answer.code == 0, answer.err
+    assert "meta-iterations" in answer.out and "by the strategy halving" in answer.out
+    rounds = read_json(whole / "search.json")["levels"]
+    assert [level.get("iterations") for level in rounds] == [2, None] and not (whole / "ledger.trials").exists()
+    child = start("search", "auto-meta", *halving, "--out", cut, "--workers", "2")
+    deadline = time.monotonic() + 300
+    while child.poll() is None and not list(cut.glob("ledger.trials/trial-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    answer = call("search", "--resume", cut)
+    assert answer.code == 0, answer.err
+    assert read_json(cut / "search.json") == read_json(whole / "search.json")
+    told = call("compare", found[0], whole)
+    assert told.code == 0 and "halving" in told.out and "full trainings" in told.out
+    assert call("report", whole).code == 0 and "meta-iterations" in (whole / "report.html").read_text()
+
+
 def test_adapt_and_predict(found, tmp_path):
     support = driving.class_folders(tmp_path / "photos")
     taught = call("adapt", "--support", support, "--run", found[0], "--out", tmp_path / "taught")

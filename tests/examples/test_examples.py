@@ -22,6 +22,7 @@ SHOWN = {
     "new_meta_learner": (r"untrained ([\d.]+)%, after 200 meta-iterations ([\d.]+)%", 55),
     "new_predictor": (r"cells of two blocks: ([\d.]+)", 0.6),
     "new_relaxation": (r"convolutions cost: ([\d.]+) times fewer", 1.5),
+    "new_multi_fidelity": (r"the best, \S+, has (\d) convolutions of 6", 4),
     "new_strategy": (r"the best, \S+, has (\d) convolutions of 6", 6),
     "reptile_by_hand": (r"([\d.]+) untrained, ([\d.]+) after", 0),
 }

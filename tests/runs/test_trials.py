@@ -27,6 +27,7 @@ def trained(batch, **more):
             "key": key,
             "accuracy": 50.0 + n + (batch.until or 90),
             "seconds": 1.0,
+            "step": 90,
             "checkpoint": f"{key}@{batch.until}".encode(),
             **more,
         }
@@ -43,11 +44,13 @@ def rung(ledger, level, entries, batch=2):
     ledger.propose(level, entries, batch)
     while (claimed := ledger.claim("me", 60)) is not None:
         assert ledger.finish(claimed, trained(claimed))
+    for rows in ledger.reported():
+        ledger.judge(rows[0].batch, {row.id: "paused" for row in rows}, None)
     return ledger.outcomes(level)
 
 
 def test_a_paused_trial_goes_on_in_another_batch_and_level(ledger):
-    rows = rung(ledger, 1, [Entry(key, fidelity=10, until=10) for key in "abc"])
+    rows = rung(ledger, 1, [Entry(key, fidelity=10, until=10, keep=True) for key in "abc"])
     assert [(row.id, row.state, row.step, row.reports) for row in rows] == [
         (0, "paused", 10, {10: 60.0}),
         (1, "paused", 10, {10: 61.0}),
@@ -60,7 +63,7 @@ def test_a_paused_trial_goes_on_in_another_batch_and_level(ledger):
     batch = ledger.claim("other", 60)
     assert (batch.keys, batch.first, batch.until, batch.starts) == (("c", "a"), 10, None, (b"c@10", b"a@10"))
     assert batch.part([1]) == replace(batch, keys=("a",), trials=(4,), starts=(b"a@10",))
-    assert ledger.finish(batch, trained(batch, step=90))
+    assert ledger.finish(batch, trained(batch))
     assert [(row.state, row.parent, row.step) for row in ledger.outcomes(2)] == [("done", 2, 90), ("done", 0, 90)]
     assert len(files(ledger)) == 2, "an end leaves no checkpoint"
     ledger.keep(())
@@ -70,9 +73,9 @@ def test_a_paused_trial_goes_on_in_another_batch_and_level(ledger):
 def test_batches_hold_trials_of_one_length(ledger):
     entries = [
         Entry("a"),
-        Entry("b", fidelity=10, until=10),
-        Entry("c", fidelity=10, until=10),
-        Entry("d", fidelity=10, until=5),
+        Entry("b", fidelity=10, until=10, keep=True),
+        Entry("c", fidelity=10, until=10, keep=True),
+        Entry("d", fidelity=10, until=5, keep=True),
     ]
     ledger.propose(1, entries, 20)
     claims = [ledger.claim("me", 60) for _ in range(3)]
@@ -80,22 +83,31 @@ def test_batches_hold_trials_of_one_length(ledger):
 
 
 def test_what_cannot_be_gone_on_from_is_refused(ledger):
-    rung(ledger, 1, [Entry("a", fidelity=10, until=10), Entry("b")])
+    rung(ledger, 1, [Entry("a", fidelity=10, until=10, keep=True), Entry("b")])
     for entry in (
-        Entry("b", parent=0),
+        Entry("c", parent=7),
         Entry("a", parent=7),
         Entry("b", fidelity=90, parent=1),
-        Entry("a", fidelity=10, parent=0, until=10),
+        Entry("a", fidelity=10, parent=0, until=10, keep=True),
     ):
         with pytest.raises(InputError, match="cannot go on from trial"):
             ledger.propose(2, [entry], 2)
     with pytest.raises(InputError, match="a was proposed at level 1 already, now at 2"):
-        ledger.propose(2, [Entry("a", fidelity=10, until=10)], 2)
-    ledger.propose(2, [Entry("a", fidelity=30, parent=0, until=30)], 2)
+        ledger.propose(2, [Entry("a", fidelity=10, until=10, keep=True)], 2)
+    ledger.propose(2, [Entry("a", fidelity=30, parent=0, until=30, keep=True)], 2)
+
+
+def test_another_architecture_begins_with_the_weights_of_its_parent(ledger):
+    rung(ledger, 1, [Entry("a", keep=True), Entry("b")])
+    assert files(ledger) == ["trial-000000-step-90.safetensors"]
+    ledger.propose(2, [Entry("c", parent=0, keep=True), Entry("d", parent=1, keep=True), Entry("e", keep=True)], 2)
+    first, second = ledger.claim("me", 60), ledger.claim("me", 60)
+    assert (first.keys, first.first, first.starts) == (("c", "d"), 0, (b"a@None", None))
+    assert (second.keys, second.starts) == (("e",), ())
 
 
 def test_a_checkpoint_that_is_gone_or_damaged_is_told(ledger):
-    rung(ledger, 1, [Entry("a", fidelity=10, until=10)])
+    rung(ledger, 1, [Entry("a", fidelity=10, until=10, keep=True)])
     ledger.propose(2, [Entry("a", parent=0)], 1)
     (path,) = (ledger.path.parent / "ledger.trials").iterdir()
     path.write_bytes(b"other")
@@ -108,7 +120,7 @@ def test_a_checkpoint_that_is_gone_or_damaged_is_told(ledger):
 
 
 def test_judgement_lets_trials_go_on_pause_or_stop(ledger):
-    ledger.propose(1, [Entry(key, until=10) for key in "abcd"], 4)
+    ledger.propose(1, [Entry(key, until=10, keep=True) for key in "abcd"], 4)
     first = ledger.claim("me", 60)
     outcomes = [*trained(first)[:3], {"key": "d", "failure": "diverged"}]
     assert ledger.finish(first, outcomes) and ledger.claim("me", 60) is None
@@ -124,7 +136,7 @@ def test_judgement_lets_trials_go_on_pause_or_stop(ledger):
     ledger.judge(a.batch, {}, None)
     third = ledger.claim("me", 60)
     assert (third.first, third.until, third.starts) == (30, None, (b"c@30",))
-    assert ledger.finish(third, trained(third, step=90)) and ledger.levels()[0].finished
+    assert ledger.finish(third, trained(third)) and ledger.levels()[0].finished
     assert [(row.state, row.step) for row in ledger.outcomes()] == [
         ("stopped", 10),
         ("paused", 10),
@@ -135,7 +147,7 @@ def test_judgement_lets_trials_go_on_pause_or_stop(ledger):
 
 
 def test_outcomes_that_do_not_count_leave_the_checkpoints_alone(ledger):
-    ledger.propose(1, [Entry("a", fidelity=10, until=10)], 1)
+    ledger.propose(1, [Entry("a", fidelity=10, until=10, keep=True)], 1)
     slow = ledger.claim("slow", -1)
     quick = ledger.claim("quick", 60)
     assert ledger.finish(quick, trained(quick))

@@ -61,14 +61,17 @@ EVERY = {name: STRATEGIES[name]() for name in STRATEGIES.names()} | {"surrogate"
 
 def trained(batch):
     """Outcomes decided by key and length alone; a checkpoint says what it is of, and training goes on from its own."""
-    assert batch.starts == tuple(f"{key}@{batch.first}".encode() for key in batch.keys) * bool(batch.first)
+    if batch.first:
+        assert batch.starts == tuple(f"{key}@{batch.first}".encode() for key in batch.keys)
+    elif batch.starts:  # with another one's weights
+        assert all(start.endswith(f"@{WHOLE}".encode()) for start in batch.starts)
     end = batch.until or WHOLE
     return [
         {
             "key": key,
             "accuracy": accuracy(key) + end / 30,
             "step": end,
-            **({"checkpoint": f"{key}@{end}".encode()} if batch.until else {}),
+            **({"checkpoint": f"{key}@{end}".encode()} if batch.keep else {}),
         }
         for key in batch.keys
     ]

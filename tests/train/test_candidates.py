@@ -15,7 +15,7 @@ from autometa.nas.networks.many_cells import BlockNetwork
 from autometa.nas.spaces.blocks import BlockCell
 from autometa.runs.files import plain
 from autometa.train import candidates, scoring
-from autometa.train.candidates import CandidateConfig, CandidateTrainer, Outcome
+from autometa.train.candidates import CandidateConfig, CandidateTrainer, Outcome, Snapshot
 from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, from_json
 from autometa.train.learned import Learned
 from autometa.train.loop import Loop
@@ -100,6 +100,34 @@ def test_paused_and_resumed_beside_others_is_as_uninterrupted(source):
     assert timeless(rest)[::-1] == whole
     alone = train_candidates(CELLS[2:3], TINY, source, starts=[kept[2]], first=1)
     assert timeless(alone) == whole[2:3]
+
+
+def test_a_checkpoint_comes_back_from_its_bytes(source):
+    kept = {}
+    train_candidates(CELLS[:2], TINY, source, last=1, keep=kept.__setitem__)
+    again = Snapshot.decoded(kept[0].encoded())
+    assert (again.key, again.watch) == (CELLS[0].key, kept[0].watch) and set(again.tensors) == set(kept[0].tensors)
+    assert all(torch.equal(value, again.tensors[name]) for name, value in kept[0].tensors.items())
+    for damaged in (b"", kept[0].encoded()[:-1], b"\xff" * 100):
+        with pytest.raises(InputError, match="the checkpoint of a candidate is damaged"):
+            Snapshot.decoded(damaged)
+
+
+def test_a_cell_begins_with_the_weights_that_another_one_shares(source):
+    kept = {}
+    train_candidates(CELLS[:1], TINY, source, keep=kept.__setitem__)
+    child = BlockCell.parse("0c1m|2i1f")
+    trainer = CandidateTrainer.create([CELLS[1], child], TINY, source)
+    fresh = trainer.network.layouts[1].unpack(trainer.arena.theta[1].clone())
+    trainer.inherit(1, kept[0])
+    own = trainer.network.layouts[1].unpack(trainer.arena.theta[1])
+    theirs = alone(CELLS[0], source).layout.unpack(kept[0].tensors["theta"])
+    shared = {name for name in own if name in theirs and theirs[name].shape == own[name].shape}
+    assert {"stem.conv_weight", "cell0.node0.op0.weight", "head.bias"} <= shared < set(own)
+    assert all(torch.equal(own[name], (theirs if name in shared else fresh)[name]) for name in own)
+    begun = train_candidates([child], TINY, source, starts=[kept[0]])
+    assert timeless(begun) != timeless(train_candidates([child], TINY, source))
+    assert timeless(train_candidates([CELLS[1], child], TINY, source, starts=[None, kept[0]]))[1:] == timeless(begun)
 
 
 @native

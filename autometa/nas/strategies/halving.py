@@ -67,11 +67,15 @@ class SuccessiveHalving(Strategy):
         return ()
 
     def round(self, history: Sequence[Trial], spec: SearchSpec) -> list[Proposal]:
+        return self.rung(history[-1].round if history else 0, history, spec)
+
+    def rung(self, rung: int, history: Sequence[Trial], spec: SearchSpec) -> list[Proposal]:
+        """What comes after so many rungs, the last of which ends the history."""
         sizes, lengths = self.rounds(spec), self.fidelities(spec)
-        rung = history[-1].round if history else 0
         if rung == self.rungs:
             return []
-        if not history:
-            return [Proposal(made.key, fidelity=lengths[0]) for made in drawn(spec, sizes[0], set(), 0)]
-        best = ranked([trial for trial in history if trial.round == rung])[: sizes[rung]]
+        if rung == 0:
+            fresh = drawn(spec, sizes[0], {trial.key for trial in history}, len(history))
+            return [Proposal(made.key, fidelity=lengths[0]) for made in fresh]
+        best = ranked([trial for trial in history if trial.round == history[-1].round])[: sizes[rung]]
         return [Proposal(trial.key, fidelity=lengths[rung], parent=trial.id) for trial in best]

@@ -51,6 +51,9 @@ class LargeScaleEvolution(Strategy):
                 f"1, not {self.size(spec)} and {self.grow:g}"
             )
 
+    def inherits(self, spec: SearchSpec) -> bool:
+        return self.inherit
+
     def rounds(self, spec: SearchSpec) -> tuple[int, ...]:
         return batches(self.size(spec), spec)
 

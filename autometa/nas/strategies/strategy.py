@@ -176,7 +176,11 @@ class Strategy(Named, ABC):
 
     def resumable(self, history: Sequence[Trial], spec: SearchSpec) -> Collection[int]:
         """Trials whose checkpoints a later round may go on from, beside the parents of this one; others are removed."""
-        return [trial.id for trial in history if trial.state == PAUSED]
+        return [trial.id for trial in history if trial.scored]
+
+    def inherits(self, spec: SearchSpec) -> bool:
+        """Whether architectures may begin with another one's weights, so that full trainings leave checkpoints too."""
+        return False
 
     def rounds(self, spec: SearchSpec) -> tuple[int, ...]:
         """Trials of each round as planned, for estimates and progress."""
@@ -254,6 +258,7 @@ STRATEGIES: Registry[type[Strategy]] = Registry(
         "grid": "autometa.nas.strategies.grid:GridSearch",
         "halving": "autometa.nas.strategies.halving:SuccessiveHalving",
         "tpe": "autometa.nas.strategies.tpe:TPE",
+        "hyperband": "autometa.nas.strategies.hyperband:Hyperband",
     },
 )
 Strategy.registry = STRATEGIES
