@@ -29,7 +29,7 @@ WORDS = {
     "export": ("exporting", "write what was learned as a PyTorch or ONNX program that runs without autometa"),
     "data": ("data", "recognise, convert and check data sets and folders of your own photos"),
     "report": ("reporting", "a run on one page: cells, accuracy, curves, cost, how to repeat it"),
-    "compare": ("comparing", "searches side by side: accuracy against parameters and candidates trained"),
+    "compare": ("comparing", "searches side by side: accuracy against parameters and full trainings"),
     "table": ("table", "accuracies of all small cells, each trained once and for all: ask, build, export"),
     "runs": ("looking", "list the runs of a folder"),
     "list": (

@@ -14,7 +14,7 @@ from autometa.runs.budget import format_duration
 from autometa.runs.files import shown
 
 EXAMPLES = """  autometa compare runs/cells runs/random runs/evolution
-  autometa compare runs/* --plot compare.png        accuracy against parameters and candidates trained"""
+  autometa compare runs/* --plot compare.png        accuracy against parameters and full trainings"""
 HEAD = [
     *("run", "what", "data", "ways", "shots", "seeds"),
     *("trained", "failed", "training", "best candidate", "parameters"),
@@ -25,7 +25,7 @@ RIGHT = ("ways", "shots", "trained", "failed", "training", "parameters")
 
 def compare(words: list[str], typed: list[str]) -> int:
     """`autometa compare RUN...`."""
-    parser = Parser("compare", "Runs side by side: accuracy against parameters and candidates trained.", EXAMPLES)
+    parser = Parser("compare", "Runs side by side: accuracy against parameters and full trainings.", EXAMPLES)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs, finished or not")
     parser.add_argument("--plot", metavar="FILE", help="draw to a .png, .svg or .pdf file (needs matplotlib)")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON document, nothing else")

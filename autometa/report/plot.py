@@ -30,7 +30,7 @@ def check(path: str | os.PathLike) -> Path:
 
 
 def draw(comparison: Comparison, path: str | os.PathLike) -> Path:
-    """Accuracy against parameters and against candidates trained, in one picture.
+    """Accuracy against parameters and against full trainings, in one picture.
 
     Left: every candidate, the line of those that none beats, and as a star the finished run's test accuracy. Raises
     `InputError` where matplotlib is missing, `DiskError`.
