@@ -13,7 +13,6 @@ from autometa.nas.spaces.blocks import OPS, BlockCell
 from autometa.nas.spaces.draws import STREAM, Draws
 from autometa.nas.strategies.evolution import RegularisedEvolution
 from autometa.nas.strategies.halving import SuccessiveHalving
-from autometa.nas.strategies.hyperband import Hyperband
 from autometa.nas.strategies.progressive import Progressive
 from autometa.nas.strategies.random import RandomSearch
 from autometa.nas.strategies.strategy import Trial, Verdict
@@ -75,7 +74,7 @@ def test_progression_goes_on_from_what_was_trained():
 class TestHalving:
     def test_the_best_of_each_rung_go_on_from_their_checkpoints(self):
         history = played(SuccessiveHalving())
-        lengths = SuccessiveHalving().fidelities(SPEC)
+        lengths = tuple(rung.fidelity for rung in SuccessiveHalving().plan(SPEC))
         assert lengths == (10, 30, 90)
         for rung in (1, 2, 3):
             own = [trial for trial in history if trial.round == rung]
@@ -104,16 +103,6 @@ class TestHalving:
         assert strategy.judge(replace(trial, reports={5: 40.0}), [], SPEC) is Verdict.GO
         assert strategy.judge(replace(trial, reports={5: 40.0, 10: 50.0}), [], SPEC) is Verdict.PAUSE
         assert strategy.judge(replace(trial, fidelity=90, reports={90: 50.0}), [], SPEC) is Verdict.GO
-
-    def test_hyperband_is_halving_with_ever_fewer_rungs(self):
-        history = played(Hyperband())
-        lengths = [{trial.fidelity for trial in history if trial.round == n} for n in range(1, 7)]
-        assert lengths == [{10}, {30}, {90}, {30}, {90}, {90}]
-        fresh = [trial.key for trial in history if trial.parent is None]
-        assert len(fresh) == len(set(fresh)) and {t.round for t in history if t.parent is None} == {1, 4, 6}
-        assert {history[t.parent].round - t.round for t in history if t.parent is not None} == {-1}
-        with pytest.raises(InputError, match="a candidate for each of its 3 brackets"):
-            Hyperband().check(replace(SPEC, budget=2))
 
     def test_wrong_settings(self):
         with pytest.raises(InputError, match="eta of 2 or more"):

@@ -19,6 +19,7 @@ import torch
 
 from autometa.nas.predictors.predictor import Predictor
 from autometa.nas.spaces.space import Architecture, Space
+from autometa.nas.strategies.strategy import SearchSpec, Trial, drawn, ranked
 
 WORTHWHILE = 20_000
 """Expansions from which on further processes are begun: each takes seconds to begin, and predicts thousands in one."""
@@ -47,6 +48,17 @@ def predictions(
 def best(found: Iterable[Prediction], count: int) -> list[Prediction]:
     """The `count` highest scores of a stream, best first, keeping no more of it; ties go to the smaller key."""
     return heapq.nsmallest(count, found, key=lambda p: (-p.score, p.cell.key))
+
+
+def candidates(history: Sequence[Trial], spec: SearchSpec, count: int, known: set[str]) -> list[Architecture]:
+    """Up to `count` random architectures of full size, and the neighbours of the five best, that fit and are not in
+    `known`, which learns of them."""
+    found = drawn(spec, count, known, len(history) * count)
+    for trial in ranked(history)[:5]:
+        near = [a for a in spec.space.neighbours(spec.space.parse(trial.key)) if a.key not in known and spec.fits(a)]
+        known.update(made.key for made in near)
+        found += near
+    return found
 
 
 def choose(

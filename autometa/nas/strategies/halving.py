@@ -1,13 +1,29 @@
-"""Successive halving (Jamieson and Talwalkar 2016, arXiv 1502.07943, figure 1), one bracket of Hyperband
-(Li et al. 2018, arXiv 1603.06560, section 3)."""
+"""Successive halving (Jamieson and Talwalkar 2016, arXiv 1502.07943, figure 1), one bracket of Hyperband."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from autometa.errors import InputError
+from autometa.nas.spaces.space import Architecture
 from autometa.nas.strategies.strategy import Proposal, SearchSpec, Strategy, Trial, drawn, ranked
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A round of trainings of one length: how many, the meta-iterations at their end, and those since the rung before
+    of the same bracket."""
+
+    count: int
+    fidelity: int
+    added: int
+
+    @property
+    def first(self) -> bool:
+        """Whether its architectures are new."""
+        return self.added == self.fidelity
 
 
 @dataclass(frozen=True)
@@ -28,37 +44,34 @@ class SuccessiveHalving(Strategy):
     def check(self, spec: SearchSpec) -> None:
         if self.eta < 2 or self.rungs < 1:
             raise InputError(f"halving needs eta of 2 or more and rungs of 1 or more, not {self.eta} and {self.rungs}")
-        if self.fidelities(spec)[0] < 1:
+        if spec.iterations // self.eta ** (self.rungs - 1) < 1:
             raise InputError(
                 f"{spec.iterations} meta-iterations cannot be cut into {self.rungs} rungs by {self.eta}; "
                 "take fewer rungs or more meta.iterations"
             )
 
-    def fidelities(self, spec: SearchSpec) -> tuple[int, ...]:
-        """Meta-iterations at the end of each rung."""
-        return tuple(spec.iterations // self.eta ** (self.rungs - 1 - k) for k in range(self.rungs))
+    def plan(self, spec: SearchSpec) -> list[Rung]:
+        """All rungs of the search, in order."""
+        return self.bracket(self.rungs, spec.budget * spec.iterations, spec)
 
-    def rounds(self, spec: SearchSpec) -> tuple[int, ...]:
-        """As many trials as the budget pays for: each trains for what its rung adds to the one before."""
-        lengths = self.fidelities(spec)
-        added = [length - before for length, before in zip(lengths, (0, *lengths), strict=False)]
+    def bracket(self, rungs: int, budget: int, spec: SearchSpec) -> list[Rung]:
+        """The last `rungs` lengths, with as many trials as so many meta-iterations pay for."""
+        lengths = [spec.iterations // self.eta**k for k in reversed(range(rungs))]
 
-        def sizes(first: int) -> tuple[int, ...]:
-            return tuple(max(1, first // self.eta**k) for k in range(self.rungs))
-
-        def cost(first: int) -> int:
-            return sum(count * more for count, more in zip(sizes(first), added, strict=True))
+        def sized(first: int) -> list[Rung]:
+            pairs = enumerate(zip(lengths, (0, *lengths), strict=False))
+            return [Rung(max(1, first // self.eta**k), length, length - before) for k, (length, before) in pairs]
 
         first = 1
-        while cost(first + 1) <= spec.budget * spec.iterations:
+        while cost(sized(first + 1)) <= budget:
             first += 1
-        return sizes(first)
+        return sized(first)
+
+    def rounds(self, spec: SearchSpec) -> tuple[int, ...]:
+        return tuple(rung.count for rung in self.plan(spec))
 
     def workload(self, spec: SearchSpec) -> list[tuple[int, int, float]]:
-        lengths = self.fidelities(spec)
-        added = [length - before for length, before in zip(lengths, (0, *lengths), strict=False)]
-        sizes = self.rounds(spec)
-        return [(spec.space.levels, n, more / spec.iterations) for n, more in zip(sizes, added, strict=True)]
+        return [(spec.space.levels, rung.count, rung.added / spec.iterations) for rung in self.plan(spec)]
 
     def room(self, history: Sequence[Trial], spec: SearchSpec) -> int:
         return sum(self.rounds(spec)) - len(history)
@@ -67,15 +80,24 @@ class SuccessiveHalving(Strategy):
         return ()
 
     def round(self, history: Sequence[Trial], spec: SearchSpec) -> list[Proposal]:
-        return self.rung(history[-1].round if history else 0, history, spec)
+        past = [list(own) for _, own in groupby(history, key=lambda trial: trial.round)]
+        best: list[Trial] = []
+        for rung in self.plan(spec):
+            if not (rung.first or best):  # none of this bracket is left
+                continue
+            if past:
+                best = ranked(past.pop(0))
+            elif rung.first:
+                return [Proposal(a.key, fidelity=rung.fidelity) for a in self.fresh(rung.count, history, spec)]
+            else:
+                return [Proposal(t.key, fidelity=rung.fidelity, parent=t.id) for t in best[: rung.count]]
+        return []
 
-    def rung(self, rung: int, history: Sequence[Trial], spec: SearchSpec) -> list[Proposal]:
-        """What comes after so many rungs, the last of which ends the history."""
-        sizes, lengths = self.rounds(spec), self.fidelities(spec)
-        if rung == self.rungs:
-            return []
-        if rung == 0:
-            fresh = drawn(spec, sizes[0], {trial.key for trial in history}, len(history))
-            return [Proposal(made.key, fidelity=lengths[0]) for made in fresh]
-        best = ranked([trial for trial in history if trial.round == history[-1].round])[: sizes[rung]]
-        return [Proposal(trial.key, fidelity=lengths[rung], parent=trial.id) for trial in best]
+    def fresh(self, count: int, history: Sequence[Trial], spec: SearchSpec) -> list[Architecture]:
+        """Architectures that no trial has had, for the first rung of a bracket."""
+        return drawn(spec, count, {trial.key for trial in history}, len(history))
+
+
+def cost(rungs: Sequence[Rung]) -> int:
+    """Meta-iterations of all trials together."""
+    return sum(rung.count * rung.added for rung in rungs)

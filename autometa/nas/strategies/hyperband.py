@@ -1,44 +1,39 @@
-"""Hyperband (Li et al. 2018, arXiv 1603.06560, algorithm 1)."""
+"""Hyperband (Li et al. 2018, JMLR 18(185), arXiv 1603.06560, section 3, algorithm 1)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from autometa.errors import InputError
-from autometa.nas.strategies.halving import SuccessiveHalving
-from autometa.nas.strategies.strategy import Proposal, SearchSpec, Trial
+from autometa.nas.strategies.halving import Rung, SuccessiveHalving, cost
+from autometa.nas.strategies.strategy import SearchSpec
 
 
 @dataclass(frozen=True)
 class Hyperband(SuccessiveHalving):
-    """Hyperband: brackets of successive halving one after another, each with fewer and longer trainings to begin with.
+    """Hyperband: brackets of successive halving, from many short trainings to few that are all full, of equal cost.
 
-    The first bracket has all rungs, the last one trains in full at once; the budget is divided among them, so that a
-    search does not depend on how much a short training tells.
+    All brackets of a pass share the budget, so that each is as large as it pays for (the paper's B; its loop without
+    end repeats small brackets: `passes`).
+
+    Args:
+        passes: times that all brackets are gone through.
     """
 
-    def brackets(self, spec: SearchSpec) -> Iterator[tuple[SuccessiveHalving, SearchSpec]]:
-        """Each with its part of the budget."""
-        for k in range(self.rungs):
-            share = (spec.budget * (k + 1)) // self.rungs - spec.budget * k // self.rungs
-            yield SuccessiveHalving(self.eta, self.rungs - k), replace(spec, budget=share)
+    passes: int = 1
 
     def check(self, spec: SearchSpec) -> None:
         super().check(spec)
-        if spec.budget < self.rungs:
-            raise InputError(f"hyperband needs a candidate for each of its {self.rungs} brackets, not {spec.budget}")
+        if not 1 <= self.passes * self.rungs <= spec.budget:
+            raise InputError(
+                f"hyperband needs passes of 1 or more, and a full training for each of their {self.rungs} brackets: "
+                f"{self.passes} passes do not fit in {spec.budget}"
+            )
 
-    def rounds(self, spec: SearchSpec) -> tuple[int, ...]:
-        return tuple(size for bracket, share in self.brackets(spec) for size in bracket.rounds(share))
-
-    def workload(self, spec: SearchSpec) -> list[tuple[int, int, float]]:
-        return [part for bracket, share in self.brackets(spec) for part in bracket.workload(share)]
-
-    def round(self, history: Sequence[Trial], spec: SearchSpec) -> list[Proposal]:
-        done = history[-1].round if history else 0
-        for bracket, share in self.brackets(spec):
-            if done < bracket.rungs:
-                return bracket.rung(done, history, share)
-            done -= bracket.rungs
-        return []
+    def plan(self, spec: SearchSpec) -> list[Rung]:
+        brackets = [*range(self.rungs, 0, -1)] * self.passes
+        found: list[Rung] = []
+        for done, rungs in enumerate(brackets):
+            left = spec.budget * spec.iterations - cost(found)
+            found += self.bracket(rungs, left // (len(brackets) - done), spec)
+        return found

@@ -259,6 +259,8 @@ STRATEGIES: Registry[type[Strategy]] = Registry(
         "halving": "autometa.nas.strategies.halving:SuccessiveHalving",
         "tpe": "autometa.nas.strategies.tpe:TPE",
         "hyperband": "autometa.nas.strategies.hyperband:Hyperband",
+        "gaussian-process": "autometa.nas.strategies.gaussian_process:GaussianProcessSearch",
+        "curve-stopping": "autometa.nas.strategies.curve_stopping:CurveStopping",
     },
 )
 Strategy.registry = STRATEGIES
