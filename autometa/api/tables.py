@@ -15,8 +15,10 @@ from autometa.algorithms.table.spec import DEFAULT, PARTS, spec_named
 from autometa.algorithms.table.store import FILE, TableStore
 from autometa.algorithms.table.tables import Table
 from autometa.algorithms.table.training import Measured
+from autometa.algorithms.tournament.holding import Rules, hold
 from autometa.api.settings import settle
 from autometa.errors import InputError
+from autometa.runs.environment import usable_cpus
 from autometa.runs.files import plain, say, write_text
 from autometa.search.main_guard import check_main_guard
 from autometa.train.config import differences
@@ -126,6 +128,26 @@ def search_table(
     made = settle(base, config, settings)
     searching.check_choices(list(differences(base, made)))
     return searching.search_table(tabled, made)
+
+
+def tournament(
+    name: str = DEFAULT,
+    *,
+    file: PathLike | None = None,
+    seeds: int = 200,
+    whole: bool = False,
+    strategies: Sequence[str] | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Search strategies, all that are registered or some by name, on a table of cells; see `Rules` and `hold`.
+
+    workers: processes, as many as this process may use processors where None.
+    """
+    workers = usable_cpus() or 1 if workers is None else workers
+    check_main_guard(workers > 1)
+    rules = Rules(seeds, max(2, min(Rules.choosing, seeds // 5)), whole, strategies, max(1, workers))
+    return hold(table(name, file=file), rules, (lambda _: None) if quiet else say)
 
 
 def export_table(opened: Table, path: Path) -> None:

@@ -31,6 +31,7 @@ WORDS = {
     "report": ("reporting", "a run on one page: cells, accuracy, curves, cost, how to repeat it"),
     "compare": ("comparing", "searches side by side: accuracy against parameters and full trainings"),
     "table": ("table", "accuracies of all small cells, each trained once and for all: ask, build, export"),
+    "tournament": ("tournament", "every search strategy on a table of cells: regret, and how soon"),
     "runs": ("looking", "list the runs of a folder"),
     "list": (
         "looking",

@@ -4,18 +4,131 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from autometa.algorithms.table.spec import DEFAULT
 from autometa.api import tables
 from autometa.api.size_budget import limits_of
-from autometa.cli.options import Parser
+from autometa.cli.options import Parser, whole
 from autometa.cli.output import print_json, put
 from autometa.cli.show import columns
 from autometa.errors import InputError
+from autometa.report import plot
 from autometa.runs.budget import format_duration
+from autometa.runs.files import shown
+
+EXAMPLES = """  autometa tournament                             every strategy, 200 seeds, a few minutes
+  autometa tournament --seeds 60 --plot regret.png
+  autometa tournament --strategies random,evolution --whole"""
+SHOWN = (3, 6, 11, 17, 23, 29, 35)
+"""Marks of the way that the table of text shows."""
+
+
+def tournament(words: list[str], typed: list[str]) -> int:
+    """`autometa tournament`."""
+    about = "Every search strategy on a table of cells: how far from the best cell each ends, and how soon."
+    parser = Parser("tournament", about, EXAMPLES)
+    parser.add_argument("--seeds", type=whole, default=200, metavar="N", help="searches of each (default: 200)")
+    parser.add_argument("--table", default=DEFAULT, metavar="NAME", help="table, or a packed file of it")
+    parser.add_argument("--strategies", metavar="NAMES", help="some of them, parted by commas (default: all)")
+    parser.add_argument(
+        "--whole", action="store_true", help="judge on all cells, not on the half that no settings were chosen on"
+    )
+    parser.add_argument("--workers", type=whole, metavar="N", help="processes (default: as many as processors)")
+    parser.add_argument("--plot", metavar="FILE", help="draw to a .png, .svg or .pdf file (needs matplotlib)")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON document, nothing else")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    given = parser.parse_args(words)
+    if given.plot is not None:
+        plot.check(given.plot)
+    name, file = named(given.table)
+    names = None if given.strategies is None else [part for part in given.strategies.split(",") if part]
+    how = {"seeds": given.seeds, "whole": given.whole, "strategies": names, "workers": given.workers}
+    found = tables.tournament(name, file=file, quiet=given.quiet, **how)
+    drawn = None if given.plot is None else plot.draw_tournament(found, given.plot)
+    if given.json:
+        print_json(found)
+    else:
+        put([*_tournament(found), *([] if drawn is None else ["", f"Picture  {shown(drawn)}"])])
+    return 0
+
+
+def _tournament(found: Mapping[str, Any]) -> list[str]:
+    """The outcome for a person."""
+    there = f"{found['cells']:,} of {found['of']:,} cells are there"
+    which = "all of them" if found["whole"] else f"the {found['judged_on']:,} on which no settings were chosen"
+    spent = found["spent"]
+    lines = [
+        f"{found['table']}: {there}; judged on {which}, {found['budget']} full trainings a search, "
+        f"{found['batch']} side by side, {found['seeds']} seeds",
+        f"Settings were chosen by {spent['searches']:,} searches ({spent['trainings']:,.0f} trainings) of "
+        f"{found['chosen_on']:,} other cells; cells of one block are in both.",
+        "",
+        "Regret in points of validation accuracy at the end: median and its 95% interval, mean; test: mean regret of",
+        "test accuracy; three seeds: mean accuracy of the winners that were trained with three; best: searches that",
+        "found the best cell",
+        *_ends(found["strategies"]),
+        "",
+        f"Median regret after so many full trainings of {found['budget']}",
+        *_ways(found["strategies"], "candidates"),
+    ]
+    if found["strategies"] and "time" in found["strategies"][0]:
+        lines += ["", "Median regret after so long, one processor", *_ways(found["strategies"], "time")]
+    lines += [f"{name} was not run: {reason}" for name, reason in found["refused"].items()]
+    return [*lines, "", *_ceiling(found["ceiling"]), "", *_ranks(found["ranks"])]
+
+
+def _ends(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    told = [["strategy", "median", "95%", "mean", "test", "three seeds", "best", "trainings", "settings"]]
+    for row in rows:
+        end = row["end"]
+        regret, seeds = end["regret"], end["seeds"]
+        mean = "" if seeds["mean"] is None else f"{seeds['mean']:.2f} ({seeds['winners']})"
+        values = [f"{regret['median']:.2f}", f"{regret['low']:.2f} to {regret['high']:.2f}", f"{regret['mean']:.2f}"]
+        values += [f"{end['test_regret']['mean']:.2f}", mean, f"{100 * end['best_found']:.0f}%"]
+        told.append([row["name"], *values, f"{row['trainings']:.0f}", row["settings"]])
+    return columns(told, right=range(1, 8))
+
+
+def _ways(rows: Sequence[Mapping[str, Any]], axis: str) -> list[str]:
+    at = rows[0][axis]["at"]
+    form = format_duration if axis == "time" else "{:.0f}".format
+    told = [["strategy", *(form(at[n]) for n in SHOWN)]]
+    told += [[row["name"], *(f"{row[axis]['regret'][n]['median']:.2f}" for n in SHOWN)] for row in rows]
+    return columns(told, right=range(1, 1 + len(SHOWN)))
+
+
+def _ceiling(found: Mapping[str, Any] | None) -> list[str]:
+    if found is None:
+        return ["Too few cells have several seeds: the noise is not known."]
+    between = found["between"]
+    return [
+        f"Noise, from {found['cells']} cells with {found['seeds']} seeds: {found['noise']:.2f} points; two seeds rank "
+        f"with Spearman {between['spearman']:.3f}, Kendall {between['kendall']:.3f};",
+        f"who knew the mean over seeds would rank with about {found['most']:.3f}. Choosing among these cells by the",
+        f"other seeds has regret {found['regret']:.2f}.",
+    ]
+
+
+def _ranks(found: Mapping[str, Any] | None) -> list[str]:
+    if found is None:
+        return ["Too few cells of one or two blocks: predictors are not ranked."]
+    rows = [["predictor", "Spearman", "Kendall", "Spearman, early", "Kendall, early"]]
+    for name, own in found["rows"].items():
+        bands = [own.get(column, {}).get(kind) for column in ("plain", "early") for kind in ("spearman", "kendall")]
+        rows.append(
+            [name, *("" if b is None else f"{b['mean']:.3f} ({b['low']:.3f} to {b['high']:.3f})" for b in bands)]
+        )
+    lines = [
+        f"Rank correlations on {found['drawn']:,} random ones of {found['next_level']:,} cells of two blocks, learned "
+        f"from {found['fitted_on']} of one block alone,",
+        "without training any of the predicted cells; early: with their loss and accuracy after an eighth of it "
+        "(95% of draws)",
+        *columns(rows, right=range(1, 5)),
+    ]
+    return [*lines, *(f"{name} was left out: {reason}" for name, reason in found["refused"].items())]
 
 
 def search_table(given: argparse.Namespace, settings: Mapping[str, str], parser: Parser) -> int:

@@ -1,0 +1,1 @@
+"""A tournament of search strategies on a table of cells."""
