@@ -106,6 +106,7 @@ class SearchSpec:
         uncertainty_weight: of the predicted standard deviation in choices (0: by mean alone).
         fits: which architectures may be trained at all.
         processes: that may help to predict; results do not depend on it.
+        earlier: histories of earlier searches in spaces of the same kind, for strategies that learn from them.
     """
 
     space: Space
@@ -118,6 +119,7 @@ class SearchSpec:
     uncertainty_weight: float = 0.0
     fits: Callable[[Architecture], bool] = everything
     processes: int = 1
+    earlier: tuple[Sequence[Trial], ...] = ()
     _learned: dict[tuple, Predictor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def learned(self, trials: Sequence[Trial], seed: int) -> Predictor:
@@ -261,6 +263,7 @@ STRATEGIES: Registry[type[Strategy]] = Registry(
         "hyperband": "autometa.nas.strategies.hyperband:Hyperband",
         "gaussian-process": "autometa.nas.strategies.gaussian_process:GaussianProcessSearch",
         "curve-stopping": "autometa.nas.strategies.curve_stopping:CurveStopping",
+        "transfer": "autometa.nas.strategies.transfer:TransferHyperband",
     },
 )
 Strategy.registry = STRATEGIES
