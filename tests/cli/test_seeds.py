@@ -118,7 +118,7 @@ def test_what_takes_a_run_takes_the_folder(both, tmp_path, monkeypatch):
     assert "mean over 2 seeds" in answer.out and "runs/x" not in answer.out
     rows = api.list_runs(run.parent)
     assert [(row.name, row.status, row.kind.endswith(", 2 seeds")) for row in rows] == [("run", "finished", True)]
-    assert [row.name for row in api.list_runs(run)] == ["seed-4", "seed-5"]
+    assert sorted(row.name for row in api.list_runs(run)) == ["seed-4", "seed-5"]
     assert find_start(run).path == find_start(run / "seed-4").path == choose_start(None).path
     assert RunFolder.open("latest", whole=True).path == run.resolve()
     page, other = (api.report(place).read_text() for place in (run, run / "seed-5"))
