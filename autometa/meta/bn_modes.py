@@ -42,7 +42,9 @@ def query_logits(model: Classifier, phi: Tensor, support: Tensor, queries: Tenso
     raise ValueError(f"unknown BN mode {mode!r}; choose from {', '.join(MODES)}")
 
 
-def accuracies(model: Classifier, phi: Tensor, support: Tensor, queries: Tensor, labels: Tensor, modes=MODES):
+def accuracies(
+    model: Classifier, phi: Tensor, support: Tensor, queries: Tensor, labels: Tensor, modes: Sequence[str] = MODES
+) -> dict[str, Tensor]:
     """Share of right answers of each slot by mode: dict of float64 `[S]`; labels int64 `[S, Q]`."""
     found = logits_by_mode(model, phi, support, queries, modes)
     return {mode: accuracy(logits, labels) for mode, logits in found.items()}

@@ -15,7 +15,7 @@ from autometa.slots.arena import Arena
 class Objective(Protocol):
     """Losses of all slots: phi `[S, row]`, images `[S, N, C, H, W]`, labels `[S, N]`, inner step -> `[S]`."""
 
-    def __call__(self, phi: Tensor, images: Tensor, labels: Tensor, step: int) -> Tensor: ...
+    def __call__(self, phi: Tensor, images: Tensor, labels: Tensor, step: int, /) -> Tensor: ...
 
 
 class Batches(Protocol):

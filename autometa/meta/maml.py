@@ -167,6 +167,7 @@ class _Family(MetaLearner):
         """Leaves theta minus the meta-gradient in `arena.phi`."""
         lr = optimiser.lr.columns(arena, (*frozen, *self.still))
         start = arena.phi.clone()
+        assert task.queries is not None, "drawn for a learner that needs them"
         found = meta_gradient(
             task.objective, start, task.batches, task.queries(), steps=steps, lr=lr, second_order=self.second_order
         )

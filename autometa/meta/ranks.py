@@ -91,6 +91,7 @@ class Ranks:
     def scattered(self, rows: Tensor | None, own: Tensor, total: int) -> None:
         """Fill `own`, the rows of this process's slots, from the leader's `rows [total, ...]`."""
         if self.leads:
+            assert rows is not None, "the leader has them all"
             for rank in range(1, self.size):
                 start, stop = self.share(total, rank)
                 dist.send(rows[start:stop].cpu().contiguous(), rank)

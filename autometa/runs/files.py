@@ -165,9 +165,9 @@ def of_form(data: bytes, form: Form = anything, strict: bool = True) -> Any:
 
     Raises `FormError`, or `ValueError` where it is no JSON.
     """
-    numbers = {"parse_constant": _finite, "parse_float": _finite, "parse_int": _whole} if strict else {}
+    numbers: dict[str, Any] = {"parse_constant": _finite, "parse_float": _finite, "parse_int": _whole}
     try:
-        value = json.loads(data.decode("utf-8"), **numbers)
+        value = json.loads(data.decode("utf-8"), **(numbers if strict else {}))
     except RecursionError:
         raise FormError(f"it is nested deeper than {DEEPEST} lists and objects") from None
     _check_depth(value)

@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import sqlite3
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -98,12 +99,13 @@ class Ledger:
             db.execute("INSERT INTO levels VALUES (?, ?, ?, ?)", (level, len(keys), fingerprint, self._clock()))
             self._cut(db, level, rows, batch)
 
-    def _cut(self, db, level: int, rows: Sequence[Entry], batch: int) -> None:
+    def _cut(self, db: sqlite3.Connection, level: int, rows: Sequence[Entry], batch: int) -> None:
         """Make the trials of a level and their batches."""
         number = db.execute("SELECT count(*) FROM trials").fetchone()[0]
         firsts = [self._first(db, level, row) for row in rows]
         columns = "id, key, level, place, batch, fidelity, parent, predicted_mean, predicted_std, step"
-        alike, made, made_for, filled = None, 0, 0, 0
+        alike, made, filled = None, 0, 0
+        made_for: int | None = None
         for place, (row, first) in enumerate(zip(rows, firsts, strict=True)):
             length = (first, row.until, row.fidelity, row.keep, row.parent is None)
             if length != alike or filled == batch:
@@ -112,12 +114,12 @@ class Ledger:
                 made_for = db.execute(query, (level, made, first, row.until, row.keep)).lastrowid
                 made += 1
             filled += 1
-            values = (number + place, row.key, level, place, made_for, row.fidelity, row.parent)
+            values: tuple[Any, ...] = (number + place, row.key, level, place, made_for, row.fidelity, row.parent)
             values += (_number(row.mean), _number(row.std), first)
             db.execute(f"INSERT INTO trials ({columns}) VALUES ({', '.join('?' * len(values))})", values)
 
     @staticmethod
-    def _first(db, level: int, row: Entry) -> int:
+    def _first(db: sqlite3.Connection, level: int, row: Entry) -> int:
         """Meta-iterations that a proposal's parent has done, 0 where that has another key."""
         query = "SELECT level FROM trials WHERE key = ? AND fidelity IS ? AND parent IS ?"
         taken = db.execute(query, (row.key, row.fidelity, row.parent)).fetchone()
@@ -170,7 +172,7 @@ class Ledger:
         span = (trials, found["first"], found["until"], starts, bool(found["keep"]))
         return Batch(found["id"], found["level"], found["place"], keys, worker, attempt, *span)
 
-    def _start(self, row) -> bytes | None:
+    def _start(self, row: sqlite3.Row) -> bytes | None:
         """Where a trial goes on from: its own checkpoint, else its parent's."""
         own = ("id", "step", "checkpoint") if row["checkpoint"] else ("parent", "stood", "theirs")
         trial, step, digest = (row[name] for name in own)
@@ -201,7 +203,7 @@ class Ledger:
         if set(of_key) != set(batch.keys):
             wrong = sorted(set(of_key) ^ set(batch.keys))[0]
             raise InputError(f"the outcomes of batch {batch.id} are not those of its candidates: see {wrong}")
-        data = {}
+        data: dict[tuple[int, int], bytes] = {}
         for trial, key in zip(batch.trials, batch.keys, strict=True):
             payload = of_key[key][0].get("checkpoint")
             if payload is not None and batch.keep:
@@ -216,7 +218,7 @@ class Ledger:
             self._end(db, batch.id, batch.worker, batch.attempt)
         return True
 
-    def _end(self, db, batch: int, worker: str, attempt: int) -> None:
+    def _end(self, db: sqlite3.Connection, batch: int, worker: str, attempt: int) -> None:
         """Of a batch, or of a part of its training."""
         left = db.execute("SELECT count(*) FROM trials WHERE batch = ? AND state IS NULL", (batch,)).fetchone()[0]
         db.execute(
@@ -313,30 +315,33 @@ class Ledger:
         query = "SELECT count(*) AS n FROM batches WHERE state IN ('waiting', 'claimed')"
         return self._file.read(query)[0]["n"]
 
-    def _row(self, db, batch: Batch):
+    def _row(self, db: sqlite3.Connection, batch: Batch) -> sqlite3.Row:
         row = db.execute("SELECT * FROM batches WHERE id = ?", (batch.id,)).fetchone()
         if row is None:
             raise InputError(f"{shown(self.path)} has no batch {batch.id}; it is of another run")
         return row
 
-    def _record(self, db, batch: Batch, trial: int, outcomes: Sequence[Mapping], data: Mapping) -> None:
+    def _record(
+        self, db: sqlite3.Connection, batch: Batch, trial: int, outcomes: Sequence[Mapping], data: Mapping
+    ) -> None:
         """What became of a trial: the mean over its seeds, or the first failure."""
         failure = next((str(o["failure"]) for o in outcomes if o.get("failure")), None)
         measured = [_number(o.get("accuracy")) for o in outcomes]
-        if failure is None and None in measured:
+        scores = [score for score in measured if score is not None]
+        if failure is None and len(scores) < len(measured):
             failure = "its accuracy is no finite number"
         first, accuracy, interval = outcomes[0], None, None
         step = _step(batch, first)
         checkpoint = data.get((trial, step))
         if failure is None:
-            accuracy = sum(measured) / len(measured)
-            widths = [_number(o.get("interval")) for o in outcomes]
-            if None not in widths:  # seeds are independent: half-widths add up in squares
+            accuracy = sum(scores) / len(scores)
+            widths = [w for o in outcomes if (w := _number(o.get("interval"))) is not None]
+            if len(widths) == len(outcomes):  # seeds are independent: half-widths add up in squares
                 interval = math.sqrt(sum(w * w for w in widths)) / len(widths)
-            for outcome, score in zip(outcomes, measured, strict=True):
+            for outcome, score in zip(outcomes, scores, strict=True):
                 row = (trial, step, int(outcome.get("seed", 0)), score, _number(outcome.get("interval")))
                 db.execute("INSERT OR REPLACE INTO reports VALUES (?, ?, ?, ?, ?)", row)
-        seconds = [_number(o.get("seconds")) for o in outcomes]
+        seconds = [taken for o in outcomes if (taken := _number(o.get("seconds"))) is not None]
         db.execute(
             "UPDATE trials SET state = CASE WHEN ?1 IS NOT NULL THEN 'failed' WHEN ?2 IS NULL THEN 'done' END, "
             "failure = ?1, step = ?3, accuracy = ?4, interval = ?5, "
@@ -349,13 +354,13 @@ class Ledger:
                 interval,
                 first.get("parameters"),
                 first.get("macs"),
-                None if None in seconds else sum(seconds),
+                None if len(seconds) < len(outcomes) else sum(seconds),
                 None if checkpoint is None else hashlib.sha256(checkpoint).hexdigest(),
                 trial,
             ),
         )
 
-    def _mark_failed(self, db, batch: int, reason: str) -> None:
+    def _mark_failed(self, db: sqlite3.Connection, batch: int, reason: str) -> None:
         values = (reason, self._clock(), batch)
         db.execute(
             "UPDATE batches SET state = 'failed', failure = ?, lease_until = NULL, ended = ? WHERE id = ?", values
@@ -363,13 +368,13 @@ class Ledger:
         db.execute("UPDATE trials SET state = 'failed', failure = ? WHERE batch = ? AND state IS NULL", (reason, batch))
 
     @staticmethod
-    def _wait_again(db, which: str, values: tuple, reason: str | None) -> int:
+    def _wait_again(db: sqlite3.Connection, which: str, values: tuple, reason: str | None) -> int:
         """The worker's name stays: the next claim replaces it, until then it says who was last."""
         query = "UPDATE batches SET state = 'waiting', lease_until = NULL, failure = coalesce(?, failure)"
         return db.execute(f"{query} WHERE {which}", (reason, *values)).rowcount
 
 
-def _same_claim(row, batch: Batch) -> bool:
+def _same_claim(row: sqlite3.Row, batch: Batch) -> bool:
     return row["worker"] == batch.worker and row["attempts"] == batch.attempt
 
 
@@ -383,7 +388,7 @@ def _step(batch: Batch, outcome: Mapping[str, Any]) -> int:
     return batch.until or int(outcome.get("step") or 0)
 
 
-def _reported(found: Mapping[int, Mapping[int, float]]) -> dict[str, Mapping]:
+def _reported(found: Mapping[int, Mapping[int, float]]) -> dict[str, Any]:
     """Scores by step and seed as `Candidate` holds them."""
     means = {step: sum(scores.values()) / len(scores) for step, scores in found.items()}
     return {"scores": found[max(found)] if found else {}, "reports": means}

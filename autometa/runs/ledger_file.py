@@ -155,7 +155,8 @@ class LedgerFile:
 
     def __init__(self, path: Path, create: bool) -> None:
         self.path = path
-        self._process, self._inherited, self._copied = os.getpid(), [], False
+        self._process, self._copied = os.getpid(), False
+        self._inherited: list[sqlite3.Connection] = []
         with self.explained():
             self._db = self._connected()
             self._prepare(create)

@@ -55,8 +55,8 @@ class Batch:
 
     def part(self, places: Sequence[int]) -> Batch:
         """The trials at these places alone."""
-        several = {name: getattr(self, name) for name in ("keys", "trials", "starts")}
-        return replace(self, **{name: tuple(of[k] for k in places) for name, of in several.items() if of})
+        keys, trials = tuple(self.keys[k] for k in places), tuple(self.trials[k] for k in places if self.trials)
+        return replace(self, keys=keys, trials=trials, starts=tuple(self.starts[k] for k in places if self.starts))
 
 
 @brief
@@ -100,6 +100,12 @@ class Candidate:
     def scored(self) -> bool:
         """Whether it ended with an accuracy."""
         return self.state in SCORED and self.accuracy is not None
+
+    @property
+    def measured(self) -> float:
+        """The accuracy of a trial that was scored."""
+        assert self.accuracy is not None, f"trial {self.id} has no score"
+        return self.accuracy
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import Any
 
 from autometa.errors import InputError
 from autometa.runs.files import read_json
@@ -20,7 +21,7 @@ _SEEDS = record(
 )
 
 
-def read_seeds(path: Path) -> dict[str, object] | None:
+def read_seeds(path: Path) -> dict[str, Any] | None:
     """seeds.json of a folder of several seeds, None where it is none."""
     there = all((path / name).is_file() for name in (SEEDS, CONFIG))
     return read_json(path / SEEDS, _SEEDS) if there else None

@@ -96,7 +96,7 @@ class Session:
         self._notice = notice or self._say
         self._phase = phase
         self._total: int | None = None
-        self._deadline = time_budget
+        self._deadline: float | None = time_budget
         self._took = (0.0, 0.0)
         self._metrics: MetricsWriter | None = None
         self._elapsed_before = 0.0
@@ -182,6 +182,7 @@ class Session:
 
     def log(self, step: int, **values: Any) -> None:
         """Append a line to the metrics and show loss and accuracy, where given, with the progress."""
+        assert self._metrics is not None, "a session logs once it is entered"
         self._metrics.log(step, **values)
         self.track(self._phase, step, **values)
         told = {key: f"{values[key]:.4g}" for key in ("loss", "accuracy") if values.get(key) is not None}
@@ -248,12 +249,13 @@ class Session:
     def _budget_spent(self) -> bool:
         next_one = min(self._took)  # a first step alone says nothing: much is done once in it
         self.stopped_early = self._deadline is not None and self.elapsed + next_one >= self._deadline
-        if self.stopped_early:
+        if self._deadline is not None and self.stopped_early:
             self._deadline = min(self._deadline, self.elapsed)  # spent, for whoever resumes it as well
             self._notice(f"time budget spent after {self.step} of {self._total} steps")
         return self.stopped_early
 
     def _save(self, name: str | None = None) -> Path:
+        assert self._metrics is not None, "a session saves once it is entered"
         self._catch_up()
         tensors, state = self._capture()
         own = {

@@ -68,7 +68,8 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise InputError("tracking by tensorboard needs: pip install 'autometa-nas[tensorboard]'") from error
-        self._make, self._writers, self._root = SummaryWriter, {}, Path()
+        self._make, self._root = SummaryWriter, Path()
+        self._writers: dict[str, Any] = {}
 
     def begin(self, run: Path, config: Mapping[str, Any]) -> None:
         self._root = run / TENSORBOARD

@@ -76,14 +76,17 @@ class Driver:
         if not proposals:
             self.ledger.keep(())
             return False
-        stands = {(trial.id, trial.key): max(trial.reports, default=0) for trial in history}
+        stands: dict[tuple[int | None, str], int] = {
+            (trial.id, trial.key): max(trial.reports, default=0) for trial in history
+        }
         keep = self.strategy.inherits(self.spec)
         entries = []
         for p in proposals:
             until = self._until(stands.get((p.parent, p.key), 0), p.fidelity)
             entries.append(Entry(p.key, p.mean, p.std, p.fidelity, p.parent, until, keep or until is not None))
+        parents = [p.parent for p in proposals if p.parent is not None]
         self.ledger.propose(len(levels) + 1, entries, self.spec.batch)
-        self.ledger.keep({*self.strategy.resumable(history, self.spec), *(p.parent for p in proposals)})
+        self.ledger.keep({*self.strategy.resumable(history, self.spec), *parents})
         return True
 
     def _until(self, done: int, fidelity: int | None) -> int | None:

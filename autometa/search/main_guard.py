@@ -6,6 +6,7 @@ import ast
 import multiprocessing
 import sys
 from pathlib import Path
+from types import FrameType
 
 from autometa.errors import InputError
 
@@ -30,17 +31,19 @@ def _unguarded() -> bool:
     """Whether a call in the main script, outside every `if` about `__name__`, has led here; False where there is no
     script that a new process would import: a notebook, a prompt, `python -c`."""
     main = sys.modules.get("__main__")
-    frame = sys._getframe()
+    frame: FrameType | None = sys._getframe()
     while frame is not None and not (frame.f_code.co_name == "<module>" and frame.f_globals is vars(main)):
         frame = frame.f_back
-    if frame is None or getattr(main, "__file__", None) is None:
+    script = getattr(main, "__file__", None)
+    if frame is None or script is None:
         return False
+    line = frame.f_lineno
     try:
-        tree = ast.parse(Path(main.__file__).read_bytes())
+        tree = ast.parse(Path(script).read_bytes())
     except (OSError, SyntaxError, ValueError):
         return False
     guards = [node for node in ast.walk(tree) if isinstance(node, ast.If) and _asks_name(node.test)]
-    return not any(node.lineno <= frame.f_lineno <= node.end_lineno for node in guards)
+    return not any(node.lineno <= line <= (node.end_lineno or 0) for node in guards)
 
 
 def _asks_name(test: ast.expr) -> bool:

@@ -16,7 +16,7 @@ from autometa._version import __version__
 from autometa.errors import AutometaError, InputError, Interrupted
 from autometa.runs.files import say
 from autometa.runs.ledger import Batch, Ledger
-from autometa.search.workers import DEATHS, LEASE_SECONDS, POLL_SECONDS, Unit, release_dead
+from autometa.search.workers import DEATHS, LEASE_SECONDS, POLL_SECONDS, Unit, Work, release_dead
 
 
 class Trainer:
@@ -26,7 +26,8 @@ class Trainer:
         import torch
 
         torch.set_num_threads(threads)
-        self._unit, self._device, self._work = unit, device, None
+        self._unit, self._device = unit, device
+        self._work: Work | None = None
 
     def ready(self) -> dict[str, Any]:
         """Where it runs."""
@@ -81,7 +82,8 @@ class RayWorkers:
         except ImportError as error:
             raise InputError("Ray is not installed; get it by: pip install 'autometa-nas[ray]'") from error
         self._ray, self.ledger, self.unit, self.address = ray, ledger, unit, address
-        self._count, self._gpu, self._threads = count, gpu, threads
+        self._asked, self._gpu, self._threads = count, gpu, threads
+        self._count = count or 0
         self._lease, self._notice = lease_seconds, notice
         self._actors: list[_Actor] = []
         self._begun, self._deaths, self._renewed = 0, 0, time.monotonic()
@@ -96,7 +98,7 @@ class RayWorkers:
                 raise InputError(f"no Ray cluster answers at {self.address}: {' '.join(str(error).split())}") from error
             self._ours = True
         release_dead(self.ledger)
-        if self._count is None:
+        if self._asked is None:
             has = ray.cluster_resources()
             self._count = int(has.get("GPU", 0)) if self._gpu else int(has.get("CPU", 0)) // self._threads
             if self._count < 1:

@@ -52,8 +52,8 @@ def simulate(strategy: Strategy, spec: SearchSpec, curve: Callable[[str], Curve]
     while proposals := strategy.ask(history, spec):
         known, round = tuple(history), history[-1].round + 1 if history else 1
         for place, asked in enumerate(proposals):
-            how = {"fidelity": asked.fidelity, "parent": asked.parent, "mean": asked.mean, "std": asked.std}
-            begun = Trial(len(history), round, place, asked.key, CLAIMED, **how)
+            what = len(history), round, place, asked.key, CLAIMED, asked.fidelity, asked.parent
+            begun = Trial(*what, mean=asked.mean, std=asked.std)
             history.append(_ended(begun, known, strategy, spec, curve(asked.key)))
     return history
 
@@ -63,7 +63,7 @@ def _ended(trial: Trial, history: Sequence[Trial], strategy: Strategy, spec: Sea
 
     history: the rounds before.
     """
-    trial = replace(trial, parameters=curve.parameters, macs=curve.macs, seconds=0.0)
+    seconds, trial = 0.0, replace(trial, parameters=curve.parameters, macs=curve.macs, seconds=0.0)
     if curve.failure is not None:
         return replace(trial, state=FAILED, failure=curve.failure, seconds=curve.training[-1])
     if trial.parent is not None and history[trial.parent].key != trial.key:
@@ -75,9 +75,9 @@ def _ended(trial: Trial, history: Sequence[Trial], strategy: Strategy, spec: Sea
         done = max(trial.reports, default=0)
         if not done < curve.at[n] <= curve.at[end] or math.isnan(curve.accuracy[n]):
             continue
-        added = curve.training[n] - (curve.training[curve.at.index(done)] if done else 0.0) + curve.scoring[n]
-        found = {"reports": {**trial.reports, curve.at[n]: curve.accuracy[n]}, "accuracy": curve.accuracy[n]}
-        trial = replace(trial, seconds=trial.seconds + added, **found)
+        seconds += curve.training[n] - (curve.training[curve.at.index(done)] if done else 0.0) + curve.scoring[n]
+        reports = {**trial.reports, curve.at[n]: curve.accuracy[n]}
+        trial = replace(trial, seconds=seconds, reports=reports, accuracy=curve.accuracy[n])
         verdict = strategy.judge(trial, history, spec)
         if verdict is not Verdict.GO and curve.at[n] < curve.at[-1]:
             return replace(trial, state=PAUSED if verdict is Verdict.PAUSE else STOPPED)
@@ -105,7 +105,7 @@ def steps(history: Sequence[Trial], iterations: int) -> list[Step]:
         reached = max(trial.reports, default=iterations)
         trainings += (reached - max(parent, default=0)) / iterations
         seconds += trial.seconds or 0.0
-        if trial.scored and (rank := (reached, trial.accuracy, -(trial.parameters or 0))) > best:
+        if trial.scored and (rank := (reached, trial.measured, -(trial.parameters or 0))) > best:
             best, key = rank, trial.key
         if key is not None:
             found.append(Step(trainings, seconds, key))

@@ -30,7 +30,7 @@ def winner(rows: Sequence[Candidate]) -> Candidate:
         raise InputError("no candidate was trained in the time given; go on with --resume and a longer --time-budget")
     longest = max((row.step for row in found if row.state != "done"), default=0)
     found = [row for row in found if row.state == "done"] or [row for row in found if row.step == longest]
-    return min(found, key=lambda row: (-row.accuracy, row.parameters or 0, row.key))
+    return min(found, key=lambda row: (-row.measured, row.parameters or 0, row.key))
 
 
 def report(level: int, rows: Sequence[Candidate], predictor: Predictor | None, space: Space) -> dict:
@@ -41,9 +41,10 @@ def report(level: int, rows: Sequence[Candidate], predictor: Predictor | None, s
     """
     done, partial = measured(rows), {row.step for row in rows if row.scored and row.state != "done"}
     cells = [space.parse(row.key) for row in done]
-    accuracies = [row.accuracy for row in done]
-    mean, std = predictor.predict(cells) if predictor else ([None] * len(done),) * 2
-    ahead = [(row.predicted_mean, row.accuracy) for row in done if row.predicted_mean is not None]
+    accuracies = [row.measured for row in done]
+    mean, std = predictor.predict(cells) if predictor else (None, None)
+    nothing = [None] * len(done)
+    ahead = [(row.predicted_mean, row.measured) for row in done if row.predicted_mean is not None]
     return {
         "level": level,
         **({"iterations": max(partial)} if partial else {}),
@@ -52,7 +53,7 @@ def report(level: int, rows: Sequence[Candidate], predictor: Predictor | None, s
         "accuracy": {"best": max(accuracies), "mean": sum(accuracies) / len(done), "worst": min(accuracies)},
         "depths": depths(cells),
         "before": correlations([p for p, _ in ahead], [a for _, a in ahead]) if ahead else None,
-        "own": correlations(mean, accuracies) if predictor else None,
+        "own": correlations(mean.tolist(), accuracies) if mean is not None else None,
         "cells": [
             {
                 "key": row.key,
@@ -66,7 +67,9 @@ def report(level: int, rows: Sequence[Candidate], predictor: Predictor | None, s
                 "fitted": None if m is None else float(m),
                 "fitted_std": None if s is None else float(s),
             }
-            for row, cell, m, s in zip(done, cells, mean, std, strict=True)
+            for row, cell, m, s in zip(
+                done, cells, nothing if mean is None else mean, nothing if std is None else std, strict=True
+            )
         ],
     }
 

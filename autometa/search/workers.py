@@ -15,6 +15,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -149,7 +151,7 @@ class Processes:
             self._deaths = 0
         self._left = left
         if left:
-            multiprocessing.connection.wait([w.process.sentinel for w in self._running], POLL_SECONDS)
+            multiprocessing.connection.wait([w.process.sentinel for w in self._running if w is not None], POLL_SECONDS)
 
     def _started(self, place: int) -> _Process:
         here, there = self._context.Pipe(duplex=False)
@@ -167,7 +169,7 @@ class Processes:
         if isinstance(said, AutometaError):
             self.ledger.release(worker.name)
             raise said
-        code = worker.process.exitcode
+        code = worker.process.exitcode or 0
         if code == UNGUARDED:
             raise InputError(f"the workers run the script that started them again: {GUARD}")
         reason = said or (f"killed by signal {-code}" if code < 0 else f"ended with code {code}")
@@ -192,7 +194,9 @@ class _Process:
             return None
 
 
-def _serve(path: Path, unit: Unit, device: str, threads: int, lease_seconds: float, stop, pipe) -> None:
+def _serve(
+    path: Path, unit: Unit, device: str, threads: int, lease_seconds: float, stop: Event, pipe: Connection
+) -> None:
     """A worker process, to the end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells all of us; the parent decides
     torch.set_num_threads(threads)

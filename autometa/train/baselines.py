@@ -86,8 +86,10 @@ def answered(episodes: Episodes, tasks: int) -> dict[str, np.ndarray]:
         drawn = episodes.tasks(torch.arange(start, stop, device="cpu"))
         parts = [images.cpu().numpy() for images, _ in (episodes.support(drawn), episodes.queries(drawn))]
         for name, feature in FEATURES.items():
-            rows = [feature(p.reshape(-1, *p.shape[2:])).reshape(*p.shape[:2], -1).astype(np.float64) for p in parts]
-            found[name].append((nearest_means(*rows, spec.ways) == true).mean(axis=1))
+            support, queries = (
+                feature(p.reshape(-1, *p.shape[2:])).reshape(*p.shape[:2], -1).astype(np.float64) for p in parts
+            )
+            found[name].append((nearest_means(support, queries, spec.ways) == true).mean(axis=1))
     return {name: np.concatenate(shares) for name, shares in found.items()}
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import safetensors.torch
 import torch
@@ -23,6 +24,7 @@ from autometa.meta.inner_loop import Batches
 from autometa.meta.learner import MetaLearner, TaskChunk
 from autometa.meta.optimisers import SGD, Adam, PerKind
 from autometa.meta.outer_loop import Iteration, meta_iteration_
+from autometa.meta.ranks import Ranks
 from autometa.meta.reptile import Reptile
 from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
 from autometa.nas.spaces.blocks import BlockCell
@@ -164,7 +166,8 @@ class SameBatches:
         return [batches.step(t) for t in range(steps)]
 
     def step(self, t: int) -> tuple[Tensor, Tensor]:
-        return tuple(x.index_select(0, self._task) for x in self._steps[t])
+        images, labels = self._steps[t]
+        return images.index_select(0, self._task), labels.index_select(0, self._task)
 
 
 @dataclass
@@ -181,7 +184,7 @@ class CandidateTrainer:
     failures: dict[int, str] = field(default_factory=dict)
 
     warmup = 0
-    ranks = None
+    ranks: ClassVar[Ranks | None] = None
 
     @classmethod
     def create(cls, cells: Sequence[BlockCell], config: CandidateConfig, source: Source) -> CandidateTrainer:
@@ -256,7 +259,7 @@ class CandidateTrainer:
         """The tasks of some slots."""
         cells = Cells(self.network, self.arena.layout_of_slot[start:stop])
         task = torch.arange(start, stop, device=self.device) % self.config.meta.batch
-        same = queries and (lambda: tuple(x.index_select(0, task) for x in queries))
+        same = None if queries is None else partial(SameBatches([queries], task).step, 0)
         return TaskChunk(cells.loss, SameBatches(drawn, task), same)
 
     def try_slots(self, slots: int, warm: bool) -> None:

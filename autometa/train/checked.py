@@ -85,7 +85,7 @@ def check_statistics(
                 raise FormError(f"it holds a tensor {name}, which its network does not have")
             continue
         check_tensor(name, found, wanted.dtype, tuple(wanted.shape))
-        if bool((found.select(-2, 1) < 0).any()):
+        if found is not None and bool((found.select(-2, 1) < 0).any()):
             raise FormError(f"the tensor {name} holds a variance below 0")
 
 

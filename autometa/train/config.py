@@ -176,10 +176,17 @@ class ArchitectureConfig(Protocol):
     """What training and its records need of the config of a search that trains the architecture: `warmup`
     meta-iterations in which it stands still, `test_weight_steps` of meta-testing in which it does."""
 
-    primitives: tuple[str, ...]
-    meta: MetaConfig
-    warmup: int
-    test_weight_steps: int
+    @property
+    def primitives(self) -> tuple[str, ...]: ...
+
+    @property
+    def meta(self) -> MetaConfig: ...
+
+    @property
+    def warmup(self) -> int: ...
+
+    @property
+    def test_weight_steps(self) -> int: ...
 
     def temperatures(self) -> list[float]:
         """Of the soft pruning at meta-testing, before each step on the architecture and after the last one."""
@@ -219,12 +226,12 @@ def from_json(kind: type[Config], value: Mapping[str, Any], where: str = "") -> 
         given = value.get("algorithm", algorithm)
         require(given == algorithm, f"these are settings of {given}, not of {algorithm}")
         value = {name: item for name, item in value.items() if name != "algorithm"}
-    hints = get_type_hints(kind)
-    unknown = sorted(set(value) - {f.name for f in fields(kind)})
+    hints, own = get_type_hints(kind), fields(kind)  # type: ignore[arg-type]  # no type says "any dataclass"
+    unknown = sorted(set(value) - {f.name for f in own})
     if unknown:
         named = ", ".join(f"{where}{name}"[:60] for name in unknown[:5])
         raise InputError(f"unknown setting {named}; this run was made by another version")
-    missing = [f"{where}{f.name}" for f in fields(kind) if f.name not in value and f.name not in LATER]
+    missing = [f"{where}{f.name}" for f in own if f.name not in value and f.name not in LATER]
     if missing and not is_named(kind):
         raise InputError(f"setting {missing[0]} is missing; put a copy of the config back")
 

@@ -42,6 +42,7 @@ class Journal:
 
     def tell(self, results: Results) -> None:
         """Outcomes that are known by now."""
+        assert self._session is not None, "a journal is opened first"
         for i, done in results:
             names = [f"task {i * self._batch + s}" for s in range(self._batch)]
             self._session.check_finite(done.finite, names, i)
@@ -80,7 +81,7 @@ class Journal:
             self._series.restore(state)
 
     def _look(self, line: dict | None) -> None:
-        if line is None:
+        if line is None or self._session is None:
             return
         self._session.track(SERIES, **line)
         if self._monitor is not None:

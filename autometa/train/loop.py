@@ -25,15 +25,19 @@ Results = list[tuple[int, Any]]
 class Trainer(Protocol):
     """What `Loop` runs: its state, a meta-iteration, and how its outcome becomes a row of float64 and is read again.
 
-    As `autometa.train.trainer.Trainer` has them; `CandidateTrainer` is another one. begun and ended are needed
-    where `ranks` is not None alone.
+    As `autometa.train.trainer.Trainer` has them; `CandidateTrainer` is another one. Where `ranks` is not None it has
+    `begun` and `ended` too.
     """
 
     arena: Arena
     counter: Tensor
     max_slots: int | None
-    warmup: int
-    ranks: Ranks | None
+
+    @property
+    def warmup(self) -> int: ...
+
+    @property
+    def ranks(self) -> Ranks | None: ...
 
     @property
     def device(self) -> torch.device: ...
@@ -43,10 +47,6 @@ class Trainer(Protocol):
     def step(self, i: int) -> Any: ...
 
     def next_step(self, warm: bool) -> Any: ...
-
-    def begun(self, warm: bool) -> Tensor: ...
-
-    def ended(self, total: Tensor) -> Any: ...
 
     def try_slots(self, slots: int, warm: bool) -> None: ...
 
@@ -79,7 +79,7 @@ class Loop:
     def launch(self, i: int) -> Results:
         """Do meta-iteration i; what is known of this one and those before."""
         trainer = self.trainer
-        if self._lagged is None:
+        if self._lagged is None or self._graphs is None:
             return [(i, trainer.step(i))]
         trainer.reach(i)
         if i != self._next:
@@ -87,7 +87,8 @@ class Loop:
         known, warm = [], i < trainer.warmup
         if warm != self._phase:
             known = self.drain()  # before the graph goes whose results these are
-            self._enter(warm)
+            self._enter(warm, self._graphs)
+        assert self._run is not None, "made by `_enter`"
         values = self._run()
         self._next = i + 1
         return known + self._known(self._lagged.send(i, values))
@@ -99,25 +100,25 @@ class Loop:
     def _known(self, arrived: list[tuple[int, Tensor]]) -> Results:
         return [(i, self.trainer.unpacked(values)) for i, values in arrived]
 
-    def _enter(self, warm: bool) -> None:
+    def _enter(self, warm: bool, graphs: Graphs) -> None:
         """Make ready for the iterations of a phase; those of the other one give their memory back first."""
         self._run, self._phase = None, warm
         trainer = self.trainer
         if trainer.max_slots is None:
-            trainer.max_slots = self._fitting(warm)
+            trainer.max_slots = self._fitting(warm, graphs)
         while self._run is None:
             try:
-                self._run = self._prepared(warm)
+                self._run = self._prepared(warm, graphs)
             except torch.OutOfMemoryError:
-                if trainer.max_slots == 1:
+                if trainer.max_slots is None or trainer.max_slots == 1:
                     raise
                 trainer.max_slots = -(-trainer.max_slots // 2)
                 self._notice(f"the device's memory is full: {trainer.max_slots} slots at once from now on")
             if self._run is None:
-                self._graphs.free_bytes()
+                graphs.free_bytes()
 
-    def _prepared(self, warm: bool) -> Callable[[], Tensor]:
-        trainer, divided = self.trainer, self.trainer.ranks is not None
+    def _prepared(self, warm: bool, graphs: Graphs) -> Callable[[], Tensor]:
+        trainer, ranks = self.trainer, self.trainer.ranks
 
         def step() -> Tensor:
             return trainer.packed(trainer.next_step(warm))
@@ -129,16 +130,17 @@ class Loop:
             return step
         arena = trainer.arena
         state = [arena.theta, arena.second, arena.steps, trainer.counter]
-        if not divided:
-            return replayed(step, state, self._graphs, self._notice)
+        if ranks is None:
+            return replayed(step, state, graphs, self._notice)
         # what processes say to each other stays outside: their captures need not go alike
-        begun = replayed(lambda: trainer.begun(warm), state, self._graphs, self._notice)
-        return lambda: trainer.packed(trainer.ended(trainer.ranks.summed(begun())))
+        divided: Any = trainer
+        begun = replayed(lambda: divided.begun(warm), state, graphs, self._notice)
+        return lambda: divided.packed(divided.ended(ranks.summed(begun())))
 
-    def _fitting(self, warm: bool) -> int:
+    def _fitting(self, warm: bool, graphs: Graphs) -> int:
         """As many slots as the free memory holds, in chunks of about one size; more are never needed than there are."""
         slots = self.trainer.arena.slots
         self.trainer.try_slots(1, warm)  # libraries and tables take memory too, once
-        each = self._graphs.peak_bytes(lambda: self.trainer.try_slots(1, warm))
-        fit = max(1, int(MEMORY_SHARE * self._graphs.free_bytes() / max(each, 1)))
+        each = graphs.peak_bytes(lambda: self.trainer.try_slots(1, warm))
+        fit = max(1, int(MEMORY_SHARE * graphs.free_bytes() / max(each, 1)))
         return slots if fit >= slots else -(-slots // -(-slots // fit))

@@ -13,8 +13,13 @@ from autometa.slots.statistics import BatchStatistics
 class Network(Protocol):
     """What meta-training needs of a network."""
 
-    layout: Layout
-    ways: int
+    @property
+    def layout(self) -> Layout: ...
+
+    @property
+    def ways(self) -> int: ...
+
+    def macs(self) -> int: ...
 
     @property
     def smallest_map(self) -> tuple[int, int]: ...

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,7 +97,7 @@ class ArchitectureSeries:
 def described(network: OneShotNetwork, architecture: Tensor, t: float) -> dict:
     """Of an architecture `[A]` at temperature t, by kind: op shares per edge, pair shares per node, entropy."""
     block = architecture[None].to(torch.float64)
-    found = {"ops": {}, "pairs": {}, "entropy": {}}
+    found: dict[str, dict[str, Any]] = {"ops": {}, "pairs": {}, "entropy": {}}
     for kind, shares in network.shares(block, t, block).items():
         ops, pairs = joined(shares)
         found["ops"][kind] = _rounded(ops[0])
@@ -117,7 +118,7 @@ def observations(
     MetaNAS search. What evaluation did not keep is left out."""
     made: dict = {"version": VERSION, "memory": _memory(source.device)}
     made["counts"] = {"tasks": test.tasks, "steps": test.steps}
-    if network is not None and "trace.alive" in found:
+    if network is not None and config is not None and "trace.alive" in found:
         made["counts"]["weight_steps"] = config.test_weight_steps
         made |= _architecture(network, config, found)
     if "predicted" in found:
@@ -251,5 +252,5 @@ def _by_node(network: OneShotNetwork, pairs: Tensor) -> list[list[float]]:
     return [_rounded(own) for own in pairs.split(network.pair_counts)] if len(pairs) else []
 
 
-def _rounded(values: Tensor) -> Sequence:
+def _rounded(values: Tensor) -> list:
     return np.round(values.to(torch.float64).numpy(), DIGITS).tolist()

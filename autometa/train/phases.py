@@ -16,7 +16,7 @@ from autometa.meta.ranks import Ranks
 from autometa.runs.files import say, shown
 from autometa.runs.folder import RunFolder
 from autometa.runs.forms import FormError
-from autometa.runs.session import Session
+from autometa.runs.session import Capture, Restore, Session
 from autometa.runs.tracking import Trackers
 from autometa.train.checked import check_results
 from autometa.train.config import DataConfig, EvalConfig, MetaConfig
@@ -61,7 +61,13 @@ class Terms:
         return Source.open(data, self.device, self.notice)
 
     def session(
-        self, folder: RunFolder, capture, restore, phase: str, budget: bool = False, catch_up=lambda: None
+        self,
+        folder: RunFolder,
+        capture: Capture,
+        restore: Restore,
+        phase: str,
+        budget: bool = False,
+        catch_up: Callable[[], None] = lambda: None,
     ) -> Session:
         return Session(
             folder,
@@ -123,7 +129,7 @@ def meta_train(
         if session.stopped_early:
             journal.finish()
 
-    def keep_pace(step: int) -> None:
+    def keep_pace(pacer: Pacer, step: int) -> None:
         pacer.done(step, run.warmup)
         changed = pacer.plan(step, session.elapsed, run.meta, run.warmup) if ranks is None else None
         if changed is not None:
@@ -139,7 +145,7 @@ def meta_train(
         for i in session.steps(run.meta.iterations):
             journal.tell(lead.launch(loop, i))
             if pacer is not None:
-                keep_pace(i + 1)
+                keep_pace(pacer, i + 1)
         return MetaTrained(Learned.of(lead.capture()[0]), session.step, session.elapsed, run.meta, run.warmup)
 
 

@@ -59,8 +59,9 @@ def train_candidates(
         if lost > LOST * config.validation.tasks:
             trainer.failures[g] = f"{lost} of {config.validation.tasks} validation tasks left the finite numbers"
     scores = {g: Score.of(right[k]) for k, g in enumerate(trainer.alive) if g not in trainer.failures}
-    for g in scores if keep is not None else ():
-        keep(g, trainer.snapshot(g, cells[g].key))
+    if keep is not None:
+        for g in scores:
+            keep(g, trainer.snapshot(g, cells[g].key))
     return [
         Outcome(
             cell.key,
@@ -127,6 +128,6 @@ def _score_chunk(
     cells = Cells(trainer.network, arena.layout_of_slot)
     learner, batches = config.learner, SameBatches(drawn, task)
     learner.adapt_(arena, cells.loss, batches, trainer.optimiser, steps, trainer.state)
-    images = (x.index_select(0, task) for x in (tasks.support, tasks.queries, tasks.labels))
-    right = accuracies(cells, arena.phi, *images, modes=(config.mode,))[config.mode]
+    support, queries, labels = (x.index_select(0, task) for x in (tasks.support, tasks.queries, tasks.labels))
+    right = accuracies(cells, arena.phi, support, queries, labels, (config.mode,))[config.mode]
     return right, finite_slots(arena.phi)

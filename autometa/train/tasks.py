@@ -42,11 +42,15 @@ class Source:
         cls, config: DataConfig, device: torch.device | str = "cpu", notice: Callable[[str], None] = silent
     ) -> Source:
         """Raises `DataError` where the data are missing or wrong."""
-        size, how = (
-            config.image_size,
-            {"variant": config.variant, "rotations": config.rotations, "reading": config.reading},
+        found = open_dataset(
+            config.name,
+            size=config.image_size,
+            root=config.root,
+            seed=config.seed,
+            variant=config.variant,
+            rotations=config.rotations,
+            reading=config.reading,
         )
-        found = open_dataset(config.name, size=size, root=config.root, seed=config.seed, **how)
         return cls(*found, torch.device(device), notice)
 
     @cached_property

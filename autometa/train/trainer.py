@@ -16,7 +16,7 @@ from autometa.errors import InputError
 from autometa.meta.bn_modes import accuracy
 from autometa.meta.learner import MetaLearner, TaskChunk
 from autometa.meta.optimisers import NONE, SGD, Adam, PerKind
-from autometa.meta.outer_loop import adapt_slots_, meta_iteration_
+from autometa.meta.outer_loop import TaskSource, adapt_slots_, meta_iteration_
 from autometa.meta.ranks import Ranks, mean_of_parts, part_of_mean, part_of_moves
 from autometa.meta.reptile import Reptile
 from autometa.meta.schedule import Schedule
@@ -38,7 +38,7 @@ PER_SLOT = ("second", "steps")
 class Logits(Protocol):
     """phi `[S, row]`, images `[S, N, C, H, W]`, inner step -> `[S, N, ways]`."""
 
-    def __call__(self, phi: Tensor, images: Tensor, step: int) -> Tensor: ...
+    def __call__(self, phi: Tensor, images: Tensor, step: int, /) -> Tensor: ...
 
 
 @brief
@@ -117,7 +117,7 @@ class Trainer:
     learner: MetaLearner = field(default_factory=Reptile)
     guide: Callable[[TaskChunk, bool], TaskChunk] | None = None
     before: Callable[[Tensor, float], None] | None = None
-    state: dict[str, Tensor] | None = None
+    state: dict[str, Tensor] = None  # type: ignore[assignment]  # the learner's own
 
     def __post_init__(self) -> None:
         home = self.episodes.home
@@ -194,7 +194,7 @@ class Trainer:
         """How many columns of theta are weights."""
         return self.arena.theta.shape[1] if self.weights is None else self.weights
 
-    def _work(self, warm: bool, right: list[Tensor]) -> tuple:
+    def _work(self, warm: bool, right: list[Tensor]) -> tuple[Arena, TaskSource, Adam | SGD, int]:
         """Arena, tasks, optimiser and steps of the meta-iteration that `counter` names."""
         ids = self._ids()
         return self.arena, lambda a, b: self._tasks(ids[a:b], warm, right), self.optimiser, self.inner.steps
@@ -240,6 +240,7 @@ class Trainer:
     def begun(self, warm: bool) -> Tensor:
         """This process's part of a divided meta-iteration: what all processes' parts add up to is its mean and its
         outcomes, float64 `[row + 1 + (inner steps + 2) * batch]`. Nothing here waits for another process."""
+        assert self.ranks is not None, "divided by `divide_`"
         right: list[Tensor] = []
         done = adapt_slots_(*self._work(warm, right), **self._how(warm))
         rows = torch.cat([done.losses.double(), self._right(right).double()[None], done.finite.double()[None]])

@@ -179,9 +179,18 @@ class CellNetwork:
         """How many read what cell c puts out: the two cells after it, the stem's (-1) first cell twice, or the head."""
         return (c + 1 < self.cells) + (c + 2 < self.cells) + (c == self.cells - 1) + (c == -1)
 
-    def _cell(self, c, blocks, before, last, weights, statistics, drop) -> list[list[Tensor]]:
+    def _cell(
+        self,
+        c: int,
+        blocks: Mapping[str, Tensor],
+        before: list[Tensor],
+        last: list[Tensor],
+        weights: CellWeights | None,
+        statistics: BatchStatistics,
+        drop: Mapping[tuple[int, int], Tensor] | None,
+    ) -> list[list[Tensor]]:
         """The states that cell c puts out, once for each of its readers."""
-        cell, states, copies = self.cell(c), [], []
+        cell, states, copies = self.cell(c), list[Tensor](), list[list[Tensor]]()
 
         def add(x: Tensor, kept: Tensor | None) -> None:
             statistics.keep(kept)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import Any
 
 from torch import Tensor
 
@@ -36,7 +37,8 @@ class ConvNetwork:
         """Height and width of the input and of each block's output."""
         sizes = [self.image_shape[1:]]
         for block in self.blocks:
-            sizes.append(tuple(block.output(n) for n in sizes[-1]))
+            height, width = sizes[-1]
+            sizes.append((block.output(height), block.output(width)))
         return tuple(sizes)
 
     @property
@@ -94,8 +96,8 @@ def _convolved(block: ConvBlock, size: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-_STRIDED = dict(stride=2, padding="same", bias=True, relu=True, eps=1e-3)
-_POOLED = dict(padding="same", bias=True, relu=True, pool=True, eps=1e-3)
+_STRIDED: dict[str, Any] = dict(stride=2, padding="same", bias=True, relu=True, eps=1e-3)
+_POOLED: dict[str, Any] = dict(padding="same", bias=True, relu=True, pool=True, eps=1e-3)
 FOUR_LAYER = {
     "reptile-omniglot": (64, _STRIDED, True),
     "reptile-miniimagenet": (32, _POOLED | dict(pool_ceil=True), True),

@@ -10,9 +10,11 @@ from autometa.ops.primitives import primitive_named
 
 def map_sizes(network: CellNetwork) -> list[tuple[int, int]]:
     """Height and width of what the stem and then each cell puts out."""
-    sizes = [tuple(network.stem.output(n) for n in network.image_shape[1:])]
+    height, width = network.image_shape[1:]
+    sizes = [(network.stem.output(height), network.stem.output(width))]
     for c in range(network.cells):
-        sizes.append(tuple(-(-n // 2) for n in sizes[-1]) if c in network.reductions else sizes[-1])
+        height, width = sizes[-1]
+        sizes.append((-(-height // 2), -(-width // 2)) if c in network.reductions else (height, width))
     return sizes
 
 

@@ -55,7 +55,9 @@ class DiscreteNetwork:
         """phi `[S, row]`, images `[S, N, C, H, W]` -> logits `[S, N, ways]`."""
         return self.network.forward(phi, images, statistics=statistics)
 
-    def training_logits(self, phi: Tensor, images: Tensor, keep: float, seed: int, task_ids: Tensor, step: int):
+    def training_logits(
+        self, phi: Tensor, images: Tensor, keep: float, seed: int, task_ids: Tensor, step: int
+    ) -> Tensor:
         """Logits with drop path: each op instance survives with probability `keep`, per image."""
         masks = drop_masks(self.network, keep, seed, task_ids, step, images.shape[1], phi.dtype)
         return self.network.forward(phi, images, drop=masks)

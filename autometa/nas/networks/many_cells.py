@@ -52,7 +52,7 @@ class BlockMacro:
             reductions=tuple(range(depth - 1, STAGES * depth, depth)),
             channels=self.filters,
             ways=self.ways,
-            image_shape=tuple(self.image_shape),
+            image_shape=self.image_shape,
             stem_multiplier=1,
             scale_rate=self.scale_rate,
         )

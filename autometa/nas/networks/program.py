@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from autometa.nas.networks.cell_network import CellNetwork
 from autometa.nas.spaces.cells import op_table
 from autometa.ops.cell_stack import STEM, Program, State, Step
 from autometa.slots.layout import Layout
+
+Used = Sequence[tuple[CellNetwork, Mapping[int, Collection[int]]]]
+"""Networks, and of each the cells that it uses with their inputs."""
 
 UNUSED = [0, 0, -1, 1, 0]
 """A row of an op table that stands for no instance."""
@@ -26,11 +29,11 @@ def program_of(
     and their inputs; layout: of any of them, since blocks begin at common columns."""
     used = list(zip(networks, parts, strict=True))
     some = networks[0]
-    steps = []
+    made: list[Step | None] = []
     for c in range(some.cells):
-        steps += [_preprocessing(used, c, p, device) for p in (0, 1)]
-        steps += [_node(used, c, i, device) for i in range(max(len(network.cell(c).nodes) for network in networks))]
-    steps = [step for step in steps if step is not None]
+        made += [_preprocessing(used, c, p, device) for p in (0, 1)]
+        made += [_node(used, c, i, device) for i in range(max(len(network.cell(c).nodes) for network in networks))]
+    steps = [step for step in made if step is not None]
     last = some.cells - 1
     states, table = _state_table([_outputs(network, last) for network in networks], some.width(last), device)
     head = Step("head", states, table, (some.cells, 0), some.ways)
@@ -63,7 +66,7 @@ def _state_table(
     return states, torch.tensor(made, dtype=torch.int64, device=device)
 
 
-def _preprocessing(used, c: int, p: int, device: torch.device) -> Step | None:
+def _preprocessing(used: Used, c: int, p: int, device: torch.device) -> Step | None:
     """Of input p of cell c; None where no network has it."""
     source, some = max(c - 2 + p, -1), used[0][0]
     rows = [_outputs(network, source) if p in parts.get(c, ()) else [] for network, parts in used]
@@ -74,7 +77,7 @@ def _preprocessing(used, c: int, p: int, device: torch.device) -> Step | None:
     return Step(f"cell{c}.pre{p}", states, table, (c, p), some.width(c), reduce=some.halves(c, p))
 
 
-def _node(used, c: int, i: int, device: torch.device) -> Step | None:
+def _node(used: Used, c: int, i: int, device: torch.device) -> Step | None:
     """Node i of cell c; None where no network has it."""
     tables = []
     for network, parts in used:

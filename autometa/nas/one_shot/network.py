@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -19,6 +20,9 @@ from autometa.nas.spaces.cells import INPUT_STATES, METANAS_PRIMITIVES, one_shot
 from autometa.slots.init import Init, initial_row
 from autometa.slots.layout import Layout
 from autometa.slots.statistics import BatchStatistics
+
+Shares = Sequence[tuple[Tensor, Tensor | None]]
+"""Of one kind of cell, per node: op shares `[R, inputs, primitives]`, pair shares `[R, pairs]`."""
 
 
 @brief
@@ -48,6 +52,7 @@ class OneShotNetwork:
         """The stack of one-shot cells, BN without affine parameters."""
         cell = one_shot_cell(self.primitives, self.nodes)
         init = Init("normal", self.alpha_std)
+        architecture: list[tuple[str, tuple[int, ...], Init]]
         architecture = [(f"alpha.{kind}", (self.edges, len(self.primitives)), init) for kind in KINDS]
         if self.pairwise:
             architecture += [(f"pair.{kind}", (sum(self.pair_counts),), init) for kind in KINDS]
@@ -101,9 +106,7 @@ class OneShotNetwork:
             found[kind] = list(zip(ops, per_node, strict=True))
         return found
 
-    def shares(
-        self, phi: Tensor, t: float, block: Tensor | None = None
-    ) -> dict[str, list[tuple[Tensor, Tensor | None]]]:
+    def shares(self, phi: Tensor, t: float, block: Tensor | None = None) -> dict[str, Shares]:
         """Op and pair weights at temperature t of what `architecture` gives, nothing pruned."""
         made = self.relaxation.weights
         return {
@@ -150,7 +153,7 @@ class OneShotNetwork:
         *,
         temperature: float = 1.0,
         threshold: float | None = None,
-        drop=None,
+        drop: Mapping[tuple[int, int], Tensor] | None = None,
         activations: dict | None = None,
     ) -> Tensor:
         """phi `[S, row]`, images `[S, N, C, H, W]` -> logits `[S, N, ways]`."""
@@ -167,7 +170,9 @@ class OneShotNetwork:
         """Height and width of the smallest feature map that a BN normalises."""
         return map_sizes(self.network)[-1]
 
-    def drop(self, keep: float, seed: int, task_ids: Tensor, step: int, batch: int, dtype: torch.dtype):
+    def drop(
+        self, keep: float, seed: int, task_ids: Tensor, step: int, batch: int, dtype: torch.dtype
+    ) -> dict[tuple[int, int], Tensor] | None:
         """Drop-path masks of one inner step, see `drop_masks`."""
         return drop_masks(self.network, keep, seed, task_ids, step, batch, dtype)
 

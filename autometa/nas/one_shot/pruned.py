@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from torch import Tensor
 
 from autometa.nas.networks.cell_network import KINDS
-from autometa.nas.one_shot.network import OneShotNetwork
+from autometa.nas.one_shot.network import OneShotNetwork, Shares
 from autometa.nas.relax.soft_pruning import pairs
 from autometa.nas.spaces.cells import INPUT_STATES
 from autometa.nas.spaces.genotype import CellGenotype, Genotype
 from autometa.ops.primitives import primitive_named
 
 
-def remaining(one_shot: OneShotNetwork, shares, slot: int, threshold: float) -> dict[str, list[list[bool]]]:
+def remaining(
+    one_shot: OneShotNetwork, shares: Mapping[str, Shares], slot: int, threshold: float
+) -> dict[str, list[list[bool]]]:
     """Which instances of each node survive pruning: kind -> node -> flag per instance.
 
     A pair survives with weight >= threshold, an input with one of its pairs, an op with its input and weight
@@ -61,6 +65,7 @@ def genotype_of(one_shot: OneShotNetwork, phi: Tensor, slot: int) -> Genotype:
         made = []
         for n, (ops, pair_logits) in zip(one_shot.inputs, nodes, strict=True):
             strength, best = ops[slot].max(dim=-1)
+            chosen: Sequence[int]
             if pair_logits is not None:
                 chosen = pairs(n)[int(pair_logits[slot].argmax())]
             else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from autometa.nas.networks.cell_network import KINDS
 from autometa.nas.networks.counting import network_macs
-from autometa.nas.one_shot.network import OneShotNetwork
+from autometa.nas.one_shot.network import OneShotNetwork, Shares
 from autometa.nas.one_shot.pruned import remaining, remaining_weights
 from autometa.nas.relax.soft_pruning import input_weights, pairs
 
@@ -36,7 +36,8 @@ class Limits:
 
     def exceeded(self, size: Size) -> tuple[bool, bool]:
         """Whether weights and MACs are above their limits."""
-        return tuple(limit is not None and have > limit for have, limit in zip(size, self.both, strict=True))
+        above = [limit is not None and have > limit for have, limit in zip(size, self.both, strict=True)]
+        return above[0], above[1]
 
     def hold(self, size: Size) -> bool:
         return not any(self.exceeded(size))
@@ -129,7 +130,7 @@ def within(one_shot: OneShotNetwork, phi: Tensor, temperature: float, threshold:
 class _Task:
     """One slot's network: which op instances and pairs are left, and how strong they are."""
 
-    def __init__(self, one_shot: OneShotNetwork, shares, slot: int, threshold: float) -> None:
+    def __init__(self, one_shot: OneShotNetwork, shares: Mapping[str, Shares], slot: int, threshold: float) -> None:
         self.net, self.costs, self.many = one_shot, costs_of(one_shot), len(one_shot.primitives)
         self.shares = {kind: [(op[slot].cpu(), _row(pair, slot)) for op, pair in shares[kind]] for kind in KINDS}
         left = remaining(one_shot, shares, slot, threshold)
@@ -184,7 +185,8 @@ class _Task:
 
     def _fewer_pairs(self, node: tuple[str, int], limits: Limits) -> None:
         kind, i = node
-        weights, members = self.shares[kind][i][1].tolist(), pairs(self.net.inputs[i])
+        shares, members = self.shares[kind][i][1], pairs(self.net.inputs[i])
+        weights = [] if shares is None else shares.tolist()
         for p in sorted(self.pairs[node], key=weights.__getitem__)[:-1]:
             if limits.hold(self.size()):
                 return
@@ -209,7 +211,9 @@ class _Task:
         return torch.tensor([p not in left for p in range(len(pairs(self.net.inputs[i])))], device="cpu")
 
 
-def _cheapest(one_shot: OneShotNetwork, kind: str, i: int, j: int, strength=None) -> Place:
+def _cheapest(
+    one_shot: OneShotNetwork, kind: str, i: int, j: int, strength: Callable[[Place], float] | None = None
+) -> Place:
     """The op instance on input j of node i with fewest weights, then MACs, `none` aside; of equals the strongest."""
     costs, many = costs_of(one_shot), len(one_shot.primitives)
     places: Iterator[Place] = (

@@ -9,13 +9,9 @@ import torch
 from torch import Tensor
 
 from autometa.nas.networks.cell_network import KINDS
-from autometa.nas.one_shot.network import OneShotNetwork
+from autometa.nas.one_shot.network import OneShotNetwork, Shares
 from autometa.nas.relax.soft_pruning import pairs
 from autometa.nas.spaces.cells import INPUT_STATES
-
-Shares = Sequence[tuple[Tensor, Tensor | None]]
-"""Of one kind of cell, per node: op shares `[R, inputs, primitives]`, pair shares `[R, pairs]` (see
-`OneShotNetwork.shares`)."""
 
 
 def edges(network: OneShotNetwork) -> list[list[int]]:
@@ -43,7 +39,8 @@ def entropy(ops: Tensor) -> Tensor:
 def alive(shares: Shares, threshold: float) -> Tensor:
     """Part of the op instances that pruning leaves, `[R]`: an instance stays with a share of at least `threshold` on an
     input of which a pair does (as `pruned.remaining` has it)."""
-    kept, total = 0.0, 0
+    kept: Tensor | float = 0.0
+    total = 0
     for ops, pair in shares:
         flags, inputs = ops >= threshold, ops.shape[1]
         if pair is not None:
@@ -52,7 +49,7 @@ def alive(shares: Shares, threshold: float) -> Tensor:
             reached = torch.stack([strong[:, some].any(dim=1) for some in own], dim=1)
             flags = flags & reached[:, :, None]
         kept, total = kept + flags.flatten(1).sum(dim=1), total + inputs * ops.shape[2]
-    return kept.to(torch.float64) / total
+    return torch.as_tensor(kept).to(torch.float64) / total
 
 
 def traces(network: OneShotNetwork, seen: Tensor, temperatures: Sequence[float], threshold: float) -> dict[str, Tensor]:

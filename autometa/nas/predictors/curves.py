@@ -3,8 +3,6 @@ machine."""
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from autometa.nas.predictors.linear import RidgePredictor
 
 
@@ -14,4 +12,4 @@ class CurvePredictor(RidgePredictor):
     It predicts only architectures whose training has begun: `early` is measured after an eighth of it.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("sizes", "early")
+    needs: tuple[str, ...] = ("sizes", "early")

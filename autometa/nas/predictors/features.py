@@ -43,9 +43,10 @@ class FeaturePredictor(ABC):
 
     def features(self, architectures: Sequence[Architecture]) -> np.ndarray:
         """float64 `[n, features]`, sizes as logarithms."""
-        parts = [self.space.encode(architectures)]
+        parts, measure = [self.space.encode(architectures)], self.measure
         for need in self.needs:
-            part = np.asarray(self.measure(need, architectures), dtype=np.float64).reshape(len(architectures), -1)
+            assert measure is not None, "a predictor that needs measures is made with one"
+            part = np.asarray(measure(need, architectures), dtype=np.float64).reshape(len(architectures), -1)
             parts.append(np.log(np.maximum(part, 1.0)) if need == "sizes" else part)
         return np.concatenate(parts, axis=1)
 

@@ -28,7 +28,7 @@ WARMUP, SEARCH, TEST = "warmup", "search", "test"
 class Loss(Protocol):
     """Losses of all slots: phi `[S, row]`, images `[S, N, C, H, W]`, labels `[S, N]`, inner step -> `[S]`."""
 
-    def __call__(self, phi: Tensor, images: Tensor, labels: Tensor, step: int) -> Tensor: ...
+    def __call__(self, phi: Tensor, images: Tensor, labels: Tensor, step: int, /) -> Tensor: ...
 
 
 class Phase(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -30,10 +31,15 @@ class Unrolled(HeldOut):
     def guided(self, loss: Loss, task: Task) -> Loss:
         if task.held_out is None:
             return loss
-        return looking_ahead(loss, task, lambda images, labels: task.held_out(), self.rate or task.lr, self.epsilon)
+        held_out = task.held_out
+        return looking_ahead(loss, task, lambda images, labels: held_out(), self.rate or task.lr, self.epsilon)
 
 
-def looking_ahead(loss: Loss, task: Task, judged, rate: float, epsilon: float) -> Loss:
+Judged = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Images and labels of a batch -> those that the architecture is judged by."""
+
+
+def looking_ahead(loss: Loss, task: Task, judged: Judged, rate: float, epsilon: float) -> Loss:
     """An objective whose gradient of the architecture is that of the loss on `judged(images, labels)` after one step of
     the weights on the batch (DARTS, equations 7 and 8)."""
 
@@ -47,7 +53,8 @@ def looking_ahead(loss: Loss, task: Task, judged, rate: float, epsilon: float) -
         weights, architecture = split(phi, task)
         trained = loss(joined(weights, architecture.detach()), images, labels, step)
         (down,) = torch.autograd.grad(trained, weights, torch.ones_like(trained), retain_graph=True)
-        ahead, direct = gradients(weights - rate * down, architecture, *judged(images, labels), step)
+        seen, told = judged(images, labels)
+        ahead, direct = gradients(weights - rate * down, architecture, seen, told, step)
         size = epsilon / torch.linalg.vector_norm(ahead, dim=1, keepdim=True).clamp(min=TINY)
         _, above = gradients(weights + size * ahead, architecture, images, labels, step)
         _, below = gradients(weights - size * ahead, architecture, images, labels, step)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
+from typing import Generic
 
 import numpy as np
 from torch import Tensor
 
 from autometa.nas.spaces.draws import Draws
-from autometa.nas.spaces.space import A, Architecture, Space
+from autometa.nas.spaces.space import A, Space
 
 TRIES = 20
 """Draws from the whole space in search of an architecture of the part."""
 
 
-class FiniteSpace:
+class FiniteSpace(Generic[A]):
     """The listed architectures of a space as a space of their own; where all are listed, the same space, faster.
 
     Draws and neighbours are those of the whole space until one of the part is met: a part keeps the whole's
@@ -114,10 +115,9 @@ class FiniteSpace:
         return self.whole.expansions_at_most(architecture)
 
     def encode(self, architectures: Sequence[A]) -> np.ndarray:
-        where = [self._place.get(made.key) for made in architectures]
-        if not where or None in where:
+        if not architectures or any(made.key not in self._place for made in architectures):
             return self.whole.encode(architectures)
-        return self._encoded[where]
+        return self._encoded[[self._place[made.key] for made in architectures]]
 
     @cached_property
     def _place(self) -> dict[str, int]:
@@ -127,5 +127,5 @@ class FiniteSpace:
     def _encoded(self) -> np.ndarray:
         return self.whole.encode(list(self.listed.values()))
 
-    def tokens(self, architectures: Sequence[Architecture]) -> tuple[Tensor, Tensor]:
+    def tokens(self, architectures: Sequence[A]) -> tuple[Tensor, Tensor]:
         return self.whole.tokens(architectures)

@@ -81,4 +81,4 @@ class Learning(Strategy):
 
 def reward(trial: Trial) -> float:
     """Accuracy in 0 .. 1; 0 of a trial that failed."""
-    return trial.accuracy / 100 if trial.scored else 0.0
+    return trial.measured / 100 if trial.scored else 0.0

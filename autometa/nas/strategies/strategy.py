@@ -69,6 +69,12 @@ class Trial:
     reports: Mapping[int, float] = field(default_factory=dict)
 
     @property
+    def measured(self) -> float:
+        """The accuracy of a trial that was scored."""
+        assert self.accuracy is not None, f"trial {self.id} has no score"
+        return self.accuracy
+
+    @property
     def ended(self) -> bool:
         return self.state not in (WAITING, CLAIMED)
 
@@ -127,8 +133,9 @@ class SearchSpec:
         choice does not have it learn them again."""
         known = (seed, *((trial.key, trial.accuracy) for trial in trials))
         if known not in self._learned:
+            assert self.predictor is not None, "a search whose strategy learns has one"
             made = self.predictor()
-            made.fit([self.space.parse(trial.key) for trial in trials], [trial.accuracy for trial in trials], seed)
+            made.fit([self.space.parse(trial.key) for trial in trials], [trial.measured for trial in trials], seed)
             self._learned.clear()
             self._learned[known] = made
         return self._learned[known]
@@ -242,7 +249,7 @@ def batches(first: int, spec: SearchSpec) -> tuple[int, ...]:
 
 def ranked(trials: Sequence[Trial]) -> list[Trial]:
     """Those that have an accuracy, best first; ties go to the smaller key."""
-    return sorted((trial for trial in trials if trial.scored), key=lambda trial: (-trial.accuracy, trial.key))
+    return sorted((trial for trial in trials if trial.scored), key=lambda trial: (-trial.measured, trial.key))
 
 
 STRATEGIES: Registry[type[Strategy]] = Registry(
