@@ -123,6 +123,7 @@ TEST = [
     "pytest-benchmark>=4.0",
     "pytest-xdist>=3.5",
     "hypothesis>=6.80",
+    "mypy>=1.11",
     "h5py>=3.8",
     "tensorboard>=2.10",
     "scikit-learn>=1.6",

@@ -255,7 +255,7 @@ def from_json(kind: type[Config], value: Mapping[str, Any], where: str = "") -> 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings by dotted name: `{"inner": {"lr": 1}}` -> `{"inner.lr": 1}`."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, item in value.items():
         if isinstance(item, Mapping) and item:
             found |= flat(item, f"{prefix}{name}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from torch import Tensor
 
@@ -95,11 +95,11 @@ class RunConfig(Tagged):
 
     def with_steps(self: Self, steps: int) -> Self:
         """With so many steps on a support set."""
-        return replace(self, test=replace(self.test, steps=steps))
+        return replace(cast(Any, self), test=replace(self.test, steps=steps))
 
     def with_iterations(self: Self, iterations: int) -> Self:
         """With another number of meta-iterations, planned from the start."""
-        return replace(self, **{f"{self.prefix}meta": replace(self.outer, iterations=iterations)})
+        return replace(cast(Any, self), **{f"{self.prefix}meta": replace(self.outer, iterations=iterations)})
 
     def settled(self: Self, folder: RunFolder) -> Self:
         """The config of a run there, with what its folder has a copy of read from the copy."""
