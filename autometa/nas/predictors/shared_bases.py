@@ -50,7 +50,8 @@ class SharedBases:
 
             def loss() -> Tensor:
                 optimiser.zero_grad()
-                total = sum(-self._evidence(task) for task in range(len(tasks)))
+                nothing = torch.zeros((), dtype=torch.float64, device="cpu")
+                total = sum((-self._evidence(task) for task in range(len(tasks))), start=nothing)
                 total = total + 0.5 * sum(w.square().sum() for w in parameters)
                 total.backward()
                 return total

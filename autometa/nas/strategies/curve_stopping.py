@@ -78,7 +78,7 @@ class CurveStopping(Strategy):
         ]
         if step >= spec.iterations or len(known) < LEAST or not {*steps} <= {*trial.reports}:
             return Verdict.GO
-        best = max(t.accuracy for t in known)
+        best = max(t.measured for t in known)
         mean, std = self._final(trial, known, steps, spec)
         return Verdict.STOP if NormalDist(mean, max(std, 1e-6)).cdf(best) >= self.certainty else Verdict.GO
 
@@ -93,6 +93,6 @@ class CurveStopping(Strategy):
             return np.concatenate([values, np.diff(values, axis=1)], axis=1)
 
         model = RidgePredictor(spec.space, measure=measure, needs=("curve",))
-        model.fit([spec.space.parse(t.key) for t in known], [t.accuracy for t in known], spec.seed)
+        model.fit([spec.space.parse(t.key) for t in known], [t.measured for t in known], spec.seed)
         mean, std = model.predict([spec.space.parse(trial.key)])
         return float(mean[0]), float(std[0])

@@ -43,7 +43,7 @@ class GaussianProcessSearch(Strategy):
             return [Proposal(made.key) for made in drawn(spec, self.first, known, 0)]
         scored = [trial for trial in history if trial.scored]
         process = GaussianProcess(spec.space, needs=())
-        process.fit([spec.space.parse(t.key) for t in scored], [t.accuracy for t in scored], spec.seed)
+        process.fit([spec.space.parse(t.key) for t in scored], [t.measured for t in scored], spec.seed)
         pool = candidates(history, spec, self.pool, known)
         mean, std = process.predict(pool)
         draws, found = Draws(spec.seed, len(history)), []
