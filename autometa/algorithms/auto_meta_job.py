@@ -16,12 +16,13 @@ from autometa.algorithms.auto_meta import AutoMetaConfig, Fits
 from autometa.errors import InputError
 from autometa.nas.spaces.blocks import BlockCell
 from autometa.nas.spaces.genotype import Genotype
+from autometa.nas.strategies.strategy import DONE, Trial
 from autometa.ops import backend
 from autometa.runs.environment import usable_cpus
 from autometa.runs.files import plain, shown, write_json
 from autometa.runs.folder import RunFolder
 from autometa.runs.ledger import LEDGER, Batch, Candidate, Ledger
-from autometa.search.driver import Driver
+from autometa.search.driver import Driver, trials
 from autometa.search.summary import measured, winner
 from autometa.search.workers import Unit, Work, workforce
 from autometa.train import records
@@ -30,7 +31,8 @@ from autometa.train.config import DataConfig
 from autometa.train.health import Health, Monitor, of_training, small_batches
 from autometa.train.observations import observations
 from autometa.train.phases import Terms, meta_train, pacer_of
-from autometa.train.records import FOUND, KNOWN, check_candidates, read_candidates
+from autometa.train.records import EARLIER, FOUND, KNOWN, check_candidates, read_candidates
+from autometa.train.run_config import config_of
 from autometa.train.scoring import train_candidates
 from autometa.train.tasks import Source, silent
 
@@ -112,6 +114,29 @@ def _known(folder: RunFolder, config: AutoMetaConfig) -> dict[str, dict[str, Any
     if found is None:
         raise InputError(f"{shown(folder.path / KNOWN)} is missing, from which this run starts; begin a new run")
     return found["outcomes"]
+
+
+def earlier_searches(config: AutoMetaConfig, folder: RunFolder) -> tuple[list[Trial], ...]:
+    """Histories of the searches that the strategy learns from, as they were when this one began."""
+    if not config.strategy.learns_from():
+        return ()
+    found = records.read(folder, EARLIER)
+    if found is None:
+        found = {"searches": [_measured(RunFolder.open(run)) for run in config.strategy.learns_from()]}
+        write_json(folder.path / EARLIER, found)
+    return tuple(
+        [
+            Trial(n, 1, n, row["key"], DONE, accuracy=row["accuracy"], reports={row["step"]: row["accuracy"]})
+            for n, row in enumerate(rows)
+        ]
+        for rows in found["searches"]
+    )
+
+
+def _measured(folder: RunFolder) -> list[dict[str, Any]]:
+    """Accuracies in a search's ledger, and after how many meta-iterations they were measured."""
+    history = trials(read_candidates(folder), config_of(folder).meta.iterations)
+    return [{"key": t.key, "accuracy": t.accuracy, "step": max(t.reports, default=0)} for t in history if t.scored]
 
 
 def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) -> dict:
@@ -217,7 +242,8 @@ def progress(
         terms.session(folder, lambda: ({}, {}), lambda *_: None, SEARCH, budget=True) as session,
     ):
         check_candidates(ledger.outcomes(), shown(ledger.path))
-        search = Driver(config.strategy, config.spec(fits or Fits(), _helpers(terms)), ledger, kept.record)
+        spec = replace(config.spec(fits or Fits(), _helpers(terms)), earlier=earlier_searches(config, folder))
+        search = Driver(config.strategy, spec, ledger, kept.record)
         going = True
         with workforce(ledger, unit, terms.workers, terms.ray, _devices(terms), terms.notice) as force:
             for n in session.steps(config.batches):

@@ -29,9 +29,10 @@ from autometa.runs.forms import (
 from autometa.runs.ledger import LEDGER, Candidate, Ledger
 from autometa.runs.metrics import LINE, read_metrics
 
-DATA, FOUND, KNOWN, TASKS = "data.json", "search.json", "known.json", "tasks"
+DATA, FOUND, KNOWN, EARLIER, TASKS = "data.json", "search.json", "known.json", "earlier.json", "tasks"
 """How images are read and which ones a run saw; reports of an Auto-Meta search's levels that are over, and its winner;
-outcomes of candidates of the earlier run where a search starts from one; genotypes of test tasks."""
+outcomes of candidates of the earlier run where a search starts from one; accuracies of earlier searches that a strategy
+learns from; genotypes of test tasks."""
 KINDS = ("normal", "reduction")
 PERCENT, SHARE = number(-1e4, 1e4), number(0, 1 + 1e-6)
 SIZE = number(0, 1e15)
@@ -217,6 +218,7 @@ FORMS: Mapping[str, Form] = {
     DATA: _data,
     FOUND: record({"levels": many(_LEVEL), "winner": maybe(_WINNER)}),
     KNOWN: record({"outcomes": table(_OUTCOME)}),
+    EARLIER: record({"searches": many(many(record({"key": cell_key, "accuracy": PERCENT, "step": COUNT})))}),
     HEALTH: many(_ALARM),
     OBSERVATIONS: _OBSERVATIONS,
 }

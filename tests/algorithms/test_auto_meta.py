@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from autometa.nas.strategies.evolution import RegularisedEvolution
 from autometa.nas.strategies.random import RandomSearch
 from autometa.nas.strategies.strategy import STRATEGIES
 from autometa.nas.strategies.surrogate import SurrogateSearch
+from autometa.nas.strategies.transfer import TransferHyperband
 from autometa.runs.files import read_json
 from autometa.runs.folder import RunFolder
 from autometa.runs.ledger import LEDGER, Candidate, Ledger
@@ -312,6 +314,22 @@ def test_a_rival_cut_off_and_resumed_is_as_uninterrupted(tmp_path):
             search(folder, Trainer(), config)
             outcomes.append(outcome_of(folder))
     assert outcomes[0] == outcomes[1]
+
+
+def test_a_strategy_is_given_earlier_searches_as_they_were_when_it_began(whole, tmp_path):
+    shutil.copytree(whole.path, tmp_path / "past")
+    strategy = TransferHyperband(earlier=(str(tmp_path / "past"),))
+    config = replace(SMALL, strategy=strategy)
+    with begin(tmp_path / "run", config) as folder:
+        (history,) = auto_meta_job.earlier_searches(config, folder)
+        known = {row["key"]: row["accuracy"] for row in rows(whole)}
+        assert {trial.key: trial.accuracy for trial in history} == known
+        assert {max(trial.reports) for trial in history} == {SMALL.meta.iterations}
+        shutil.rmtree(tmp_path / "past")
+        assert auto_meta_job.earlier_searches(config, folder) == (history,)
+        assert auto_meta_job.earlier_searches(SMALL, folder) == ()
+    with begin(tmp_path / "other", config) as folder, pytest.raises(InputError, match="past"):
+        auto_meta_job.earlier_searches(config, folder)
 
 
 WRONG = {

@@ -191,6 +191,10 @@ class Strategy(Named, ABC):
         """Whether architectures may begin with another one's weights, so that full trainings leave checkpoints too."""
         return False
 
+    def learns_from(self) -> tuple[str, ...]:
+        """Run folders of earlier searches whose histories `SearchSpec.earlier` is to hold."""
+        return ()
+
     def rounds(self, spec: SearchSpec) -> tuple[int, ...]:
         """Trials of each round as planned, for estimates and progress."""
         return (spec.budget,)

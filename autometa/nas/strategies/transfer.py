@@ -29,11 +29,16 @@ class TransferHyperband(Hyperband):
 
     Args:
         pool: random architectures that a bracket is chosen from, beside neighbours of the best.
+        earlier: run folders of searches to learn from, of other images or settings too.
         passes: times that all brackets are gone through; the model has learned from all before.
     """
 
     passes: int = 2
     pool: int = 500
+    earlier: tuple[str, ...] = ()
+
+    def learns_from(self) -> tuple[str, ...]:
+        return self.earlier
 
     def fresh(self, count: int, history: Sequence[Trial], spec: SearchSpec) -> list[Architecture]:
         known = {trial.key for trial in history}
