@@ -11,30 +11,40 @@ from autometa.models.model import Model
 from autometa.nas.networks.cell_network import CellNetwork
 from autometa.nas.networks.conv_network import ConvNetwork
 from autometa.nas.networks.one_cell import BlockCellNetwork
-from autometa.nas.spaces.genotype import Genotype
+from autometa.nas.spaces.genotype import CellGenotype, Genotype
 from autometa.runs.folder import RunFolder
+from autometa.runs.forms import Form, anything
 from autometa.train.network import Network
 from autometa.train.phases import Terms
 from autometa.train.run_config import ALGORITHMS, RunConfig
 from autometa.train.tasks import Source
 from autometa.train.trainer import Trainer
 
+UNDECIDED = "No cell is chosen yet: cells are drawn here once the search is over."
+
 
 class Algorithm:
     """Base of the algorithms: one object of each stands in `ALGORITHMS` by the tag of its configs.
 
     config: the class of its settings. word: of the command line. command: the word in full, with which its results are
-    tagged. what: one of its runs, in words. about, examples: for --help. earlier: what a search takes over from one
-    before. searches: whether it is one of `search`; else of `train`. workers: whether others can train its candidates.
-    ranks: whether torchrun's processes can divide its meta-batches.
+    tagged. what: one of its runs, in words. about, examples: for --help. title, card, loop_title: of a run, its model
+    card and its loop of meta-iterations, in words. sections: parts of the report beside those of every run. result: the
+    form of what its result.json holds beside all others. earlier: what a search takes over from one before. searches:
+    whether it is one of `search`; else of `train`. workers: whether others can train its candidates. ranks: whether
+    torchrun's processes can divide its meta-batches.
     """
 
-    config: ClassVar[type[RunConfig]]
+    config: ClassVar[type[RunConfig]] = RunConfig
     word: ClassVar[str]
     command: ClassVar[str]
     what: ClassVar[str]
     about: ClassVar[str]
     examples: ClassVar[str]
+    title: ClassVar[str] = "Run"
+    card: ClassVar[str] = "A network with a meta-trained initialisation."
+    loop_title: ClassVar[str | None] = None
+    sections: ClassVar[tuple[str, ...]] = ()
+    result: ClassVar[Form] = staticmethod(anything)
     earlier: ClassVar[type[Earlier]] = Earlier
     searches: ClassVar[bool] = True
     workers: ClassVar[bool] = False
@@ -82,10 +92,20 @@ class Algorithm:
         image_shape: tuple[int, int, int],
         genotypes: Mapping[str, Genotype],
         key: str | None,
-    ) -> ConvNetwork | BlockCellNetwork | CellNetwork:
+    ) -> ConvNetwork | BlockCellNetwork | CellNetwork | None:
         """The network whose layers and operations the report tells; genotypes: in the run's folder; key: of its best
         cell."""
-        raise NotImplementedError
+        return None
+
+    def cells(
+        self, config: Mapping[str, Any], genotypes: Mapping[str, Genotype], key: str | None
+    ) -> dict[str, CellGenotype]:
+        """The cells that were found or trained, by kind; `cell` where one serves as both. Arguments as of `drawn`."""
+        return {}
+
+    def introduction(self, config: Mapping[str, Any], found: bool, winner: Mapping[str, Any] | None) -> str:
+        """What the network is, in a few sentences; found: whether there are cells to draw."""
+        return "This folder holds no run of a kind that this version draws."
 
     def length(self, folder: RunFolder, config: RunConfig) -> dict[str, Any]:
         """Settings beside the number of meta-iterations that repeat how long a run was, which a time budget cut."""
@@ -99,6 +119,11 @@ class Algorithm:
 def algorithm_of(config: RunConfig) -> Algorithm:
     """Whose settings these are."""
     return ALGORITHMS[config.algorithm]
+
+
+def algorithm_tagged(tag: object) -> Algorithm:
+    """The algorithm of a config's tag; one that says little where there is none."""
+    return ALGORITHMS[tag] if tag in ALGORITHMS else Algorithm()
 
 
 def searches() -> dict[str, Algorithm]:
@@ -117,3 +142,12 @@ def search_named(name: str | None) -> Algorithm:
     if name is not None and name not in known:
         raise InputError(f"unknown search {name!r}; choose from {', '.join(known)}")
     return next(iter(known.values())) if name is None else known[name]
+
+
+def both_kinds(genotype: Genotype | None) -> dict[str, CellGenotype]:
+    """The cells of a genotype as `Algorithm.cells` gives them."""
+    if genotype is None:
+        return {}
+    if genotype.normal == genotype.reduction:
+        return {"cell": genotype.normal}
+    return {"normal": genotype.normal, "reduction": genotype.reduction}

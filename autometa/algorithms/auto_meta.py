@@ -13,13 +13,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from autometa.algorithms.train import CELL, ReptileConfig
+from autometa.algorithms.train import ReptileConfig
 from autometa.brief import brief
 from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES
 from autometa.meta.learner import MetaLearner
 from autometa.meta.reptile import Reptile
 from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
+from autometa.nas.networks.named import CELL
 from autometa.nas.networks.one_cell import BlockCellNetwork
 from autometa.nas.one_shot.size_limits import Limits
 from autometa.nas.predictors.ensemble import Ensemble

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from autometa.algorithms import train
-from autometa.algorithms.algorithm import Algorithm
+from autometa.algorithms.algorithm import UNDECIDED, Algorithm
 from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.auto_meta_cost import search_seconds
 from autometa.algorithms.auto_meta_job import SEARCH, known_outcomes, search_auto_meta
@@ -13,13 +13,16 @@ from autometa.algorithms.earlier import Earlier
 from autometa.algorithms.train import ReptileConfig
 from autometa.errors import InputError
 from autometa.nas.networks.one_cell import BlockCellNetwork
+from autometa.nas.spaces.blocks import BlockCell
+from autometa.nas.spaces.genotype import CellGenotype
 from autometa.runs import checkpoint
 from autometa.runs.files import shown, write_json
 from autometa.runs.folder import RunFolder
+from autometa.runs.forms import many, record, text
 from autometa.train.config import differences
 from autometa.train.network import Network
 from autometa.train.phases import Terms
-from autometa.train.records import KNOWN, read_candidates
+from autometa.train.records import COUNT, KNOWN, LEVEL, WINNER, read_candidates
 from autometa.train.tasks import Source
 from autometa.train.trainer import Trainer
 
@@ -64,6 +67,22 @@ class AutoMeta(Algorithm):
 
     config = AutoMetaConfig
     word = command = "search auto-meta"
+    title = "Auto-Meta search"
+    card = """The best cell of a search by Auto-Meta (Kim et al. 2018), with an initialisation meta-trained
+in full."""
+    loop_title = "Training of the best cell"
+    sections = ("levels",)
+    result = staticmethod(
+        record(
+            {
+                "strategy": text,
+                "cell": WINNER,
+                "levels": many(LEVEL),
+                "candidates": record({"trained": COUNT, "failed": COUNT}, {"known": COUNT}),
+                "validation": record({"tasks": COUNT}),
+            }
+        )
+    )
     about = "Search cells of growing size: train many side by side, learn which will do well, train those."
     examples = EXAMPLES
     what = "an auto-meta search"
@@ -82,6 +101,19 @@ class AutoMeta(Algorithm):
 
     def drawn(self, config: AutoMetaConfig, image_shape, genotypes, key) -> BlockCellNetwork:
         return config.final_config(key).build(image_shape)
+
+    def cells(self, config, genotypes, key) -> dict[str, CellGenotype]:
+        return {} if key is None else {"cell": BlockCell.parse(key).genotype()}
+
+    def introduction(self, config, found, winner) -> str:
+        if not found:
+            return UNDECIDED
+        mean, width = winner["validation_accuracy"], winner["validation_interval"]
+        accuracy = f"{mean:.2f}" if width is None else f"{mean:.2f} ± {width:.2f}"
+        return (
+            f"The best of all cells tried, {accuracy} % on validation classes as a candidate. Each block adds up two "
+            f"operations, each on an earlier state; blocks that nothing reads are the output. Its key: {winner['key']}"
+        )
 
     def length(self, folder: RunFolder, config: AutoMetaConfig) -> dict[str, Any]:
         batches = checkpoint.entries(folder.checkpoints / SEARCH)

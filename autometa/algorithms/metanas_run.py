@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from autometa.algorithms import jobs, metanas_steps, train
-from autometa.algorithms.algorithm import Algorithm
+from autometa.algorithms.algorithm import UNDECIDED, Algorithm, both_kinds
 from autometa.algorithms.earlier import Earlier
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.metanas_outcome import genotypes_from
@@ -18,11 +18,11 @@ from autometa.models.model import Model
 from autometa.nas.networks.cell_network import CellNetwork
 from autometa.nas.networks.conv_network import four_layer
 from autometa.nas.one_shot.network import OneShotNetwork
-from autometa.nas.spaces.genotype import most_frequent
+from autometa.nas.spaces.genotype import CellGenotype, most_frequent
 from autometa.runs import checkpoint
 from autometa.runs.files import shown
 from autometa.runs.folder import RunFolder
-from autometa.runs.forms import FormError
+from autometa.runs.forms import FormError, record
 from autometa.slots.layout import Layout
 from autometa.train import scores
 from autometa.train.checked import STATE, check_learned, check_names
@@ -40,6 +40,7 @@ from autometa.train.learned import Learned
 from autometa.train.network import Network
 from autometa.train.observations import ArchitectureSeries, observations
 from autometa.train.phases import Terms, meta_train, pacer_of
+from autometa.train.records import FOUND_CELLS, SCORES
 from autometa.train.run_config import RunConfig
 from autometa.train.tasks import Source
 from autometa.train.trainer import Trainer
@@ -96,6 +97,11 @@ class MetaNAS(Algorithm):
 
     config = MetaNASConfig
     word = "search"
+    title = "MetaNAS search"
+    card = """A search network with its initialisation, found by MetaNAS (Elsken et al. 2020): for every new
+task it is trained on the support images, then pruned to a cell of the task's own."""
+    sections = ("architecture", "pruning", "task_cells", "op_weights")
+    result = staticmethod(record({"genotype": FOUND_CELLS, "scores_before_pruning": SCORES, "pruning_cost": SCORES}))
     about = "Find a small network and an initialisation for few-shot classification."
     examples = EXAMPLES
     what = "a metanas search"
@@ -127,6 +133,21 @@ class MetaNAS(Algorithm):
             image_shape=image_shape,
             affine=False,
             stem_stride=config.stem_stride,
+        )
+
+    def cells(self, config, genotypes, key) -> dict[str, CellGenotype]:
+        return both_kinds(genotypes.get("most_frequent"))
+
+    def introduction(self, config, found, winner) -> str:
+        if not found:
+            return UNDECIDED
+        at = [str(c) for c in config.get("reductions", []) if c < config["cells"]]
+        halve = f"cell{'s' * (len(at) > 1)} {' and '.join(at)} (from 0) halve{'s' * (len(at) == 1)} the resolution"
+        halve = halve if at else "none halves the resolution"
+        cells = f"{config['cells']:,} cell{'s' * (config['cells'] != 1)}"
+        return (
+            f"A network of {cells} with {config['channels']} channels; {halve}. Each node adds up two operations, each "
+            "on an earlier state; the nodes together are the output."
         )
 
     def length(self, folder: RunFolder, config: MetaNASConfig) -> dict[str, Any]:

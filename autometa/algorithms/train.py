@@ -4,21 +4,20 @@ with Reptile's network (Nichol et al. 2018)."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import ClassVar
 
 from torch import Tensor
 
 from autometa.brief import brief
-from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES, accuracy, answers, logits_by_mode
 from autometa.meta.inner_loop import Batches
 from autometa.meta.learner import MetaLearner
 from autometa.meta.reptile import Reptile
 from autometa.nas.networks.conv_network import FOUR_LAYER, four_layer
 from autometa.nas.networks.discrete import DiscreteNetwork
+from autometa.nas.networks.named import CELL, read_cell, read_genotype
 from autometa.nas.networks.one_cell import BlockCellNetwork
-from autometa.nas.spaces.blocks import PUBLISHED, PUBLISHED_CONCAT, BlockCell
+from autometa.nas.spaces.blocks import PUBLISHED_CONCAT
 from autometa.nas.spaces.genotype import Genotype
 from autometa.ops.cross_entropy import cross_entropy
 from autometa.ops.finite_slots import finite_slots
@@ -44,8 +43,6 @@ from autometa.train.run_config import RunConfig
 from autometa.train.tasks import Source, TestTasks
 from autometa.train.trainer import Logits, Trainer
 
-CELL = "cell:"
-"""What the name of a network of one of Auto-Meta's cells begins with; its key follows, or `published`."""
 OWN_GENOTYPE = "network"
 """The copy of the genotype file that a run began with, in its folder."""
 
@@ -175,25 +172,6 @@ class ReptileConfig(RunConfig):
         """With the run's own copy of its genotype, where it has one."""
         own = folder.genotypes / f"{OWN_GENOTYPE}.json"
         return replace(self, network=str(own)) if own.exists() else self
-
-
-def read_genotype(path: str) -> Genotype:
-    """Raises `InputError` where there is no genotype file of that name."""
-    if not Path(path).suffix and not Path(path).exists():
-        raise InputError(f"unknown network {path!r}; choose {', '.join(FOUR_LAYER)} or a genotype file")
-    try:
-        return Genotype.load(path)
-    except ValueError as error:
-        raise InputError(str(error)) from error
-
-
-def read_cell(network: str) -> BlockCell:
-    """The cell that `cell:KEY` names. Raises `InputError` where the key is wrong."""
-    key = network.removeprefix(CELL)
-    try:
-        return PUBLISHED if key == "published" else BlockCell.parse(key)
-    except ValueError as error:
-        raise InputError(f"network {network!r} names no cell: {error}") from error
 
 
 def trainer(network: Network, source: Source, config: ReptileConfig) -> Trainer:

@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from autometa.algorithms import jobs, train
-from autometa.algorithms.algorithm import Algorithm
+from autometa.algorithms.algorithm import Algorithm, both_kinds
 from autometa.algorithms.train import OWN_GENOTYPE, ReptileConfig
 from autometa.nas.networks.cell_network import CellNetwork
 from autometa.nas.networks.conv_network import ConvNetwork
 from autometa.nas.networks.discrete import DiscreteNetwork
+from autometa.nas.networks.named import CELL, read_cell
 from autometa.nas.networks.one_cell import BlockCellNetwork
+from autometa.nas.spaces.blocks import PUBLISHED_CONCAT
+from autometa.nas.spaces.genotype import CellGenotype
 from autometa.runs.folder import RunFolder
+from autometa.runs.forms import record, text
 from autometa.train.health import Health, Monitor, of_training, small_batches
 from autometa.train.network import Network
 from autometa.train.observations import observations
@@ -32,6 +36,9 @@ class Training(Algorithm):
 
     config = ReptileConfig
     word = command = "train"
+    title = "Meta-training"
+    card = "A fixed network with a meta-trained initialisation."
+    result = staticmethod(record({"network": text}))
     about = "Meta-train a fixed network with Reptile, then evaluate it."
     examples = EXAMPLES
     what = "a training run"
@@ -50,6 +57,15 @@ class Training(Algorithm):
     def drawn(self, config: ReptileConfig, image_shape, genotypes, key) -> ConvNetwork | BlockCellNetwork | CellNetwork:
         made = config.build(image_shape, genotypes.get(OWN_GENOTYPE))
         return made.network if isinstance(made, DiscreteNetwork) else made
+
+    def cells(self, config, genotypes, key) -> dict[str, CellGenotype]:
+        network = str(config.get("network", ""))
+        if network.startswith(CELL):
+            return {"cell": read_cell(network).genotype(PUBLISHED_CONCAT if network == f"{CELL}published" else None)}
+        return both_kinds(genotypes.get(OWN_GENOTYPE))
+
+    def introduction(self, config, found, winner) -> str:
+        return f"No search: the fixed network {config.get('network', '')} was meta-trained."
 
     def label(self, config: ReptileConfig) -> str:
         return Path(config.network).stem if config.by_genotype else config.network

@@ -58,6 +58,7 @@ __all__ = [
 ]
 
 PathLike = str | os.PathLike
+PLANS = {"search": plan_search, "train": plan_train}
 Picture = PathLike | bytes | BinaryIO
 
 
@@ -129,10 +130,10 @@ def train(
 @in_own_torch_state
 def estimate(word: str = "search", *arguments: Any, preset: str | None = None, **options: Any) -> dict[str, Any]:
     """Time and memory that `search` or `train` with these arguments would take; writes no run."""
-    if word not in ("search", "train"):
-        raise InputError(f"only search and train can be estimated, not {word!r}")
+    if word not in PLANS:
+        raise InputError(f"only {' and '.join(PLANS)} can be estimated, not {word!r}")
     manner = Manner(device=options.pop("device", "auto"), seeds=options.pop("seeds", None))
-    plan = (plan_search if word == "search" else plan_train)(*arguments, preset_name=preset, **options)
+    plan = PLANS[word](*arguments, preset_name=preset, **options)
     return seeds.estimate(plan, manner)
 
 
@@ -215,8 +216,7 @@ def plan_recipe(name: str, out: PathLike | None = None, resume: bool | PathLike 
     """The run that a recipe asks for. Raises `InputError` naming the recipes where it is none."""
     asked = recipe(name)
     word, *algorithm = asked["word"].split()
-    make = plan_search if word == "search" else plan_train
-    return make(*algorithm, preset_name=asked["preset"], out=out, resume=resume)
+    return PLANS[word](*algorithm, preset_name=asked["preset"], out=out, resume=resume)
 
 
 @in_own_torch_state

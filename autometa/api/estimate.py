@@ -34,8 +34,8 @@ class Rest:
     task: float
     parts: dict[str, float]
     rival_iteration: float
-    rival: str
     memory: int
+    rival: str = ""
 
     def loop(self, budget: float, iteration: float) -> float:
         """Seconds that are left to the loop of a budget for all."""
@@ -57,7 +57,7 @@ def rest(network: Network, source: Source, config) -> Rest:
     asking = Asking(network, Learned.untrained(network, config.seed), source, config)
     if asking.refusal() is None:
         parts["confidences"] = task * sum(part.stop - part.start for part in asking.parts())
-    return Rest(task, parts, each, rival, memory)
+    return Rest(task, parts, each, memory, rival)
 
 
 def estimate_plan(plan: Plan, budget: float | None = None, device: torch.device | str = "cpu") -> dict[str, Any]:

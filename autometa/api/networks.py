@@ -10,10 +10,10 @@ from typing import Any
 
 from autometa.algorithms.algorithm import search_named, training
 from autometa.algorithms.presets import TRAIN, preset
-from autometa.algorithms.train import CELL, read_cell, read_genotype
 from autometa.api.photos import PHOTOS, SECONDS, fitted, look, own_photos, with_length
 from autometa.errors import InputError
 from autometa.nas.networks.conv_network import FOUR_LAYER
+from autometa.nas.networks.named import CELL, read_cell, read_genotype
 from autometa.runs.files import shown
 from autometa.runs.folder import CONFIG, RunFolder
 from autometa.train.run_config import RunConfig, config_of, model_config

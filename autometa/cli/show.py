@@ -9,6 +9,7 @@ from typing import Any
 from autometa.api.listing import Choice
 from autometa.printable import printable
 from autometa.report.trust import over_tasks, sentences
+from autometa.report.view import View
 from autometa.report.words import MODES, large, score, size
 from autometa.runs.budget import format_duration
 from autometa.runs.files import shown
@@ -138,44 +139,23 @@ def _accuracy(found: Mapping[str, Any]) -> list[str]:
         f"  {over_tasks(found)}",
         f"  split {p['split']}, {p['part']} classes; seed {p['seed']}, tasks of seed {p['test_seed']}",
     ]
-    by_name = _networks(found)
-    rows = [["normalised with statistics of", *by_name]]
+    view = View(found)
+    rows = [["normalised with statistics of", *view.networks]]
     for mode, title in MODES.items():
-        rows.append([title, *(score(scores.get(mode)) for scores in by_name.values())])
+        rows.append([title, *(score(scores.get(mode)) for scores in view.networks.values())])
     lines += columns(rows, right=range(1, len(rows[0])))
-    if "pruning_cost" in found:
-        costs = {mode: cost for mode, cost in found["pruning_cost"].items() if cost["mean"] is not None}
-        worst = max(costs, key=lambda mode: costs[mode]["mean"], default=None)
-        if worst is not None:
-            lines.append(f"  pruning costs {score(costs[worst])} points or less (mean of before - after, task by task)")
-    if found.get("finite_tasks", p["tasks"]) < p["tasks"]:
-        lost = p["tasks"] - found["finite_tasks"]
-        lines.append(f"  {lost} tasks left the finite numbers: their answers count as wrong; try a smaller --inner.lr")
+    if view.pruning_cost is not None:
+        cost = score(view.pruning_cost)
+        lines.append(f"  pruning costs {cost} points or less (mean of before - after, task by task)")
+    if view.lost:
+        told = "tasks left the finite numbers: their answers count as wrong; try a smaller --inner.lr"
+        lines.append(f"  {view.lost} {told}")
     return [*lines, *(f"  {one}" for one in sentences(found))]
 
 
-def _networks(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Scores by column title."""
-    if "scores_before_pruning" not in found:
-        return {"this network": found["scores"]}
-    made = {"before pruning": found["scores_before_pruning"], "pruned": found["scores"]}
-    compare = found.get("compare", {})
-    if "untrained" in compare:
-        made["untrained, pruned"] = compare["untrained"]["scores"]
-    if "four-layer" in compare:
-        made["four-layer net"] = compare["four-layer"]["scores"]
-    return made
-
-
 def _sizes(found: Mapping[str, Any]) -> list[str]:
-    rows = []
-    if "search_network" in found:
-        rows.append(["search network", found["search_network"]])
-    rows.append(["pruned (median)" if "scores_before_pruning" in found else "this network", found])
-    four = found.get("compare", {}).get("four-layer")
-    if four:
-        rows.append([f"four-layer net, {four['filters']} filters", four])
-    table = [[name, f"{size['parameters']:,.0f} parameters", f"{large(size['macs'])} MACs"] for name, size in rows]
+    sizes = View(found).sizes.items()
+    table = [[name, f"{size['parameters']:,.0f} parameters", f"{large(size['macs'])} MACs"] for name, size in sizes]
     lines = ["Size   (MACs: multiplications with addition, for one image)", *columns(table, right=(1, 2))]
     limits = found.get("limits", {})
     if limits:
@@ -190,8 +170,8 @@ def _sizes(found: Mapping[str, Any]) -> list[str]:
 
 def _precision(found: Mapping[str, Any]) -> list[str]:
     """A line where results were computed in less than float32."""
-    mode = found.get("precision", "fp32")
-    return [] if mode == "fp32" else [f"Precision  {mode}: less exact than fp32, which is the default"]
+    mode = View(found).reduced_precision
+    return [] if mode is None else [f"Precision  {mode}: less exact than fp32, which is the default"]
 
 
 def _times(seconds: Mapping[str, float]) -> str:

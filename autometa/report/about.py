@@ -41,7 +41,7 @@ def cost(run: Recorded) -> list[Markup]:
     """Time, memory, sizes."""
     result = run.result or {}
     made = []
-    seconds = {name: value for name, value in phase_seconds(result).items() if value is not None}
+    seconds = run.view.seconds
     if seconds:
         total = sum(seconds.values())
         rows = [Bar(PHASES.get(name, name), value, format_duration(value)) for name, value in seconds.items()]
@@ -52,24 +52,8 @@ def cost(run: Recorded) -> list[Markup]:
     return [*made, *_sizes(run, result)]
 
 
-def phase_seconds(result: Mapping[str, Any]) -> dict[str, float]:
-    """Seconds of each loop, those of the rival's among them."""
-    rival = result.get("compare", {}).get("four-layer", {}).get("seconds", {})
-    extra = {
-        name: rival[word] for name, word in (("four-layer", "train"), ("test-four-layer", "test")) if word in rival
-    }
-    return {**result.get("seconds", {}), **extra}
-
-
 def _sizes(run: Recorded, result: Mapping[str, Any]) -> list[Markup]:
-    rows: list[list] = []
-    if "search_network" in result:
-        rows.append(["search network", *_numbers(result["search_network"])])
-    if "parameters" in result:
-        rows.append(["pruned, median over tasks" if "search_network" in result else "this network", *_numbers(result)])
-    four = result.get("compare", {}).get("four-layer")
-    if four:
-        rows.append([f"four-layer net, {four['filters']} filters", *_numbers(four)])
+    rows = [[name, *_numbers(size)] for name, size in run.view.sizes.items()]
     parts: list[Markup] = []
     if rows:
         about = "Sizes; MACs: multiplications with addition, for one image"

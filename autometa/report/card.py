@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autometa.algorithms.algorithm import algorithm_of
 from autometa.errors import InputError
 from autometa.report import seeds
 from autometa.report.markdown import block, code, words
 from autometa.report.repeat import command_to_repeat, iterations_of
 from autometa.report.seeds import read_summary
 from autometa.report.trust import over_tasks, sentences
+from autometa.report.view import View
 from autometa.runs.budget import format_duration
 from autometa.runs.files import disk_errors, shown, write_text
 from autometa.runs.folder import HEALTH, MODEL_CARD, OBSERVATIONS, RunFolder
@@ -26,13 +28,6 @@ MODES = {
     "transductive": ("transductive", "all queries of a task together"),
     "support_plus_one": ("support + one", "the support images and one query"),
     "support_statistics": ("support statistics", "the support images alone; what `predict` does"),
-}
-KINDS = {
-    "search metanas": """A search network with its initialisation, found by MetaNAS (Elsken et al. 2020): for every new
-task it is trained on the support images, then pruned to a cell of the task's own.""",
-    "search auto-meta": """The best cell of a search by Auto-Meta (Kim et al. 2018), with an initialisation meta-trained
-in full.""",
-    "train": "A fixed network with a meta-trained initialisation.",
 }
 BN_CAVEAT = """The three rows answer different questions and must not be compared with each other. Transductive figures,
 which many papers report, let the queries of a task help each other; a picture that comes alone is served by the last
@@ -69,7 +64,7 @@ def model_card(run: RunFolder) -> str:
         raise InputError(f"{shown(run.path)} is not finished; its card is written when it is")
     environment = run.environment
     parts = [
-        [f"# {words(environment.get('name', result['kind']))}", "", KINDS[result["kind"]], *_found(result)],
+        [f"# {words(environment.get('name', result['kind']))}", "", algorithm_of(config).card, *_found(config, result)],
         ["## Data", "", *_data(run, config, result)],
         ["## Accuracy", "", *_accuracy(result), "", BN_CAVEAT],
         *([["## Over seeds", "", *_over_seeds(whole)]] if whole.seeds else []),
@@ -81,7 +76,7 @@ def model_card(run: RunFolder) -> str:
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
-def _found(result: Mapping[str, Any]) -> Iterator[str]:
+def _found(config: RunConfig, result: Mapping[str, Any]) -> Iterator[str]:
     """The architecture in a few lines."""
     if "genotype" in result:
         cells, tasks = result["genotype"], result["protocol"]["tasks"]
@@ -96,7 +91,7 @@ def _found(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"* cell {code(cell['key'])}, the best of {words(trained)} trained candidates"
         yield f"* its blocks: {code(cell['blocks'])}"
     else:
-        learner = result.get("learner", "reptile")
+        learner = config.learner.name
         yield ""
         yield f"* network {code(Path(result['network']).name)}, meta-learner {code(learner)}"
 
@@ -120,20 +115,15 @@ def _data(run: RunFolder, config: RunConfig, result: Mapping[str, Any]) -> list[
 
 
 def _accuracy(result: Mapping[str, Any]) -> list[str]:
-    columns = {"this network": result["scores"]}
-    if "scores_before_pruning" in result:
-        columns = {"before pruning": result["scores_before_pruning"], "pruned": result["scores"]}
-    for name, title in {"untrained": "untrained, pruned", "four-layer": "four-layer net of about this size"}.items():
-        if name in result.get("compare", {}):
-            columns[title] = result["compare"][name]["scores"]
+    view = View(result)
+    columns = view.networks
     lines = [f"Percent of queries, mean and 95% confidence interval {over_tasks(result)}.", ""]
     rows = [["batch normalisation by", *columns]]
     for mode, (name, meaning) in MODES.items():
         rows.append([f"{name}: {meaning}", *(_score(scores.get(mode)) for scores in columns.values())])
     lines += _table(rows)
-    lost = result["protocol"]["tasks"] - result.get("finite_tasks", result["protocol"]["tasks"])
-    if lost:
-        lines += ["", f"{lost} tasks left the finite numbers; their answers count as wrong."]
+    if view.lost:
+        lines += ["", f"{view.lost} tasks left the finite numbers; their answers count as wrong."]
     told = sentences(result)
     return [*lines, "", *(f"* {words(one)}" for one in told)] if told else lines
 
@@ -156,12 +146,8 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _sizes(result: Mapping[str, Any]) -> list[str]:
-    sizes = {"search network": result.get("search_network")}
-    sizes["after pruning, median over tasks" if "scores_before_pruning" in result else "this network"] = result
-    four = result.get("compare", {}).get("four-layer")
-    if four:
-        sizes[f"four-layer net, {four['filters']} filters"] = four
-    rows = [[name, f"{size['parameters']:,.0f}", f"{size['macs']:,.0f}"] for name, size in sizes.items() if size]
+    sizes = View(result).sizes
+    rows = [[name, f"{size['parameters']:,.0f}", f"{size['macs']:,.0f}"] for name, size in sizes.items()]
     return _table([["", "weights", "multiply-accumulates for one image"], *rows])
 
 

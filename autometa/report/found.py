@@ -10,9 +10,9 @@ from autometa.nas.spaces.cells import INPUT_STATES
 from autometa.nas.spaces.genotype import CellGenotype
 from autometa.report.cell_drawing import OpFacts, draw_cell, legend
 from autometa.report.markup import Markup, Missing, aside, el, figure, note, table
-from autometa.report.recorded import AUTO_META, METANAS, TRAIN, Recorded
+from autometa.report.recorded import Recorded
 from autometa.report.sizes import Network, network_of
-from autometa.report.words import large, op_name, plural, score, short
+from autometa.report.words import large, op_name, short
 
 Weights = dict[tuple[str, int, int], tuple[float | None, float]]
 """(kind, node, place of an operation in it) -> (weight of its input, its own weight on that input)."""
@@ -25,12 +25,12 @@ def found(run: Recorded) -> list[Markup]:
         network = network_of(run)
     except (InputError, ValueError, KeyError, TypeError) as error:
         why = f"Sizes are left out: this version cannot rebuild the network ({error})."
-    parts = [el("p", _introduction(run)), *_sentences(run)]
+    parts = [el("p", run.algorithm.introduction(run.config, bool(run.cells), run.winner)), *_sentences(run)]
     if run.cells:
         weights = op_weights(run)
         parts.append(_drawings(run, network, weights))
         parts.append(_operations(run, network, weights))
-        if run.kind == METANAS and not weights:
+        if "op_weights" in run.algorithm.sections and not weights:
             parts.append(Missing("the weights of inputs and operations"))
     if network is not None:
         parts.append(_layers(network, run))
@@ -38,34 +38,11 @@ def found(run: Recorded) -> list[Markup]:
     return parts
 
 
-def _introduction(run: Recorded) -> str:
-    if run.kind == METANAS and run.cells:
-        at = [str(c) for c in run.config.get("reductions", []) if c < run.config["cells"]]
-        halve = f"cell{'s' * (len(at) > 1)} {' and '.join(at)} (from 0) halve{'s' * (len(at) == 1)} the resolution"
-        halve = halve if at else "none halves the resolution"
-        return (
-            f"A network of {plural(run.config['cells'], 'cell')} with {run.config['channels']} channels; {halve}. Each "
-            "node adds up two operations, each on an earlier state; the nodes together are the output."
-        )
-    if run.kind == AUTO_META and run.cells:
-        winner = run.winner
-        accuracy = score({"mean": winner["validation_accuracy"], "ci95": winner["validation_interval"]})
-        return (
-            f"The best of all cells tried, {accuracy} % on validation classes as a candidate. Each block adds up two "
-            f"operations, each on an earlier state; blocks that nothing reads are the output. Its key: {winner['key']}"
-        )
-    if run.kind == TRAIN:
-        return f"No search: the fixed network {run.config.get('network', '')} was meta-trained."
-    if run.kind in (METANAS, AUTO_META):
-        return "No cell is chosen yet: cells are drawn here once the search is over."
-    return "This folder holds no run of a kind that this version draws."
-
-
 def _sentences(run: Recorded) -> list[Markup]:
     """What the drawings do not show."""
     result = run.result or {}
     told = []
-    if run.kind == METANAS and "genotype" in result:
+    if "genotype" in result:
         told.append(_commonest(run, result))
         kept = _kept(result)
         if kept is not None:
@@ -74,8 +51,8 @@ def _sentences(run: Recorded) -> list[Markup]:
                 f"{run.config.get('prune_testing')}, which left {short(result['parameters'])} of the search network's "
                 f"{short(result['search_network']['parameters'])} parameters ({100 * kept:.0f} %, median over tasks)."
             )
-    if run.kind == METANAS and "search" in run.metrics:
-        done = 1 + max((line["step"] for line in run.loop), default=-1)
+    if run.loop:
+        done = 1 + max(line["step"] for line in run.loop)
         if done <= run.config.get("warmup", -1):
             told.append(
                 f"These cells were not searched for: training ended within its warm-up of {run.config['warmup']} "
@@ -103,7 +80,7 @@ def _kept(result) -> float | None:
 def op_weights(run: Recorded) -> Weights:
     """Mean weights at the end of meta-testing of the operations drawn; empty where they were not recorded."""
     seen = run.observations or {}
-    if run.kind != METANAS or "weights" not in seen:
+    if "weights" not in seen:
         return {}
     made: Weights = {}
     place = {name: k for k, name in enumerate(seen["primitives"])}

@@ -11,7 +11,7 @@ from autometa.nas.spaces.cells import INPUT_STATES
 from autometa.report.cell_drawing import draw_small
 from autometa.report.charts import Axes, Bar, Mark, Point, Series, bars, lines, picked, smoothed, thinned
 from autometa.report.markup import Markup, Missing, details, el, figure, join, note, table
-from autometa.report.recorded import AUTO_META, METANAS, Recorded
+from autometa.report.recorded import Recorded
 from autometa.report.words import op_class, op_name, plural, share
 
 KINDS = ("normal", "reduction")
@@ -22,9 +22,9 @@ BANDS = "; line: mean of neighbouring ones, band: their range."
 
 
 def training(run: Recorded) -> list[Markup]:
-    """Curves of the loop of meta-iterations; an Auto-Meta search has one for its best cell."""
+    """Curves of the loop of meta-iterations."""
     rows = run.loop
-    head = el("h3", "Training of the best cell") if run.kind == AUTO_META else None
+    head = el("h3", run.algorithm.loop_title) if run.algorithm.loop_title else None
     if not rows:
         return [note("No meta-iteration was recorded.")]
     marks = _warmup(run)
@@ -79,7 +79,7 @@ def entropy(run: Recorded, kind: str) -> list[Point]:
 
 def _warmup(run: Recorded) -> list[Mark]:
     warmup, last = run.config.get("warmup"), max((row["step"] for row in [*run.loop, *run.architecture]), default=0)
-    return [Mark(warmup, "architecture moves")] if run.kind == METANAS and warmup and warmup < last else []
+    return [Mark(warmup, "architecture moves")] if warmup and warmup < last else []
 
 
 def _curve(title: str, series: Sequence[Series], axes: Axes, marks: Sequence[Mark]) -> Markup:
@@ -106,8 +106,6 @@ def _cell(value: float | None) -> str:
 def architecture(run: Recorded) -> list[Markup]:
     """Op and input weights over meta-training."""
     rows = run.architecture
-    if run.kind != METANAS:
-        return []
     if not rows:
         return [Missing("its architecture over time")]
     primitives = list(run.config["primitives"])
@@ -202,8 +200,6 @@ def _last(row: Mapping, kind: str, primitives: Sequence[str]) -> Markup:
 
 def pruning(run: Recorded) -> list[Markup]:
     """Temperature, operations left and entropy over the steps of meta-testing."""
-    if run.kind != METANAS:
-        return []
     seen = (run.observations or {}).get("pruning")
     if not seen:
         return [Missing("how its operations were pruned")]
@@ -248,8 +244,6 @@ def _percent(series: Sequence[Series]) -> list[Series]:
 
 def task_cells(run: Recorded) -> list[Markup]:
     """The task-dependent cells: the commonest drawn, more of them listed, how often each operation was chosen."""
-    if run.kind != METANAS:
-        return []
     if not run.tasks:
         return [note("No test task has settled on a cell yet.")]
     made = [el("h3", "The cells that test tasks settled on")]

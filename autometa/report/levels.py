@@ -11,7 +11,7 @@ from autometa.report.cell_drawing import draw_small
 from autometa.report.charts import Axes, Dots, columns, scatter
 from autometa.report.compare import Point, curve, front
 from autometa.report.markup import Markup, details, el, figure, note, table
-from autometa.report.recorded import AUTO_META, Recorded
+from autometa.report.recorded import Recorded
 from autometa.report.words import plural, score
 
 BEST, DRAWN = 10, 4
@@ -54,9 +54,7 @@ def tried(run: Recorded) -> list[Tried]:
 
 
 def levels(run: Recorded) -> list[Markup]:
-    """All that leads to the best cell of an Auto-Meta search."""
-    if run.kind != AUTO_META:
-        return []
+    """All that leads to the best cell of a search over candidates."""
     cells = tried(run)
     if not cells:
         return [note("No candidate has been trained yet.")]

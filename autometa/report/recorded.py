@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from autometa.algorithms.train import CELL, OWN_GENOTYPE, read_cell
+from autometa.algorithms.algorithm import Algorithm, algorithm_tagged
 from autometa.brief import brief
 from autometa.errors import InputError
-from autometa.nas.spaces.blocks import PUBLISHED_CONCAT, BlockCell
 from autometa.nas.spaces.genotype import CellGenotype, Genotype
 from autometa.report.repeat import command_to_repeat
+from autometa.report.view import View
 from autometa.runs.files import shown
 from autometa.runs.folder import CONFIG, ENVIRONMENT, EVAL_PHASE, HEALTH, OBSERVATIONS, RESULT, RunFolder
 from autometa.runs.ledger import LEDGER, Candidate
@@ -23,9 +23,6 @@ from autometa.train import records
 from autometa.train.records import DATA, FOUND
 
 ARCHITECTURE = "architecture"
-METANAS, AUTO_META, TRAIN, OTHER = "metanas", "auto-meta", "train", "other"
-LOOPS = {METANAS: "search", AUTO_META: "final", TRAIN: "train"}
-"""The phase whose meta-iterations make the network that is tested."""
 
 
 @brief
@@ -39,7 +36,7 @@ class Recorded:
 
     path: str
     name: str
-    kind: str
+    algorithm: Algorithm
     status: str
     progress: tuple[int, int] | None
     config: Mapping[str, Any]
@@ -64,33 +61,22 @@ class Recorded:
     @property
     def loop(self) -> Sequence[Mapping[str, Any]]:
         """Metrics of the meta-iterations."""
-        return self.metrics.get(LOOPS.get(self.kind, ""), ())
-
-    @property
-    def title(self) -> str:
-        words = {METANAS: "MetaNAS search", AUTO_META: "Auto-Meta search", TRAIN: "Meta-training"}
-        return words.get(self.kind, "Run")
+        return self.metrics.get(self.algorithm.config.phase, ())
 
     @cached_property
     def winner(self) -> Mapping[str, Any] | None:
-        """Auto-Meta's best cell."""
+        """The best cell of a search over candidates."""
         return (self.found or {}).get("winner") or (self.result or {}).get("cell")
 
     @cached_property
     def cells(self) -> dict[str, CellGenotype]:
         """The cells that were found or trained, by kind; `cell` where one serves as both."""
-        if self.kind == AUTO_META:
-            return {"cell": BlockCell.parse(self.winner["key"]).genotype()} if self.winner else {}
-        network = str(self.config.get("network", ""))
-        if self.kind == TRAIN and network.startswith(CELL):
-            concat = PUBLISHED_CONCAT if network == f"{CELL}published" else None
-            return {"cell": read_cell(network).genotype(concat)}
-        genotype = self.genotypes.get("most_frequent" if self.kind == METANAS else OWN_GENOTYPE)
-        if genotype is None:
-            return {}
-        if genotype.normal == genotype.reduction:
-            return {"cell": genotype.normal}
-        return {"normal": genotype.normal, "reduction": genotype.reduction}
+        return self.algorithm.cells(self.config, self.genotypes, (self.winner or {}).get("key"))
+
+    @property
+    def view(self) -> View:
+        """Its result; an empty one where it is not finished."""
+        return View(self.result or {})
 
 
 def read(run: str | os.PathLike | RunFolder) -> Recorded:
@@ -114,7 +100,7 @@ def read(run: str | os.PathLike | RunFolder) -> Recorded:
     return Recorded(
         path=shown(folder.path),
         name=folder.path.name,
-        kind=str(config.get("algorithm", OTHER)),
+        algorithm=algorithm_tagged(config.get("algorithm")),
         status=row.status,
         progress=row.progress,
         config=config,
@@ -153,9 +139,9 @@ def _metrics(folder: RunFolder, kept: Callable) -> dict[str, list[dict]]:
 
 def _genotypes(folder: RunFolder, kept: Callable) -> dict[str, Genotype]:
     found = {}
-    for name in ("most_frequent", "best", OWN_GENOTYPE):
-        path = folder.genotypes / f"{name}.json"
-        if path.exists():
+    for path in sorted(folder.genotypes.glob("*.json")):
+        name = path.stem
+        if name != records.TASKS:
             genotype = kept(lambda path=path: Genotype.load(path), None, f"genotypes/{name}.json")
             if genotype is not None:
                 found[name] = genotype

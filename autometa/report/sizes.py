@@ -9,10 +9,9 @@ from autometa.nas.networks.cell_network import CellNetwork
 from autometa.nas.networks.conv_network import ConvNetwork
 from autometa.nas.networks.one_cell import BlockCellNetwork
 from autometa.ops.primitives import PRIMITIVES
-from autometa.report.recorded import TRAIN, Recorded
+from autometa.report.recorded import Recorded
 from autometa.slots.layout import ARCHITECTURE, Layout
 from autometa.train.config import from_json
-from autometa.train.run_config import ALGORITHMS
 
 
 @dataclass(frozen=True)
@@ -50,13 +49,10 @@ def network_of(run: Recorded) -> Network | None:
     Raises `InputError`, `ValueError` or `KeyError` where its config is not one that this version knows.
     """
     shape = tuple(run.data.get("image_shape", ()))
-    if len(shape) != 3 or (not run.cells and run.kind != TRAIN):
+    if len(shape) != 3 or (not run.cells and run.algorithm.searches):
         return None
-    if run.kind not in ALGORITHMS:
-        return None
-    algorithm = ALGORITHMS[run.kind]
-    config = from_json(algorithm.config, run.config)
-    made = algorithm.drawn(config, shape, run.genotypes, (run.winner or {}).get("key"))
+    config = from_json(run.algorithm.config, run.config)
+    made = run.algorithm.drawn(config, shape, run.genotypes, (run.winner or {}).get("key"))
     if isinstance(made, ConvNetwork):
         return _of_convolutions(made)
     if isinstance(made, BlockCellNetwork):

@@ -7,43 +7,31 @@ from typing import Any
 
 from autometa.report.charts import Axes, Interval, Mark, intervals
 from autometa.report.markup import Markup, Missing, aside, breakable, el, figure, note, picture, table
-from autometa.report.recorded import AUTO_META, METANAS, Recorded
+from autometa.report.recorded import Recorded
 from autometa.report.trust import over_tasks, sentences, verdict
+from autometa.report.view import OWN_BEFORE
 from autometa.report.words import MODES, large, plural, score, share
 
 MOST_CONFUSED = 10
-UNPRUNED = "before pruning"
 
 
 def tested(run: Recorded) -> bool:
     return run.result is not None and "scores" in run.result
 
 
-def networks(result: Mapping[str, Any], kind: str) -> dict[str, Mapping[str, Any]]:
-    """Scores of the network and of what it is compared with, by name; the run's own first."""
-    name = {METANAS: "pruned cells", AUTO_META: "best cell"}.get(kind, "this network")
-    made = {name: result["scores"]}
-    if "scores_before_pruning" in result:
-        made[UNPRUNED] = result["scores_before_pruning"]
-    for rival, title in (("untrained", "untrained, pruned"), ("four-layer", "four-layer net")):
-        if rival in result.get("compare", {}):
-            made[title] = result["compare"][rival]["scores"]
-    return made
-
-
 def accuracy(run: Recorded) -> list[Markup]:
     """Chart and table of the three BN modes."""
     if not tested(run):
         return [note("Not tested yet: accuracy on unseen classes is measured at the end of a run.")]
-    p, by_name = run.result["protocol"], networks(run.result, run.kind)
+    p, by_name = run.result["protocol"], run.view.networks
     rows: list[Interval] = []
-    modes = [mode for mode in reversed(MODES) if any(scores.get(mode) for scores in by_name.values())]
+    modes = list(reversed(run.view.modes))
     for mode in modes:
         rows.append(Interval(f"normalised with {MODES[mode]}"))
         for k, (name, scores) in enumerate(by_name.items()):
             found = scores.get(mode) or {}
             if found.get("mean") is not None:
-                style = "first" if k == 0 else "second" if name == UNPRUNED else "third"
+                style = "first" if k == 0 else "second" if name == OWN_BEFORE else "third"
                 rows.append(Interval(name, found["mean"], found.get("ci95"), style))
     means = [row.mean for row in rows if row.mean is not None]
     if not means:
@@ -76,27 +64,24 @@ def _protocol(p: Mapping[str, Any]) -> str:
 
 
 def _notes(run: Recorded) -> list[Markup]:
-    result, made = run.result, []
+    made = []
     made.append(
         "“Support images alone” is what predict uses: no answer depends on the other pictures. “All queries of the "
         "task” looks at the queries together, as many papers do, and often reads higher."
     )
-    if "pruning_cost" in result:
-        costs = [cost for cost in result["pruning_cost"].values() if cost.get("mean") is not None]
-        if costs:
-            worst = max(costs, key=lambda cost: cost["mean"])
-            made.append(f"Pruning costs {score(worst)} points or less (mean of before minus after, task by task).")
-    four = result.get("compare", {}).get("four-layer")
+    if run.view.pruning_cost is not None:
+        cost = score(run.view.pruning_cost)
+        made.append(f"Pruning costs {cost} points or less (mean of before minus after, task by task).")
+    four = run.view.four_layer
     if four:
         made.append(
             f"The four-layer net has {four['filters']} filters, {large(four['parameters'])} parameters, and was "
             "trained by Reptile on as many images."
         )
-    lost = result["protocol"]["tasks"] - result.get("finite_tasks", result["protocol"]["tasks"])
-    if lost:
-        made.append(f"{plural(lost, 'task')} left the finite numbers: their answers count as wrong.")
-    if result.get("precision", "fp32") != "fp32":
-        made.append(f"Computed in {result['precision']}, which is less exact than fp32.")
+    if run.view.lost:
+        made.append(f"{plural(run.view.lost, 'task')} left the finite numbers: their answers count as wrong.")
+    if run.view.reduced_precision:
+        made.append(f"Computed in {run.view.reduced_precision}, which is less exact than fp32.")
     return [aside(words) for words in made]
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from autometa._version import __version__
 from autometa.errors import InputError
-from autometa.report.about import alarms, cost, phase_seconds, repeat
+from autometa.report.about import alarms, cost, repeat
 from autometa.report.found import found
 from autometa.report.history import architecture, pruning, task_cells, training
 from autometa.report.levels import levels
 from autometa.report.markup import Markup, el, gathered, join, note
-from autometa.report.recorded import AUTO_META, METANAS, Recorded, read
+from autometa.report.recorded import Recorded, read
 from autometa.report.seeds import section
 from autometa.report.sure import accuracy, confusion, examples
 from autometa.report.trust import bounds
@@ -50,7 +50,7 @@ def page(run: Recorded, whole: RunFolder | None = None) -> str:
     if whole is not None and whole.seeds:
         sections = [("seeds", f"All {len(whole.seeds)} seeds", section(whole)), *sections]
         run = replace(run, name=f"{whole.path.name}, {run.name}")
-    title = f"{run.title}: {run.name}"
+    title = f"{run.algorithm.title}: {run.name}"
     head = el(
         "head",
         el("meta", charset="utf-8"),
@@ -81,10 +81,16 @@ SECTIONS: tuple[tuple[str, str, tuple[Make, ...]], ...] = (
 )
 
 
+OF_SOME = (levels, architecture, pruning, task_cells)
+"""Parts that only some algorithms have."""
+
+
 def _section(makes: Sequence[Make], run: Recorded) -> list[Markup]:
     """Its parts; where a file holds other things than this version writes, a line in the place of a part says so."""
     made: list[Markup] = []
     for make in makes:
+        if make in OF_SOME and make.__name__ not in run.algorithm.sections:
+            continue
         try:
             made += make(run)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
@@ -94,7 +100,7 @@ def _section(makes: Sequence[Make], run: Recorded) -> list[Markup]:
 
 
 def _subtitle(run: Recorded) -> str:
-    parts = [run.title]
+    parts = [run.algorithm.title]
     data = run.config.get("data", {})
     if isinstance(data, dict) and data.get("name"):
         parts.append(f"on {data['name']}")
@@ -102,7 +108,7 @@ def _subtitle(run: Recorded) -> str:
     if started:
         parts.append(f"started {started}")
     if run.status == "finished":
-        iterations = (run.config.get("meta") or {}).get("iterations") if run.kind != AUTO_META else None
+        iterations = (run.config.get(f"{run.algorithm.config.prefix}meta") or {}).get("iterations")
         done = 1 + max((row["step"] for row in run.loop), default=-1)
         if iterations and 0 < done < iterations:
             parts.append(f"ended after {done:,} of {iterations:,} meta-iterations")
@@ -126,16 +132,16 @@ def _key_figures(run: Recorded) -> Markup | None:
         if within:
             found.append(("on other classes, 95% interval", join([f"{within} ", el("small", "%")])))
     if result.get("parameters") is not None:
-        title = "parameters, pruned (median)" if run.kind == METANAS else "parameters"
+        title = "parameters, pruned (median)" if "search_network" in result else "parameters"
         found.append((title, short(result["parameters"])))
     if result.get("macs") is not None:
         found.append(("multiplications per image", short(result["macs"])))
-    if run.kind == METANAS and "genotype" in result:
+    if "genotype" in result:
         title = f"different pairs of cells in {plural(protocol.get('tasks', 0), 'task')}"
         found.append((title, f"{result['genotype']['different_cells']:,}"))
-    if run.kind == AUTO_META and result.get("candidates"):
+    if result.get("candidates"):
         found.append(("candidates trained", large(result["candidates"]["trained"])))
-    seconds = phase_seconds(result)
+    seconds = run.view.seconds
     if seconds:
         found.append(("time in all", format_duration(sum(seconds.values()))))
     notes = [note(problem) for problem in run.problems]

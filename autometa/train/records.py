@@ -28,6 +28,7 @@ from autometa.runs.forms import (
 )
 from autometa.runs.ledger import LEDGER, Candidate, Ledger
 from autometa.runs.metrics import LINE, read_metrics
+from autometa.train.run_config import ALGORITHMS
 
 DATA, FOUND, KNOWN, EARLIER, TASKS = "data.json", "search.json", "known.json", "earlier.json", "tasks"
 """How images are read and which ones a run saw; reports of an Auto-Meta search's levels that are over, and its winner;
@@ -70,7 +71,7 @@ def _data(value: Any, where: str) -> None:
 
 
 _SCORE = record({"mean": maybe(PERCENT)}, {"ci95": maybe(PERCENT), "tasks": COUNT})
-_SCORES = table(_SCORE)
+SCORES = table(_SCORE)
 _RANKS = maybe(record(optional={"spearman": maybe(number()), "kendall": maybe(number()), "cells": COUNT}))
 _TRIED = record(
     {"key": cell_key, "accuracy": PERCENT},
@@ -80,7 +81,7 @@ _TRIED = record(
         "macs": maybe(COUNT),
     },
 )
-_LEVEL = record(
+LEVEL = record(
     {
         "level": whole(1, 10_000),
         "candidates": COUNT,
@@ -92,7 +93,7 @@ _LEVEL = record(
     },
     {"finished": flag, "cells": many(_TRIED)},
 )
-_WINNER = record(
+WINNER = record(
     {
         "key": cell_key,
         "level": whole(1, 10_000),
@@ -118,7 +119,7 @@ _PROTOCOL = record(
         **dict.fromkeys(("seed", "test_seed"), whole()),
     }
 )
-_RIVAL = record({"scores": _SCORES}, {"filters": COUNT, "parameters": SIZE, "macs": SIZE, "seconds": _SECONDS})
+_RIVAL = record({"scores": SCORES}, {"filters": COUNT, "parameters": SIZE, "macs": SIZE, "seconds": _SECONDS})
 _REFUSED = record({"accuracy": PERCENT, "refused": record(dict.fromkeys(("right", "wrong", "unknown"), PERCENT))})
 _MEASURED = record(
     optional={
@@ -150,7 +151,7 @@ _RESULT = record(
     {
         "kind": text,
         "protocol": _PROTOCOL,
-        "scores": _SCORES,
+        "scores": SCORES,
         "parameters": SIZE,
         "macs": SIZE,
         "data_hash": text,
@@ -171,29 +172,10 @@ _RESULT = record(
         "learner": text,
     },
 )
-_FOUND_CELLS = record(
+FOUND_CELLS = record(
     {**dict.fromkeys(KINDS, text), **{f"{kind}_found_in": COUNT for kind in KINDS}, "different_cells": COUNT}
 )
-_ACCURACY = record(optional={"kind": text, "accuracy": maybe(PERCENT), "scores": _SCORES, "parameters": maybe(SIZE)})
-RESULTS = {
-    "search metanas": both(
-        _RESULT, record({"genotype": _FOUND_CELLS, "scores_before_pruning": _SCORES, "pruning_cost": _SCORES})
-    ),
-    "search auto-meta": both(
-        _RESULT,
-        record(
-            {
-                "strategy": text,
-                "cell": _WINNER,
-                "levels": many(_LEVEL),
-                "candidates": record({"trained": COUNT, "failed": COUNT}, {"known": COUNT}),
-                "validation": record({"tasks": COUNT}),
-            }
-        ),
-    ),
-    "train": both(_RESULT, record({"network": text})),
-}
-"""result.json by its `kind`."""
+_ACCURACY = record(optional={"kind": text, "accuracy": maybe(PERCENT), "scores": SCORES, "parameters": maybe(SIZE)})
 _BY_KIND = record(dict.fromkeys(KINDS, many(many(SHARE))), {"pairs": table(many(many(SHARE)))})
 _TRACE = record(optional=dict.fromkeys(KINDS, many(SHARE)))
 _PRUNING = record({"step": many(COUNT), "temperature": many(number(0)), "alive": _TRACE, "entropy": _TRACE})
@@ -216,7 +198,7 @@ ARCHITECTURE_LINE = both(LINE, record({"ops": _SHARES}, {"pairs": _SHARES, "entr
 """A line of metrics-architecture.jsonl."""
 FORMS: Mapping[str, Form] = {
     DATA: _data,
-    FOUND: record({"levels": many(_LEVEL), "winner": maybe(_WINNER)}),
+    FOUND: record({"levels": many(LEVEL), "winner": maybe(WINNER)}),
     KNOWN: record({"outcomes": table(_OUTCOME)}),
     EARLIER: record({"searches": many(many(record({"key": cell_key, "accuracy": PERCENT, "step": COUNT})))}),
     HEALTH: many(_ALARM),
@@ -249,8 +231,9 @@ def read_accuracy(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def _result(value: Any, where: str) -> None:
-    record({"kind": one_of(*RESULTS)})(value, where)
-    RESULTS[value["kind"]](value, where)
+    known = {algorithm.command: algorithm for algorithm in ALGORITHMS.values()}
+    record({"kind": one_of(*known)})(value, where)
+    both(_RESULT, known[value["kind"]].result)(value, where)
 
 
 def read_tasks(folder: RunFolder) -> list[Genotype]:

@@ -37,7 +37,7 @@ class RunConfig(Tagged):
     """
 
     algorithm: ClassVar[str]
-    phase: ClassVar[str]
+    phase: ClassVar[str] = ""
     prefix: ClassVar[str] = ""
     inners: ClassVar[tuple[str, ...]] = ("inner",)
     tests: ClassVar[tuple[str, ...]] = ("test",)
