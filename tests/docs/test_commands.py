@@ -14,8 +14,11 @@ from itertools import pairwise
 import pytest
 import torch
 
+from autometa.algorithms.tournament.holding import Rules, hold
+from autometa.api import tables
 from autometa.cli import table
 from autometa.cli.output import put
+from tests.algorithms.made_table import made_table
 from tests.cli import driving
 from tests.cli.driving import call, changed, class_folders
 from tests.cli.test_auto_meta import TINY
@@ -77,6 +80,11 @@ def test_a_command_of_the_pages(command, place, monkeypatch):
     if any(word.endswith(".onnx") for word in words):
         pytest.importorskip("onnx", reason="pip install '.[onnx]'")
     elsewhere = bool(set(ELSEWHERE) & set(words))
+    if {"tournament", "--table"} & set(words):  # more cells than the package may hold
+        monkeypatch.setattr(tables, "table", lambda *_, **__: made_table(cells=400))
+        monkeypatch.setattr(tables, "hold", lambda made, rules, _: hold(made, Rules(2, 2, rules.whole, ("random",))))
+    if "--plot" in words:
+        pytest.importorskip("matplotlib", reason="pip install '.[plot]'")
     if "table" in words:  # takes hours, or a table that may not be there
         parsed = {what: lambda given: put([str(given)]) for what in table._COMMANDS}
         monkeypatch.setattr(table, "_COMMANDS", parsed)
@@ -92,7 +100,7 @@ def asked(words: list[str], elsewhere: bool) -> list[str]:
     if "--out" in words and words[0] != "export":
         at = words.index("--out")
         words = [*words[:at], *words[at + 2 :]]
-    if words[0] not in ("search", "train") or {"--print-config", "--help-settings"} & set(words):
+    if words[0] not in ("search", "train") or {"--print-config", "--help-settings", "--table"} & set(words):
         return words
     if "--resume" in words and not elsewhere:
         return words

@@ -37,13 +37,17 @@ class Variant:
 
 VARIANTS: Mapping[str, Sequence[Variant]] = {
     "progressive": [Variant(), Variant(surrogate="ridge"), Variant(surrogate="gp"), Variant(surrogate="trees")],
-    "surrogate": [Variant({"pool": 1000}, kind, 20, weight) for kind in ("ridge", "gp") for weight in (0.0, 0.5)],
+    "surrogate": [
+        Variant({"pool": 1000}, kind, 20, weight) for kind, weight in (("ridge", 0.0), ("gp", 0.0), ("gp", 0.5))
+    ],
     "evolution": [Variant({"population": p, "sample": s}) for p, s in ((70, 25), (50, 10), (20, 5), (20, 10))],
     "local": [Variant({"first": first}) for first in (10, 30, 55)],
     "q-learning": [Variant({"explore": e, "rate": r}) for e, r in ((0.55, 0.01), (0.3, 0.05), (0.2, 0.1))],
-    "reinforce": [Variant({"lr": lr}) for lr in (0.003, 0.01, 0.03)],
+    "reinforce": [Variant({"lr": lr}) for lr in (0.003, 0.01)],
     "large-scale-evolution": [Variant({"inherit": False, "population": p}) for p in (10, 20, 40)],
-    "halving": [Variant({"eta": eta, "rungs": rungs}) for eta, rungs in ((2, 4), (2, 3), (2, 2), (4, 2))],
+    "halving": [Variant({"eta": eta, "rungs": rungs}) for eta, rungs in ((2, 4), (2, 3), (4, 2))],
+    "hyperband": [Variant({"eta": eta, "rungs": rungs}) for eta, rungs in ((2, 4), (2, 3), (4, 2))],
+    "gaussian-process": [Variant({"first": first}) for first in (10, 20, 40)],
 }
 """Tried on one half of the cells; a strategy that is not here is taken as it comes. Weights can be inherited only where
 something is trained."""

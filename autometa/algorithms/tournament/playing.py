@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -90,7 +89,6 @@ _PARTS: dict[str, TabledSpace] = {}
 
 def _begin(parts: dict[str, TabledSpace]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(5)
     torch.set_num_threads(1)
     _PARTS.update(parts)
 
