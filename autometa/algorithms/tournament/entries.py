@@ -45,8 +45,10 @@ VARIANTS: Mapping[str, Sequence[Variant]] = {
     "q-learning": [Variant({"explore": e, "rate": r}) for e, r in ((0.55, 0.01), (0.3, 0.05), (0.2, 0.1))],
     "reinforce": [Variant({"lr": lr}) for lr in (0.003, 0.01)],
     "large-scale-evolution": [Variant({"inherit": False, "population": p}) for p in (10, 20, 40)],
-    "halving": [Variant({"eta": eta, "rungs": rungs}) for eta, rungs in ((2, 4), (2, 3), (4, 2))],
-    "hyperband": [Variant({"eta": eta, "rungs": rungs}) for eta, rungs in ((2, 4), (2, 3), (4, 2))],
+    **{
+        name: [Variant({"eta": eta, "rungs": rungs}) for eta, rungs in ((2, 4), (2, 3), (4, 2))]
+        for name in ("halving", "hyperband", "transfer")
+    },
     "gaussian-process": [Variant({"first": first}) for first in (10, 20, 40)],
 }
 """Tried on one half of the cells; a strategy that is not here is taken as it comes. Weights can be inherited only where
