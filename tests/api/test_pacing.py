@@ -140,7 +140,7 @@ LOADS = {
     "becomes free": lambda now: 2.0 if now < 80 else 0.5,
     "becomes busy": lambda now: 0.5 if now < 100 else 2.0,
     "comes and goes": lambda now: (0.6, 2.0)[int(now / 20) % 2],
-    "busy while it is tested": lambda now: 0.5 if now < 270 else 3.0,
+    "busy while it is tested": lambda now: 0.5 if now < 0.9 * SECONDS else 3.0,
 }
 
 
