@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
 from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.nas.spaces.blocks import BlockCell, expansions, level_one
+from autometa.train.cost import slope
 from autometa.train.scoring import train_candidates
 from autometa.train.tasks import Source
 
@@ -36,17 +36,13 @@ def some(level: int) -> Iterator[BlockCell]:
 def _image_seconds(config: AutoMetaConfig, source: Source, cells: list[BlockCell]) -> float:
     """Of one image in one inner step of one cell, from the difference of two short trainings."""
 
-    def seconds(iterations: int) -> float:
+    def train(iterations: int) -> None:
         tiny = replace(config.validation, tasks=1, steps=0)
         short = replace(config, meta=replace(config.meta, iterations=iterations), validation=tiny).candidate()
-        start = time.perf_counter()
         train_candidates(cells, short, source)
-        return time.perf_counter() - start
 
-    seconds(SHORT)
-    # on a busy machine the short one may take longer than the long one
-    short, long = seconds(SHORT), seconds(LONG)
-    took = (long - short) / (LONG - SHORT) if long > short else long / LONG
+    step, beside = slope(train, SHORT, LONG)
+    took = step or beside / LONG  # on a busy machine the short one may take longer than the long one
     return took / (len(cells) * config.meta.batch * config.inner.steps * config.inner.batch)
 
 

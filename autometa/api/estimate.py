@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,14 +13,11 @@ from autometa.algorithms.algorithm import algorithm_of
 from autometa.api.planning import Plan
 from autometa.models.confidence import Asking
 from autometa.runs.environment import peak_memory
+from autometa.train.cost import iteration_seconds, task_cost
 from autometa.train.learned import Learned
-from autometa.train.loop import Loop
 from autometa.train.network import Network
 from autometa.train.pace import LEAST_SHARE
 from autometa.train.tasks import Source
-
-SLOTS = 4
-SHORT_SECONDS, LONG_SECONDS = 2.0, 20.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ class Rest:
 
 def rest(network: Network, source: Source, config) -> Rest:
     """Of a run of this config, from a few real steps."""
-    task, size, memory = _evaluation(network, source, config)
+    task, size, memory = task_cost(network, source, config)
     parts, each, rival = {"evaluation": task * config.test.tasks}, 0.0, ""
     for name, other in algorithm_of(config).baselines(config, size, source.image_shape).items():
         if other is None:
@@ -52,7 +47,7 @@ def rest(network: Network, source: Source, config) -> Rest:
             continue
         net, rival = other.build(source.image_shape), f"yardstick: {name}"
         each = iteration_seconds(algorithm_of(other).trainer(net, source, other), other)
-        per_task, *_ = _evaluation(net, source, other)
+        per_task, *_ = task_cost(net, source, other)
         parts[rival] = per_task * other.test.tasks
     asking = Asking(network, Learned.untrained(network, config.seed), source, config)
     if asking.refusal() is None:
@@ -95,70 +90,6 @@ def estimate_plan(plan: Plan, budget: float | None = None, device: torch.device 
         "threads": torch.get_num_threads(),
         "network": {"parameters": network.layout.count(), "macs": network.macs()},
     }
-
-
-def iteration_seconds(trainer, config) -> float:
-    """Of a meta-iteration, as a mean over the run."""
-    early, late = phase_seconds(trainer, config)
-    warmup = config.warmup
-    return late + (early - late) * warmup / max(config.meta.iterations, 1)
-
-
-def phase_seconds(trainer, config) -> tuple[float, float]:
-    """Of a meta-iteration in warm-up and after it; where one is long the first one must do for both."""
-    loop, repeats = Loop(trainer), 1 if trainer.device.type == "cpu" else 10
-
-    def seconds(i: int) -> float:
-        """Of an iteration of i's phase. A GPU gets ready first: kernels are compiled, a graph is captured."""
-        if repeats > 1:
-            _timed(lambda: (loop.launch(i), loop.drain()))
-        return _timed(lambda: ([loop.launch(i) for _ in range(repeats)], loop.drain())) / repeats
-
-    first = seconds(0)
-    if first > LONG_SECONDS:
-        return first, first
-    warmup = config.warmup
-    late = seconds(max(warmup, 1))
-    return (seconds(0) if warmup and config.meta.iterations else late), late
-
-
-def _evaluation(network: Network, source: Source, config) -> tuple[float, float, int]:
-    """Seconds per task, parameters, and bytes of memory for `max_slots` tasks at once.
-
-    Two chunks of few tasks with few inner steps give the time of a step and of the rest.
-    """
-    test, slots = config.test, min(SLOTS, config.test.tasks, config.test.max_slots)
-    learned, whole = Learned.untrained(network, config.seed, source.device), config.adaptation_steps
-    before, size = peak_memory(), torch.tensor([network.layout.count()])
-
-    def chunk(steps: int) -> Callable[[], None]:
-        short = config.with_steps(0)
-        short = replace(short, test=replace(test, steps=steps))
-
-        def work() -> None:
-            nonlocal size
-            size = short.evaluate_chunk(network, learned, source, 0, slots).get("parameters", size)
-
-        return work
-
-    chunk(1)()
-    short, long = _timed(chunk(1)), _timed(chunk(4))
-    if long < SHORT_SECONDS:  # what else runs disturbs so short a measurement
-        short, long = min(short, _timed(chunk(1))), min(long, _timed(chunk(4)))
-    step = max(long - short, 0.0) / 3
-    seconds = (short - step + step * whole) / slots
-    grown = max(peak_memory() - before, 0)
-    return (
-        max(seconds, step / slots),
-        float(size.double().median()),
-        before + grown * -(-min(test.max_slots, test.tasks) // slots),
-    )
-
-
-def _timed(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def free_memory() -> int | None:

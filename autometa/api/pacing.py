@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import torch
 
-from autometa.api.estimate import phase_seconds, rest
+from autometa.api.estimate import rest
 from autometa.api.planning import Plan
 from autometa.runs.budget import format_duration
 from autometa.runs.folder import RunFolder
+from autometa.train.cost import phase_seconds
 from autometa.train.pace import LEAST_SHARE, RESERVE, Pace, spent_in
 
 MARGIN = 0.02
