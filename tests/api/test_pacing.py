@@ -42,7 +42,7 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def paced(monkeypatch, plan, evaluation, rival=0.0, iteration=0.5):
-    monkeypatch.setattr(pacing, "rest", lambda *_: Rest(0.0, {"evaluation": evaluation}, rival, 0))
+    monkeypatch.setattr(pacing, "rest", lambda *_: Rest(0.0, {"evaluation": evaluation}, rival, "", 0))
     monkeypatch.setattr(pacing, "phase_seconds", lambda *_: (iteration, iteration))
     told = []
     made, _, loop = pacing.paced(plan, BUDGET, BUDGET, torch.device("cpu"), told.append)
