@@ -29,7 +29,8 @@ from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
 from autometa.nas.spaces.blocks import BlockCell, expand, level_one
 from autometa.ops.cross_entropy import cross_entropy
 from autometa.slots.arena import Arena
-from autometa.train.candidates import SLOTS, Cells, SameBatches
+from autometa.train.candidates import SLOTS, Cells
+from autometa.train.trainer import SameBatches
 from benchmarks.inner_step import machine
 from benchmarks.networks import forced
 

@@ -1,30 +1,20 @@
-"""Candidates of an architecture search, trained and scored side by side: Reptile on many cells at once.
-
-Every cell is a group of slots with its own meta-parameters. All of them see the same tasks and batches (common random
-numbers), so that differences between cells are not those between tasks.
-"""
+"""Candidates of an architecture search, side by side in one `Trainer`: what becomes of those that fail or pause."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from autometa.brief import brief
-from autometa.data import Episodes
 from autometa.errors import DivergedError, InputError
 from autometa.meta.bn_modes import MODES
-from autometa.meta.inner_loop import Batches
-from autometa.meta.learner import MetaLearner, TaskChunk
-from autometa.meta.optimisers import SGD, Adam, PerKind
-from autometa.meta.outer_loop import Iteration, meta_iteration_
-from autometa.meta.ranks import Ranks
+from autometa.meta.learner import MetaLearner
 from autometa.meta.reptile import Reptile
 from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
 from autometa.nas.spaces.blocks import BlockCell
@@ -48,7 +38,7 @@ from autometa.train.config import (
 from autometa.train.learned import LEARNER
 from autometa.train.loop import Loop, Results
 from autometa.train.tasks import Source
-from autometa.train.trainer import StepSizes
+from autometa.train.trainer import Trainer
 
 TOLD = "candidate"
 """What a candidate's checkpoint tells of it beside its tensors."""
@@ -154,128 +144,40 @@ class Cells:
         return self.network.losses(phi, images, labels, self.cell_of_slot)
 
 
-class SameBatches:
-    """Batches of a few tasks for many slots: `task` int64 `[S]` is the task of each slot."""
+@dataclass(kw_only=True)
+class CandidateTrainer(Trainer):
+    """A `Trainer` of several cells, a group for each, whose layouts are numbered as they are.
 
-    def __init__(self, steps: Sequence[tuple[Tensor, Tensor]], task: Tensor) -> None:
-        self._steps, self._task = steps, task
-
-    @staticmethod
-    def drawn(batches: Batches, steps: int) -> list[tuple[Tensor, Tensor]]:
-        """All steps of all tasks, made once."""
-        return [batches.step(t) for t in range(steps)]
-
-    def step(self, t: int) -> tuple[Tensor, Tensor]:
-        images, labels = self._steps[t]
-        return images.index_select(0, self._task), labels.index_select(0, self._task)
-
-
-@dataclass
-class CandidateTrainer:
-    """Meta-training of several cells as state (the arena) and a step, for `Loop`; a slot's layout is the number of its
-    cell. Beside the fields: counter, max_slots, as of any trainer that `Loop` runs; alive: the cells that have not
-    failed, in the order of the arena's groups."""
+    failures: why cells were left out, by number. alive: those that have not failed, in the order of the arena's groups.
+    """
 
     network: BlockNetwork
-    arena: Arena
-    episodes: Episodes
-    optimiser: Adam | SGD
     config: CandidateConfig
     failures: dict[int, str] = field(default_factory=dict)
-
-    warmup = 0
-    ranks: ClassVar[Ranks | None] = None
 
     @classmethod
     def create(cls, cells: Sequence[BlockCell], config: CandidateConfig, source: Source) -> CandidateTrainer:
         """From fresh initialisations, `meta.batch` slots for each cell."""
-        network = BlockNetwork(config.macro(source.image_shape), cells)
+        network, learner = BlockNetwork(config.macro(source.image_shape), cells), config.learner
         groups = torch.arange(len(cells), device=source.device)
-        arena = Arena.create(
-            network.layouts,
-            network.initial(config.seed).to(source.device),
-            groups.repeat_interleave(config.meta.batch),
-            groups,
+        theta = network.initial(config.seed).to(source.device)
+        return cls(
+            arena=Arena.create(network.layouts, theta, groups.repeat_interleave(config.meta.batch), groups),
+            episodes=source.training(config.inner, config.validation.part, config.seed, learner),
+            optimiser=config.inner.optimiser(learner),
+            inner=config.inner,
+            meta=config.meta,
+            losses=lambda cell_of_slot: Cells(network, cell_of_slot).loss,
+            learner=learner,
+            network=network,
+            config=config,
         )
-        episodes = source.training(config.inner, config.validation.part, config.seed, config.learner)
-        return cls(network, arena, episodes, config.inner.optimiser(config.learner), config)
 
     def __post_init__(self) -> None:
-        meta, home = self.config.meta, self.episodes.home
+        super().__post_init__()
         self.alive = list(range(len(self.network.cells)))
         self._watches = {g: NonFiniteWatch() for g in self.alive}
-        self.max_slots = meta.max_slots or (SLOTS if self.device.type == "cpu" else None)
-        self.counter = torch.zeros(1, dtype=torch.int64, device=home)
-        self._places = torch.arange(meta.batch, device=home)
-        self._sizes = StepSizes(lambda i: PerKind(meta.steps().at(i, meta.iterations)), meta.iterations, home)
-        self.state = self.config.learner.state(self.arena)
-
-    @property
-    def device(self) -> torch.device:
-        return self.arena.theta.device
-
-    def reach(self, i: int) -> None:
-        """As `StepSizes.reach`."""
-        self._sizes.reach(i)
-
-    def step(self, i: int) -> Iteration:
-        """Meta-iteration i, every cell on tasks i * batch .. (i + 1) * batch - 1."""
-        self.reach(i)
-        self.counter.fill_(i)
-        return self.next_step(False)
-
-    def next_step(self, warm: bool) -> Iteration:
-        """The meta-iteration that `counter` names, which then names the one after it; there is no warm-up."""
-        sizes = self._sizes.at(self.counter, self.arena.groups, self.device)
-        drawn, queries = self._drawn()
-        done = meta_iteration_(
-            self.arena,
-            lambda start, stop: self._work(drawn, queries, start, stop),
-            self.optimiser,
-            self.config.inner.steps,
-            sizes,
-            learner=self.config.learner,
-            state=self.state,
-            max_slots=self.max_slots,
-        )
-        self.counter += 1
-        return done
-
-    def _drawn(self) -> tuple[list[tuple[Tensor, Tensor]], tuple[Tensor, Tensor] | None]:
-        """The batches of that meta-iteration, of all inner steps and tasks, and their queries where they are needed."""
-        inner = self.config.inner
-        tasks = self.episodes.tasks(self.counter * self.config.meta.batch + self._places)
-        queries = self.episodes.queries(tasks) if self.config.learner.needs_queries else None
-        batches = self.episodes.batches(tasks, inner.batch, inner.steps, inner.batch_mode)
-        return SameBatches.drawn(batches, inner.steps), queries
-
-    def _work(
-        self,
-        drawn: Sequence[tuple[Tensor, Tensor]],
-        queries: tuple[Tensor, Tensor] | None,
-        start: int,
-        stop: int,
-    ) -> TaskChunk:
-        """The tasks of some slots."""
-        cells = Cells(self.network, self.arena.layout_of_slot[start:stop])
-        task = torch.arange(start, stop, device=self.device) % self.config.meta.batch
-        same = None if queries is None else partial(SameBatches([queries], task).step, 0)
-        return TaskChunk(cells.loss, SameBatches(drawn, task), same)
-
-    def try_slots(self, slots: int, warm: bool) -> None:
-        """One inner step of the first slots, of which nothing is kept: to see how much memory they take."""
-        part = self.arena.part(0, slots)
-        copied = replace(part, phi=part.phi.clone(), second=part.second.clone(), steps=part.steps.clone())
-        self.config.learner.train_(copied, self._work(*self._drawn(), 0, slots), self.optimiser, 1, self.state)
-
-    def packed(self, done: Iteration) -> Tensor:
-        """A meta-iteration's outcome as one row, float64."""
-        return torch.cat([done.losses.to(torch.float64).flatten(), done.finite.to(torch.float64)])
-
-    def unpacked(self, row: Tensor) -> Iteration:
-        """What `packed` packed."""
-        losses, finite = row.split([self.config.inner.steps * self.arena.slots, self.arena.slots])
-        return Iteration(losses.view(-1, self.arena.slots).to(self.arena.theta.dtype), finite != 0)
+        self.max_slots = self.meta.max_slots or (SLOTS if self.device.type == "cpu" else None)
 
     def failed(self, results: Results) -> list[int]:
         """The cells of which too many slots left the finite numbers, as these meta-iterations show."""
@@ -320,7 +222,7 @@ class CandidateTrainer:
         tensors = {name: _moved(value, old, new) for name, value in rows.items()}
         return Snapshot(key, tensors | {"steps": self.arena.steps[own].cpu()}, self._watches[g].state())
 
-    def restore(self, g: int, snapshot: Snapshot) -> None:
+    def resume(self, g: int, snapshot: Snapshot) -> None:
         """Let cell g go on from a snapshot of the same cell."""
         k, batch = self.alive.index(g), self.config.meta.batch
         own = slice(k * batch, (k + 1) * batch)

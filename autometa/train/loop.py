@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from autometa.meta.ranks import Ranks
-from autometa.slots.arena import Arena
 from autometa.train.replay import CudaGraphs, Graphs, Lagged, replayed
 from autometa.train.tasks import silent
+from autometa.train.trainer import Trainer
 
 LAG = 4
 """Iterations that the host may be ahead of what it knows: enough to keep a GPU busy, few enough to stop soon."""
@@ -20,39 +19,6 @@ MEMORY_SHARE = 0.8
 """Of the free memory: what slots may take by the measure of one of them."""
 
 Results = list[tuple[int, Any]]
-
-
-class Trainer(Protocol):
-    """What `Loop` runs: its state, a meta-iteration, and how its outcome becomes a row of float64 and is read again.
-
-    As `autometa.train.trainer.Trainer` has them; `CandidateTrainer` is another one. Where `ranks` is not None it has
-    `begun` and `ended` too.
-    """
-
-    arena: Arena
-    counter: Tensor
-    max_slots: int | None
-
-    @property
-    def warmup(self) -> int: ...
-
-    @property
-    def ranks(self) -> Ranks | None: ...
-
-    @property
-    def device(self) -> torch.device: ...
-
-    def reach(self, i: int) -> None: ...
-
-    def step(self, i: int) -> Any: ...
-
-    def next_step(self, warm: bool) -> Any: ...
-
-    def try_slots(self, slots: int, warm: bool) -> None: ...
-
-    def packed(self, step: Any) -> Tensor: ...
-
-    def unpacked(self, row: Tensor) -> Any: ...
 
 
 class Loop:
@@ -133,9 +99,8 @@ class Loop:
         if ranks is None:
             return replayed(step, state, graphs, self._notice)
         # what processes say to each other stays outside: their captures need not go alike
-        divided: Any = trainer
-        begun = replayed(lambda: divided.begun(warm), state, graphs, self._notice)
-        return lambda: divided.packed(divided.ended(ranks.summed(begun())))
+        begun = replayed(lambda: trainer.begun(warm), state, graphs, self._notice)
+        return lambda: trainer.packed(trainer.ended(ranks.summed(begun())))
 
     def _fitting(self, warm: bool, graphs: Graphs) -> int:
         """As many slots as the free memory holds, in chunks of about one size; more are never needed than there are."""

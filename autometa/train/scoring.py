@@ -14,12 +14,13 @@ from autometa.meta.bn_modes import accuracies
 from autometa.nas.spaces.blocks import BlockCell
 from autometa.ops.finite_slots import finite_slots
 from autometa.slots.arena import Arena
-from autometa.train.candidates import SLOTS, CandidateConfig, CandidateTrainer, Cells, Outcome, SameBatches, Snapshot
+from autometa.train.candidates import SLOTS, CandidateConfig, CandidateTrainer, Cells, Outcome, Snapshot
 from autometa.train.config import (
     EvalConfig,
 )
 from autometa.train.scores import Score
 from autometa.train.tasks import Source, TestTasks, chunks
+from autometa.train.trainer import SameBatches
 
 LOST = 0.1
 """Share of validation tasks that may leave the finite numbers."""
@@ -50,7 +51,7 @@ def train_candidates(
     trainer = CandidateTrainer.create(cells, config, source)
     for g, start in enumerate(starts):
         if start is not None:
-            (trainer.restore if start.key == cells[g].key else trainer.inherit)(g, start)
+            (trainer.resume if start.key == cells[g].key else trainer.inherit)(g, start)
     trainer.train(source.notice, first, last)
     right, finite = score(trainer, source)
     seconds = (time.perf_counter() - begin) / len(cells)

@@ -1,10 +1,11 @@
-"""Meta-training, the loop that every algorithm here shares: Reptile on an arena, task by numbered task."""
+"""Meta-training of one architecture or of many side by side on an arena, task by numbered task."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +15,7 @@ from autometa.brief import brief
 from autometa.data import Episodes
 from autometa.errors import InputError
 from autometa.meta.bn_modes import accuracy
+from autometa.meta.inner_loop import Batches, Objective
 from autometa.meta.learner import MetaLearner, TaskChunk
 from autometa.meta.optimisers import NONE, SGD, Adam, PerKind
 from autometa.meta.outer_loop import TaskSource, adapt_slots_, meta_iteration_
@@ -48,7 +50,7 @@ class Step:
     update `[S]`, and which slots stayed finite `[S]`.
 
     update: norm of the meta-update over the norm of what it changed, of weights and architecture, float64 `[2]`;
-    architecture: the architecture's part of theta afterwards, `[A]`, empty where there is none.
+    architecture: its part of theta afterwards, `[A]`, empty where there is none. Both are of the first group.
     """
 
     losses: Tensor
@@ -91,12 +93,31 @@ class StepSizes:
         return sizes.expand(groups, sizes.shape[1]).contiguous()
 
 
+class SameBatches:
+    """Batches of a few tasks for many slots: `task` int64 `[S]` is the task of each slot."""
+
+    def __init__(self, steps: Sequence[tuple[Tensor, Tensor]], task: Tensor) -> None:
+        self._steps, self._task = steps, task
+
+    @staticmethod
+    def drawn(batches: Batches, steps: int) -> list[tuple[Tensor, Tensor]]:
+        """All steps of all tasks, made once."""
+        return [batches.step(t) for t in range(steps)]
+
+    def step(self, t: int) -> tuple[Tensor, Tensor]:
+        images, labels = self._steps[t]
+        return images.index_select(0, self._task), labels.index_select(0, self._task)
+
+
 @brief
 @dataclass
 class Trainer:
-    """One meta-training run as state (the arena, what the meta-learner keeps) and a step.
+    """Meta-training of the groups of an arena as state (the arena, what the meta-learner keeps) and a step.
 
-    logits(task ids `[S]`, in warm-up?) gives the network of those slots; architecture_step is the meta step size of
+    logits(task ids `[S]`, in warm-up?) gives the network of those slots, which are one group's. Of several groups, each
+    another architecture, all see the same tasks and batches (common random numbers), so that differences between them
+    are not those between tasks; losses(layouts of slots `[S]`) gives their objective, and nobody counts right answers.
+    architecture_step is the meta step size of
     the architecture parameters, which stand still for `warmup` meta-iterations. state: what the meta-learner keeps
     beside theta, by name, as at the start where None. counter int64 `[1]`: the number of the next meta-iteration, where
     tasks are drawn; max_slots: that of `meta` until `Loop` finds another one; ranks: the processes among which
@@ -110,7 +131,8 @@ class Trainer:
     optimiser: Adam | SGD
     inner: InnerConfig
     meta: MetaConfig
-    logits: Callable[[Tensor, bool], Logits]
+    logits: Callable[[Tensor, bool], Logits] | None = None
+    losses: Callable[[Tensor], Objective] | None = None
     architecture_step: Schedule = Schedule(0.0)
     warmup: int = 0
     weights: int | None = None
@@ -164,7 +186,7 @@ class Trainer:
         if self.ranks is not None:
             return self.ended(self.ranks.summed(self.begun(warm)))
         right: list[Tensor] = []
-        before = self.arena.theta.clone()
+        before = self.arena.theta[0].clone()
         done = meta_iteration_(*self._work(warm, right), self._sizes(), **self._how(warm))
         self.counter += 1
         return Step(done.losses, self._right(right), done.finite, *self._moved(before))
@@ -181,13 +203,13 @@ class Trainer:
     def _moved(self, before: Tensor) -> tuple[Tensor, Tensor]:
         """`Step.update` and `Step.architecture` of a step that began at `before`."""
         theta, cut = self.arena.theta[0], self.before_architecture
-        moved = theta - before[0]
+        moved = theta - before
 
         def norms(row: Tensor) -> Tensor:
             parts = (row[:cut], row[cut:])
             return torch.stack([torch.linalg.vector_norm(part, dtype=torch.float64) for part in parts])
 
-        return norms(moved) / norms(before[0]).clamp(min=TINY), theta[cut:].clone()
+        return norms(moved) / norms(before).clamp(min=TINY), theta[cut:].clone()
 
     @property
     def before_architecture(self) -> int:
@@ -197,10 +219,13 @@ class Trainer:
     def _work(self, warm: bool, right: list[Tensor]) -> tuple[Arena, TaskSource, Adam | SGD, int]:
         """Arena, tasks, optimiser and steps of the meta-iteration that `counter` names."""
         ids = self._ids()
-        return self.arena, lambda a, b: self._tasks(ids[a:b], warm, right), self.optimiser, self.inner.steps
+        tasks: TaskSource = partial(self._tasks, ids, warm, right)
+        if self.losses is not None:
+            tasks = partial(self._shared, self.losses, *self._drawn(ids))
+        return self.arena, tasks, self.optimiser, self.inner.steps
 
     def _ids(self) -> Tensor:
-        """The task of each slot."""
+        """The tasks of this meta-iteration, of each slot where there is one group."""
         return self.counter * self.meta.batch + self._places
 
     def _sizes(self) -> Tensor:
@@ -214,7 +239,7 @@ class Trainer:
 
     def unpacked(self, row: Tensor) -> Step:
         """What `packed` packed."""
-        dtype, slots, steps = self.arena.theta.dtype, self.meta.batch, self.inner.steps
+        dtype, slots, steps = self.arena.theta.dtype, self.meta.batch * self.arena.groups, self.inner.steps
         own = self.arena.theta.shape[1] - self.before_architecture
         losses, right, finite, update, architecture = row.split([steps * slots, slots, slots, 2, own])
         return Step(losses.view(steps, slots).to(dtype), right, finite != 0, update, architecture.to(dtype))
@@ -252,7 +277,7 @@ class Trainer:
 
     def ended(self, total: Tensor) -> Step:
         """The end of a divided meta-iteration, from the sum of all parts: the outcomes of all slots."""
-        cut, before = self.arena.theta.shape[1] + 1, self.arena.theta.clone()
+        cut, before = self.arena.theta.shape[1] + 1, self.arena.theta[0].clone()
         count, rest = total[cut - 1 : cut], total[cut:]
         mean, found = mean_of_parts(total[:cut], self.arena)
         moves = {}
@@ -265,9 +290,31 @@ class Trainer:
         losses = rows[:-2].to(self.arena.theta.dtype)
         return Step(losses, rows[-2], rows[-1] != 0, *self._moved(before))
 
-    def _tasks(self, ids: Tensor, warm: bool, right: list[Tensor]) -> TaskChunk:
-        """Objective, batches and queries of some tasks; `right` receives their shares of right answers."""
-        inner, drawn = self.inner, self.episodes.tasks(ids)
+    def _drawn(self, ids: Tensor) -> tuple[list[tuple[Tensor, Tensor]], tuple[Tensor, Tensor] | None]:
+        """The batches of these tasks for all inner steps, and their queries where they are needed."""
+        inner, tasks = self.inner, self.episodes.tasks(ids)
+        queries = self.episodes.queries(tasks) if self.learner.needs_queries else None
+        return SameBatches.drawn(
+            self.episodes.batches(tasks, inner.batch, inner.steps, inner.batch_mode), inner.steps
+        ), queries
+
+    def _shared(
+        self,
+        losses: Callable[[Tensor], Objective],
+        drawn: Sequence[tuple[Tensor, Tensor]],
+        queries: tuple[Tensor, Tensor] | None,
+        start: int,
+        stop: int,
+    ) -> TaskChunk:
+        """Objective, batches and queries of some slots of several groups."""
+        task = torch.arange(start, stop, device=self.device) % self.meta.batch
+        same = None if queries is None else partial(SameBatches([queries], task).step, 0)
+        return TaskChunk(losses(self.arena.layout_of_slot[start:stop]), SameBatches(drawn, task), same)
+
+    def _tasks(self, ids: Tensor, warm: bool, right: list[Tensor], start: int, stop: int) -> TaskChunk:
+        """Objective, batches and queries of some of these tasks; `right` receives their shares of right answers."""
+        assert self.logits is not None, "one architecture has logits, several have losses"
+        inner, drawn = self.inner, self.episodes.tasks(ids[start:stop])
         logits, known = self.logits(drawn.ids.to(self.device), warm), len(right)
 
         def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
@@ -284,8 +331,8 @@ class Trainer:
         """One inner step of the first slots, of which nothing is kept: to see how much memory they take."""
         part = self.arena.part(0, slots)
         copied = replace(part, phi=part.phi.clone(), second=part.second.clone(), steps=part.steps.clone())
-        task, how = self._tasks(self._places[:slots], warm, []), self._how(warm)
-        self.learner.train_(copied, task, self.optimiser, 1, self.state, frozen=how["frozen"])
+        task = TaskChunk(*self._work(warm, [])[1](0, slots))
+        self.learner.train_(copied, task, self.optimiser, 1, self.state, frozen=self._how(warm)["frozen"])
 
     def _kept(self) -> dict[str, Tensor]:
         """What the meta-learner keeps, by its names in a checkpoint."""
