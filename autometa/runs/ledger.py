@@ -220,11 +220,11 @@ class Ledger:
 
     def _end(self, db: sqlite3.Connection, batch: int, worker: str, attempt: int) -> None:
         """Of a batch, or of a part of its training."""
-        left = db.execute("SELECT count(*) FROM trials WHERE batch = ? AND state IS NULL", (batch,)).fetchone()[0]
         db.execute(
-            "UPDATE batches SET state = ?, worker = ?, attempts = max(attempts, ?), lease_until = NULL, "
-            "failure = NULL, ended = ? WHERE id = ?",
-            ("reported" if left else "done", worker, attempt, self._clock(), batch),
+            "UPDATE batches SET state = CASE WHEN EXISTS (SELECT 1 FROM trials WHERE batch = ?1 AND state IS NULL) "
+            "THEN 'reported' ELSE 'done' END, worker = ?2, attempts = max(attempts, ?3), lease_until = NULL, "
+            "failure = NULL, ended = ?4 WHERE id = ?1",
+            (batch, worker, attempt, self._clock()),
         )
 
     def reported(self) -> list[list[Candidate]]:

@@ -32,10 +32,12 @@ class TrialFiles:
     def written(self, data: Mapping[Place, bytes]) -> Iterator[Mapping[Place, Path]]:
         """Files on the disk under names of their own, for `keep` within the block; what is not kept goes."""
         made: dict[Place, Path] = {}
+        if not data:
+            yield made
+            return
         try:
             with disk_errors(f"write to {shown(self.folder)}"):
-                if data:
-                    self.folder.mkdir(exist_ok=True)
+                self.folder.mkdir(exist_ok=True)
                 for place, payload in data.items():
                     made[place] = temporary_beside(self.path(place))
                     write_synced(made[place], payload)
