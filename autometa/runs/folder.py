@@ -46,7 +46,7 @@ RESULT_FORM = record(optional={"kind": text, "accuracy": maybe(number())})
 """What any run's result.json holds; the result of each sort of run has a form of its own."""
 _OWN = re.compile(
     r"(config|environment|result|search|known|data|observations|health|pace|confidence|seeds)\.json|seed-\d+|"
-    r"metrics(-.+)?\.jsonl|ledger\.sqlite(-wal|-shm)?|checkpoints|genotypes|tensorboard|init|report\.html|MODEL_CARD\.md"
+    r"metrics(-.+)?\.jsonl|ledger\.sqlite(-wal|-shm)?|ledger\.trials|checkpoints|genotypes|tensorboard|init|report\.html|MODEL_CARD\.md"
 )
 
 
