@@ -152,6 +152,7 @@ setup(
     package_dir={"autometa.kernels": "kernels"},
     package_data={
         "": ["py.typed", "*.json", "*.yaml", "*.txt", "*.css"],
+        "autometa.kernels": ["*.def"],
         "autometa": ["pretrained/*/*", "algorithms/table/*.safetensors"],
     },
     include_package_data=False,

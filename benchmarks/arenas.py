@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from autometa.ops.rows import Rows
+
 # name -> slots, weights, architecture parameters
 SIZES = {
     "MetaNAS 28 channels, 10 slots": (10, 462272, 160),
@@ -19,7 +21,7 @@ class Arena:
     phi: torch.Tensor
     grad: torch.Tensor
     second: torch.Tensor
-    tables: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+    rows: Rows
 
     @property
     def elements(self) -> int:
@@ -33,7 +35,7 @@ def make(size: str, device: str = "cpu") -> Arena:
     made = torch.Generator().manual_seed(0)
     phi, grad, second = (torch.randn(slots, row, generator=made).to(device) for _ in range(3))
     group = torch.zeros(slots, dtype=torch.int64, device=device)
-    return Arena(phi, grad, second.abs(), (torch.tensor([[0, weights, row]], device=device), group, group.clone()))
+    return Arena(phi, grad, second.abs(), Rows(torch.tensor([[0, weights, row]], device=device), group, group.clone()))
 
 
 def table(value: float, device: str = "cpu") -> torch.Tensor:

@@ -17,7 +17,7 @@ def test_adam(benchmark, size, with_first, device):
     steps = torch.zeros(arena.phi.shape[0], 2, dtype=torch.int64, device=device)
     first = torch.zeros_like(arena.phi) if with_first else None
     beta1 = 0.9 if with_first else 0.0
-    state = (arena.phi, arena.grad, arena.second, steps, table(1e-6, device), table(0.0, device), *arena.tables)
+    state = (arena.phi, arena.grad, arena.second, steps, table(1e-6, device), table(0.0, device), arena.rows)
 
     def run(backend):
         adam_(*state, first=first, beta1=beta1, backend=backend)

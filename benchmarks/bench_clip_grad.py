@@ -18,7 +18,7 @@ def test_clip_grad(benchmark, size, binds, device):
     def run(backend):
         if binds:
             limit.mul_(0.999)  # binds anew in every call
-        clip_grad_(arena.grad, limit, *arena.tables, backend=backend)
+        clip_grad_(arena.grad, limit, arena.rows, backend=backend)
 
     moved = arena.elements * 4 * (3 if binds else 1)
     rivals = {"reference": lambda: run("reference")}

@@ -15,7 +15,7 @@ from benchmarks.measure import side_by_side
 def test_sgd(benchmark, size, momentum, device):
     arena = make(size, device)
     velocity = torch.zeros_like(arena.phi) if momentum else None
-    state = (arena.phi, arena.grad, table(1e-6, device), table(0.0, device), *arena.tables)
+    state = (arena.phi, arena.grad, table(1e-6, device), table(0.0, device), arena.rows)
 
     def run(backend):
         sgd_(*state, momentum=momentum, velocity=velocity, backend=backend)

@@ -11,6 +11,7 @@
 
 #include "addresses.h"
 #include "autometa.h"
+#include "op_codes.h"
 
 namespace py = pybind11;
 using autometa::Address;
@@ -250,6 +251,12 @@ void conv_block_backward(const autometa::ConvBlock& block, Address saved, Addres
 }  // namespace
 
 void bind_ops(py::module_& m) {
+    m.def("op_codes", [] {
+        py::list found;
+        for (const autometa::Primitive& op : autometa::kPrimitives)
+            found.append(py::make_tuple(op.name, static_cast<int>(op.kind), op.kernel, op.dilation, op.stages));
+        return found;
+    }, "Name, kind, kernel size, dilation and stages of every primitive, by code.");
     using release = py::call_guard<py::gil_scoped_release>;
     py::class_<NodeOf>(m, "Node", "Arguments of mixed_op.")
         .def(py::init<const std::vector<Address>&, const std::vector<int64_t>&, const std::array<int64_t, 8>&,

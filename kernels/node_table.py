@@ -1,6 +1,7 @@
 """How kernels read the op instances of a node: a row of 32-bit integers each, and its weight.
 
-The columns are filled in by autometa/ops/mixed_op/plan.py; places of maps count within the buffers of one call.
+The columns are those of op_codes.py, filled in by autometa/ops/mixed_op/plan.py; places of maps count within the
+buffers of one call.
 """
 
 from __future__ import annotations
@@ -8,17 +9,18 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-# input state, edge, sort of op, stride, height and width of the input
-STATE, EDGE, KIND, STRIDE, HEIGHT, WIDTH = (tl.constexpr(k) for k in range(6))
-# places of maps: input of the last normalisation, map between two stages, arguments of maxima, gradients of those
-LAST, MIDDLE, ARGUMENT, GRAD, MIDDLE_GRAD = (tl.constexpr(k) for k in range(6, 11))
-# first column of up to four weights, their sizes (0: absent), gamma of both stages (beta follows after BETA columns)
-WEIGHT, SIZE, GAMMA, BETA = (tl.constexpr(k) for k in (11, 15, 19, 21))
-# kernel size, dilation, number of stages
-KERNEL, DILATION, STAGES = (tl.constexpr(k) for k in (22, 23, 24))
-COLUMNS = tl.constexpr(25)
+from autometa.kernels import op_codes
 
-NONE, IDENTITY, MAXIMUM, AVERAGE, SEPARABLE, PAIR, FULL, REDUCTION = (tl.constexpr(k) for k in range(8))
+STATE, EDGE, KIND, STRIDE, HEIGHT, WIDTH, LAST, MIDDLE, ARGUMENT, GRAD, MIDDLE_GRAD = (
+    tl.constexpr(k) for k in range(op_codes.WEIGHT)
+)
+WEIGHT, SIZE, GAMMA, BETA = (tl.constexpr(k) for k in (op_codes.WEIGHT, op_codes.SIZE, op_codes.GAMMA, op_codes.BETA))
+KERNEL, DILATION, STAGES, COLUMNS = (tl.constexpr(k) for k in range(op_codes.KERNEL, op_codes.COLUMNS + 1))
+
+NONE, IDENTITY, MAXIMUM, AVERAGE, SEPARABLE, PAIR, FULL, REDUCTION = (
+    tl.constexpr(op_codes.KINDS[name])
+    for name in ("none", "identity", "maximum", "average", "separable", "pair", "full", "reduction")
+)
 
 
 @triton.jit

@@ -100,15 +100,14 @@ class MetaLearner(Named, ABC):
         moves: of all slots, as `train_` gave them; finite: bool `[S]`; sizes: step sizes float64 `[groups, kinds]`.
         Here theta moves towards the mean of the slots' `phi`, in one fused pass.
         """
-        reptile_(arena.theta, arena.phi, sizes, finite, arena.bounds, arena.group_of_slot, arena.layout_of_slot)
+        reptile_(arena.theta, arena.phi, sizes, finite, arena.rows)
 
     def update_from_mean_(
         self, arena: Arena, mean: Tensor, moves: Mapping[str, Tensor], found: Tensor, sizes: Tensor, state: dict
     ) -> None:
         """`update_` from means over the slots of all processes: mean `[1, row]` of `phi`, moves `[...]` by name; found:
         bool `[1]`, whether any slot stayed finite. For arenas of one group."""
-        zero = arena.group_of_slot[:1]
-        reptile_(arena.theta, mean, sizes, found, arena.bounds, zero, arena.layout_of_slot[:1])
+        reptile_(arena.theta, mean, sizes, found, arena.part(0, 1).rows)
 
 
 LEARNERS: Registry[type[MetaLearner]] = Registry(

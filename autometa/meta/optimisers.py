@@ -80,11 +80,10 @@ class Adam:
 
     def step_(self, arena: Arena, grad: Tensor, frozen: Collection[str] = NONE) -> None:
         """Update `arena` from `grad [S, row]`; a frozen kind neither moves nor counts."""
-        where = (arena.bounds, arena.group_of_slot, arena.layout_of_slot)
         if self.max_norm is not None:
-            clip_grad_(grad, self.max_norm.table(arena), *where)
+            clip_grad_(grad, self.max_norm.table(arena), arena.rows)
         lr, decay = self.lr.table(arena, frozen), self.weight_decay.table(arena)
-        adam_(arena.phi, grad, arena.second, arena.steps, lr, decay, *where, beta2=self.beta2, eps=self.eps)
+        adam_(arena.phi, grad, arena.second, arena.steps, lr, decay, arena.rows, beta2=self.beta2, eps=self.eps)
 
 
 @dataclass(frozen=True)
@@ -99,5 +98,4 @@ class SGD:
         """Nothing to prepare: gradient descent has no state."""
 
     def step_(self, arena: Arena, grad: Tensor, frozen: Collection[str] = NONE) -> None:
-        where = (arena.bounds, arena.group_of_slot, arena.layout_of_slot)
-        sgd_(arena.phi, grad, self.lr.table(arena, frozen), self.weight_decay.table(arena), *where)
+        sgd_(arena.phi, grad, self.lr.table(arena, frozen), self.weight_decay.table(arena), arena.rows)

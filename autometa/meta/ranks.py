@@ -127,8 +127,8 @@ def part_of_mean(arena: Arena, finite: Tensor) -> Tensor:
     """What this process adds to the mean of all slots: float64 `[row + 1]`, the sum over its finite slots as
     Reptile's mean times their number, and that number. For arenas of one group."""
     mean = torch.zeros_like(arena.theta)
-    ones = torch.ones(1, arena.bounds.shape[1] - 1, dtype=torch.float64, device=mean.device)
-    reptile_(mean, arena.phi, ones, finite, arena.bounds, arena.group_of_slot, arena.layout_of_slot)
+    ones = torch.ones(1, arena.rows.kinds, dtype=torch.float64, device=mean.device)
+    reptile_(mean, arena.phi, ones, finite, arena.rows)
     count = finite.sum(dtype=torch.float64)
     return torch.cat([mean[0].to(torch.float64) * count, count[None]])
 

@@ -14,12 +14,14 @@ from autometa.ops.mixed_op import mixed_op
 from autometa.ops.preprocess import preprocess
 from autometa.ops.primitives import PRIMITIVES
 from autometa.ops.reptile import reptile_
+from autometa.ops.rows import Rows
 from autometa.ops.sample_tasks import sample_tasks
 from autometa.ops.sgd import sgd_
 
 __all__ = [
     "PRIMITIVES",
     "ConvBlock",
+    "Rows",
     "adam_",
     "batch_indices",
     "clip_grad_",

@@ -1,9 +1,9 @@
-"""Argument checks that the arena ops share, and the walk of their references over (layout, kind)."""
+"""Argument checks that ops share."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -107,54 +107,3 @@ def check_numbers(what: str, *sizes: int) -> None:
     """The size of a table that an op is about to fill with draws."""
     if math.prod(sizes) > MOST_NUMBERS:
         raise ValueError(f"{what}: {' x '.join(map(str, sizes))} numbers are more than the {MOST_NUMBERS} of one call")
-
-
-def check_layouts(
-    slots: int,
-    device: torch.device,
-    bounds: torch.Tensor,
-    group_of_slot: torch.Tensor,
-    layout_of_slot: torch.Tensor,
-) -> int:
-    """Check the tables that describe rows and slots; return the number of kinds."""
-    if bounds.dim() != 2 or bounds.shape[1] < 2:
-        raise ValueError(f"bounds must be [layouts, kinds + 1], it has shape {tuple(bounds.shape)}")
-    check_table("bounds", bounds, tuple(bounds.shape), torch.int64, device)
-    check_table("group_of_slot", group_of_slot, (slots,), torch.int64, device)
-    check_table("layout_of_slot", layout_of_slot, (slots,), torch.int64, device)
-    return bounds.shape[1] - 1
-
-
-def check_ranges(
-    row: int, groups: int, bounds: torch.Tensor, group_of_slot: torch.Tensor, layout_of_slot: torch.Tensor
-) -> None:
-    """The values of the tables: what the compiled module checks for itself."""
-    if bounds.numel() and not (
-        bool((bounds[:, 1:] >= bounds[:, :-1]).all()) and 0 <= int(bounds.min()) <= int(bounds.max()) <= row
-    ):
-        raise ValueError(f"bounds must rise along each row and lie in 0..{row}")
-    for name, table, limit in (
-        ("group_of_slot", group_of_slot, groups),
-        ("layout_of_slot", layout_of_slot, bounds.shape[0]),
-    ):
-        if table.numel() and not 0 <= int(table.min()) <= int(table.max()) < limit:
-            raise ValueError(f"{name} must lie in 0..{limit - 1}")
-
-
-def segments(
-    bounds: torch.Tensor, layout_of_slot: torch.Tensor, active: torch.Tensor
-) -> Iterator[tuple[int, slice | torch.Tensor, slice]]:
-    """Yield (kind, slots, columns) for every layout and kind with `active` slots (bool [slots, kinds]).
-
-    Slots are `slice(None)` where all of them take part, so that indexing gives a view.
-    """
-    edges = bounds.tolist()
-    for layout, row_edges in enumerate(edges):
-        of_layout = layout_of_slot == layout
-        for kind in range(len(row_edges) - 1):
-            columns = slice(row_edges[kind], row_edges[kind + 1])
-            chosen = (of_layout & active[:, kind]).nonzero().flatten()
-            if columns.start == columns.stop or chosen.numel() == 0:
-                continue
-            everyone = chosen.numel() == layout_of_slot.numel()
-            yield kind, slice(None) if everyone else chosen, columns

@@ -1,4 +1,4 @@
-"""The seam to the CUDA module: whether it runs here, registration of its kernels, the stream to launch on.
+"""The seam to the CUDA module: whether it runs here, the stream to launch on.
 
 Its entry points check nothing that lies in the device's memory, which would stop the device: the callers of the ops
 guarantee that tables hold what the ops' docstrings say, where they are built. An index out of range is clamped by the
@@ -16,7 +16,7 @@ from types import ModuleType
 
 import torch
 
-from autometa.ops.backend import BackendError, implements
+from autometa.ops.backend import BackendError
 
 _MODULE = "autometa._cuda"
 OLDEST = (8, 0)
@@ -117,20 +117,6 @@ def _too_old(capability: tuple[int, int], architectures: str) -> str | None:
         f"{_MODULE} was built for {architectures}, the device has compute capability {name}; reinstall with "
         f"AUTOMETA_CUDA_ARCHS={capability[0]}{capability[1]}"
     )
-
-
-def cuda_kernel(op: str, shared, refuses: Callable = cuda_refuses) -> Callable:
-    """Decorator: make a function the CUDA kernel of the torch op `autometa::<op>`, and the backend `cuda` of that name.
-
-    shared: what `_native.register` made of the C++ implementation, whose schema and fakes the kernel shares.
-    """
-
-    def wrap(body: Callable) -> Callable:
-        getattr(shared, "custom", shared).register_kernel("cuda")(body)
-        implements(op, "cuda", refuses)(getattr(torch.ops.autometa, op).default)
-        return body
-
-    return wrap
 
 
 @contextmanager

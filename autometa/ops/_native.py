@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from types import ModuleType
 
@@ -26,55 +25,50 @@ class Op:
         return self.overload(*args) if watched() else self.direct(*args)
 
 
-class InPlace(Op):
-    """The same for an op that writes into arguments: autograd is told, and asked where one of them has a gradient."""
-
-    def __init__(self, op: str, body: Callable, custom, mutates: tuple[str, ...]) -> None:
-        super().__init__(op, body, custom)
-        names = list(inspect.signature(body).parameters)
-        self.written = [names.index(name) for name in mutates]
-
-    def __call__(self, *args):
-        if watched() or any(isinstance(a, torch.Tensor) and a.requires_grad for a in args):
-            return self.overload(*args)
-        self.direct(*args)
-        for i in self.written:
-            if args[i] is not None:
-                torch.autograd.graph.increment_version(args[i])
-
-
 def watched() -> bool:
     """Whether a compiler or a mode wants to see every op."""
     return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
 
 
-def register(
-    op: str,
-    schema: str,
-    mutates: tuple[str, ...] = (),
-    fake: Callable | None = None,
-    devices: str | None = "cpu",
-) -> Callable:
+def register(op: str, schema: str, fake: Callable, devices: str | None = "cpu") -> Callable:
     """Decorator: make a function the torch op `autometa::<op>` on tensors of `devices`, of any where None.
 
-    fake: computes shapes and strides of the results; without it the op only writes into the arguments `mutates`.
+    fake: computes shapes and strides of the results.
     """
 
     def wrap(body: Callable) -> Callable:
-        custom = torch.library.custom_op(
-            f"autometa::{op}", body, mutates_args=mutates, device_types=devices, schema=schema
-        )
-        custom.register_fake(fake or (lambda *args: None))
-        return Op(op, body, custom) if fake else InPlace(op, body, custom, mutates)
+        custom = torch.library.custom_op(f"autometa::{op}", body, mutates_args=(), device_types=devices, schema=schema)
+        custom.register_fake(fake)
+        return Op(op, body, custom)
 
     return wrap
 
 
 def once_differentiable(forward: Op, backward: Op, save: Callable, formula: Callable) -> None:
-    """Make `formula(ctx, *grads)`, which calls the op `backward`, the gradient of the op `forward`.
+    """Make `formula(ctx, grad)`, which calls the op `backward`, the gradient of the first result of the op `forward`:
+    gradients of as many arguments as it returns, the others have none.
 
-    save(ctx, inputs, output) keeps what it needs.  Differentiating again raises `BackendError`.
+    save(ctx, inputs, output) keeps what it needs; where the op has an argument `keep` that is false there is nothing
+    to keep.  Differentiating again raises `BackendError`.
     """
+    names = [argument.name for argument in forward.overload._schema.arguments]
+    keep_at = names.index("keep") if "keep" in names else None
+
+    def saved(ctx, inputs, output) -> None:
+        ctx.set_materialize_grads(False)
+        if isinstance(output, tuple):
+            ctx.mark_non_differentiable(*output[1:])
+        ctx.kept = keep_at is None or inputs[keep_at]
+        save(ctx, inputs, output)
+
+    def gradients(ctx, grad, *_):
+        if grad is None:
+            return (None,) * len(names)
+        if not ctx.kept:
+            op = forward.op.removesuffix("_triton")
+            raise ValueError(f"{op} was called with keep=False, so that its gradient cannot be computed")
+        found = formula(ctx, grad)
+        return *found, *(None,) * (len(names) - len(found))
 
     def refuse(ctx, *grads):
         raise BackendError(
@@ -82,9 +76,9 @@ def once_differentiable(forward: Op, backward: Op, save: Callable, formula: Call
             "autometa.ops.backend.second_order(), or with backend='reference'"
         )
 
-    forward.custom.register_autograd(formula, setup_context=save)
+    forward.custom.register_autograd(gradients, setup_context=saved)
     backward.custom.register_autograd(refuse)
-    forward.direct = _direct(forward.direct, save, formula)
+    forward.direct = _direct(forward.direct, saved, gradients)
     plain = backward.direct
     # Only with create_graph is there a gradient to record here, by the op that refuses it.
     backward.direct = lambda *args: backward.overload(*args) if torch.is_grad_enabled() else plain(*args)
@@ -119,6 +113,31 @@ def _direct(body: Callable, save: Callable, formula: Callable) -> Callable:
     return call
 
 
+def recording(*leaves: torch.Tensor) -> bool:
+    """Whether a gradient of one of these may be asked for."""
+    return torch.is_grad_enabled() and any(x.requires_grad for x in leaves)
+
+
+def kept_memory(like: torch.Tensor, keep: bool, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """What stands for the memory that an op keeps for its backward, in its fake: of a size that nobody knows yet."""
+    return like.new_empty(torch.library.get_ctx().new_dynamic_size() if keep else 0, dtype=dtype)
+
+
+def single(x: torch.Tensor | None) -> torch.Tensor | None:
+    """In float32, as the kernels read it."""
+    return None if x is None else x.to(torch.float32)
+
+
+def contiguous(*tensors: torch.Tensor | None) -> list[torch.Tensor | None]:
+    """Copies of those that are not."""
+    return [None if x is None else x.contiguous() for x in tensors]
+
+
+def arena_rows(x: torch.Tensor) -> torch.Tensor:
+    """A block of arena rows whose columns stand side by side."""
+    return x if x.stride(1) == 1 or x.shape[1] <= 1 else x.contiguous()
+
+
 def compiled_or_raise() -> ModuleType:
     """The compiled module; raises `BackendError` where it does not load."""
     module = compiled()
@@ -132,22 +151,14 @@ def pointer(tensor: torch.Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
+def pointers(*tensors: torch.Tensor | None) -> tuple[int, ...]:
+    """Those of several tensors."""
+    return tuple([0 if tensor is None else tensor.data_ptr() for tensor in tensors])
+
+
 def threads() -> int:
     """How many threads a compiled op may use."""
     return torch.get_num_threads()
-
-
-def layout_arguments(
-    arena: torch.Tensor,
-    groups: int,
-    bounds: torch.Tensor,
-    group_of_slot: torch.Tensor,
-    layout_of_slot: torch.Tensor,
-) -> tuple[int, ...]:
-    """The part of a compiled arena op's arguments that describes rows and slots."""
-    layouts, edges = bounds.shape
-    tables = (bounds.data_ptr(), group_of_slot.data_ptr(), layout_of_slot.data_ptr())
-    return (*tables, *arena.shape, groups, layouts, edges - 1)
 
 
 def refuses_unless(dtype: torch.dtype) -> Callable:

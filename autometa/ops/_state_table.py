@@ -27,6 +27,11 @@ def check_state_table(table: Tensor | None, table_of_slot: Tensor | None, params
         return
     if table.dim() != 2 or table.shape[1] != states or table.dtype != torch.int64:
         raise ValueError(f"table must be int64 [tables, {states}], not {list(table.shape)} {table.dtype}")
+    check_rows_of_slots(table, table_of_slot, params)
+
+
+def check_rows_of_slots(table: Tensor, table_of_slot: Tensor | None, params: Tensor) -> None:
+    """Which row of a table each slot of params `[S, P]` follows. Raises `ValueError` as `check_state_table` does."""
     slots = params.shape[0]
     check_home("table", table, params.device)
     if table_of_slot is None and table.shape[0] != 1:

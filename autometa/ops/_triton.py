@@ -89,11 +89,6 @@ def as_map(x: Tensor) -> Tensor:
     return empty_map(tuple(x.shape), x).copy_(x)
 
 
-def rows(x: Tensor) -> Tensor:
-    """A block of arena rows whose columns stand side by side."""
-    return x if x.stride(1) == 1 or x.shape[1] <= 1 else x.contiguous()
-
-
 _ON_DEVICE: dict[tuple, tuple[weakref.ref, object]] = {}
 
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autometa.errors import InputError
+from autometa.kernels.op_codes import OP_CODES, OpCode
 from autometa.ops._try_primitive import try_primitive
 from autometa.ops.folding import cat_channels, fold, unfold
 
@@ -149,15 +150,15 @@ def _pair(kernel: int):
     return convolutions, run, macs
 
 
-def _full_conv():
+def _full_conv(kernel: int):
     def convolutions(channels: int, stride: int):
-        return ((Shape("weight", (channels, channels, 3, 3)),),)
+        return ((Shape("weight", (channels, channels, kernel, kernel)),),)
 
     def run(x, relu_x, weights, slots, stride):
-        return conv(relu_x, weights[0], slots, stride, 1)
+        return conv(relu_x, weights[0], slots, stride, kernel // 2)
 
     def macs(channels: int, height: int, width: int, stride: int) -> int:
-        return 9 * height * width * channels * channels
+        return kernel * kernel * height * width * channels * channels
 
     return convolutions, run, macs
 
@@ -200,23 +201,18 @@ def _avg_pool(x: Tensor, stride: int) -> Tensor:
     return F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
 
 
-_DEFINITIONS = (
-    ("none", _none()),
-    ("skip_connect", _skip()),
-    ("max_pool_3x3", _pool(_max_pool)),
-    ("avg_pool_3x3", _pool(_avg_pool)),
-    ("conv_3x3", _separable(3, 1, False)),
-    ("dil_conv_3x3", _separable(3, 2, False)),
-    ("dil_conv_5x5", _separable(5, 2, False)),
-    ("sep_conv_3x3", _separable(3, 1, True)),
-    ("sep_conv_5x5", _separable(5, 1, True)),
-    ("conv_1x5_5x1", _pair(5)),
-    ("conv_7x1_1x7", _pair(7)),
-    ("full_conv_3x3", _full_conv()),
-)
+_BY_KIND: dict[str, Callable[[OpCode], tuple]] = {
+    "none": lambda op: _none(),
+    "identity": lambda op: _skip(),
+    "maximum": lambda op: _pool(_max_pool),
+    "average": lambda op: _pool(_avg_pool),
+    "separable": lambda op: _separable(op.kernel, op.dilation, op.stages == 2),
+    "pair": lambda op: _pair(op.kernel),
+    "full": lambda op: _full_conv(op.kernel),
+}
 
 PRIMITIVES: dict[str, Primitive] = {
-    name: Primitive(name, code, *parts) for code, (name, parts) in enumerate(_DEFINITIONS)
+    op.name: Primitive(op.name, code, *_BY_KIND[op.kind](op)) for code, op in enumerate(OP_CODES)
 }
 BY_CODE: list[Primitive] = list(PRIMITIVES.values())
 BUILT_IN = len(BY_CODE)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from autometa.brief import brief
+from autometa.ops.rows import Rows
 from autometa.slots.layout import Layout
 
 
@@ -60,6 +62,11 @@ class Arena:
     def single(cls, layout: Layout, theta: Tensor, slots: int) -> Arena:
         """One group, one layout: theta `[row]` or `[1, row]`."""
         return cls.create([layout], theta.view(1, -1), torch.zeros(slots, dtype=torch.int64, device="cpu"))
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The tables as the ops on arenas read them."""
+        return Rows(self.bounds, self.group_of_slot, self.layout_of_slot)
 
     @property
     def slots(self) -> int:

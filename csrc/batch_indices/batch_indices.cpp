@@ -24,7 +24,7 @@ void shuffle(Draws& draws, int64_t pass, std::vector<int64_t>& order) {
 }  // namespace
 
 void batch_indices(const int64_t* task_ids, int64_t tasks, BatchShape shape, bool passes, uint32_t seed,
-                   int64_t* index) {
+                   int64_t* index, int) {
     const int64_t begin = shape.first_step * shape.batch, count = shape.steps * shape.batch;
     std::vector<int64_t> order(passes ? static_cast<size_t>(shape.items) : 0);
     for (int64_t task = 0; task < tasks; ++task, index += count) {

@@ -7,7 +7,8 @@
 namespace autometa {
 
 template <class T>
-void drop_masks(const int64_t* task_ids, int64_t tasks, const bool* exempt, MaskShape shape, uint32_t seed, T* mask) {
+void drop_masks(const int64_t* task_ids, int64_t tasks, const bool* exempt, MaskShape shape, uint32_t seed, T* mask,
+                int) {
     const int64_t begin = shape.first_image * shape.instances;
     for (int64_t task = 0; task < tasks; ++task) {
         if (task_ids[task] < 0) throw std::invalid_argument("task_ids must be at least 0");
@@ -19,7 +20,7 @@ void drop_masks(const int64_t* task_ids, int64_t tasks, const bool* exempt, Mask
     }
 }
 
-template void drop_masks<float>(const int64_t*, int64_t, const bool*, MaskShape, uint32_t, float*);
-template void drop_masks<double>(const int64_t*, int64_t, const bool*, MaskShape, uint32_t, double*);
+template void drop_masks<float>(const int64_t*, int64_t, const bool*, MaskShape, uint32_t, float*, int);
+template void drop_masks<double>(const int64_t*, int64_t, const bool*, MaskShape, uint32_t, double*, int);
 
 }  // namespace autometa

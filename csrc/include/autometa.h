@@ -30,14 +30,15 @@ void clip_grad(T* grad, T* norms, const double* max_norm, const Arena& arena, in
 template <class T>
 void finite_slots(const T* phi, bool* finite, int64_t slots, int64_t row, int threads);
 
+// What draws numbers uses one thread, however many there are.
 // image [tasks, ways, shots + queries], rotation and chosen [tasks, ways].
 void sample_tasks(const int64_t* class_start, int64_t all_classes, const int64_t* classes, int64_t selectable,
                   const int64_t* task_ids, int64_t tasks, TaskShape shape, uint32_t seed, int64_t* image,
-                  int64_t* rotation, int64_t* chosen);
+                  int64_t* rotation, int64_t* chosen, int threads = 1);
 
 // index [tasks, steps, batch].
 void batch_indices(const int64_t* task_ids, int64_t tasks, BatchShape shape, bool passes, uint32_t seed,
-                   int64_t* index);
+                   int64_t* index, int threads = 1);
 
 // out [picks, channels, height, width]; rotation in quarter turns counter-clockwise, any integer.
 void gather_images(const uint8_t* images, ImageShape shape, const int64_t* index, const int64_t* rotation,
@@ -45,7 +46,8 @@ void gather_images(const uint8_t* images, ImageShape shape, const int64_t* index
 
 // mask [tasks, images, instances] of T, the draws of stream kDropPath; instances with exempt != 0 get 1.
 template <class T>
-void drop_masks(const int64_t* task_ids, int64_t tasks, const bool* exempt, MaskShape shape, uint32_t seed, T* mask);
+void drop_masks(const int64_t* task_ids, int64_t tasks, const bool* exempt, MaskShape shape, uint32_t seed, T* mask,
+                int threads = 1);
 
 struct HeadShape {
     int64_t slots, batch, classes, row;  // row: floats from one slot's parameters to the next's

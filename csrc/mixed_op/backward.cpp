@@ -263,7 +263,7 @@ private:
         fill_gradient({g, centre, factor}, {follows(z), kept(slot) + stage.mean, slope.b.data()}, shift, dz);
         if (stage.pool()) {
             const ConvKernels& kernel = kernels().conv;
-            (i.code == kMaxPool ? kernel.max_pool_backward : kernel.avg_pool_backward)(pool, dz.base, dx);
+            (kind_of(i.code) == Kind::maximum ? kernel.max_pool_backward : kernel.avg_pool_backward)(pool, dz.base, dx);
         } else if (i.stages.size() == 1) {
             convs_backward(slot, c, n, stage, in, dz, room, dr, *fresh);
             *fresh = false;

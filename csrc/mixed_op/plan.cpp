@@ -56,10 +56,10 @@ public:
         stages_.back().convs = {full(c, 1, kernel, stride, first), full(c, kernel, 1, 1, second)};
         finish();
     }
-    void full3(int64_t stride) {
+    void full_conv(int64_t kernel, int64_t stride) {
         const int64_t c = node_.channels;
         stages_.push_back({});
-        stages_.back().convs = {full(c, 3, 3, stride, take(9 * c * c))};
+        stages_.back().convs = {full(c, kernel, kernel, stride, take(kernel * kernel * c * c))};
         finish();
     }
     void reduction(int64_t height, int64_t width) {
@@ -99,25 +99,19 @@ std::vector<Stage> stages_of(const Node& node, int64_t code, int64_t stride, int
         refuse("parameters " + std::to_string(offset) + ".. of primitive " + std::to_string(code) +
                " lie outside the " + std::to_string(node.params_width) + " of its block");
     Builder build(node, offset);
-    switch (code) {
-        case kSkip:
+    const Primitive& op = kPrimitives[code];
+    switch (op.kind) {
+        case Kind::identity:
             if (stride == 2) build.reduction(height, width);
             break;
-        case kMaxPool:
-        case kAvgPool: build.pool(); break;
-        case kSep3Single: build.separable(3, 1, stride); break;
-        case kDil3: build.separable(3, 2, stride); break;
-        case kDil5: build.separable(5, 2, stride); break;
-        case kSep3:
-        case kSep5: {
-            const int64_t kernel = code == kSep3 ? 3 : 5;
-            build.separable(kernel, 1, stride);
-            build.separable(kernel, 1, 1);
+        case Kind::maximum:
+        case Kind::average: build.pool(); break;
+        case Kind::separable:
+            for (int64_t stage = 0; stage < op.stages; ++stage)
+                build.separable(op.kernel, op.dilation, stage == 0 ? stride : 1);
             break;
-        }
-        case kPair5: build.pair(5, stride); break;
-        case kPair7: build.pair(7, stride); break;
-        case kFull3: build.full3(stride); break;
+        case Kind::pair: build.pair(op.kernel, stride); break;
+        case Kind::full: build.full_conv(op.kernel, stride); break;
         default: break;
     }
     if (build.end() > node.params_width)
@@ -225,7 +219,7 @@ std::vector<int64_t> key_of(const Node& node, int64_t slot) {
     std::vector<int64_t> key{which};
     for (int64_t i = 0; i < node.instances; ++i) {
         const int64_t* row = node.table + (which * node.instances + i) * kColumns;
-        const bool op = row[2] >= 0 && row[2] != kNone;
+        const bool op = row[2] >= 0 && kind_of(row[2]) != Kind::none;
         if (op && weight_of(node, slot, i) != 0.0f && edge_weight_of(node, slot, row[1]) != 0.0f) key.push_back(i);
     }
     return key;

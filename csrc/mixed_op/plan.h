@@ -7,12 +7,10 @@
 #include "../conv/conv.h"
 #include "../conv/wave.h"
 #include "autometa.h"
+#include "op_codes.h"
 
 namespace autometa {
 namespace mixed {
-
-// Numbers of the primitives in op-instance tables.
-enum Code { kNone, kSkip, kMaxPool, kAvgPool, kSep3Single, kDil3, kDil5, kSep3, kSep5, kPair5, kPair7, kFull3, kCodes };
 
 constexpr int64_t kColumns = 5, kStages = 2;
 

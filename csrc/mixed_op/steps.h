@@ -27,7 +27,7 @@ inline Pool pool_of(const Node& node, const Sizes& sizes, const Instance& i, con
 }
 
 inline void run_pool(const Pool& pool, int64_t code, float* out) {
-    (code == kMaxPool ? kernels().conv.max_pool : kernels().conv.avg_pool)(pool, out);
+    (kind_of(code) == Kind::maximum ? kernels().conv.max_pool : kernels().conv.avg_pool)(pool, out);
 }
 
 inline Plane relu_plane(const Node& node, const Sizes& sizes, const Plan& plan, int64_t state, float* memory) {

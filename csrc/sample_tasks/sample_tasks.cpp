@@ -33,7 +33,7 @@ void check(const int64_t* class_start, int64_t all_classes, const int64_t* class
 
 void sample_tasks(const int64_t* class_start, int64_t all_classes, const int64_t* classes, int64_t selectable,
                   const int64_t* task_ids, int64_t tasks, TaskShape shape, uint32_t seed, int64_t* image,
-                  int64_t* rotation, int64_t* chosen) {
+                  int64_t* rotation, int64_t* chosen, int) {
     const int64_t each = shape.shots + shape.queries;
     check(class_start, all_classes, classes, selectable, task_ids, tasks, each);
     for (int64_t task = 0; task < tasks; ++task) {

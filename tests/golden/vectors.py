@@ -7,14 +7,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from autometa.ops import adam_, reptile_
+from autometa.ops import Rows, adam_, reptile_
 from tests.golden.fixture import Engine, Fixture, Group, Unit, UsageError
 
 
-def _tables(slots: int, row: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
-    """bounds, group_of_slot, layout_of_slot of an arena whose rows are weights alone."""
+def _rows(slots: int, row: int, device: str) -> Rows:
+    """Those of an arena whose rows are weights alone."""
     zeros = torch.zeros(slots, dtype=torch.int64, device=device)
-    return torch.tensor([[0, row]], device=device), zeros, zeros.clone()
+    return Rows(torch.tensor([[0, row]], device=device), zeros, zeros.clone())
 
 
 def reptile_units(fixture: Fixture, engine: Engine) -> list[Unit]:
@@ -29,7 +29,7 @@ def reptile_units(fixture: Fixture, engine: Engine) -> list[Unit]:
         slots, row = phi.shape
         size = torch.tensor([[float(name)]], dtype=torch.float64, device=engine.device)
         finite = torch.ones(slots, dtype=torch.bool, device=engine.device)
-        reptile_(moved, engine.tensor(phi), size, finite, *_tables(slots, row, engine.device))
+        reptile_(moved, engine.tensor(phi), size, finite, _rows(slots, row, engine.device))
         return {"theta_new": moved[0]}
 
     return [
@@ -52,7 +52,7 @@ def adam_units(fixture: Fixture, engine: Engine) -> list[Unit]:
         first, second = torch.zeros_like(phi), torch.zeros_like(phi)
         steps = torch.zeros(1, 1, dtype=torch.int64, device=engine.device)
         rate, wd = (torch.tensor([[v]], dtype=torch.float64, device=engine.device) for v in (lr, decay))
-        tables = _tables(1, phi.shape[1], engine.device)
+        rows = _rows(1, phi.shape[1], engine.device)
         kept = {"p": [], "m": [], "v": []}
         for grad in engine.tensor(grads):
             adam_(
@@ -62,7 +62,7 @@ def adam_units(fixture: Fixture, engine: Engine) -> list[Unit]:
                 steps,
                 rate,
                 wd,
-                *tables,
+                rows,
                 first=first,
                 beta1=beta1,
                 beta2=beta2,

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from autometa.ops import backend
+from autometa.ops.rows import Rows
 
 native = pytest.mark.skipif(backend.compiled() is None, reason=str(backend.compiled_error()))
 DTYPES = (torch.float32, torch.float64)
@@ -35,8 +36,8 @@ class Arena:
         return self.bounds.shape[1] - 1
 
     @property
-    def tables(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return self.bounds, self.group_of_slot, self.layout_of_slot
+    def rows(self) -> Rows:
+        return Rows(self.bounds, self.group_of_slot, self.layout_of_slot)
 
     def live(self) -> torch.Tensor:
         """bool [slots, row]: columns that are not padding."""

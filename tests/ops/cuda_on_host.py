@@ -65,6 +65,6 @@ def use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=0))
     for op in (source.parent.name for source in SOURCES if source.stem != "versions"):
-        kernel = importlib.import_module(f"autometa.ops.{op}")._kernel
-        made = backend.Implementation(op, "cuda", torch.no_grad()(kernel), lambda device, dtype: None)
+        kernel = torch.no_grad()(backend._REGISTRY[op]["cpp"].call.on_cuda)
+        made = backend.Implementation(op, "cuda", kernel, lambda device, dtype: None)
         monkeypatch.setitem(backend._REGISTRY[op], "cuda", made)

@@ -207,14 +207,14 @@ def arena_op(draw: Draw) -> Call:
         name = {"backend": backend}
         if op == "adam_":
             count = steps.clone()
-            ops.adam_(x[0], x[1], x[2], count, rate, rate, *own.tables, **name)
+            ops.adam_(x[0], x[1], x[2], count, rate, rate, own.rows, **name)
             return [count]
         if op == "sgd_":
-            return [ops.sgd_(x[0], x[1], rate, rate, *own.tables, momentum=0.5, velocity=x[2], **name)]
+            return [ops.sgd_(x[0], x[1], rate, rate, own.rows, momentum=0.5, velocity=x[2], **name)]
         if op == "reptile_":
-            return [ops.reptile_(x[0], x[1], rate, finite, *own.tables, **name)]
+            return [ops.reptile_(x[0], x[1], rate, finite, own.rows, **name)]
         if op == "clip_grad_":
-            return [ops.clip_grad_(x[0], limit, *own.tables, **name)]
+            return [ops.clip_grad_(x[0], limit, own.rows, **name)]
         return [ops.finite_slots(x[0], **name)]
 
     if draw.flag() and op == "finite_slots" and phi.numel():

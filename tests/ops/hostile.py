@@ -7,6 +7,7 @@ interpreter ends it otherwise.
 from __future__ import annotations
 
 import faulthandler
+import functools
 import inspect
 import random
 import re
@@ -36,25 +37,25 @@ def baseline() -> dict[str, tuple[Callable, dict[str, Any]]]:
     shape, node = ARENAS["row of 7"], random_node(slots=2, channels=3, size=(4, 5), dtype=torch.float32)
     block, draw = ops.ConvBlock(3, 5, kernel=3, pool=True), torch.ones
     phi, rate = shape.random(0, torch.float32), shape.per_group(1, 0.1, 0.2)
-    tables = dict(zip(("bounds", "group_of_slot", "layout_of_slot"), shape.tables, strict=True))
+    tables = dict(zip(("bounds", "group_of_slot", "layout_of_slot"), shape.rows.tensors, strict=True))
     ids, node_of = torch.arange(2), torch.zeros(2, dtype=torch.int64)
     head = {"states": [draw(2, 3, 4, 2, 2)], "params": draw(2, 96), "classes": 5}
     two = torch.tensor([[0, -1], [0, 4]])
     both = [draw(2, 3, 4, 2, 2), draw(2, 3, 4, 2, 2)]
     made: dict[Callable, dict[str, Any]] = {
-        ops.adam_: {
+        on_rows(ops.adam_): {
             "phi": phi, "grad": phi.clone(), "second": phi.abs(), "steps": torch.zeros(3, 2, dtype=torch.int64),
             "lr": rate, "weight_decay": rate, **tables, "first": phi.clone(), "beta1": 0.5, "beta2": 0.9, "eps": 1e-8,
         },
-        ops.sgd_: {
+        on_rows(ops.sgd_): {
             "phi": phi, "grad": phi.clone(), "lr": rate, "weight_decay": rate, **tables, "momentum": 0.5,
             "velocity": phi.clone(),
         },
-        ops.reptile_: {
+        on_rows(ops.reptile_): {
             "theta": phi[:1].clone(), "phi": phi, "step_size": rate,
             "finite": torch.ones(3, dtype=torch.bool), **tables,
         },
-        ops.clip_grad_: {"grad": phi, "max_norm": rate, **tables},
+        on_rows(ops.clip_grad_): {"grad": phi, "max_norm": rate, **tables},
         ops.finite_slots: {"phi": phi},
         ops.sample_tasks: {
             "class_start": torch.arange(0, 50, 7), "classes": torch.arange(6), "task_ids": ids, "rotations": 4,
@@ -89,6 +90,16 @@ def baseline() -> dict[str, tuple[Callable, dict[str, Any]]]:
         split_columns: {"rows": draw(2, 9).requires_grad_(), "widths": [4, 5]},
     }  # fmt: skip
     return {f"{call.__name__} {number}": (call, kept) for number, (call, kept) in enumerate(made.items())}
+
+
+def on_rows(call: Callable) -> Callable:
+    """The op with the tables of its rows as arguments of its own."""
+
+    @functools.wraps(call)
+    def run(*, bounds: Any, group_of_slot: Any, layout_of_slot: Any, **given: Any) -> Any:
+        return call(rows=ops.Rows(bounds, group_of_slot, layout_of_slot), **given)
+
+    return run
 
 
 def linear_head_by_table(**given: Any) -> Tensor:
@@ -200,6 +211,8 @@ def attack_cell_stack(watch: Watch) -> None:
 
 def _like(kind: str, number: int, given: int) -> Any:
     """An argument of that kind: `given` for a whole number."""
+    if "Arena" in kind:
+        return backend.compiled().Arena([0] * 3, [0, 0, 0, 0, 1])
     if "Sequence" in kind or "list" in kind or "vector" in kind.lower():
         counts = re.findall(r"FixedSize\((\d+)\)|\"\[(\d+)\]\"", kind)
         size = int(next((a or b for a, b in counts), 0)) if counts else 0

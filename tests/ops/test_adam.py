@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from autometa.ops.adam import _cpp, adam_
+from autometa.ops.adam import adam_
+from autometa.ops.adam.native import adam_native
+from autometa.ops.rows import Rows
 from tests.ops.arenas import (
     ARENAS,
     DTYPES,
@@ -43,7 +45,7 @@ def step(shape, arguments, backend, **options):
     made = {name: value.clone() for name, value in arguments.items()}
     first = made.get("first")
     positional = [value for name, value in made.items() if name != "first"]
-    adam_(*positional, *shape.tables, first=first, backend=backend, **options)
+    adam_(*positional, shape.rows, first=first, backend=backend, **options)
     return made
 
 
@@ -99,7 +101,7 @@ def test_golden(backend, dtype, decay):
     )
     for number, grad in enumerate(arrays["grads"]):
         grad = torch.tensor(grad, dtype=dtype)[None]
-        adam_(phi, grad, second, steps, lr, weight_decay, *shape.tables, first=first, backend=backend)
+        adam_(phi, grad, second, steps, lr, weight_decay, shape.rows, first=first, backend=backend)
         for name, found in (("p", phi), ("m", first), ("v", second)):
             assert_close(found[0], torch.tensor(arrays[f"{decay}/{name}"][number]), bound)
 
@@ -144,8 +146,8 @@ def test_opcheck():
     made = state(shape, torch.float32, True)
     made["grad"].nan_to_num_()
     order = ("phi", "grad", "second", "first", "steps", "lr", "weight_decay")
-    arguments = (*(made[name] for name in order), *shape.tables, 0.9, 0.999, 1e-8)
-    assert torch.library.opcheck(_cpp.custom, arguments)
+    arguments = (*(made[name] for name in order), *shape.rows.tensors, 0.9, 0.999, 1e-8)
+    assert torch.library.opcheck(adam_native.custom, arguments)
 
 
 @pytest.mark.parametrize("backend", ("reference", pytest.param("cpp", marks=native)))
@@ -169,7 +171,7 @@ def test_bad_arguments(backend, change, message):
         arguments[name] = spoil(arguments[name])
     untouched = arguments["phi"].clone()
     with pytest.raises(ValueError, match=message):
-        adam_(*arguments.values(), *shape.tables, backend=backend)
+        adam_(*arguments.values(), shape.rows, backend=backend)
     assert torch.equal(arguments["phi"], untouched)
 
 
@@ -177,13 +179,13 @@ def test_bad_arguments(backend, change, message):
 def test_bad_tables(backend):
     shape = ARENAS["two layouts, three groups"]
     values = state(shape, torch.float64, False).values()
-    bounds, groups, layouts = shape.tables
+    bounds, groups, layouts = shape.rows.tensors
     for wrong in (bounds + 300, bounds.flip(1)):
         with pytest.raises(ValueError, match="bounds must rise along each row and lie in 0..333"):
-            adam_(*values, wrong, groups, layouts, backend=backend)
+            adam_(*values, Rows(wrong, groups, layouts), backend=backend)
     with pytest.raises(ValueError, match="layout_of_slot must lie in 0..1"):
-        adam_(*values, bounds, groups, layouts - 1, backend=backend)
+        adam_(*values, Rows(bounds, groups, layouts - 1), backend=backend)
     with pytest.raises(ValueError, match="pass first="):
-        adam_(*values, *shape.tables, beta1=0.9, backend=backend)
+        adam_(*values, shape.rows, beta1=0.9, backend=backend)
     with pytest.raises(ValueError, match="0 <= beta1, beta2 < 1"):
-        adam_(*values, *shape.tables, beta2=1.0, backend=backend)
+        adam_(*values, shape.rows, beta2=1.0, backend=backend)

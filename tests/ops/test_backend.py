@@ -118,7 +118,7 @@ class Problem:
 
     def step(self, phi, second, steps):
         lr, decay = torch.full((1, 2), 0.01, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64)
-        adam_(phi, self.grad, second, steps, lr, decay, *self.shape.tables, backend="cpp")
+        adam_(phi, self.grad, second, steps, lr, decay, self.shape.rows, backend="cpp")
 
 
 @native

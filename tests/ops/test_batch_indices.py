@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autometa.ops.batch_indices import MODES, _cpp, batch_indices
+from autometa.ops.batch_indices import MODES, batch_indices
+from autometa.ops.batch_indices.native import batch_indices_native
 from autometa.ops.philox import BATCH, bounded, philox_uint32
 from tests.ops.arenas import native
 
@@ -101,4 +102,4 @@ def test_bad_arguments(backend, options, message):
 @native
 def test_opcheck():
     index = torch.zeros(3, 2, 4, dtype=torch.int64)
-    assert torch.library.opcheck(_cpp.custom, (torch.arange(3), 9, 4, 2, 5, True, 1, index))
+    assert torch.library.opcheck(batch_indices_native.custom, (torch.arange(3), 9, 4, 2, 5, True, 1, index))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autometa.ops import backend, cross_entropy
-from autometa.ops.cross_entropy import _cpp, _cpp_backward
+from autometa.ops.cross_entropy.cpp import cross_entropy_cpp, cross_entropy_cpp_backward
 from tests.ops.arenas import native, ways_to_run
 from tests.tolerances import assert_agree
 
@@ -91,14 +91,14 @@ def test_cpp_agrees_with_the_reference(slots, batch, classes, scale):
 def test_cpp_gives_the_same_bits(slots, batch, classes):
     logits, labels = case(slots, batch, classes, torch.float32)
     order, weight = torch.arange(slots).flip(0), torch.linspace(-1, 2, slots)
-    expected = _cpp(logits, labels), _cpp_backward(weight, logits, labels)
+    expected = cross_entropy_cpp(logits, labels), cross_entropy_cpp_backward(weight, logits, labels)
     for way in ways_to_run():
         with way:
-            again = _cpp(logits, labels), _cpp_backward(weight, logits, labels)
+            again = cross_entropy_cpp(logits, labels), cross_entropy_cpp_backward(weight, logits, labels)
             picked = logits[order], labels[order]
-            turned = _cpp(*picked), _cpp_backward(weight[order], *picked)
+            turned = cross_entropy_cpp(*picked), cross_entropy_cpp_backward(weight[order], *picked)
             last = logits[-1:], labels[-1:]
-            alone = _cpp(*last), _cpp_backward(weight[-1:], *last)
+            alone = cross_entropy_cpp(*last), cross_entropy_cpp_backward(weight[-1:], *last)
         for due, own, back, single in zip(expected, again, turned, alone, strict=True):
             assert torch.equal(own, due) and torch.equal(back[order], due) and torch.equal(single, due[-1:])
 
@@ -120,9 +120,10 @@ def test_cpp_values_that_are_not_finite(bad):
 def test_cpp_opcheck_and_second_derivative():
     logits, labels = case(dtype=torch.float32)
     leaf = logits.requires_grad_(True)
-    assert torch.library.opcheck(_cpp.custom, (leaf, labels))
+    assert torch.library.opcheck(torch.ops.autometa.cross_entropy.default, (leaf, labels))
     checks = ("test_schema", "test_faketensor")
-    assert torch.library.opcheck(_cpp_backward.custom, (torch.ones(3), leaf.detach(), labels), test_utils=checks)
+    arguments = (torch.ones(3), leaf.detach(), labels)
+    assert torch.library.opcheck(torch.ops.autometa.cross_entropy_backward.default, arguments, test_utils=checks)
     (grad,) = torch.autograd.grad(cross_entropy(leaf, labels, backend="cpp").sum(), leaf, create_graph=True)
     with pytest.raises(backend.BackendError, match="first derivatives only"):
         grad.sum().backward()

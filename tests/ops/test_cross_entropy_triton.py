@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from autometa.ops import backend, cross_entropy
-from autometa.ops.cross_entropy.triton import _backward, cross_entropy_triton
 from tests.ops.test_cross_entropy import case, loss_and_gradient
 from tests.ops.triton_device import DEVICE, assert_all_agree, assert_same_bits, triton_ready
 
@@ -81,10 +80,10 @@ def test_opcheck_and_second_derivative(monkeypatch):
     monkeypatch.delenv("AUTOMETA_DEBUG")
     logits, labels = (x.to(DEVICE) for x in case(dtype=torch.float32))
     leaf = logits.requires_grad_(True)
-    assert torch.library.opcheck(cross_entropy_triton.custom, (leaf, labels))
+    assert torch.library.opcheck(torch.ops.autometa.cross_entropy_triton.default, (leaf, labels))
     checks = ("test_schema", "test_faketensor")
     arguments = (torch.ones(3, device=DEVICE), leaf.detach(), labels)
-    assert torch.library.opcheck(_backward.custom, arguments, test_utils=checks)
+    assert torch.library.opcheck(torch.ops.autometa.cross_entropy_triton_backward.default, arguments, test_utils=checks)
     (grad,) = torch.autograd.grad(cross_entropy(leaf, labels, backend="triton").sum(), leaf, create_graph=True)
     with pytest.raises(backend.BackendError, match="first derivatives only"):
         grad.sum().backward()

@@ -115,24 +115,31 @@ def test_every_op_is_registered_and_shares_its_schema():
 
 
 def test_nothing_to_do_needs_no_device(module):
-    empty = (0, 0, 0, 0, 16, 1, 1, 2)  # no tables, then no slots of 16 columns
-    assert module.adam(False, *(0,) * 7, *empty, 0.0, 0.999, 1e-8, 0) is None
-    assert module.gather_images(0, 1, 1, 28, 28, 0, 0, 0, 0, 0, 0, 0) is None
-    assert module.finite_slots(False, 0, 0, 0, 16, 0) is None
-    assert module.clip_grad_scratch(False, 10, 4097, 3) == 60 and module.clip_grad_scratch(True, 2, 0, 3) == 6
+    groups = torch.ones(1, 2, dtype=torch.float64)
+    places = (0, 0, 0, 0, 0, groups.data_ptr(), groups.data_ptr())
+    tables = torch.zeros(12, dtype=torch.int64)
+
+    def arena(slots, row, kinds):
+        return module.Arena((tables.data_ptr(),) * 3, (slots, row, 1, 1, kinds))
+
+    assert module.adam(places, False, arena(0, 16, 2), (0.0, 0.999, 1e-8), 0) is None
+    assert module.gather_images((16, 0, 0, 16, 16, 0), (1, 1, 28, 28, 0), 0) is None
+    assert module.finite_slots((0, 0), False, (0, 16), 0) is None
+    assert module.clip_grad_scratch(arena(10, 4097, 3), False) == 60
+    assert module.clip_grad_scratch(arena(2, 0, 3), True) == 6
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
 def test_a_launch_that_fails_says_so(module):
     with pytest.raises(RuntimeError, match="batch_indices: the CUDA launch failed, .*: .+ \\(cudaError"):
-        module.batch_indices(16, 1, 10, 5, 2, 0, True, 0, 16, 0)
+        module.batch_indices((16, 16), (1, 10, 5, 2, 0), True, 0, 0)
 
 
 def test_sizes_that_do_not_fit_are_refused(module):
     with pytest.raises(ValueError, match="an image of more than 2\\^31 - 1 bytes"):
-        module.gather_images(16, 1, 1, 2**16, 2**16, 16, 16, 1, 16, 16, 16, 0)
+        module.gather_images((16,) * 6, (1, 1, 2**16, 2**16, 1), 0)
     with pytest.raises(ValueError, match="sample_tasks: too much for one launch"):
-        module.sample_tasks(16, 1, 16, 1, 16, 2**31, 1, 1, 1, 0, 0, 16, 16, 16, 0)
+        module.sample_tasks((16,) * 6, (1, 1, 2**31, 1, 1, 1, 0), 0, 0)
 
 
 def test_tensors_elsewhere_are_refused():

@@ -15,6 +15,7 @@ from autometa.ops.drop_masks import drop_masks
 from autometa.ops.finite_slots import finite_slots
 from autometa.ops.gather_images import gather_images
 from autometa.ops.reptile import reptile_
+from autometa.ops.rows import Rows
 from autometa.ops.sample_tasks import sample_tasks
 from autometa.ops.sgd import sgd_
 
@@ -38,7 +39,7 @@ class Iteration:
         self.theta, self.phi, self.second = random[0, :1].clone(), random[0].clone(), random[1].abs()
         self.steps = torch.zeros(SLOTS, 2, dtype=torch.int64, device=DEVICE)
         zeros = torch.zeros(SLOTS, dtype=torch.int64, device=DEVICE)
-        self.tables = (torch.tensor([[0, 700, ROW]], device=DEVICE), zeros, zeros.clone())
+        self.rows = Rows(torch.tensor([[0, 700, ROW]], device=DEVICE), zeros, zeros.clone())
         self.scale, self.shift = torch.full((1,), 1 / 255, device=DEVICE), torch.zeros(1, device=DEVICE)
         self.exempt = torch.arange(20, device=DEVICE) % 7 == 2
         self.rate, self.none, self.limit = (
@@ -60,11 +61,11 @@ class Iteration:
             batch = gather_images(self.images, index, turns, self.scale, self.shift, backend=BACKEND)
             mask = drop_masks(self.task_ids, self.exempt, keep=0.8, step=t, batch=2, **options)
             grad = (batch.view(SLOTS, 2, 20, 20) * mask[:, :, None]).view(SLOTS, ROW)
-            clip_grad_(grad, self.limit, *self.tables, backend=BACKEND)
-            adam_(self.phi, grad, self.second, self.steps, self.rate, self.none, *self.tables, backend=BACKEND)
-            sgd_(self.phi, grad, self.rate, self.none, *self.tables, backend=BACKEND)
+            clip_grad_(grad, self.limit, self.rows, backend=BACKEND)
+            adam_(self.phi, grad, self.second, self.steps, self.rate, self.none, self.rows, backend=BACKEND)
+            sgd_(self.phi, grad, self.rate, self.none, self.rows, backend=BACKEND)
         finite = finite_slots(self.phi, backend=BACKEND)
-        reptile_(self.theta, self.phi, self.rate, finite, *self.tables, backend=BACKEND)
+        reptile_(self.theta, self.phi, self.rate, finite, self.rows, backend=BACKEND)
 
 
 def captured(run: Callable[[], None]) -> torch.cuda.CUDAGraph:

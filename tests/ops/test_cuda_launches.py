@@ -15,6 +15,7 @@ from autometa.ops.drop_masks import drop_masks
 from autometa.ops.finite_slots import finite_slots
 from autometa.ops.gather_images import gather_images
 from autometa.ops.reptile import reptile_
+from autometa.ops.rows import Rows
 from autometa.ops.sample_tasks import sample_tasks
 from autometa.ops.sgd import sgd_
 from tests.ops import cuda_on_host
@@ -31,16 +32,16 @@ def calls(device: str) -> dict[str, Callable[[], object]]:
     theta, steps = torch.rand(1, ROW, **cuda), torch.zeros(SLOTS, 2, dtype=torch.int64, **cuda)
     half = torch.full((1, 2), 0.5, dtype=torch.float64, **cuda)
     of_slot = torch.zeros(SLOTS, dtype=torch.int64, **cuda)
-    tables = (torch.tensor([[0, 4000, ROW]], **cuda), of_slot, of_slot)
+    rows = Rows(torch.tensor([[0, 4000, ROW]], **cuda), of_slot, of_slot)
     ids, finite = torch.arange(SLOTS, **cuda), torch.ones(SLOTS, dtype=torch.bool, **cuda)
     images, ones = torch.zeros(9, 1, 28, 28, dtype=torch.uint8, **cuda), torch.ones(1, **cuda)
     starts, picks = torch.arange(0, 101, 20, **cuda), torch.zeros(SLOTS, 4, dtype=torch.int64, **cuda)
     exempt, options = torch.zeros(7, dtype=torch.bool, **cuda), {"seed": 1, "backend": "cuda"}
     return {
-        "adam": lambda: adam_(phi, grad, second, steps, half, half, *tables, first=first, backend="cuda"),
-        "sgd": lambda: sgd_(phi, grad, half, half, *tables, backend="cuda"),
-        "reptile": lambda: reptile_(theta, phi, half, finite, *tables, backend="cuda"),
-        "clip_grad": lambda: clip_grad_(grad, half, *tables, backend="cuda"),
+        "adam": lambda: adam_(phi, grad, second, steps, half, half, rows, first=first, backend="cuda"),
+        "sgd": lambda: sgd_(phi, grad, half, half, rows, backend="cuda"),
+        "reptile": lambda: reptile_(theta, phi, half, finite, rows, backend="cuda"),
+        "clip_grad": lambda: clip_grad_(grad, half, rows, backend="cuda"),
         "finite_slots": lambda: finite_slots(phi, backend="cuda"),
         "sample_tasks": lambda: sample_tasks(starts, ids, ids, rotations=4, ways=5, shots=1, queries=1, **options),
         "batch_indices": lambda: batch_indices(ids, n_items=9, batch=4, steps=2, mode="passes", **options),

@@ -120,10 +120,10 @@ def test_golden_adam(dtype, decay):
     steps = torch.zeros(1, 1, dtype=torch.int64, device=DEVICE)
     values = (float(arrays["lr"]), float(arrays[f"{decay}/weight_decay"]))
     lr, weight_decay = (torch.full((1, 1), value, dtype=torch.float64, device=DEVICE) for value in values)
-    tables = there(arena(48, [[0, 48]], [0], [0])).tables
+    rows = there(arena(48, [[0, 48]], [0], [0])).rows
     for number, grad in enumerate(arrays["grads"]):
         grad = there(torch.tensor(grad, dtype=dtype)[None])
-        adam_(phi, grad, second, steps, lr, weight_decay, *tables, first=first, backend=BACKEND)
+        adam_(phi, grad, second, steps, lr, weight_decay, rows, first=first, backend=BACKEND)
         for name, found in (("p", phi), ("m", first), ("v", second)):
             expected = torch.tensor(arrays[f"{decay}/{name}"][number])
             assert_close(found[0].cpu(), expected, 1e-9 if dtype == torch.float64 else 1.1e-5)
@@ -147,7 +147,7 @@ def test_sgd_agrees_with_the_reference_and_has_the_bits_of_cpp(shape, dtype, mom
 
 def clip(shape, grad, max_norm):
     grad, device_shape = there(grad), there(shape)
-    norms = clip_grad_(grad, there(max_norm), *device_shape.tables, backend=BACKEND)
+    norms = clip_grad_(grad, there(max_norm), device_shape.rows, backend=BACKEND)
     return grad.cpu(), norms.cpu()
 
 
@@ -156,7 +156,7 @@ def test_clip_grad_agrees_with_the_reference_slot_by_slot(shape, dtype):
     before, live, max_norm = shape.random(0, dtype), shape.live(), test_clip_grad.limits(shape)
     found, norms = clip(shape, before, max_norm)
     expected = before.to(torch.float64, copy=True)
-    expected_norms = clip_grad_(expected, max_norm, *shape.tables, backend="reference")
+    expected_norms = clip_grad_(expected, max_norm, shape.rows, backend="reference")
     assert_close(norms, expected_norms, test_clip_grad.BOUND[dtype])
     assert_close(found[live], expected[live], test_clip_grad.BOUND[dtype])
     assert bool((found[~live] == PADDING).all())
@@ -180,8 +180,8 @@ def test_clip_grad_leaves_what_is_not_finite_and_does_not_overflow():
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_reptile_has_the_bits_of_the_reference(shape, dtype):
     theta, *rest = test_reptile.problem(shape, dtype)
-    expected = test_reptile.update(theta, *rest, *shape.tables, backend="reference")
-    found = test_reptile.update(there(theta), *there(tuple(rest)), *there(shape).tables, backend=BACKEND)
+    expected = test_reptile.update(theta, *rest, shape.rows, backend="reference")
+    found = test_reptile.update(there(theta), *there(tuple(rest)), there(shape).rows, backend=BACKEND)
     assert torch.equal(found.cpu(), expected)
     assert_moved(found.cpu(), theta, test_reptile.by_hand(theta, *rest, shape), theta, 1e-14)
 
@@ -189,8 +189,8 @@ def test_reptile_has_the_bits_of_the_reference(shape, dtype):
 def test_reptile_with_more_slots_than_threads():
     shape = arena(48, [[0, 32, 48]], [i * i % 3 for i in range(700)], [0] * 3)
     theta, *rest = test_reptile.problem(shape, torch.float32)
-    expected = test_reptile.update(theta, *rest, *shape.tables, backend="reference")
-    found = test_reptile.update(there(theta), *there(tuple(rest)), *there(shape).tables, backend=BACKEND)
+    expected = test_reptile.update(theta, *rest, shape.rows, backend="reference")
+    found = test_reptile.update(there(theta), *there(tuple(rest)), there(shape).rows, backend=BACKEND)
     assert torch.equal(found.cpu(), expected) and not torch.equal(expected, theta)
 
 
@@ -286,9 +286,9 @@ def test_rows_of_more_than_2_to_the_32_bytes(place):
     phi[2, row - 1] = float("inf")
     assert finite_slots(phi, backend=BACKEND).tolist() == [True, True, False]
     grad = torch.ones(3, row, device=DEVICE)
-    tables = there(arena(row, [[0, row]], [0, 0, 0], [0])).tables
+    rows = there(arena(row, [[0, row]], [0, 0, 0], [0])).rows
     half, none = (torch.full((1, 1), value, dtype=torch.float64, device=DEVICE) for value in (0.5, 0.0))
-    sgd_(phi, grad, half, none, *tables, backend=BACKEND)
+    sgd_(phi, grad, half, none, rows, backend=BACKEND)
     assert phi[:, -1].tolist() == [0.5, 0.5, float("inf")] and bool((phi[:, :-1] == 0.5).all())
 
 
@@ -305,7 +305,7 @@ def test_bounds_out_of_range_are_clamped():
     wild = arena(33, [[-5, 20, 900]], [0, 0], [0])
     phi = torch.ones(2, 33, device=DEVICE)
     one = torch.ones(1, 2, dtype=torch.float64, device=DEVICE)
-    sgd_(phi, phi.clone(), one, torch.zeros_like(one), *there(wild).tables, backend=BACKEND)
+    sgd_(phi, phi.clone(), one, torch.zeros_like(one), there(wild).rows, backend=BACKEND)
     assert bool((phi == 0).all())
 
 
@@ -313,7 +313,7 @@ def test_bounds_out_of_range_are_clamped():
 def test_opcheck():
     shape = ARENAS["two layouts, three groups"]
     phi, grad, velocity, lr, weight_decay = test_sgd.state(shape, torch.float32, True)
-    arguments = there((phi, grad.nan_to_num(), velocity, lr, weight_decay, *shape.tables))
+    arguments = there((phi, grad.nan_to_num(), velocity, lr, weight_decay, *shape.rows.tensors))
     assert torch.library.opcheck(torch.ops.autometa.sgd.default, (*arguments, 0.9))
     finite = torch.zeros(shape.slots, dtype=torch.bool, device=DEVICE)
     assert torch.library.opcheck(torch.ops.autometa.finite_slots.default, (there(phi), finite))

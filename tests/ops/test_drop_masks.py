@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autometa.ops.drop_masks import _cpp, drop_masks
+from autometa.ops.drop_masks import drop_masks
+from autometa.ops.drop_masks.native import drop_masks_native
 from autometa.ops.philox import DROP_PATH, philox_uint32
 from tests.ops.arenas import DTYPES, native
 
@@ -73,5 +74,5 @@ def test_bad_arguments(backend, options, message):
 @native
 def test_opcheck():
     mask = torch.zeros(3, 2, 4)
-    op = getattr(_cpp, "custom", _cpp)
+    op = getattr(drop_masks_native, "custom", drop_masks_native)
     assert torch.library.opcheck(op, (torch.arange(3), torch.tensor([True, False, False, True]), 0.5, 1, 2, mask))

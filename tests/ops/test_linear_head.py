@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from autometa.ops import backend, linear_head
-from autometa.ops.linear_head import _cpp, _cpp_backward
+from autometa.ops.linear_head.cpp import _backward, _forward
 from autometa.ops.primitives import aligned
 from tests.ops.arenas import native, ways_to_run
 from tests.tolerances import assert_agree
@@ -149,13 +149,13 @@ def test_cpp_states_in_different_sizes(flatten):
 def test_cpp_opcheck(flatten):
     states, params, grad = ugly(flatten, *UGLY[1])
     leaves = [x.requires_grad_(True) for x in states]
-    assert torch.library.opcheck(_cpp.custom, (leaves, params.requires_grad_(True), CLASSES, flatten, None, None))
+    assert torch.library.opcheck(_forward.custom, (leaves, params.requires_grad_(True), CLASSES, flatten, None, None))
     features = torch.randn(3, 2, 75 if flatten else 5)
     sizes = [2, 3, 5, 3, 3, 5]
     # its own gradient is meant to raise
     checks = ("test_schema", "test_faketensor")
     arguments = (grad, features, params.detach(), sizes, flatten, None, None)
-    assert torch.library.opcheck(_cpp_backward.custom, arguments, test_utils=checks)
+    assert torch.library.opcheck(_backward.custom, arguments, test_utils=checks)
 
 
 @native

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autometa.ops.finite_slots import _cpp as finite_cpp
-from autometa.ops.finite_slots import finite_slots
-from autometa.ops.reptile import _cpp, reptile_
+from autometa.ops.reptile import reptile_
+from autometa.ops.reptile.native import reptile_native
+from autometa.ops.rows import Rows
 from tests.ops.arenas import (
     ARENAS,
     DTYPES,
@@ -61,7 +61,7 @@ def by_hand(theta, phi, step_size, finite, shape):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_equals_the_formula(shape, dtype, backend):
     theta, phi, step_size, finite = problem(shape, dtype)
-    found = update(theta, phi, step_size, finite, *shape.tables, backend=backend)
+    found = update(theta, phi, step_size, finite, shape.rows, backend=backend)
     expected = by_hand(theta, phi, step_size, finite, shape)
     assert_moved(found, theta, expected, theta, 1e-14)
 
@@ -70,10 +70,10 @@ def test_equals_the_formula(shape, dtype, backend):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_cpp_has_the_bits_of_the_reference(shape, dtype):
     theta, *rest = problem(shape, dtype)
-    expected = update(theta, *rest, *shape.tables, backend="reference")
+    expected = update(theta, *rest, shape.rows, backend="reference")
     for context in ways_to_run():
         with context:
-            assert torch.equal(update(theta, *rest, *shape.tables, backend="cpp"), expected)
+            assert torch.equal(update(theta, *rest, shape.rows, backend="cpp"), expected)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -84,7 +84,7 @@ def test_one_task_and_step_size_1_give_the_adapted_weights(dtype, backend):
     scale = 10.0 ** torch.randint(-3, 4, (1, 100), generator=made)
     theta, phi = shape.random(1, dtype), (shape.random(2) * scale).to(dtype)
     one = torch.ones(1, 2, dtype=torch.float64)
-    found = update(theta, phi, one, torch.tensor([True]), *shape.tables, backend=backend)
+    found = update(theta, phi, one, torch.tensor([True]), shape.rows, backend=backend)
     assert_close(found[:, :90], phi[:, :90], torch.finfo(dtype).eps)
     assert torch.equal(found[:, 90:], theta[:, 90:])
 
@@ -96,10 +96,10 @@ def test_slots_that_do_not_count_change_nothing(backend):
     phi = shape.random(5)
     finite = torch.tensor([True, False, False, False, True])
     phi[2] = float("inf")
-    found = update(theta, phi, step_size, finite, *shape.tables, backend=backend)
+    found = update(theta, phi, step_size, finite, shape.rows, backend=backend)
     assert torch.equal(found[1], theta[1])
     fewer = arena(33, [[0, 20, 33]], [0, 0], [0, 0])
-    expected = update(theta, phi[[0, 4]], step_size, finite[[0, 4]], *fewer.tables, backend=backend)
+    expected = update(theta, phi[[0, 4]], step_size, finite[[0, 4]], fewer.rows, backend=backend)
     assert torch.equal(found[0], expected[0]) and not torch.equal(found[0], theta[0])
 
 
@@ -110,7 +110,7 @@ def test_step_size_0_leaves_a_kind_alone(backend):
     phi, step_size[0, 1] = shape.random(3, torch.float32), 0.0
     phi[:, 16:] = float("nan")
     finite = torch.ones(3, dtype=torch.bool)
-    found = update(theta, phi, step_size, finite, *shape.tables, backend=backend)
+    found = update(theta, phi, step_size, finite, shape.rows, backend=backend)
     assert torch.equal(found[:, 16:], theta[:, 16:]) and bool((found[:, :16] != theta[:, :16]).all())
 
 
@@ -123,7 +123,7 @@ def test_golden(backend, dtype, size):
     shape = arena(64, [[0, 64]], [0] * 10, [0])
     theta = torch.tensor(arrays["theta"], dtype=dtype)[None]
     step_size = torch.full((1, 1), size, dtype=torch.float64)
-    reptile_(theta, phi, step_size, torch.ones(10, dtype=torch.bool), *shape.tables, backend=backend)
+    reptile_(theta, phi, step_size, torch.ones(10, dtype=torch.bool), shape.rows, backend=backend)
     expected = torch.tensor(arrays[f"theta_new/{size}"])
     assert_close(theta[0], expected, 1e-9 if dtype == torch.float64 else 1e-6)
 
@@ -134,7 +134,7 @@ def test_golden(backend, dtype, size):
 def test_any_grouping(groups, row, seed):
     shape = arena(row, [[0, row // 2, row]], groups, [0] * 4)
     theta, phi, step_size, finite = problem(shape, torch.float32, seed)
-    found = update(theta, phi, step_size, finite, *shape.tables, backend="cpp")
+    found = update(theta, phi, step_size, finite, shape.rows, backend="cpp")
     assert_moved(found, theta, by_hand(theta, phi, step_size, finite, shape), theta, 1e-6)
 
 
@@ -142,35 +142,19 @@ def test_any_grouping(groups, row, seed):
 def test_bad_arguments(backend):
     shape = ARENAS["two layouts, three groups"]
     theta, phi, step_size, finite = problem(shape, torch.float64)
-    bounds, groups, layouts = shape.tables
+    bounds, groups, layouts = shape.rows.tensors
     with pytest.raises(ValueError, match="the slots of group 2 have several layouts"):
         mixed = layouts.clone()
         mixed[0] = 1
-        reptile_(theta, phi, step_size, finite, bounds, groups, mixed, backend=backend)
+        reptile_(theta, phi, step_size, finite, Rows(bounds, groups, mixed), backend=backend)
     with pytest.raises(ValueError, match="finite must be"):
-        reptile_(theta, phi, step_size, finite.long(), *shape.tables, backend=backend)
+        reptile_(theta, phi, step_size, finite.long(), shape.rows, backend=backend)
     with pytest.raises(ValueError, match="phi must have the row"):
-        reptile_(theta, phi[:, :-1].contiguous(), step_size, finite, *shape.tables, backend=backend)
+        reptile_(theta, phi[:, :-1].contiguous(), step_size, finite, shape.rows, backend=backend)
     with pytest.raises(ValueError, match="theta must be contiguous"):
-        reptile_(theta.t().contiguous().t(), phi, step_size, finite, *shape.tables, backend=backend)
+        reptile_(theta.t().contiguous().t(), phi, step_size, finite, shape.rows, backend=backend)
     with pytest.raises(ValueError, match="group_of_slot must lie in 0..2"):
-        reptile_(theta, phi, step_size, finite, bounds, groups + 1, layouts, backend=backend)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("row", (1, 7, 63, 64, 200, 8193))
-def test_finite_slots_finds_every_place(row, dtype, backend):
-    places = sorted({0, row // 2, row - 1, min(row - 1, 64)})
-    bad = [float("nan"), float("inf"), -float("inf")]
-    phi = torch.randn(len(places) * 3 + 2, row, dtype=dtype, generator=torch.Generator().manual_seed(0))
-    for number, place in enumerate(places * 3):
-        phi[number + 1, place] = bad[number % 3]
-    phi[0] = torch.finfo(dtype).max
-    phi[-1, 0] = -torch.finfo(dtype).max
-    expected = torch.isfinite(phi).all(dim=1)
-    assert expected.sum() == 2
-    assert torch.equal(finite_slots(phi, backend=backend), expected)
+        reptile_(theta, phi, step_size, finite, Rows(bounds, groups + 1, layouts), backend=backend)
 
 
 @native
@@ -178,5 +162,4 @@ def test_opcheck():
     shape = ARENAS["two layouts, three groups"]
     theta, phi, step_size, finite = problem(shape, torch.float32)
     theta, phi = theta.nan_to_num(), phi.nan_to_num()
-    assert torch.library.opcheck(_cpp.custom, (theta, phi, step_size, finite, *shape.tables))
-    assert torch.library.opcheck(finite_cpp.custom, (phi, finite))
+    assert torch.library.opcheck(reptile_native.custom, (theta, phi, step_size, finite, *shape.rows.tensors))

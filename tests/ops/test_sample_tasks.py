@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autometa.ops.philox import TASK, bounded, philox_uint32
-from autometa.ops.sample_tasks import _cpp, permutation, sample_tasks
+from autometa.ops.sample_tasks import permutation, sample_tasks
+from autometa.ops.sample_tasks.native import sample_tasks_native
 from tests.ops.arenas import native
 
 BACKENDS = ("reference", pytest.param("cpp", marks=native))
@@ -133,4 +134,6 @@ def test_bad_arguments(backend, options, message):
 def test_opcheck():
     class_start, classes, ids = starts(*(20,) * 6), torch.arange(6), torch.arange(3)
     image, rotation, chosen = (torch.zeros(3, 2, *more, dtype=torch.int64) for more in ((4,), (), ()))
-    assert torch.library.opcheck(_cpp.custom, (class_start, classes, ids, 4, 2, 1, 3, 5, image, rotation, chosen))
+    assert torch.library.opcheck(
+        sample_tasks_native.custom, (class_start, classes, ids, 4, 2, 1, 3, 5, image, rotation, chosen)
+    )

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from autometa.ops.sgd import _cpp, sgd_
+from autometa.ops.sgd import sgd_
+from autometa.ops.sgd.native import sgd_native
 from tests.ops.arenas import (
     ARENAS,
     DTYPES,
@@ -23,7 +24,7 @@ UPDATE_BOUND = {torch.float32: 1e-6, torch.float64: 2e-15}
 def step(shape, arguments, backend, **options):
     """Copies of (phi, grad, velocity, lr, weight_decay) after one step."""
     phi, grad, velocity, lr, weight_decay = (None if value is None else value.clone() for value in arguments)
-    sgd_(phi, grad, lr, weight_decay, *shape.tables, velocity=velocity, backend=backend, **options)
+    sgd_(phi, grad, lr, weight_decay, shape.rows, velocity=velocity, backend=backend, **options)
     return phi, grad, velocity, lr, weight_decay
 
 
@@ -69,7 +70,7 @@ def test_equals_torch_sgd(backend):
             grad,
             lr,
             weight_decay,
-            *shape.tables,
+            shape.rows,
             momentum=0.9,
             velocity=velocity,
             backend=backend,
@@ -109,7 +110,7 @@ def test_bits_depend_on_nothing_but_the_slot(shape, dtype):
 def test_opcheck():
     shape = ARENAS["row of 63, one kind"]
     phi, grad, velocity, lr, weight_decay = state(shape, torch.float32, True)
-    assert torch.library.opcheck(_cpp.custom, (phi, grad, velocity, lr, weight_decay, *shape.tables, 0.9))
+    assert torch.library.opcheck(sgd_native.custom, (phi, grad, velocity, lr, weight_decay, *shape.rows.tensors, 0.9))
 
 
 @pytest.mark.parametrize("backend", ("reference", pytest.param("cpp", marks=native)))
@@ -117,11 +118,11 @@ def test_bad_arguments(backend):
     shape = ARENAS["two layouts, three groups"]
     phi, grad, _, lr, weight_decay = state(shape, torch.float64, False)
     with pytest.raises(ValueError, match="needs velocity="):
-        sgd_(phi, grad, lr, weight_decay, *shape.tables, momentum=0.9, backend=backend)
+        sgd_(phi, grad, lr, weight_decay, shape.rows, momentum=0.9, backend=backend)
     with pytest.raises(ValueError, match="momentum must be at least 0"):
-        sgd_(phi, grad, lr, weight_decay, *shape.tables, momentum=-0.1, backend=backend)
+        sgd_(phi, grad, lr, weight_decay, shape.rows, momentum=-0.1, backend=backend)
     with pytest.raises(ValueError, match="grad must be contiguous"):
         strided = grad.t().contiguous().t()
-        sgd_(phi, strided, lr, weight_decay, *shape.tables, backend=backend)
+        sgd_(phi, strided, lr, weight_decay, shape.rows, backend=backend)
     with pytest.raises(ValueError, match="group_of_slot must lie in 0..1"):
-        sgd_(phi, grad, lr[:2], weight_decay[:2], *shape.tables, backend=backend)
+        sgd_(phi, grad, lr[:2], weight_decay[:2], shape.rows, backend=backend)

@@ -1,12 +1,13 @@
-"""Sharing and splitting with Triton: gradients summed, or joined, in one launch."""
+"""Sharing with Triton: gradients summed in one launch; opcheck of what joins them."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from autometa.ops.share import _sum_triton, share
-from autometa.ops.split_columns import _join_triton, split_columns
+from autometa.ops.share import share
+from autometa.ops.share.triton import sum_activations_triton
+from autometa.ops.split_columns.triton import join_columns_triton
 from tests.ops.triton_device import DEVICE, triton_ready
 
 pytestmark = triton_ready
@@ -47,31 +48,11 @@ def test_readers_without_a_gradient_count_for_nothing():
         assert all(y is x for y in share(x, 3, backend="triton"))
 
 
-WIDTHS = [[5], [16, 0, 2048, 1, 35], [7] * 9 + [1040]]
-
-
-@pytest.mark.parametrize("slots", [0, 1, 3])
-@pytest.mark.parametrize("widths", WIDTHS, ids=len)
-def test_the_gradient_is_joined(slots, widths, monkeypatch):
-    """The last list takes three launches."""
-    monkeypatch.setattr("autometa.kernels.split_columns.MOST", 4)
-    rows = normal(slots, sum(widths)).requires_grad_(True)
-    parts = split_columns(rows, widths, backend="triton")
-    assert [p.shape for p in parts] == [(slots, w) for w in widths]
-    grads = [normal(slots, w, seed=i) for i, w in enumerate(widths)]
-    (found,) = torch.autograd.grad(parts, rows, grads, retain_graph=True)
-    assert torch.equal(found, torch.cat(grads, dim=1))
-    strided = [torch.stack([g, g * torch.nan], dim=2).flatten(1)[:, ::2] for g in grads]
-    assert torch.equal(torch.autograd.grad(parts, rows, strided, retain_graph=True)[0], found)
-    (found,) = torch.autograd.grad(parts[::2], rows, grads[::2])
-    assert torch.equal(found, torch.cat([torch.zeros_like(g) if i % 2 else g for i, g in enumerate(grads)], dim=1))
-
-
 def test_opcheck(monkeypatch):
     monkeypatch.delenv("AUTOMETA_DEBUG")
     # they have no gradient of their own
     checks = ("test_schema", "test_faketensor")
     maps = [normal(2, 2, 3, 4, 4, seed=i) for i in range(3)]
-    assert torch.library.opcheck(_sum_triton.custom, (maps,), test_utils=checks)
+    assert torch.library.opcheck(sum_activations_triton.custom, (maps,), test_utils=checks)
     like = normal(2, 5)
-    assert torch.library.opcheck(_join_triton.custom, ([like, None], [5, 3], 2, like), test_utils=checks)
+    assert torch.library.opcheck(join_columns_triton.custom, ([like, None], [5, 3], 2, like), test_utils=checks)

@@ -121,14 +121,13 @@ class TestParts:
         whole = self.arena(dtype)
         before = whole.theta.clone()
         whole.phi[2, 5] = torch.nan
-        where = (whole.bounds, whole.group_of_slot, whole.layout_of_slot)
         divided, total = self.arena(dtype), 0.0
         divided.phi[2, 5] = torch.nan
         for rank in range(size):
             start, stop = Ranks(rank, size, rank).share(7)
             total = total + part_of_mean(divided.part(start, stop), finite[start:stop])
         to_mean_(divided, total, sizes)
-        reptile_(whole.theta, whole.phi, sizes, finite, *where)
+        reptile_(whole.theta, whole.phi, sizes, finite, whole.rows)
         worst = 1e-14 if dtype == torch.float64 else 4e-7
         assert (divided.theta - whole.theta).abs().max() <= worst
         assert (whole.theta - before)[:, :32].abs().min() > 1e-4 and torch.equal(divided.theta[:, 32:], before[:, 32:])

@@ -6,9 +6,8 @@ import numpy as np
 import torch
 
 from autometa.ops._checks import check_numbers, check_table, require
-from autometa.ops._cuda import cuda_kernel, cuda_refuses_unless, launching
-from autometa.ops._native import compiled_or_raise, pointer, refuses_unless, register
 from autometa.ops.backend import dispatch, implements
+from autometa.ops.batch_indices import native as native
 from autometa.ops.philox import BATCH, bounded, check_key, philox_uint32
 
 MODES = ("replacement", "passes")
@@ -86,41 +85,3 @@ def _passes(ids: np.ndarray, n_items: int, begin: int, count: int, seed: int) ->
         order[rows, j], order[rows, other] = order[rows, other], order[rows, j]
     skip = begin - first * n_items
     return order.reshape(ids.size, draws.size)[:, skip : skip + count]
-
-
-@implements("batch_indices", "cpp", refuses=refuses_unless(torch.int64))
-@register(
-    "batch_indices",
-    "(Tensor task_ids, int n_items, int batch, int steps, int seed, bool passes, int first_step, "
-    "Tensor(a!) index) -> ()",
-    mutates=("index",),
-)
-def _cpp(task_ids, n_items, batch, steps, seed, passes, first_step, index) -> None:
-    compiled_or_raise().batch_indices(
-        pointer(task_ids),
-        task_ids.numel(),
-        n_items,
-        batch,
-        steps,
-        first_step,
-        passes,
-        seed,
-        pointer(index),
-    )
-
-
-@cuda_kernel("batch_indices", _cpp, cuda_refuses_unless(torch.int64))
-def _kernel(task_ids, n_items, batch, steps, seed, passes, first_step, index) -> None:
-    with launching(task_ids) as (cuda, stream):
-        cuda.batch_indices(
-            pointer(task_ids),
-            task_ids.numel(),
-            n_items,
-            batch,
-            steps,
-            first_step,
-            passes,
-            seed,
-            pointer(index),
-            stream,
-        )

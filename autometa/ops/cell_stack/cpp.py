@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from autometa.ops._memory import floats, numbers
-from autometa.ops._native import compiled_or_raise, pointer, threads
+from autometa.ops._native import arena_rows, compiled_or_raise, pointer, threads
 from autometa.ops.conv_block.cpp import _sizes
 
 
@@ -19,7 +19,7 @@ class _CellStack(torch.autograd.Function):
     @staticmethod
     def forward(ctx, params, images, labels, programs, of_slot):
         labels = labels.to(torch.int64).contiguous()
-        params = params if params.stride(1) == 1 else params.contiguous()
+        params = arena_rows(params)
         slots, batch = labels.shape
         stacks = {k: _compiled(programs[k], batch, images.shape[2]) for k in set(of_slot)}
         losses, logits = numbers(slots), numbers(slots, batch, programs[0].ways)

@@ -2,18 +2,16 @@
 
 import torch
 
-from autometa.ops._checks import check_layouts, check_matrix, check_ranges, check_table
-from autometa.ops._cuda import cuda_kernel, launching
-from autometa.ops._native import compiled_or_raise, layout_arguments, pointer, register, threads
-from autometa.ops.backend import cpp_refuses, dispatch, implements
+from autometa.ops._checks import check_matrix, check_table
+from autometa.ops.backend import dispatch, implements
+from autometa.ops.clip_grad import native as native
+from autometa.ops.rows import Rows
 
 
 def clip_grad_(
     grad: torch.Tensor,
     max_norm: torch.Tensor,
-    bounds: torch.Tensor,
-    group_of_slot: torch.Tensor,
-    layout_of_slot: torch.Tensor,
+    rows: Rows,
     *,
     backend: str | None = None,
 ) -> torch.Tensor:
@@ -25,8 +23,7 @@ def clip_grad_(
     Args:
         grad: gradients `[slots, row]`, float32 or float64, contiguous; changed where they are too long.
         max_norm: float64 `[groups, kinds]`, at least 0; infinity switches clipping off.
-        bounds: int64 `[layouts, kinds + 1]`, columns at which the kinds of a row begin and end.
-        group_of_slot, layout_of_slot: int64 `[slots]`.
+        rows: kinds, group and layout of the slots' columns.
 
     Returns:
         the norms before clipping, `[slots, kinds]`, dtype of grad.
@@ -37,56 +34,26 @@ def clip_grad_(
         BackendError: the forced backend cannot run.
     """
     check_matrix("grad", grad)
-    kinds = check_layouts(grad.shape[0], grad.device, bounds, group_of_slot, layout_of_slot)
+    rows.check_slots("grad", grad)
     groups = max_norm.shape[0] if max_norm.dim() else 0
-    check_table("max_norm", max_norm, (groups, kinds), torch.float64, grad.device)
-    norms = torch.empty(grad.shape[0], kinds, dtype=grad.dtype, device=grad.device)
+    check_table("max_norm", max_norm, (groups, rows.kinds), torch.float64, grad.device)
+    norms = torch.empty(grad.shape[0], rows.kinds, dtype=grad.dtype, device=grad.device)
     run = dispatch("clip_grad", grad.device, grad.dtype, backend)
-    run(grad, norms, max_norm, bounds, group_of_slot, layout_of_slot)
+    run(grad, norms, max_norm, rows)
     return norms
 
 
 @implements("clip_grad", "reference")
 @torch.no_grad()
-def _reference(grad, norms, max_norm, bounds, group_of_slot, layout_of_slot) -> None:
-    check_ranges(grad.shape[1], max_norm.shape[0], bounds, group_of_slot, layout_of_slot)
-    for layout, edges in enumerate(bounds.tolist()):
-        slots = (layout_of_slot == layout).nonzero().flatten()
-        for kind in range(len(edges) - 1):
+def _reference(grad, norms, max_norm, rows) -> None:
+    rows.check_values(grad.shape[1], max_norm.shape[0])
+    for layout, edges in enumerate(rows.bounds.tolist()):
+        slots = (rows.layout_of_slot == layout).nonzero().flatten()
+        for kind in range(rows.kinds):
             columns = slice(edges[kind], edges[kind + 1])
             norm = grad[slots, columns].double().square().sum(dim=1).sqrt()
             norms[slots, kind] = norm.to(grad.dtype)
-            limit = max_norm[group_of_slot[slots], kind]
+            limit = max_norm[rows.group_of_slot[slots], kind]
             clipped = (norm > limit) & norm.isfinite()
             factor = (limit[clipped] / norm[clipped]).to(grad.dtype)
             grad[slots[clipped], columns] *= factor[:, None]
-
-
-@implements("clip_grad", "cpp", refuses=cpp_refuses)
-@register(
-    "clip_grad",
-    "(Tensor(a!) grad, Tensor(b!) norms, Tensor max_norm, Tensor bounds, Tensor group_of_slot, "
-    "Tensor layout_of_slot) -> ()",
-    mutates=("grad", "norms"),
-)
-def _cpp(grad, norms, max_norm, bounds, group_of_slot, layout_of_slot) -> None:
-    compiled_or_raise().clip_grad(
-        grad.dtype == torch.float64,
-        *(pointer(tensor) for tensor in (grad, norms, max_norm)),
-        *layout_arguments(grad, max_norm.shape[0], bounds, group_of_slot, layout_of_slot),
-        threads(),
-    )
-
-
-@cuda_kernel("clip_grad", _cpp)
-def _kernel(grad, norms, max_norm, bounds, group_of_slot, layout_of_slot) -> None:
-    is_double, kinds = grad.dtype == torch.float64, max_norm.shape[1]
-    with launching(grad) as (cuda, stream):
-        scratch = cuda.clip_grad_scratch(is_double, *grad.shape, kinds)
-        partial = torch.empty(scratch, dtype=torch.float64, device=grad.device)
-        cuda.clip_grad(
-            is_double,
-            *(pointer(tensor) for tensor in (grad, norms, max_norm, partial)),
-            *layout_arguments(grad, max_norm.shape[0], bounds, group_of_slot, layout_of_slot),
-            stream,
-        )

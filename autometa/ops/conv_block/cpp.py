@@ -7,11 +7,22 @@ output instead, which tells the same.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from autometa.ops._memory import activation, activation_strides, as_activation, floats, numbers
-from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, register, threads
+from autometa.ops._native import (
+    arena_rows,
+    compiled_or_raise,
+    contiguous,
+    kept_memory,
+    once_differentiable,
+    pointer,
+    pointers,
+    recording,
+    register,
+    single,
+    threads,
+)
 
 # sizes: C_out, kernel, stride, padding on top and on the left, height and width of the convolution, of the output.
 # flags: bias, norm, relu, pool.
@@ -35,11 +46,11 @@ class _Block:
 
     def __init__(self, x, params, given, sizes, flags, eps) -> None:
         slots, batch, *image = x.shape
-        params = params if params.stride(1) == 1 or params.shape[1] <= 1 else params.contiguous()
-        self.tensors = [x, params, None if given is None else given.contiguous()]
+        params = arena_rows(params)
+        self.tensors = [x, params, *contiguous(given)]
         c_out, *rest = sizes
         self.compiled = compiled_or_raise().ConvBlock(
-            [pointer(t) for t in self.tensors],
+            pointers(*self.tensors),
             list(x.stride()),
             [slots, batch, image[0], c_out, *image[1:], *rest, params.stride(0), params.shape[1]],
             flags,
@@ -55,8 +66,7 @@ def _statistics_shape(x: Tensor, sizes, wanted: bool) -> tuple[int, ...]:
 def _fake(x, params, given, sizes, flags, eps, statistics, keep):
     shape = _shape(x, sizes)
     y = params.new_empty_strided(shape, activation_strides(shape))
-    saved = params.new_empty(torch.library.get_ctx().new_dynamic_size()) if keep else params.new_empty(0)
-    return y, params.new_empty(_statistics_shape(x, sizes, statistics)), saved
+    return y, params.new_empty(_statistics_shape(x, sizes, statistics)), kept_memory(params, keep)
 
 
 @register("conv_block", f"({_ARGUMENTS}, bool statistics, bool keep) -> (Tensor, Tensor, Tensor)", fake=_fake)
@@ -92,19 +102,15 @@ def _backward(gy, saved, y, x, params, given, sizes, flags, eps, want_dx):
 
 def _save(ctx, inputs, output) -> None:
     x, params, given, ctx.sizes, ctx.flags, ctx.eps = inputs[:6]
-    ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(output[1], output[2])
     _, norm, relu, pool = ctx.flags
     ctx.save_for_backward(output[2], output[0] if norm and not relu and not pool else None, x, params, given)
 
 
-def _formula(ctx, gy, *_):
-    if gy is None:
-        return (None,) * 8
+def _formula(ctx, gy):
     saved, *tensors = ctx.saved_tensors
     want_dx = ctx.needs_input_grad[0]
     dx, dparams = _backward(gy, saved, *tensors, ctx.sizes, ctx.flags, ctx.eps, want_dx)
-    return dx if want_dx else None, dparams, *(None,) * 6
+    return dx if want_dx else None, dparams
 
 
 once_differentiable(_forward, _backward, _save, _formula)
@@ -112,9 +118,8 @@ once_differentiable(_forward, _backward, _save, _formula)
 
 def conv_block_cpp(x, params, block, given, want_statistics):
     """The call of the `cpp` backend, see `conv_block`."""
-    keep = torch.is_grad_enabled() and (x.requires_grad or params.requires_grad)
-    given = given.to(torch.float32) if block.norm and given is not None else None
+    given = single(given) if block.norm else None
     flags = [block.bias, block.norm, block.relu, block.pool]
     want = want_statistics and block.norm
-    y, found, _ = _forward(x, params, given, _sizes(block, *x.shape[3:]), flags, block.eps, want, keep)
+    y, found, _ = _forward(x, params, given, _sizes(block, *x.shape[3:]), flags, block.eps, want, recording(x, params))
     return y, found if want else None

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autometa.ops._native import once_differentiable, register
+from autometa.ops._native import arena_rows, contiguous, once_differentiable, recording, register, single
 from autometa.ops._norm_triton import moments_of, pixels, scratch, stored_map, stored_type, summed
-from autometa.ops._triton import as_map, empty_map, kernels, map_strides, rows
+from autometa.ops._triton import as_map, empty_map, kernels, map_strides
 from autometa.ops.backend import current_precision
 from autometa.ops.conv_block.cpp import _shape, _sizes, _statistics_shape
 from autometa.ops.primitives import aligned
@@ -79,7 +79,7 @@ def _packed(conv, norm, params: Tensor, mode: str) -> Tensor:
 def _forward(x, params, given, sizes, flags, eps, statistics, keep, mode):
     """y; its statistics (empty if not wanted); the convolution's output and its factors (empty if not kept)."""
     _check(x, params, given, sizes, flags)
-    params = rows(params)
+    params = arena_rows(params)
     conv, norm = _conv(x, sizes), _norm(x, sizes, flags, given is None)
     y = empty_map(_shape(x, sizes), params)
     z = stored_map((*y.shape[:3], *sizes[5:7]), params, mode)
@@ -109,7 +109,7 @@ def _fake_backward(gy, z, factors, x, params, sizes, flags, batch, want_dx, mode
 )
 def _backward(gy, z, factors, x, params, sizes, flags, batch, want_dx, mode):
     """Gradients of x (empty if not wanted) and params."""
-    gy, params = as_map(gy), rows(params)
+    gy, params = as_map(gy), arena_rows(params)
     dx = empty_map(tuple(x.shape), x) if want_dx else x.new_empty(0)
     dparams = scratch(params, *params.shape)
     if gy.numel() == 0:
@@ -130,22 +130,16 @@ def _backward(gy, z, factors, x, params, sizes, flags, batch, want_dx, mode):
 
 
 def _save(ctx, inputs, output) -> None:
-    x, params, given, ctx.sizes, ctx.flags, _, _, ctx.keep, ctx.mode = inputs
+    x, params, given, ctx.sizes, ctx.flags, _, _, _, ctx.mode = inputs
     ctx.batch = given is None
-    ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(*output[1:])
     ctx.save_for_backward(*output[2:], x, params)
 
 
-def _formula(ctx, gy, *_):
-    if gy is None:
-        return (None,) * 9
-    if not ctx.keep:
-        raise ValueError("conv_block was called with keep=False, so that its gradient cannot be computed")
+def _formula(ctx, gy):
     z, factors, x, params = ctx.saved_tensors
     want_dx = ctx.needs_input_grad[0]
     dx, dparams = _backward(gy, z, factors, x, params, ctx.sizes, ctx.flags, ctx.batch, want_dx, ctx.mode)
-    return dx if want_dx else None, dparams, *(None,) * 7
+    return dx if want_dx else None, dparams
 
 
 once_differentiable(_forward, _backward, _save, _formula)
@@ -153,10 +147,9 @@ once_differentiable(_forward, _backward, _save, _formula)
 
 def conv_block_triton(x, params, block, given, want_statistics):
     """The call of the `triton` backend, see `conv_block`."""
-    keep = torch.is_grad_enabled() and (x.requires_grad or params.requires_grad)
-    given = given.to(torch.float32).contiguous() if block.norm and given is not None else None
+    (given,) = contiguous(single(given) if block.norm else None)
     flags = [block.bias, block.norm, block.relu, block.pool]
     want = want_statistics and block.norm
-    sizes = _sizes(block, *x.shape[3:])
+    sizes, keep = _sizes(block, *x.shape[3:]), recording(x, params)
     y, found, _, _ = _forward(x, params, given, sizes, flags, block.eps, want, keep, current_precision())
     return y, found if want else None

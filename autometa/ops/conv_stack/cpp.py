@@ -7,11 +7,19 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import torch
 from torch import Tensor
 
 from autometa.ops._memory import activation, activation_strides, floats, numbers
-from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, register, threads
+from autometa.ops._native import (
+    arena_rows,
+    compiled_or_raise,
+    kept_memory,
+    once_differentiable,
+    pointer,
+    recording,
+    register,
+    threads,
+)
 from autometa.ops.conv_block.cpp import _sizes
 
 # sizes and flags: those of `conv_block`, block after block.
@@ -39,7 +47,7 @@ class _Stack:
     """Arguments in the form that the compiled module reads; holds alive what it points to."""
 
     def __init__(self, x, params, sizes, flags, eps, classes, flatten) -> None:
-        self.params = params = params if params.stride(1) == 1 or params.shape[1] <= 1 else params.contiguous()
+        self.params = params = arena_rows(params)
         self.shapes = _shapes(tuple(x.shape), tuple(sizes), tuple(flags), tuple(eps), classes, flatten)
         self.input = compiled_or_raise().StackInput(
             pointer(x), x.stride(), pointer(params), params.stride(0), params.shape[1], threads()
@@ -47,8 +55,7 @@ class _Stack:
 
 
 def _fake(x, params, sizes, flags, eps, classes, flatten, keep):
-    saved = params.new_empty(torch.library.get_ctx().new_dynamic_size()) if keep else params.new_empty(0)
-    return params.new_empty(*x.shape[:2], classes), saved
+    return params.new_empty(*x.shape[:2], classes), kept_memory(params, keep)
 
 
 @register("conv_stack", f"({_ARGUMENTS}, bool keep) -> (Tensor, Tensor)", fake=_fake)
@@ -84,20 +91,13 @@ def _backward(grad, saved, x, params, sizes, flags, eps, classes, flatten, want_
 
 def _save(ctx, inputs, output) -> None:
     x, params, *ctx.settings = inputs[:7]
-    ctx.keep = inputs[7]
-    ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(output[1])
     ctx.save_for_backward(output[1], x, params)
 
 
-def _formula(ctx, grad, _):
-    if grad is None:
-        return (None,) * 8
-    if not ctx.keep:
-        raise ValueError("conv_stack was called with keep=False, so that its gradient cannot be computed")
+def _formula(ctx, grad):
     want_dx = ctx.needs_input_grad[0]
     dx, dparams = _backward(grad, *ctx.saved_tensors, *ctx.settings, want_dx)
-    return dx if want_dx else None, dparams, *(None,) * 6
+    return dx if want_dx else None, dparams
 
 
 once_differentiable(_forward, _backward, _save, _formula)
@@ -105,5 +105,5 @@ once_differentiable(_forward, _backward, _save, _formula)
 
 def conv_stack_cpp(x: Tensor, params: Tensor, blocks, classes: int, flatten: bool) -> Tensor:
     """The call of the `cpp` backend, see `conv_stack`."""
-    keep = torch.is_grad_enabled() and (x.requires_grad or params.requires_grad)
-    return _forward(x, params, *_described(tuple(blocks), *x.shape[3:]), classes, flatten, keep)[0]
+    described = _described(tuple(blocks), *x.shape[3:])
+    return _forward(x, params, *described, classes, flatten, recording(x, params))[0]

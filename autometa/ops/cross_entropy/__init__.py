@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from autometa.ops._memory import numbers
-from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, refuses_unless, register, threads
+from autometa.ops._native import refuses_unless
 from autometa.ops._triton import triton_refuses
 from autometa.ops.backend import dispatch, implements
+from autometa.ops.cross_entropy.cpp import cross_entropy_cpp
 from autometa.ops.cross_entropy.triton import cross_entropy_triton
 
 _WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -43,40 +43,5 @@ def _reference(logits: Tensor, labels: Tensor) -> Tensor:
     return losses.view(labels.shape).mean(dim=1)
 
 
-@implements("cross_entropy", "cpp", refuses=refuses_unless(torch.float32))
-@register(
-    "cross_entropy",
-    "(Tensor logits, Tensor labels) -> Tensor",
-    fake=lambda logits, labels: logits.new_empty(logits.shape[0]),
-)
-def _cpp(logits: Tensor, labels: Tensor) -> Tensor:
-    logits, labels = logits.contiguous(), labels.to(torch.int64).contiguous()
-    losses = numbers(logits.shape[0])
-    compiled_or_raise().cross_entropy(pointer(logits), pointer(labels), *logits.shape, pointer(losses), threads())
-    return losses
-
-
-@register(
-    "cross_entropy_backward",
-    "(Tensor grad, Tensor logits, Tensor labels) -> Tensor",
-    fake=lambda grad, logits, labels: logits.new_empty(logits.shape),
-)
-def _cpp_backward(grad: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-    grad, logits, labels = grad.contiguous(), logits.contiguous(), labels.to(torch.int64).contiguous()
-    found = numbers(*logits.shape)
-    compiled_or_raise().cross_entropy_backward(
-        pointer(grad), pointer(logits), pointer(labels), *logits.shape, pointer(found), threads()
-    )
-    return found
-
-
-def _save(ctx, inputs, output) -> None:
-    ctx.save_for_backward(*inputs)
-
-
-def _formula(ctx, grad):
-    return _cpp_backward(grad, *ctx.saved_tensors), None
-
-
-once_differentiable(_cpp, _cpp_backward, _save, _formula)
+implements("cross_entropy", "cpp", refuses=refuses_unless(torch.float32))(cross_entropy_cpp)
 implements("cross_entropy", "triton", refuses=triton_refuses)(cross_entropy_triton)

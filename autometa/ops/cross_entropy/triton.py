@@ -5,19 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autometa.ops._native import once_differentiable, register
 from autometa.ops._norm_triton import scratch
 from autometa.ops._triton import kernels
+from autometa.ops.cross_entropy.cpp import register_pair
 
 
-@register(
-    "cross_entropy_triton",
-    "(Tensor logits, Tensor labels) -> Tensor",
-    fake=lambda logits, labels: logits.new_empty(logits.shape[0]),
-    devices=None,
-)
-def cross_entropy_triton(logits: Tensor, labels: Tensor) -> Tensor:
-    """The call of the `triton` backend, see `cross_entropy`."""
+def _forward(logits: Tensor, labels: Tensor) -> Tensor:
     losses = scratch(logits, logits.shape[0])
     if logits.shape[1] == 0:
         return losses.fill_(torch.nan)
@@ -25,12 +18,6 @@ def cross_entropy_triton(logits: Tensor, labels: Tensor) -> Tensor:
     return losses
 
 
-@register(
-    "cross_entropy_triton_backward",
-    "(Tensor grad, Tensor logits, Tensor labels) -> Tensor",
-    fake=lambda grad, logits, labels: logits.new_empty(logits.shape),
-    devices=None,
-)
 def _backward(grad: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
     found = scratch(logits, *logits.shape)
     labels = labels.to(torch.int64).contiguous()
@@ -38,12 +25,4 @@ def _backward(grad: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
     return found
 
 
-def _save(ctx, inputs, output) -> None:
-    ctx.save_for_backward(*inputs)
-
-
-def _formula(ctx, grad):
-    return _backward(grad, *ctx.saved_tensors), None
-
-
-once_differentiable(cross_entropy_triton, _backward, _save, _formula)
+cross_entropy_triton, _ = register_pair(_forward, _backward, "_triton", None)

@@ -6,9 +6,8 @@ import numpy as np
 import torch
 
 from autometa.ops._checks import FLOATS, check_numbers, check_table, require
-from autometa.ops._cuda import cuda_kernel, launching
-from autometa.ops._native import compiled_or_raise, pointer, register
-from autometa.ops.backend import cpp_refuses, dispatch, implements
+from autometa.ops.backend import dispatch, implements
+from autometa.ops.drop_masks import native as native
 from autometa.ops.philox import DROP_PATH, check_key, philox_uint32
 
 
@@ -58,11 +57,6 @@ def drop_masks(
     return mask
 
 
-def _kept(keep: float, dtype: torch.dtype) -> float:
-    """1/keep as a number of this dtype."""
-    return float(torch.ones((), dtype=dtype, device="cpu") / keep)
-
-
 @implements("drop_masks", "reference")
 def _reference(task_ids, exempt, keep, seed, first_image, mask) -> None:
     ids = task_ids.cpu().numpy()
@@ -71,36 +65,4 @@ def _reference(task_ids, exempt, keep, seed, first_image, mask) -> None:
     draws = first_image * per_image + np.arange(mask.shape[1] * per_image)
     uniform = philox_uint32(seed, DROP_PATH, ids[:, None], draws[None, :])
     kept = torch.from_numpy((uniform < keep * 2.0**32).reshape(mask.shape))
-    mask.copy_(torch.where(exempt.cpu(), 1.0, kept * _kept(keep, mask.dtype)))
-
-
-@implements("drop_masks", "cpp", refuses=cpp_refuses)
-@register(
-    "drop_masks",
-    "(Tensor task_ids, Tensor exempt, float keep, int seed, int first_image, Tensor(a!) mask) -> ()",
-    mutates=("mask",),
-)
-def _cpp(task_ids, exempt, keep, seed, first_image, mask) -> None:
-    compiled_or_raise().drop_masks(*_arguments(task_ids, exempt, keep, seed, first_image, mask))
-
-
-@cuda_kernel("drop_masks", _cpp)
-def _kernel(task_ids, exempt, keep, seed, first_image, mask) -> None:
-    with launching(mask) as (cuda, stream):
-        cuda.drop_masks(*_arguments(task_ids, exempt, keep, seed, first_image, mask), stream)
-
-
-def _arguments(task_ids, exempt, keep, seed, first_image, mask) -> tuple:
-    return (
-        mask.dtype == torch.float64,
-        pointer(task_ids),
-        task_ids.numel(),
-        pointer(exempt),
-        mask.shape[1],
-        exempt.numel(),
-        first_image,
-        keep * 2.0**32,
-        _kept(keep, mask.dtype),
-        seed,
-        pointer(mask),
-    )
+    mask.copy_(torch.where(exempt.cpu(), 1.0, kept * native.kept_value(keep, mask.dtype)))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 
 from autometa.ops._checks import check_matrix
-from autometa.ops._cuda import cuda_kernel, launching
-from autometa.ops._native import compiled_or_raise, pointer, register, threads
-from autometa.ops.backend import cpp_refuses, dispatch, implements
+from autometa.ops.backend import dispatch, implements
+from autometa.ops.finite_slots import native as native
 
 
 def finite_slots(phi: torch.Tensor, *, backend: str | None = None) -> torch.Tensor:
@@ -30,15 +29,3 @@ def finite_slots(phi: torch.Tensor, *, backend: str | None = None) -> torch.Tens
 @torch.no_grad()
 def _reference(phi: torch.Tensor, finite: torch.Tensor) -> None:
     finite.copy_(torch.isfinite(phi).all(dim=1))
-
-
-@implements("finite_slots", "cpp", refuses=cpp_refuses)
-@register("finite_slots", "(Tensor phi, Tensor(a!) finite) -> ()", mutates=("finite",))
-def _cpp(phi, finite) -> None:
-    compiled_or_raise().finite_slots(phi.dtype == torch.float64, pointer(phi), pointer(finite), *phi.shape, threads())
-
-
-@cuda_kernel("finite_slots", _cpp)
-def _kernel(phi, finite) -> None:
-    with launching(phi) as (cuda, stream):
-        cuda.finite_slots(phi.dtype == torch.float64, pointer(phi), pointer(finite), *phi.shape, stream)

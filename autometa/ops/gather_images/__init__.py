@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 
 from autometa.ops._checks import check_numbers, check_table, require
-from autometa.ops._cuda import cuda_kernel, cuda_refuses_unless, launching
-from autometa.ops._native import compiled_or_raise, pointer, refuses_unless, register, threads
 from autometa.ops.backend import dispatch, implements
+from autometa.ops.gather_images import native as native
 
 
 def gather_images(
@@ -86,35 +85,3 @@ def _reference(images, index, rotation, scale, shift, out) -> None:
         picked[chosen] = torch.rot90(picked[chosen], turn, (-2, -1))
     values = picked.to(torch.float32).mul_(scale.view(1, -1, 1, 1)).add_(shift.view(1, -1, 1, 1))
     out.copy_(values.view(out.shape))
-
-
-@implements("gather_images", "cpp", refuses=refuses_unless(torch.uint8))
-@register(
-    "gather_images",
-    "(Tensor images, Tensor index, Tensor rotation, Tensor scale, Tensor shift, Tensor(a!) out) -> ()",
-    mutates=("out",),
-)
-def _cpp(images, index, rotation, scale, shift, out) -> None:
-    compiled_or_raise().gather_images(
-        pointer(images),
-        *images.shape,
-        pointer(index),
-        pointer(rotation),
-        index.numel(),
-        *(pointer(tensor) for tensor in (scale, shift, out)),
-        threads(),
-    )
-
-
-@cuda_kernel("gather_images", _cpp, cuda_refuses_unless(torch.uint8))
-def _kernel(images, index, rotation, scale, shift, out) -> None:
-    with launching(images) as (cuda, stream):
-        cuda.gather_images(
-            pointer(images),
-            *images.shape,
-            pointer(index),
-            pointer(rotation),
-            index.numel(),
-            *(pointer(tensor) for tensor in (scale, shift, out)),
-            stream,
-        )

@@ -15,9 +15,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from autometa.ops._checks import check_eps, check_home, check_option, check_states
+from autometa.ops._checks import check_eps, check_option, check_states
 from autometa.ops._native import refuses_unless
 from autometa.ops._registered import apart, lacking_for
+from autometa.ops._state_table import check_rows_of_slots
 from autometa.ops._triton import triton_refuses
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.batch_norm import batch_norm, batch_statistics
@@ -102,15 +103,7 @@ def _check(states, params, op_weight, input_weight, table, table_of_slot) -> Non
         raise ValueError(f"op_weight and input_weight must be {dtype} on {device}, as params is")
     if table.dim() != 3 or table.shape[2] != COLUMNS or table.dtype != torch.int64:
         raise ValueError(f"table must be int64 [tables, instances, {COLUMNS}], not {list(table.shape)} {table.dtype}")
-    check_home("table", table, device)
-    if table_of_slot is None and table.shape[0] != 1:
-        raise ValueError(f"table_of_slot is needed where there are {table.shape[0]} tables")
-    if table_of_slot is not None:
-        check_home("table_of_slot", table_of_slot, device)
-        if table_of_slot.shape != (slots,) or table_of_slot.dtype != torch.int64:
-            raise ValueError(
-                f"table_of_slot must be int64 [{slots}], not {list(table_of_slot.shape)} {table_of_slot.dtype}"
-            )
+    check_rows_of_slots(table, table_of_slot, params)
     if op_weight.shape != (slots, table.shape[1]):
         raise ValueError(f"op_weight must be [{slots}, {table.shape[1]}], not {list(op_weight.shape)}")
     if input_weight.dim() != 2 or input_weight.shape[0] != slots or input_weight.shape[1] == 0:

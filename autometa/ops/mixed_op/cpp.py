@@ -6,7 +6,20 @@ import torch
 from torch import Tensor
 
 from autometa.ops._memory import activation, activation_strides, as_activation, floats, numbers
-from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, register, threads, watched
+from autometa.ops._native import (
+    arena_rows,
+    compiled_or_raise,
+    contiguous,
+    kept_memory,
+    once_differentiable,
+    pointer,
+    pointers,
+    recording,
+    register,
+    single,
+    threads,
+    watched,
+)
 from autometa.ops.share import GradientSum, targets
 
 _ARGUMENTS = (
@@ -30,16 +43,15 @@ class _Node:
 
     def __init__(self, states, params, op_weight, input_weight, table, table_of_slot, drop, affine, given, eps) -> None:
         self.states = [as_activation(x) for x in states]
-        params = params if params.stride(1) == 1 or params.shape[1] <= 1 else params.contiguous()
-        small = (op_weight, input_weight, table, table_of_slot, drop, given)
-        self.tensors = [params, *(None if t is None else t.contiguous() for t in small)]
+        params = arena_rows(params)
+        self.tensors = [params, *contiguous(op_weight, input_weight, table, table_of_slot, drop, given)]
         slots, batch, channels = states[0].shape[:3]
         shape = [slots, batch, channels, op_weight.shape[1], input_weight.shape[1], table.shape[0]]
         self.compiled = compiled_or_raise().Node(
-            [pointer(x) for x in self.states],
+            pointers(*self.states),
             [n for x in states for n in x.shape[3:]],
             [*shape, params.stride(0), params.shape[1]],
-            [pointer(t) for t in self.tensors],
+            pointers(*self.tensors),
             affine,
             eps,
             threads(),
@@ -55,9 +67,7 @@ def _fake(states, params, op_weight, *rest):
     slots, batch, channels = states[0].shape[:3]
     shape = (slots, batch, channels, *size)
     y = params.new_empty_strided(shape, activation_strides(shape))
-    context = torch.library.get_ctx()
-    saved = params.new_empty(context.new_dynamic_size()) if keep else params.new_empty(0)
-    return y, params.new_empty(_statistics_shape(states, op_weight, statistics)), saved
+    return y, params.new_empty(_statistics_shape(states, op_weight, statistics)), kept_memory(params, keep)
 
 
 @register(
@@ -110,18 +120,12 @@ def _run_backward(gy, saved, targets, states, params, op_weight, input_weight, *
 def _save(ctx, inputs, output) -> None:
     states, *small = inputs[:7]
     ctx.affine, given, ctx.eps = inputs[7:10]
-    ctx.keep, ctx.reads = inputs[11], inputs[13]
+    ctx.reads = inputs[13]
     ctx.sums = [GradientSum.of(x) for x in states]
-    ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(output[1], output[2])
     ctx.save_for_backward(output[2], given, *small, *states)
 
 
-def _formula(ctx, gy, *_):
-    if gy is None:
-        return (None,) * 14
-    if not ctx.keep:
-        raise ValueError("mixed_op was called with keep=False, so that its gradient cannot be computed")
+def _formula(ctx, gy):
     saved, given, *rest = ctx.saved_tensors
     small, states = rest[:6], rest[6:]
     arguments = states, *small, ctx.affine, given, ctx.eps
@@ -131,7 +135,7 @@ def _formula(ctx, gy, *_):
     else:
         into, dstates = targets(states, ctx.sums, ctx.reads)
         found = _run_backward(gy, saved, into, *arguments)
-    return [dstates.get(j) for j in range(len(states))], *found, *(None,) * 10
+    return [dstates.get(j) for j in range(len(states))], *found
 
 
 once_differentiable(_forward, _backward, _save, _formula)
@@ -141,13 +145,9 @@ def mixed_op_cpp(
     states, params, op_weight, input_weight, table, table_of_slot, drop, affine, given, want_statistics, eps
 ):
     """The call of the `cpp` backend, see `mixed_op`."""
-    leaves = (*states, params, op_weight, input_weight)
-    keep = torch.is_grad_enabled() and any(x.requires_grad for x in leaves)
-    drop = None if drop is None else drop.to(torch.float32)
-    given = None if given is None else given.to(torch.float32)
-    size, reads = _reach(states, table)
+    keep = recording(*states, params, op_weight, input_weight)
     y, statistics, _ = _forward(
-        list(states), params, op_weight, input_weight, table, table_of_slot, drop, affine, given, eps,
-        want_statistics, keep, size, reads,
+        list(states), params, op_weight, input_weight, table, table_of_slot, single(drop), affine, single(given), eps,
+        want_statistics, keep, *_reach(states, table),
     )  # fmt: skip
     return y, statistics if want_statistics else None

@@ -1,6 +1,6 @@
 """What the Triton kernels of `mixed_op` are told about a node: a row per op instance, and who has work in which kernel.
 
-The columns are those of kernels/node_table.py.
+The columns are those of kernels/op_codes.py.
 """
 
 from __future__ import annotations
@@ -12,30 +12,13 @@ import torch
 from torch import Tensor
 
 from autometa.brief import brief
+from autometa.kernels import op_codes as at
+from autometa.kernels.op_codes import COLUMNS, KINDS, OP_CODES
 from autometa.ops.primitives import BUILT_IN, BY_CODE, aligned
 
-COLUMNS = 25
-NONE, IDENTITY, MAXIMUM, AVERAGE, SEPARABLE, PAIR, FULL, REDUCTION = range(8)
-_STATE, _EDGE, _KIND, _STRIDE, _HEIGHT, _WIDTH = range(6)
-_LAST, _MIDDLE, _ARGUMENT, _GRAD, _MIDDLE_GRAD, _WEIGHT = range(6, 12)
-_SIZE, _GAMMA, _BETA, _KERNEL, _DILATION, _STAGES = 15, 19, 21, 22, 23, 24
-
-# name -> (sort, kernel size, dilation) at stride 1
-_SORTS = {
-    "none": (NONE, 1, 1),
-    "skip_connect": (IDENTITY, 1, 1),
-    "max_pool_3x3": (MAXIMUM, 3, 1),
-    "avg_pool_3x3": (AVERAGE, 3, 1),
-    "conv_3x3": (SEPARABLE, 3, 1),
-    "dil_conv_3x3": (SEPARABLE, 3, 2),
-    "dil_conv_5x5": (SEPARABLE, 5, 2),
-    "sep_conv_3x3": (SEPARABLE, 3, 1),
-    "sep_conv_5x5": (SEPARABLE, 5, 1),
-    "conv_1x5_5x1": (PAIR, 5, 1),
-    "conv_7x1_1x7": (PAIR, 7, 1),
-    "full_conv_3x3": (FULL, 3, 1),
-}
-assert list(_SORTS) == [primitive.name for primitive in BY_CODE[:BUILT_IN]]
+NONE, IDENTITY, MAXIMUM, SEPARABLE, PAIR, FULL, REDUCTION = (
+    KINDS[name] for name in ("none", "identity", "maximum", "separable", "pair", "full", "reduction")
+)
 
 
 @brief
@@ -78,15 +61,15 @@ def node_plan(
 
     for i in range(instances):
         own = [_row(t[i], sizes, channels, affine) for t in tables]
-        kinds = {row[_KIND] for row in own}
-        two = any(row[_STAGES] == 2 for row in own)
+        kinds = {row[at.KIND] for row in own}
+        two = any(row[at.STAGES] == 2 for row in own)
         between = two or PAIR in kinds
         shared = {
-            _LAST: place("maps", bool(kinds - {NONE, IDENTITY})),
-            _MIDDLE: place("maps", between),
-            _ARGUMENT: place("arguments", MAXIMUM in kinds),
-            _GRAD: place("grads", bool(kinds & {SEPARABLE, PAIR})),
-            _MIDDLE_GRAD: place("grads", two),
+            at.LAST: place("maps", bool(kinds - {NONE, IDENTITY})),
+            at.MIDDLE: place("maps", between),
+            at.ARGUMENT: place("arguments", MAXIMUM in kinds),
+            at.GRAD: place("grads", bool(kinds & {SEPARABLE, PAIR})),
+            at.MIDDLE_GRAD: place("grads", two),
         }
         for row in own:
             for column, value in shared.items():
@@ -96,13 +79,13 @@ def node_plan(
         _add_work(work, i, own)
     flat = [row for own in rows for row in own]
     lists = {name: torch.tensor(found, dtype=torch.int32, device=device) for name, found in work.items()}
-    kernels = [row[_KERNEL] for row in flat if row[_KIND] == SEPARABLE] or [3]
-    taps = [{PAIR: row[_KERNEL], FULL: row[_KERNEL] ** 2, REDUCTION: 2}.get(row[_KIND], 1) for row in flat]
+    kernels = [row[at.KERNEL] for row in flat if row[at.KIND] == SEPARABLE] or [3]
+    taps = [{PAIR: row[at.KERNEL], FULL: row[at.KERNEL] ** 2, REDUCTION: 2}.get(row[at.KIND], 1) for row in flat]
     return NodePlan(
         table=torch.tensor(rows, dtype=torch.int32, device=device),
         lists=lists,
         **places,
-        weights=max(max(row[_SIZE : _SIZE + 4]) for row in flat),
+        weights=max(max(row[at.SIZE : at.SIZE + 4]) for row in flat),
         taps=max(taps),
         window=16 if max(kernels) == 3 else 32,
         size=size,
@@ -114,22 +97,22 @@ def _add_work(work: dict[str, list[int]], i: int, rows) -> None:
         if wanted:
             work.setdefault(name, []).append(i)
 
-    live = [row for row in rows if row[_KIND] != NONE]
-    separable = [row for row in live if row[_KIND] == SEPARABLE]
-    pair = any(row[_KIND] == PAIR for row in live)
-    two = any(row[_STAGES] == 2 for row in separable)
+    live = [row for row in rows if row[at.KIND] != NONE]
+    separable = [row for row in live if row[at.KIND] == SEPARABLE]
+    pair = any(row[at.KIND] == PAIR for row in live)
+    two = any(row[at.STAGES] == 2 for row in separable)
     add("all", bool(live))
-    add("first", any(row[_KIND] != IDENTITY for row in live))
-    add("first_moments", any(row[_KIND] not in (IDENTITY, PAIR) for row in live))
+    add("first", any(row[at.KIND] != IDENTITY for row in live))
+    add("first_moments", any(row[at.KIND] not in (IDENTITY, PAIR) for row in live))
     add("second", pair or two)
     add("two", two)
-    add("one", any(row[_STAGES] == 1 for row in separable))
+    add("one", any(row[at.STAGES] == 1 for row in separable))
     add("pair", pair)
-    add("taps", any(row[_KIND] in (PAIR, FULL, REDUCTION) for row in live))
-    add("weights", any(row[_SIZE] for row in live))
+    add("taps", any(row[at.KIND] in (PAIR, FULL, REDUCTION) for row in live))
+    add("weights", any(row[at.SIZE] for row in live))
     products = (PAIR, FULL, REDUCTION)
-    for state in {row[_STATE] for row in live}:
-        kinds = [row[_KIND] for row in live if row[_STATE] == state]
+    for state in {row[at.STATE] for row in live}:
+        kinds = [row[at.KIND] for row in live if row[at.STATE] == state]
         work.setdefault(f"products{state}", [])
         work.setdefault(f"direct{state}", [])
         add(f"products{state}", any(kind in products for kind in kinds))
@@ -139,25 +122,25 @@ def _add_work(work: dict[str, list[int]], i: int, rows) -> None:
 def _row(instance, sizes, channels: int, affine: bool) -> list[int]:
     state, edge, code, stride, offset = instance
     row = [0] * COLUMNS
-    row[_STRIDE] = row[_KERNEL] = row[_STAGES] = row[_HEIGHT] = row[_WIDTH] = 1
+    row[at.STRIDE] = row[at.KERNEL] = row[at.STAGES] = row[at.HEIGHT] = row[at.WIDTH] = 1
     if code < 0:
         return row
-    primitive = BY_CODE[code]
-    kind, kernel, dilation = _SORTS[primitive.name]
+    primitive, op = BY_CODE[code], OP_CODES[code]
+    kind = KINDS[op.kind]
     if kind == IDENTITY and stride == 2:
         kind = REDUCTION
-    row[_STATE], row[_EDGE], row[_KIND], row[_STRIDE] = state, edge, kind, stride
-    row[_HEIGHT], row[_WIDTH] = sizes[state]
-    row[_KERNEL], row[_DILATION], row[_STAGES] = kernel, dilation, max(1, primitive.stages(stride))
-    row[_BETA] = aligned(channels)
+    row[at.STATE], row[at.EDGE], row[at.KIND], row[at.STRIDE] = state, edge, kind, stride
+    row[at.HEIGHT], row[at.WIDTH] = sizes[state]
+    row[at.KERNEL], row[at.DILATION], row[at.STAGES] = op.kernel, op.dilation, max(1, primitive.stages(stride))
+    row[at.BETA] = aligned(channels)
     weight, stage = 0, 0
     for p in primitive.parameters(channels, stride, affine):
         if p.role.endswith("bn_gamma"):
-            row[_GAMMA + stage] = offset
+            row[at.GAMMA + stage] = offset
         elif p.role.endswith("bn_beta"):
             stage += 1
         else:
-            row[_WEIGHT + weight], row[_SIZE + weight] = offset, p.size
+            row[at.WEIGHT + weight], row[at.SIZE + weight] = offset, p.size
             weight += 1
         offset += aligned(p.size)
     return row

@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autometa.ops._native import once_differentiable, register
-from autometa.ops._triton import as_map, derived, empty_map, kernels, map_strides, pitch, rows
+from autometa.ops._native import arena_rows, contiguous, kept_memory, once_differentiable, recording, register, single
+from autometa.ops._norm_triton import stored_type
+from autometa.ops._triton import as_map, derived, empty_map, kernels, map_strides, pitch
 from autometa.ops.backend import current_precision
 from autometa.ops.mixed_op.plan import NodePlan, node_plan
 
@@ -31,19 +32,21 @@ def _plan(states, params: Tensor, input_weight: Tensor, table: Tensor, affine: b
 def _node(states, params, op_weight, input_weight, table, table_of_slot, drop, affine, given, eps, precision):
     """The arguments as `autometa.kernels.mixed_op` takes them."""
     plan = _plan(states, params, input_weight, table, affine)
-    channels = states[0].shape[2]
+    op_weight, input_weight, table_of_slot, drop, given = contiguous(
+        op_weight, input_weight, table_of_slot, drop, given
+    )
     return kernels("mixed_op").Node(
         plan=plan,
         states=tuple(as_map(x) for x in states),
-        params=rows(params),
-        op_weight=op_weight.contiguous(),
-        input_weight=input_weight.contiguous(),
-        table_of_slot=None if table_of_slot is None else table_of_slot.contiguous(),
-        drop=None if drop is None else drop.contiguous(),
+        params=arena_rows(params),
+        op_weight=op_weight,
+        input_weight=input_weight,
+        table_of_slot=table_of_slot,
+        drop=drop,
         affine=affine,
-        given=None if given is None else given.contiguous(),
+        given=given,
         eps=eps,
-        pitch=pitch(channels),
+        pitch=pitch(states[0].shape[2]),
         mode=precision,
     )
 
@@ -57,10 +60,8 @@ def _fake(states, params, op_weight, input_weight, table, *rest):
     shape = (*states[0].shape[:3], *size)
     y = params.new_empty_strided(shape, map_strides(shape))
     moments = params.new_empty((*op_weight.shape, 2, 2, shape[2]) if measure or given is None else 0)
-    context = torch.library.get_ctx()
-    stored = torch.bfloat16 if precision == "bf16" else torch.float32
-    maps = params.new_empty(context.new_dynamic_size() if keep else 0, dtype=stored)
-    return y, maps, params.new_empty(context.new_dynamic_size() if keep else 0, dtype=torch.uint8), moments
+    maps = kept_memory(params, keep, stored_type(precision))
+    return y, maps, kept_memory(params, keep, torch.uint8), moments
 
 
 @register(
@@ -104,24 +105,18 @@ def _backward(gy, maps, arguments, moments, reads, states, *rest):
 
 def _save(ctx, inputs, output) -> None:
     states, *small = inputs[:7]
-    ctx.affine, given, ctx.eps, ctx.precision, _, ctx.keep, _, ctx.reads = inputs[7:]
-    ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(*output[1:])
+    ctx.affine, given, ctx.eps, ctx.precision, *_, ctx.reads = inputs[7:]
     ctx.save_for_backward(*output[1:], given, *small, *states)
 
 
-def _formula(ctx, gy, *_):
-    if gy is None:
-        return (None,) * 15
-    if not ctx.keep:
-        raise ValueError("mixed_op was called with keep=False, so that its gradient cannot be computed")
+def _formula(ctx, gy):
     maps, arguments, moments, given, *rest = ctx.saved_tensors
     small, states = rest[:6], list(rest[6:])
     found = _backward(
         gy, maps, arguments, moments, ctx.reads, states, *small, ctx.affine, given, ctx.eps, ctx.precision
     )
     dstates = dict(zip(ctx.reads, found[3:], strict=True))
-    return [dstates.get(j) for j in range(len(states))], *found[:3], *(None,) * 11
+    return [dstates.get(j) for j in range(len(states))], *found[:3]
 
 
 once_differentiable(_forward, _backward, _save, _formula)
@@ -133,14 +128,11 @@ def mixed_op_triton(
     """The call of the `triton` backend, see `mixed_op`."""
     if states[0].shape[2] > LARGEST:
         raise ValueError(f"the Triton kernels take at most {LARGEST} channels, not {states[0].shape[2]}")
-    leaves = (*states, params, op_weight, input_weight)
-    keep = torch.is_grad_enabled() and any(x.requires_grad for x in leaves)
-    drop = None if drop is None else drop.to(torch.float32)
-    given = None if given is None else given.to(torch.float32)
+    keep = recording(*states, params, op_weight, input_weight)
     plan = _plan(states, params, input_weight, table, affine)
     reads = [j for j in range(len(states)) if f"direct{j}" in plan.lists]
     y, _, _, moments = _forward(
-        list(states), params, op_weight, input_weight, table, table_of_slot, drop, affine, given, eps,
+        list(states), params, op_weight, input_weight, table, table_of_slot, single(drop), affine, single(given), eps,
         current_precision(), want_statistics, keep, list(plan.size), reads,
     )  # fmt: skip
     return y, moments if want_statistics else None

@@ -9,7 +9,20 @@ import torch
 from torch import Tensor
 
 from autometa.ops._memory import activation, activation_strides, as_activation, floats, numbers
-from autometa.ops._native import compiled_or_raise, once_differentiable, pointer, register, threads, watched
+from autometa.ops._native import (
+    arena_rows,
+    compiled_or_raise,
+    contiguous,
+    kept_memory,
+    once_differentiable,
+    pointer,
+    pointers,
+    recording,
+    register,
+    single,
+    threads,
+    watched,
+)
 from autometa.ops._state_table import table_arguments
 from autometa.ops.folding import cat_channels
 from autometa.ops.share import GradientSum, targets
@@ -20,7 +33,8 @@ _ARGUMENTS = (
 )
 
 
-def _output_shape(states, channels: int, reduce: bool) -> tuple[int, ...]:
+def output_shape(states, channels: int, reduce: bool) -> tuple[int, ...]:
+    """`[S, N, C, H', W']`."""
     slots, batch, _, height, width = states[0].shape
     stride = 2 if reduce else 1
     return slots, batch, channels, -(-height // stride), -(-width // stride)
@@ -31,11 +45,11 @@ class _Preprocess:
 
     def __init__(self, states, params, channels, reduce, affine, given, eps, table, table_of_slot) -> None:
         self.states = [as_activation(x) for x in states]
-        self.params = params if params.stride(1) == 1 or params.shape[1] <= 1 else params.contiguous()
-        self.given, *self.tables = (None if t is None else t.contiguous() for t in (given, table, table_of_slot))
+        self.params = arena_rows(params)
+        self.given, *self.tables = contiguous(given, table, table_of_slot)
         slots, batch, depth, height, width = states[0].shape
         self.compiled = compiled_or_raise().Preprocess(
-            [pointer(x) for x in self.states],
+            pointers(*self.states),
             [slots, batch, depth, height, width, channels, self.params.stride(0), self.params.shape[1]],
             pointer(self.params),
             pointer(self.given),
@@ -52,10 +66,9 @@ def _statistics_shape(states, channels: int, wanted: bool) -> tuple[int, ...]:
 
 
 def _fake(states, params, channels, reduce, affine, given, eps, table, table_of_slot, statistics, keep):
-    shape = _output_shape(states, channels, reduce)
+    shape = output_shape(states, channels, reduce)
     y = params.new_empty_strided(shape, activation_strides(shape))
-    saved = params.new_empty(torch.library.get_ctx().new_dynamic_size() if keep else 0)
-    return y, params.new_empty(_statistics_shape(states, channels, statistics)), saved
+    return y, params.new_empty(_statistics_shape(states, channels, statistics)), kept_memory(params, keep)
 
 
 @register("preprocess", f"({_ARGUMENTS}, bool statistics, bool keep) -> (Tensor, Tensor, Tensor)", fake=_fake)
@@ -63,7 +76,7 @@ def _forward(states, params, channels, reduce, affine, given, eps, table, table_
     """The output, its statistics (empty if not wanted), and what the backward needs (empty if not kept)."""
     own = _Preprocess(states, params, channels, reduce, affine, given, eps, table, table_of_slot)
     module = compiled_or_raise()
-    y = activation(*_output_shape(states, channels, reduce))
+    y = activation(*output_shape(states, channels, reduce))
     found = numbers(*_statistics_shape(states, channels, statistics))
     saved = floats(module.preprocess_saved(own.compiled) if keep else 0)
     module.preprocess(own.compiled, pointer(y), pointer(saved) if keep else 0, pointer(found) if statistics else 0)
@@ -102,26 +115,19 @@ def _run_backward(gy, saved, y, targets, states, params, *rest):
 def _save(ctx, inputs, output) -> None:
     states, params, *ctx.settings = inputs[:5]
     given, ctx.eps, *tables = inputs[5:9]
-    ctx.keep = inputs[10]
     ctx.sums = [GradientSum.of(x) for x in states]
-    ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(output[1], output[2])
-    ctx.save_for_backward(output[2], output[0] if ctx.keep else None, given, *tables, params, *states)
+    ctx.save_for_backward(output[2], output[0] if ctx.kept else None, given, *tables, params, *states)
 
 
-def _formula(ctx, gy, *_):
-    if gy is None:
-        return (None,) * 11
-    if not ctx.keep:
-        raise ValueError("preprocess was called with keep=False, so that its gradient cannot be computed")
+def _formula(ctx, gy):
     saved, y, given, table, table_of_slot, params, *states = ctx.saved_tensors
     arguments = states, params, *ctx.settings, given, ctx.eps, table, table_of_slot
     if watched() or torch.is_grad_enabled():
         dparams, *dstates = _backward(gy, saved, y, *arguments)
-        return dstates, dparams, *(None,) * 9
+        return dstates, dparams
     into, dstates = targets(states, ctx.sums, range(len(states)))
     dparams = _run_backward(gy, saved, y, into, *arguments)
-    return [dstates.get(j) for j in range(len(states))], dparams, *(None,) * 9
+    return [dstates.get(j) for j in range(len(states))], dparams
 
 
 once_differentiable(_forward, _backward, _save, _formula)
@@ -135,9 +141,8 @@ def preprocess_cpp(
         if table is not None:
             raise ValueError("with a table the compiled preprocess reads states of equal channels only")
         states = [cat_channels(list(states))]
-    keep = torch.is_grad_enabled() and any(x.requires_grad for x in (*states, params))
-    given = None if given is None else given.to(torch.float32)
+    keep = recording(*states, params)
     y, statistics, _ = _forward(
-        list(states), params, channels, reduce, affine, given, eps, table, table_of_slot, want_statistics, keep
+        list(states), params, channels, reduce, affine, single(given), eps, table, table_of_slot, want_statistics, keep
     )
     return y, statistics if want_statistics else None

@@ -9,21 +9,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autometa.ops._native import once_differentiable, register
+from autometa.ops._native import arena_rows, contiguous, once_differentiable, recording, register, single
 from autometa.ops._norm_triton import moments_of, pixels, scratch, stored_map, stored_type, summed
 from autometa.ops._state_table import StateReads
-from autometa.ops._triton import as_map, empty_map, kernels, map_strides, rows
+from autometa.ops._triton import as_map, empty_map, kernels, map_strides
 from autometa.ops.backend import current_precision
 from autometa.ops.folding import cat_channels
+from autometa.ops.preprocess.cpp import output_shape
 from autometa.ops.primitives import aligned
 
 _ARGUMENTS = "Tensor[] states, Tensor params, SymInt channels, bool reduce, bool affine, Tensor? table, Tensor? of_slot"
-
-
-def _output_shape(states, channels: int, reduce: bool) -> tuple[int, ...]:
-    slots, batch, _, height, width = states[0].shape
-    stride = 2 if reduce else 1
-    return slots, batch, channels, -(-height // stride), -(-width // stride)
 
 
 def _places(depth: int, channels: int, reduce: bool) -> tuple[int, int, int]:
@@ -58,7 +53,7 @@ def _norm(states, channels: int, reduce: bool, affine: bool, batch: bool, tables
 
 
 def _fake(states, params, channels, reduce, affine, table, of_slot, given, eps, statistics, keep, mode):
-    shape = _output_shape(states, channels, reduce)
+    shape = output_shape(states, channels, reduce)
     y = params.new_empty_strided(shape, map_strides(shape))
     z = params.new_empty_strided(shape, map_strides(shape), dtype=stored_type(mode)) if keep else params.new_empty(0)
     block, packed = _norm(states, channels, reduce, affine, given is None, False).block, affine and table is not None
@@ -81,9 +76,9 @@ def _affine_rows(factors: Tensor, params: Tensor) -> Tensor:
 def _forward(states, params, channels, reduce, affine, table, of_slot, given, eps, statistics, keep, mode):
     """y; its statistics (empty if not wanted); the convolution's output and its factors `[1, S, 2, BLOCK]`, behind them
     gamma and beta where a table was needed to find them (empty if not kept)."""
-    states, params = [as_map(x) for x in states], rows(params)
+    states, params = [as_map(x) for x in states], arena_rows(params)
     reads = _reads(states, params, channels, reduce, affine, table, of_slot)
-    shape = _output_shape(states, channels, reduce)
+    shape = output_shape(states, channels, reduce)
     norm = _norm(states, channels, reduce, affine, given is None, reads is not None)
     y, z = empty_map(shape, params), stored_map(shape, params, mode)
     found = params.new_full((shape[0], 2, channels) if statistics else (0,), torch.nan)
@@ -114,7 +109,7 @@ def _fake_backward(gy, z, factors, states, params, *_):
 )
 def _backward(gy, z, factors, states, params, channels, reduce, affine, table, of_slot, batch, mode):
     """Gradients of params and of every state."""
-    gy, states, params = as_map(gy), [as_map(x) for x in states], rows(params)
+    gy, states, params = as_map(gy), [as_map(x) for x in states], arena_rows(params)
     dparams = scratch(params, *params.shape)
     dstates = [empty_map(tuple(x.shape), x) for x in states]
     if gy.numel() == 0:
@@ -136,21 +131,15 @@ def _backward(gy, z, factors, states, params, channels, reduce, affine, table, o
 
 
 def _save(ctx, inputs, output) -> None:
-    states, params, *ctx.settings, table, of_slot, given, _, _, ctx.keep, ctx.mode = inputs
+    states, params, *ctx.settings, table, of_slot, given, _, _, _, ctx.mode = inputs
     ctx.batch = given is None
-    ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(*output[1:])
     ctx.save_for_backward(*output[2:], table, of_slot, params, *states)
 
 
-def _formula(ctx, gy, *_):
-    if gy is None:
-        return (None,) * 12
-    if not ctx.keep:
-        raise ValueError("preprocess was called with keep=False, so that its gradient cannot be computed")
+def _formula(ctx, gy):
     z, factors, table, of_slot, params, *states = ctx.saved_tensors
     dparams, *dstates = _backward(gy, z, factors, states, params, *ctx.settings, table, of_slot, ctx.batch, ctx.mode)
-    return dstates, dparams, *(None,) * 10
+    return dstates, dparams
 
 
 once_differentiable(_forward, _backward, _save, _formula)
@@ -162,8 +151,7 @@ def preprocess_triton(
     """The call of the `triton` backend, see `preprocess`."""
     if len({x.shape[2] for x in states}) > 1:
         states = [cat_channels(list(states))]
-    keep = torch.is_grad_enabled() and any(x.requires_grad for x in (*states, params))
-    given = None if given is None else given.to(torch.float32).contiguous()
+    (given,), keep = contiguous(single(given)), recording(*states, params)
     y, statistics, _, _ = _forward(
         list(states), params, channels, reduce, affine, table, table_of_slot, given, eps, want_statistics, keep,
         current_precision(),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from autometa.ops._checks import check_layouts, check_matrix, check_ranges, check_table, require
-from autometa.ops._cuda import cuda_kernel, launching
-from autometa.ops._native import compiled_or_raise, layout_arguments, pointer, register, threads
-from autometa.ops.backend import cpp_refuses, dispatch, implements
+from autometa.ops._checks import check_matrix, check_table, require
+from autometa.ops.backend import dispatch, implements
+from autometa.ops.reptile import native as native
+from autometa.ops.rows import Rows
 
 
 def reptile_(
@@ -15,9 +15,7 @@ def reptile_(
     phi: torch.Tensor,
     step_size: torch.Tensor,
     finite: torch.Tensor,
-    bounds: torch.Tensor,
-    group_of_slot: torch.Tensor,
-    layout_of_slot: torch.Tensor,
+    rows: Rows,
     *,
     backend: str | None = None,
 ) -> None:
@@ -33,8 +31,7 @@ def reptile_(
         phi: adapted parameters `[slots, row]`, dtype and device of theta; read only.
         step_size: float64 `[groups, kinds]`.
         finite: bool `[slots]`, the slots that count.
-        bounds: int64 `[layouts, kinds + 1]`, columns at which the kinds of a row begin and end.
-        group_of_slot, layout_of_slot: int64 `[slots]`; all slots of a group have one layout.
+        rows: kinds, group and layout of the slots' columns; all slots of a group have one layout.
 
     Raises:
         ValueError: a tensor of the wrong shape, dtype or device, one that is not contiguous, an index
@@ -49,22 +46,21 @@ def reptile_(
         f"phi must have the row, dtype and device of theta; theta is {tuple(theta.shape)}, {theta.dtype}, "
         f"{theta.device}, phi is {tuple(phi.shape)}, {phi.dtype}, {phi.device}",
     )
-    slots, groups = phi.shape[0], theta.shape[0]
-    kinds = check_layouts(slots, phi.device, bounds, group_of_slot, layout_of_slot)
-    check_table("step_size", step_size, (groups, kinds), torch.float64, phi.device)
-    check_table("finite", finite, (slots,), torch.bool, phi.device)
+    rows.check_slots("phi", phi)
+    check_table("step_size", step_size, (theta.shape[0], rows.kinds), torch.float64, phi.device)
+    check_table("finite", finite, (rows.slots,), torch.bool, phi.device)
     run = dispatch("reptile", phi.device, phi.dtype, backend)
-    run(theta, phi, step_size, finite, bounds, group_of_slot, layout_of_slot)
+    run(theta, phi, step_size, finite, rows)
 
 
 @implements("reptile", "reference")
 @torch.no_grad()
-def _reference(theta, phi, step_size, finite, bounds, group_of_slot, layout_of_slot) -> None:
-    check_ranges(phi.shape[1], theta.shape[0], bounds, group_of_slot, layout_of_slot)
-    edges, sizes = bounds.tolist(), step_size.tolist()
-    layouts, good = layout_of_slot.tolist(), finite.tolist()
+def _reference(theta, phi, step_size, finite, rows) -> None:
+    rows.check_values(phi.shape[1], theta.shape[0])
+    edges, sizes = rows.bounds.tolist(), step_size.tolist()
+    layouts, good = rows.layout_of_slot.tolist(), finite.tolist()
     members: dict[int, list[int]] = {}
-    for slot, group in enumerate(group_of_slot.tolist()):
+    for slot, group in enumerate(rows.group_of_slot.tolist()):
         members.setdefault(group, []).append(slot)
     for group, slots in members.items():
         layout = layouts[slots[0]]
@@ -84,30 +80,3 @@ def _reference(theta, phi, step_size, finite, bounds, group_of_slot, layout_of_s
             for slot in slots:
                 total += phi[slot, columns]
             theta[group, columns] = (start + size * (total / len(slots) - start)).to(theta.dtype)
-
-
-@implements("reptile", "cpp", refuses=cpp_refuses)
-@register(
-    "reptile",
-    "(Tensor(a!) theta, Tensor phi, Tensor step_size, Tensor finite, Tensor bounds, Tensor group_of_slot, "
-    "Tensor layout_of_slot) -> ()",
-    mutates=("theta",),
-)
-def _cpp(theta, phi, step_size, finite, bounds, group_of_slot, layout_of_slot) -> None:
-    compiled_or_raise().reptile(
-        phi.dtype == torch.float64,
-        *(pointer(tensor) for tensor in (theta, phi, step_size, finite)),
-        *layout_arguments(phi, theta.shape[0], bounds, group_of_slot, layout_of_slot),
-        threads(),
-    )
-
-
-@cuda_kernel("reptile", _cpp)
-def _kernel(theta, phi, step_size, finite, bounds, group_of_slot, layout_of_slot) -> None:
-    with launching(phi) as (cuda, stream):
-        cuda.reptile(
-            phi.dtype == torch.float64,
-            *(pointer(tensor) for tensor in (theta, phi, step_size, finite)),
-            *layout_arguments(phi, theta.shape[0], bounds, group_of_slot, layout_of_slot),
-            stream,
-        )

@@ -8,10 +8,9 @@ import numpy as np
 import torch
 
 from autometa.ops._checks import check_numbers, check_table, require
-from autometa.ops._cuda import cuda_kernel, cuda_refuses_unless, launching
-from autometa.ops._native import compiled_or_raise, pointer, refuses_unless, register
 from autometa.ops.backend import dispatch, implements
 from autometa.ops.philox import TASK, bounded, check_key, philox_uint32
+from autometa.ops.sample_tasks import native as native
 
 MOST_DRAWN = 2**14  # of a task's classes, or images of one: drawing takes time by the square
 
@@ -127,27 +126,3 @@ def _reference(class_start, classes, task_ids, rotations, ways, shots, queries, 
     image.copy_(torch.from_numpy(start[real][..., None] + within))
     rotation.copy_(torch.from_numpy(drawn // pool.size))
     chosen.copy_(torch.from_numpy(drawn))
-
-
-@implements("sample_tasks", "cpp", refuses=refuses_unless(torch.int64))
-@register(
-    "sample_tasks",
-    "(Tensor class_start, Tensor classes, Tensor task_ids, int rotations, int ways, int shots, int queries, "
-    "int seed, Tensor(a!) image, Tensor(b!) rotation, Tensor(c!) chosen) -> ()",
-    mutates=("image", "rotation", "chosen"),
-)
-def _cpp(class_start, classes, task_ids, rotations, ways, shots, queries, seed, image, rotation, chosen) -> None:
-    shape, results = (rotations, ways, shots, queries), (image, rotation, chosen)
-    compiled_or_raise().sample_tasks(*_arguments(class_start, classes, task_ids, shape, seed, results))
-
-
-@cuda_kernel("sample_tasks", _cpp, cuda_refuses_unless(torch.int64))
-def _kernel(class_start, classes, task_ids, rotations, ways, shots, queries, seed, image, rotation, chosen) -> None:
-    shape, results = (rotations, ways, shots, queries), (image, rotation, chosen)
-    with launching(task_ids) as (cuda, stream):
-        cuda.sample_tasks(*_arguments(class_start, classes, task_ids, shape, seed, results), stream)
-
-
-def _arguments(class_start, classes, task_ids, shape, seed, results) -> tuple[int, ...]:
-    tables = (pointer(class_start), class_start.numel() - 1, pointer(classes), classes.numel())
-    return (*tables, pointer(task_ids), task_ids.numel(), *shape, seed, *(pointer(tensor) for tensor in results))

@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from autometa.ops._memory import activation, activation_strides, as_activation
-from autometa.ops._native import compiled_or_raise, pointer, refuses_unless, register, threads, watched
-from autometa.ops._triton import as_map, empty_map, kernels, map_strides, triton_refuses
+from autometa.ops._memory import activation
+from autometa.ops._native import recording, refuses_unless, watched
+from autometa.ops._triton import triton_refuses
 from autometa.ops.backend import dispatch, implements
+from autometa.ops.share.cpp import sum_activations
+from autometa.ops.share.triton import sum_activations_triton
 
 MOST_READERS = 2**16
 
@@ -36,20 +38,6 @@ def share(x: Tensor, readers: int, *, backend: str | None = None) -> tuple[Tenso
 @implements("share", "reference")
 def _reference(x: Tensor, readers: int) -> tuple[Tensor, ...]:
     return (x,) * readers
-
-
-@register("sum_activations", "(Tensor[] x) -> Tensor", fake=lambda x: x[0].new_empty_strided(*_like(x[0])))
-def _sum(x: Sequence[Tensor]) -> Tensor:
-    x = [as_activation(part) for part in x]
-    out = activation(*x[0].shape)
-    compiled_or_raise().sum_activations(
-        [pointer(part) for part in x], pointer(out), x[0].shape[0] * x[0].shape[1], list(x[0].shape[2:]), threads()
-    )
-    return out
-
-
-def _like(x: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return tuple(x.shape), activation_strides(tuple(x.shape))
 
 
 _SUM = "_autometa_gradient_sum"
@@ -90,19 +78,6 @@ def targets(states: Sequence[Tensor], sums: Sequence[GradientSum | None], reads:
     return found, {j: found[j][0] for j in found if sums[j] is None}
 
 
-@register(
-    "sum_activations_triton",
-    "(Tensor[] x) -> Tensor",
-    fake=lambda x: x[0].new_empty_strided(x[0].shape, map_strides(tuple(x[0].shape))),
-    devices=None,
-)
-def _sum_triton(x: Sequence[Tensor]) -> Tensor:
-    x = [as_map(part) for part in x]
-    out = empty_map(tuple(x[0].shape), x[0])
-    kernels("share").total(x, out)
-    return out
-
-
 class _Share(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, readers: int, total: Callable, gathered: GradientSum | None) -> tuple[Tensor, ...]:
@@ -126,7 +101,7 @@ def _shared(total: Callable, gathers: bool) -> Callable:
     """total: how gradients add up; gathers: whether backwards of this backend know `GradientSum`."""
 
     def call(x: Tensor, readers: int) -> tuple[Tensor, ...]:
-        if not (torch.is_grad_enabled() and x.requires_grad):
+        if not recording(x):
             return (x,) * readers
         gathered = GradientSum() if gathers and not watched() else None
         found = _Share.apply(x, readers, total, gathered)
@@ -138,5 +113,5 @@ def _shared(total: Callable, gathers: bool) -> Callable:
     return call
 
 
-implements("share", "cpp", refuses=refuses_unless(torch.float32))(_shared(_sum, True))
-implements("share", "triton", refuses=triton_refuses)(_shared(_sum_triton, False))
+implements("share", "cpp", refuses=refuses_unless(torch.float32))(_shared(sum_activations, True))
+implements("share", "triton", refuses=triton_refuses)(_shared(sum_activations_triton, False))

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from autometa.ops._memory import floats
-from autometa.ops._native import compiled_or_raise, pointer, refuses_unless, register, threads
-from autometa.ops._triton import kernels, poisoned, triton_refuses
+from autometa.ops._native import recording, refuses_unless
+from autometa.ops._triton import triton_refuses
 from autometa.ops.backend import dispatch, implements
+from autometa.ops.split_columns.cpp import join_columns
+from autometa.ops.split_columns.triton import join_columns_triton
 
 
 def split_columns(rows: Tensor, widths: Sequence[int], *, backend: str | None = None) -> tuple[Tensor, ...]:
@@ -30,33 +31,6 @@ def split_columns(rows: Tensor, widths: Sequence[int], *, backend: str | None = 
 @implements("split_columns", "reference")
 def _reference(rows: Tensor, widths: list[int]) -> tuple[Tensor, ...]:
     return torch.split(rows, widths, dim=1)
-
-
-@register(
-    "join_columns",
-    "(Tensor?[] parts, SymInt[] widths, SymInt rows, Tensor like) -> Tensor",
-    fake=lambda parts, widths, rows, like: like.new_empty(rows, sum(widths)),
-)
-def _join(parts: Sequence[Tensor | None], widths: Sequence[int], rows: int, like: Tensor) -> Tensor:
-    parts = [None if p is None else p if p.shape[1] <= 1 or p.stride(1) == 1 else p.contiguous() for p in parts]
-    row = sum(widths)
-    out = floats(rows * row).view(rows, row)
-    columns = [(pointer(p), 0 if p is None else p.stride(0), w) for p, w in zip(parts, widths, strict=True)]
-    compiled_or_raise().join_columns(columns, pointer(out), rows, row, threads())
-    return out
-
-
-@register(
-    "join_columns_triton",
-    "(Tensor?[] parts, SymInt[] widths, SymInt rows, Tensor like) -> Tensor",
-    fake=lambda parts, widths, rows, like: like.new_empty(rows, sum(widths)),
-    devices=None,
-)
-def _join_triton(parts: Sequence[Tensor | None], widths: Sequence[int], rows: int, like: Tensor) -> Tensor:
-    parts = [None if p is None else p if p.shape[1] <= 1 or p.stride(1) == 1 else p.contiguous() for p in parts]
-    out = poisoned(like.new_empty(rows, sum(widths)))
-    kernels("split_columns").join(parts, widths, out)
-    return out
 
 
 class _Split(torch.autograd.Function):
@@ -77,12 +51,12 @@ class _Split(torch.autograd.Function):
 
 def _split(join: Callable) -> Callable:
     def call(rows: Tensor, widths: list[int]) -> tuple[Tensor, ...]:
-        if not (torch.is_grad_enabled() and rows.requires_grad):
+        if not recording(rows):
             return torch.split(rows, widths, dim=1)
         return _Split.apply(rows, widths, join)
 
     return call
 
 
-implements("split_columns", "cpp", refuses=refuses_unless(torch.float32))(_split(_join))
-implements("split_columns", "triton", refuses=triton_refuses)(_split(_join_triton))
+implements("split_columns", "cpp", refuses=refuses_unless(torch.float32))(_split(join_columns))
+implements("split_columns", "triton", refuses=triton_refuses)(_split(join_columns_triton))
