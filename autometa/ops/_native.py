@@ -146,14 +146,23 @@ def compiled_or_raise() -> ModuleType:
     return module
 
 
-def pointer(tensor: torch.Tensor | None) -> int:
-    """Address of the first element, 0 for None."""
-    return 0 if tensor is None else tensor.data_ptr()
-
-
 def pointers(*tensors: torch.Tensor | None) -> tuple[int, ...]:
-    """Those of several tensors."""
+    """Addresses of their first elements, 0 for None."""
     return tuple([0 if tensor is None else tensor.data_ptr() for tensor in tensors])
+
+
+def run(name: str, *arguments):
+    """Call a function or class of the compiled module, with the addresses of tensors and of lists of tensors, 0 for
+    None; what it keeps an address of must be held by the caller."""
+    return getattr(compiled_or_raise(), name)(*[_plain(argument) for argument in arguments])
+
+
+def _plain(argument):
+    if isinstance(argument, torch.Tensor):
+        return argument.data_ptr()
+    if isinstance(argument, list) and argument and isinstance(argument[0], torch.Tensor):
+        return pointers(*argument)
+    return 0 if argument is None else argument
 
 
 def threads() -> int:

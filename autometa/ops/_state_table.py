@@ -15,7 +15,7 @@ from torch import Tensor
 
 from autometa.brief import brief
 from autometa.ops._checks import check_home
-from autometa.ops._native import pointer
+from autometa.ops._native import pointers
 from autometa.ops._triton import derived
 
 
@@ -102,6 +102,6 @@ def _for_kernels(table: list[list[int]], sizes: Sequence[int], device: torch.dev
     return torch.tensor(rows, dtype=torch.int32, device=device), min(depths), max(depths)
 
 
-def table_arguments(table: Tensor | None, table_of_slot: Tensor | None) -> tuple[int, int, int]:
+def table_arguments(table: Tensor | None, table_of_slot: Tensor | None) -> tuple[int, ...]:
     """Of the compiled module; both tensors must be contiguous and stay alive."""
-    return (0 if table is None else table.shape[0]), pointer(table), pointer(table_of_slot)
+    return (0 if table is None else table.shape[0]), *pointers(table, table_of_slot)

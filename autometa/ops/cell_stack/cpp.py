@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from autometa.ops._memory import floats, numbers
-from autometa.ops._native import arena_rows, compiled_or_raise, pointer, threads
+from autometa.ops._native import arena_rows, run, threads
 from autometa.ops.conv_block.cpp import _sizes
 
 
@@ -24,19 +24,10 @@ class _CellStack(torch.autograd.Function):
         stacks = {k: _compiled(programs[k], batch, images.shape[2]) for k in set(of_slot)}
         losses, logits = numbers(slots), numbers(slots, batch, programs[0].ways)
         ctx.grad = floats(params.numel()).view(params.shape) if ctx.needs_input_grad[0] else None
-        compiled_or_raise().cell_stack(
-            [stacks[k] for k in of_slot],
-            pointer(images),
-            list(images.stride()),
-            pointer(labels),
-            pointer(params),
-            params.stride(0),
-            pointer(losses),
-            pointer(logits),
-            pointer(ctx.grad),
-            params.shape[1],
-            threads(),
-        )
+        run(
+            "cell_stack", [stacks[k] for k in of_slot], images, images.stride(), labels, params, params.stride(0),
+            losses, logits, ctx.grad, params.shape[1], threads(),
+        )  # fmt: skip
         ctx.mark_non_differentiable(logits)
         return losses, logits
 
@@ -55,14 +46,9 @@ def _compiled(program, batch: int, channels: int):
         place = {(-1, 0): 0, **{step.result: k + 1 for k, step in enumerate(program.steps)}}
         start, stop = program.columns["stem"]
         stem = [start, stop - start, *_sizes(program.stem, *program.image)]
-        program.compiled[batch] = compiled_or_raise().CellStack(
-            [batch, channels, *program.image],
-            stem,
-            program.stem.eps,
-            [_step(program, step, place) for step in program.steps],
-            _step(program, program.head, place),
-            program.ways,
-        )
+        steps, head = [_step(program, step, place) for step in program.steps], _step(program, program.head, place)
+        image = [batch, channels, *program.image]
+        program.compiled[batch] = run("CellStack", image, stem, program.stem.eps, steps, head, program.ways)
     return program.compiled[batch]
 
 

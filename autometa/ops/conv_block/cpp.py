@@ -12,14 +12,13 @@ from torch import Tensor
 from autometa.ops._memory import activation, activation_strides, as_activation, floats, numbers
 from autometa.ops._native import (
     arena_rows,
-    compiled_or_raise,
     contiguous,
     kept_memory,
     once_differentiable,
-    pointer,
     pointers,
     recording,
     register,
+    run,
     single,
     threads,
 )
@@ -49,14 +48,8 @@ class _Block:
         params = arena_rows(params)
         self.tensors = [x, params, *contiguous(given)]
         c_out, *rest = sizes
-        self.compiled = compiled_or_raise().ConvBlock(
-            pointers(*self.tensors),
-            list(x.stride()),
-            [slots, batch, image[0], c_out, *image[1:], *rest, params.stride(0), params.shape[1]],
-            flags,
-            eps,
-            threads(),
-        )
+        sizes = [slots, batch, image[0], c_out, *image[1:], *rest, params.stride(0), params.shape[1]]
+        self.compiled = run("ConvBlock", pointers(*self.tensors), x.stride(), sizes, flags, eps, threads())
 
 
 def _statistics_shape(x: Tensor, sizes, wanted: bool) -> tuple[int, ...]:
@@ -72,10 +65,10 @@ def _fake(x, params, given, sizes, flags, eps, statistics, keep):
 @register("conv_block", f"({_ARGUMENTS}, bool statistics, bool keep) -> (Tensor, Tensor, Tensor)", fake=_fake)
 def _forward(x, params, given, sizes, flags, eps, statistics, keep):
     """The block's output, its statistics (empty if not wanted), and what the backward needs (empty if not kept)."""
-    block, module = _Block(x, params, given, sizes, flags, eps), compiled_or_raise()
-    saved = floats(module.conv_block_saved(block.compiled) if keep else 0)
+    block = _Block(x, params, given, sizes, flags, eps)
+    saved = floats(run("conv_block_saved", block.compiled) if keep else 0)
     y, found = activation(*_shape(x, sizes)), numbers(*_statistics_shape(x, sizes, statistics))
-    module.conv_block(block.compiled, pointer(y), pointer(saved) if keep else 0, pointer(found) if statistics else 0)
+    run("conv_block", block.compiled, y, saved if keep else None, found if statistics else None)
     return y, found, saved
 
 
@@ -94,9 +87,7 @@ def _backward(gy, saved, y, x, params, given, sizes, flags, eps, want_dx):
     block, gy = _Block(x, params, given, sizes, flags, eps), as_activation(gy)
     dx = activation(*x.shape) if want_dx else numbers(0)
     dparams = floats(params.numel()).view(params.shape)
-    compiled_or_raise().conv_block_backward(
-        block.compiled, pointer(saved), pointer(y), pointer(gy), pointer(dx) if want_dx else 0, pointer(dparams)
-    )
+    run("conv_block_backward", block.compiled, saved, y, gy, dx if want_dx else None, dparams)
     return dx, dparams
 
 

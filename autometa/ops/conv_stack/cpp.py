@@ -10,16 +10,7 @@ from functools import lru_cache
 from torch import Tensor
 
 from autometa.ops._memory import activation, activation_strides, floats, numbers
-from autometa.ops._native import (
-    arena_rows,
-    compiled_or_raise,
-    kept_memory,
-    once_differentiable,
-    pointer,
-    recording,
-    register,
-    threads,
-)
+from autometa.ops._native import arena_rows, kept_memory, once_differentiable, recording, register, run, threads
 from autometa.ops.conv_block.cpp import _sizes
 
 # sizes and flags: those of `conv_block`, block after block.
@@ -40,7 +31,7 @@ def _described(blocks, height: int, width: int):
 @lru_cache(maxsize=64)
 def _shapes(image, sizes, flags, eps, classes: int, flatten: bool):
     """The stack as the compiled module sees it: shapes alone, so that it serves every call that has them."""
-    return compiled_or_raise().ConvStack(image, sizes, flags, eps, classes, flatten)
+    return run("ConvStack", image, sizes, flags, eps, classes, flatten)
 
 
 class _Stack:
@@ -49,9 +40,7 @@ class _Stack:
     def __init__(self, x, params, sizes, flags, eps, classes, flatten) -> None:
         self.params = params = arena_rows(params)
         self.shapes = _shapes(tuple(x.shape), tuple(sizes), tuple(flags), tuple(eps), classes, flatten)
-        self.input = compiled_or_raise().StackInput(
-            pointer(x), x.stride(), pointer(params), params.stride(0), params.shape[1], threads()
-        )
+        self.input = run("StackInput", x, x.stride(), params, params.stride(0), params.shape[1], threads())
 
 
 def _fake(x, params, sizes, flags, eps, classes, flatten, keep):
@@ -64,7 +53,7 @@ def _forward(x, params, sizes, flags, eps, classes, flatten, keep):
     stack = _Stack(x, params, sizes, flags, eps, classes, flatten)
     saved = floats(stack.shapes.saved if keep else 0)
     logits = numbers(*x.shape[:2], classes)
-    compiled_or_raise().conv_stack(stack.shapes, stack.input, pointer(saved) if keep else 0, pointer(logits))
+    run("conv_stack", stack.shapes, stack.input, saved if keep else None, logits)
     return logits, saved
 
 
@@ -83,9 +72,7 @@ def _backward(grad, saved, x, params, sizes, flags, eps, classes, flatten, want_
     stack, grad = _Stack(x, params, sizes, flags, eps, classes, flatten), grad.contiguous()
     dx = activation(*x.shape) if want_dx else numbers(0)
     dparams = floats(params.numel()).view(params.shape)
-    compiled_or_raise().conv_stack_backward(
-        stack.shapes, stack.input, pointer(saved), pointer(grad), pointer(dx) if want_dx else 0, pointer(dparams)
-    )
+    run("conv_stack_backward", stack.shapes, stack.input, saved, grad, dx if want_dx else None, dparams)
     return dx, dparams
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from autometa.ops._memory import numbers
-from autometa.ops._native import Op, compiled_or_raise, once_differentiable, pointer, register, threads
+from autometa.ops._native import Op, once_differentiable, register, run, threads
 
 
 def register_pair(forward, backward, suffix: str = "", devices: str | None = "cpu") -> tuple[Op, Op]:
@@ -35,16 +35,14 @@ def register_pair(forward, backward, suffix: str = "", devices: str | None = "cp
 def _forward(logits: Tensor, labels: Tensor) -> Tensor:
     logits, labels = logits.contiguous(), labels.to(torch.int64).contiguous()
     losses = numbers(logits.shape[0])
-    compiled_or_raise().cross_entropy(pointer(logits), pointer(labels), *logits.shape, pointer(losses), threads())
+    run("cross_entropy", logits, labels, *logits.shape, losses, threads())
     return losses
 
 
 def _backward(grad: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
     grad, logits, labels = grad.contiguous(), logits.contiguous(), labels.to(torch.int64).contiguous()
     found = numbers(*logits.shape)
-    compiled_or_raise().cross_entropy_backward(
-        pointer(grad), pointer(logits), pointer(labels), *logits.shape, pointer(found), threads()
-    )
+    run("cross_entropy_backward", grad, logits, labels, *logits.shape, found, threads())
     return found
 
 

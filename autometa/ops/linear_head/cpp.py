@@ -8,15 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from autometa.ops._memory import activation, activation_strides, as_activation, floats, numbers
-from autometa.ops._native import (
-    arena_rows,
-    compiled_or_raise,
-    contiguous,
-    once_differentiable,
-    pointer,
-    register,
-    threads,
-)
+from autometa.ops._native import arena_rows, contiguous, once_differentiable, register, run, threads
 from autometa.ops._state_table import table_arguments
 
 ARGUMENTS = "Tensor[] states, Tensor params, SymInt classes, bool flatten, Tensor? table, Tensor? table_of_slot"
@@ -43,7 +35,7 @@ def fake(states, params, classes, flatten, *_):
 
 
 def _places(states: Sequence[Tensor]) -> list[tuple[int, ...]]:
-    return [(pointer(x), *x.shape[2:]) for x in states]
+    return [(x.data_ptr(), *x.shape[2:]) for x in states]
 
 
 @register("linear_head", f"({ARGUMENTS}) -> (Tensor, Tensor)", fake=fake)
@@ -56,19 +48,10 @@ def _forward(states, params, classes, flatten, table, table_of_slot):
     if table is not None:
         features.zero_()
     tables = contiguous(table, table_of_slot)
-    compiled_or_raise().linear_head(
-        _places(states),
-        pointer(params),
-        slots,
-        batch,
-        classes,
-        params.stride(0),
-        flatten,
-        table_arguments(*tables),
-        pointer(features),
-        pointer(logits),
-        threads(),
-    )
+    run(
+        "linear_head", _places(states), params, slots, batch, classes, params.stride(0), flatten,
+        table_arguments(*tables), features, logits, threads(),
+    )  # fmt: skip
     return logits, features
 
 
@@ -85,19 +68,10 @@ def _backward(grad, features, params, sizes, flatten, table, table_of_slot):
     grad, features, rows = grad.contiguous(), features.contiguous(), arena_rows(params)
     grad_params = floats(math.prod(params.shape)).view(params.shape)
     grads = [activation(*shape) for shape in whole_shapes(features, sizes)]
-    compiled_or_raise().linear_head_backward(
-        pointer(grad),
-        pointer(features),
-        pointer(rows),
-        *grad.shape,
-        rows.stride(0),
-        flatten,
-        table_arguments(*tables),
-        pointer(grad_params),
-        grad_params.stride(0),
-        _places(grads),
-        threads(),
-    )
+    run(
+        "linear_head_backward", grad, features, rows, *grad.shape, rows.stride(0), flatten, table_arguments(*tables),
+        grad_params, grad_params.stride(0), _places(grads), threads(),
+    )  # fmt: skip
     return [grad_params, *grads]
 
 

@@ -8,14 +8,13 @@ from torch import Tensor
 from autometa.ops._memory import activation, activation_strides, as_activation, floats, numbers
 from autometa.ops._native import (
     arena_rows,
-    compiled_or_raise,
     contiguous,
     kept_memory,
     once_differentiable,
-    pointer,
     pointers,
     recording,
     register,
+    run,
     single,
     threads,
     watched,
@@ -47,15 +46,8 @@ class _Node:
         self.tensors = [params, *contiguous(op_weight, input_weight, table, table_of_slot, drop, given)]
         slots, batch, channels = states[0].shape[:3]
         shape = [slots, batch, channels, op_weight.shape[1], input_weight.shape[1], table.shape[0]]
-        self.compiled = compiled_or_raise().Node(
-            pointers(*self.states),
-            [n for x in states for n in x.shape[3:]],
-            [*shape, params.stride(0), params.shape[1]],
-            pointers(*self.tensors),
-            affine,
-            eps,
-            threads(),
-        )
+        sizes, shape = [n for x in states for n in x.shape[3:]], [*shape, params.stride(0), params.shape[1]]
+        self.compiled = run("Node", self.states, sizes, shape, pointers(*self.tensors), affine, eps, threads())
 
 
 def _statistics_shape(states, op_weight, wanted: bool) -> tuple[int, ...]:
@@ -79,11 +71,10 @@ def _forward(states, params, op_weight, input_weight, *rest):
     """The node's output, its statistics (empty if not wanted), and what the backward needs (empty if not kept)."""
     *small, statistics, keep, size, _ = rest
     node = _Node(states, params, op_weight, input_weight, *small)
-    module = compiled_or_raise()
     y = activation(*states[0].shape[:3], *size)
     found = numbers(*_statistics_shape(states, op_weight, statistics))
-    saved = floats(module.mixed_op_saved(node.compiled) if keep else 0)
-    module.mixed_op(node.compiled, pointer(y), pointer(saved) if keep else 0, pointer(found) if statistics else 0)
+    saved = floats(run("mixed_op_saved", node.compiled) if keep else 0)
+    run("mixed_op", node.compiled, y, saved if keep else None, found if statistics else None)
     return y, found, saved
 
 
@@ -105,15 +96,8 @@ def _run_backward(gy, saved, targets, states, params, op_weight, input_weight, *
     gy = as_activation(gy)
     dparams = floats(params.numel()).view(params.shape)
     dop, dinput = numbers(*op_weight.shape), numbers(*input_weight.shape)
-    compiled_or_raise().mixed_op_backward(
-        node.compiled,
-        pointer(saved),
-        pointer(gy),
-        [(pointer(x), add) for x, add in (targets.get(j, (None, False)) for j in range(len(states)))],
-        pointer(dparams),
-        pointer(dop),
-        pointer(dinput),
-    )
+    dstates = [(targets[j][0].data_ptr(), targets[j][1]) if j in targets else (0, False) for j in range(len(states))]
+    run("mixed_op_backward", node.compiled, saved, gy, dstates, dparams, dop, dinput)
     return dparams, dop, dinput
 
 

@@ -11,14 +11,12 @@ from torch import Tensor
 from autometa.ops._memory import activation, activation_strides, as_activation, floats, numbers
 from autometa.ops._native import (
     arena_rows,
-    compiled_or_raise,
     contiguous,
     kept_memory,
     once_differentiable,
-    pointer,
-    pointers,
     recording,
     register,
+    run,
     single,
     threads,
     watched,
@@ -48,16 +46,10 @@ class _Preprocess:
         self.params = arena_rows(params)
         self.given, *self.tables = contiguous(given, table, table_of_slot)
         slots, batch, depth, height, width = states[0].shape
-        self.compiled = compiled_or_raise().Preprocess(
-            pointers(*self.states),
-            [slots, batch, depth, height, width, channels, self.params.stride(0), self.params.shape[1]],
-            pointer(self.params),
-            pointer(self.given),
-            table_arguments(*self.tables),
-            reduce,
-            affine,
-            eps,
-            threads(),
+        shape = [slots, batch, depth, height, width, channels, self.params.stride(0), self.params.shape[1]]
+        table = table_arguments(*self.tables)
+        self.compiled = run(
+            "Preprocess", self.states, shape, self.params, self.given, table, reduce, affine, eps, threads()
         )
 
 
@@ -75,11 +67,10 @@ def _fake(states, params, channels, reduce, affine, given, eps, table, table_of_
 def _forward(states, params, channels, reduce, affine, given, eps, table, table_of_slot, statistics, keep):
     """The output, its statistics (empty if not wanted), and what the backward needs (empty if not kept)."""
     own = _Preprocess(states, params, channels, reduce, affine, given, eps, table, table_of_slot)
-    module = compiled_or_raise()
     y = activation(*output_shape(states, channels, reduce))
     found = numbers(*_statistics_shape(states, channels, statistics))
-    saved = floats(module.preprocess_saved(own.compiled) if keep else 0)
-    module.preprocess(own.compiled, pointer(y), pointer(saved) if keep else 0, pointer(found) if statistics else 0)
+    saved = floats(run("preprocess_saved", own.compiled) if keep else 0)
+    run("preprocess", own.compiled, y, saved if keep else None, found if statistics else None)
     return y, found, saved
 
 
@@ -101,14 +92,8 @@ def _run_backward(gy, saved, y, targets, states, params, *rest):
     own = _Preprocess(states, params, *rest)
     gy = as_activation(gy)
     dparams = floats(params.numel()).view(params.shape)
-    compiled_or_raise().preprocess_backward(
-        own.compiled,
-        pointer(saved),
-        pointer(y),
-        pointer(gy),
-        [(pointer(x), add) for x, add in targets.values()],
-        pointer(dparams),
-    )
+    dstates = [(x.data_ptr(), add) for x, add in targets.values()]
+    run("preprocess_backward", own.compiled, saved, y, gy, dstates, dparams)
     return dparams
 
 

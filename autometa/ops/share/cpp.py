@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from autometa.ops._memory import activation, activation_strides, as_activation
-from autometa.ops._native import compiled_or_raise, pointer, pointers, register, threads
+from autometa.ops._native import register, run, threads
 
 
 def _fake(x):
@@ -20,5 +20,5 @@ def sum_activations(x: Sequence[Tensor]) -> Tensor:
     x = [as_activation(part) for part in x]
     out = activation(*x[0].shape)
     slots, batch, *shape = x[0].shape
-    compiled_or_raise().sum_activations(pointers(*x), pointer(out), slots * batch, shape, threads())
+    run("sum_activations", x, out, slots * batch, shape, threads())
     return out

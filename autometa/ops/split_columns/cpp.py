@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from autometa.ops._memory import floats
-from autometa.ops._native import arena_rows, compiled_or_raise, pointer, register, threads
+from autometa.ops._native import arena_rows, register, run, threads
 
 ARGUMENTS = "Tensor?[] parts, SymInt[] widths, SymInt rows, Tensor like"
 
@@ -23,6 +23,7 @@ def join_columns(parts: Sequence[Tensor | None], widths: Sequence[int], rows: in
     parts = [None if p is None else arena_rows(p) for p in parts]
     row = sum(widths)
     out = floats(rows * row).view(rows, row)
-    columns = [(pointer(p), 0 if p is None else p.stride(0), w) for p, w in zip(parts, widths, strict=True)]
-    compiled_or_raise().join_columns(columns, pointer(out), rows, row, threads())
+    places = [(0, 0) if p is None else (p.data_ptr(), p.stride(0)) for p in parts]
+    columns = [(*place, width) for place, width in zip(places, widths, strict=True)]
+    run("join_columns", columns, out, rows, row, threads())
     return out
