@@ -14,45 +14,19 @@ from PIL import Image, ImageFile
 
 from autometa.data.errors import DataError
 
-FORMATS = {
-    "PNG": ".png .apng",
-    "JPEG": ".jpg .jpeg .jpe .jfif .mpo",
-    "GIF": ".gif",
-    "BMP": ".bmp",
-    "TIFF": ".tif .tiff",
-    "WEBP": ".webp",
-    "AVIF": ".avif .avifs",
-    "JPEG2000": ".jp2 .j2k .j2c .jpc .jpf .jpx",
-    "PPM": ".ppm .pgm .pbm .pnm .pfm",
-    "QOI": ".qoi",
-    "ICO": ".ico",
-    "ICNS": ".icns",
-    "DDS": ".dds",
-    "SGI": ".sgi .rgb .rgba .bw",
-    "SUN": ".ras",
-    "XPM": ".xpm",
-    "XBM": ".xbm",
-    "MSP": ".msp",
-    "PCX": ".pcx",
-    "DCX": ".dcx",
-    "FITS": ".fits .fit",
-    "FLI": ".fli .flc",
-    "FTEX": ".ftc .ftu",
-    "BLP": ".blp",
-    "GBR": ".gbr",
-    "PIXAR": ".pxr",
-    "DIB": ".dib",
-    "CUR": ".cur",
-    "PCD": ".pcd",
-    "TGA": ".tga .icb .vda .vst",
-}
-"""What Pillow decodes by itself, and the suffixes; those without a magic number come last.
+FORMATS = """
+PNG JPEG GIF BMP TIFF WEBP AVIF JPEG2000 PPM QOI ICO ICNS DDS SGI SUN XPM XBM MSP PCX DCX FITS FLI FTEX BLP GBR PIXAR
+DIB CUR PCD TGA
+""".split()
+"""What Pillow decodes by itself; formats without a magic number come last.
 
 Not among them: EPS (Ghostscript, a program, would interpret the file), WMF, FPX, GRIB, BUFR, HDF5 and MIC (a plug-in),
 IPTC (what it holds is opened in any format), MPEG (video), PSD (often without the flat picture that is read), and
 SPIDER, MCIDAS, IMT, XVTHUMB (no suffix), IM (going to be removed from Pillow).
 """
-SUFFIXES = frozenset(suffix for listed in FORMATS.values() for suffix in listed.split())
+SUFFIXES = {suffix for suffix, form in Image.registered_extensions().items() if form in (*FORMATS, "MPO")}
+SUFFIXES |= {".webp", ".avif", ".avifs"}
+"""Of image files; those that Pillow may have been built without are named as unreadable, never passed over."""
 _UNREAD = {
     "an HEIF picture": ".heic .heics .heif .heifs .hif",
     "a camera's raw picture": ".dng .raw .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .raf .orf .rw2 .rwl .pef .srw .x3f "
@@ -158,7 +132,6 @@ def _check_suffix(path: Path, name: str) -> None:
 
 def _identified(file: BinaryIO, name: str) -> ImageFile.ImageFile:
     """As `Image.open(file, formats=...)`, without its limit of pixels and its warning below that: see `_check_size`."""
-    Image.init()
     file.seek(0)
     start = file.read(16)
     for form in FORMATS:

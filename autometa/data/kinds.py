@@ -14,7 +14,6 @@ SMALL = Recipe(3, 32, "box", "as-is")
 """How they are read for that."""
 COLOURED, BRIGHT = 10.0, 128.0
 """Mean distance of the colours of a pixel, and median brightness, of 255, from which pictures count as such."""
-IN_WORDS = {"colour": "in colour", "ink": "dark on light", "grey": "grey or light on dark"}
 
 
 def sample(pictures: Sequence) -> Sequence:

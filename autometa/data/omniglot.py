@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from autometa.data.errors import DataError
-from autometa.data.formats.zipped import check_members, zip_image, zip_members
+from autometa.data.formats.archives import ZipImage, check_members, zip_members
 from autometa.data.images import Recipe, read_image
 from autometa.data.splits import Split, held_out, shuffled
 from autometa.data.store import ClassEntry, ImageStore, cached_store, write_store
@@ -111,7 +111,7 @@ def _read(source: Path, chars: Sequence[Character], how: Recipe) -> Iterator[np.
     members = zip_members(source)
     check_members(source, {file: members[file] for char in chars for file in char.files})
     for file in files:
-        yield zip_image(source, members[file]).read(how)
+        yield ZipImage(source, file).read(how)
 
 
 def omniglot_split(store: ImageStore, name: str = "background", seed: int = 0) -> Split:

@@ -109,18 +109,7 @@ def label_of(found: Found, how: Recipe, skip_bad: bool = False) -> str:
 
 def read_all(sources: Iterable[ImageSource], how: Recipe, threads: int) -> Iterator[np.ndarray]:
     """Images in order, decoded by several threads, a few ahead of whoever takes them."""
-    waiting: deque[Future] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for source in sources:
-                waiting.append(pool.submit(source.read, how))
-                if len(waiting) > AHEAD * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    return _ahead(lambda source: source.read(how), sources, threads)
 
 
 def bad_images(sources: Iterable[ImageSource], how: Recipe, threads: int) -> Iterator[str | None]:
@@ -133,14 +122,23 @@ def bad_images(sources: Iterable[ImageSource], how: Recipe, threads: int) -> Ite
             return str(error)
         return None
 
+    return _ahead(tried, sources, threads)
+
+
+def _ahead(work: Callable, items: Iterable, threads: int) -> Iterator:
+    """`map` by several threads, a few items ahead of whoever takes them."""
+    waiting: deque[Future] = deque()
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future] = deque()
-        for source in sources:
-            waiting.append(pool.submit(tried, source))
-            if len(waiting) > AHEAD * threads:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > AHEAD * threads:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def without_bad(found: Found, how: Recipe, threads: int, progress: Progress = silent) -> tuple[Found, list[str]]:

@@ -142,9 +142,9 @@ def _read_meta(path: Path) -> dict:
 
 def _assemble(path: Path, meta: dict, images: np.ndarray) -> ImageStore:
     recipe = Recipe(**meta["recipe"])
-    names = tuple(meta["classes"])
+    names, groups, parts = (tuple(meta[key]) for key in ("classes", "groups", "parts"))
     start = np.array(meta["class_start"], dtype=np.int64)
-    sorts = len(meta["groups"]), len(meta["parts"]), len(start) - 1
+    sorts = len(groups), len(parts), len(start) - 1
     shape = (int(start[-1]) if len(start) else 0, recipe.channels, recipe.size, recipe.size)
     if sorts != (len(names),) * 3 or start[0] != 0 or (np.diff(start) < 1).any():
         raise DataError(f"the class tables of {path / META} do not fit together; {_REDO.format(path)}")
@@ -152,24 +152,19 @@ def _assemble(path: Path, meta: dict, images: np.ndarray) -> ImageStore:
         found = f"{images.dtype} {list(images.shape)}"
         raise DataError(f"{path / IMAGES} holds {found} instead of uint8 {list(shape)}; {_REDO.format(path)}")
     start.setflags(write=False)
-    groups, parts = tuple(meta["groups"]), tuple(meta["parts"])
-    told = tuple(meta.get("left_out", ())), meta.get("notice", "")
-    about = recipe, meta["data_hash"], meta.get("split", "")
-    return ImageStore(path, meta["name"], images, names, start, groups, parts, *about, *told)
+    about = meta["data_hash"], meta.get("split", ""), tuple(meta.get("left_out", ())), meta.get("notice", "")
+    return ImageStore(path, meta["name"], images, names, start, groups, parts, recipe, *about)
 
 
 def cache_root() -> Path:
     """Where converted data go: AUTOMETA_CACHE, or ~/.cache/autometa; for a user without a home, the folder for
     temporary files. Raises `DataError` where there is none of them.
     """
-    told = os.environ.get("AUTOMETA_CACHE")
-    path = Path(os.path.expanduser(told or "~/.cache/autometa"))  # a user that is not known leaves the ~
-    return path if told or path.is_absolute() else _cache_of_nobody()
-
-
-def _cache_of_nobody() -> Path:
-    """Of a user id that has neither HOME nor an entry in the user database, as in many containers."""
-    try:
+    given = os.environ.get("AUTOMETA_CACHE")
+    path = Path(os.path.expanduser(given or "~/.cache/autometa"))
+    if given or path.is_absolute():
+        return path
+    try:  # a user id with neither HOME nor an entry in the user database leaves the ~, as in many containers
         path = Path(tempfile.gettempdir()) / f"autometa-{os.getuid()}"
         strange = path.is_symlink() or (path.exists() and path.stat().st_uid != os.getuid())
     except OSError as error:
@@ -201,14 +196,19 @@ def made_once(path: Path, make: Callable[[Path], None]) -> Path:
         raise DiskError(f"{path.parent} cannot be written ({error}); change AUTOMETA_CACHE") from error
     with lock, _one_at_a_time(path, lock):
         if not path.exists():
-            try:
+            with _disk_errors(path):
                 make(path)
-            except OSError as error:
-                if isinstance(error, DiskError):
-                    raise
-                sentence = f"{path} could not be written ({error}); make room or set AUTOMETA_CACHE elsewhere"
-                raise DiskError(sentence) from error
     return path
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DiskError:
+        raise
+    except OSError as error:
+        raise DiskError(f"{path} could not be written ({error}); make room or set AUTOMETA_CACHE elsewhere") from error
 
 
 @contextlib.contextmanager
@@ -243,49 +243,39 @@ def write_store(
 
     Raises `DiskError` where the disk is full or not writable.
     """
-    try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent))
+    with _disk_errors(path):
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent))
         try:
-            about = {"split": split, "left_out": list(left_out), "notice": notice}
-            _fill(temporary, name, recipe, classes, images, about)
-            _move(temporary, path)
+            start = np.concatenate([[0], np.cumsum([entry.count for entry in classes])]).astype(np.int64)
+            names = [entry.name for entry in classes]
+            meta = {
+                "format": FORMAT,
+                "name": name,
+                "split": split,
+                "left_out": list(left_out),
+                "notice": notice,
+                "channels": recipe.channels,
+                "size": recipe.size,
+                "recipe": recipe.to_dict(),
+                "data_hash": _write_images(folder / IMAGES, recipe, names, start, images),
+                "classes": names,
+                "class_start": start.tolist(),
+                "groups": [entry.group for entry in classes],
+                "parts": [entry.part for entry in classes],
+            }
+            with open(folder / META, "w", encoding="utf-8") as file:
+                json.dump(meta, file)
+                _sync(file)
+            folder.chmod(0o755)
+            _sync_folder(folder)
+            try:
+                os.rename(folder, path)
+            except OSError:
+                if not path.exists():
+                    raise
+            _sync_folder(path.parent)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as error:
-        message = f"{path} could not be written ({error}); make room or set AUTOMETA_CACHE elsewhere"
-        raise DiskError(message) from error
-
-
-def _fill(folder: Path, name: str, recipe: Recipe, classes: Sequence[ClassEntry], images, about: dict) -> None:
-    start = np.concatenate([[0], np.cumsum([entry.count for entry in classes])]).astype(np.int64)
-    names = [entry.name for entry in classes]
-    meta = {
-        "format": FORMAT,
-        "name": name,
-        **about,
-        "channels": recipe.channels,
-        "size": recipe.size,
-        "recipe": recipe.to_dict(),
-        "data_hash": _write_images(folder / IMAGES, recipe, names, start, images),
-        "classes": names,
-        "class_start": start.tolist(),
-        "groups": [entry.group for entry in classes],
-        "parts": [entry.part for entry in classes],
-    }
-    with open(folder / META, "w", encoding="utf-8") as file:
-        json.dump(meta, file)
-        _sync(file)
-    folder.chmod(0o755)
-    _sync_folder(folder)
-
-
-def _move(temporary: Path, path: Path) -> None:
-    try:
-        os.rename(temporary, path)
-    except OSError:
-        if not path.exists():
-            raise
-    _sync_folder(path.parent)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_images(path: Path, recipe: Recipe, names, start: np.ndarray, images: Iterable[np.ndarray]) -> str:

@@ -22,12 +22,12 @@ def a_web_page_called_tar(bad):
     bad.with_suffix(".tar.gz").write_text("<html>Please log in</html>")
 
 
-@kind("no zip archive", "data", "prepare", "bad.zip")
+@kind("damaged or no archive", "data", "prepare", "bad.zip")
 def noise_called_zip(bad):
     bad.with_suffix(".zip").write_bytes(os.urandom(4000))
 
 
-@kind("truncated", "data", "prepare", "bad.zip")
+@kind("damaged or no archive", "data", "prepare", "bad.zip")
 def a_truncated_zip(bad):
     zipped(bad.with_suffix(".zip"), MEMBERS)
     content = bad.with_suffix(".zip").read_bytes()

@@ -12,7 +12,7 @@ from PIL import Image
 
 import autometa
 from autometa.data import ImageStore
-from autometa.data.formats.category_split import FILES
+from autometa.data.formats.mini_imagenet_pickles import CATEGORY_SPLIT
 from tests.cli.driving import INNER, NETWORK, TEST, call, changed, class_folders
 
 DATA = os.environ.get("AUTOMETA_DATA")  # read before these tests clear it
@@ -128,7 +128,7 @@ def write_split(images, root):
             "labels": [numbers[name] for name, pictures in classes.items() for _ in pictures],
             "catname2label": numbers,
         }
-        (root / FILES[part]).write_bytes(pickle.dumps(content, 2))
+        (root / CATEGORY_SPLIT.files[part]).write_bytes(pickle.dumps(content, 2))
 
 
 @pytest.mark.parametrize("write", [write_csv, write_folders, write_table, write_split], ids=lambda w: w.__name__[6:])

@@ -15,7 +15,7 @@ import autometa
 from autometa.data import DataError, Recipe, load_class_folder
 from autometa.data.formats.found import ImageFile
 from autometa.data.formats.recognise import recognise
-from autometa.data.image_files import FORMATS, SUFFIXES, UNREAD, opened
+from autometa.data.image_files import SUFFIXES, UNREAD, opened
 from autometa.data.images import convert, read_image
 from autometa.data.prepare import bad_images
 from tests.data.tiff import exif, tiff
@@ -61,7 +61,7 @@ def test_pillow_opens_files_in_one_place_alone():
 @pytest.mark.parametrize("form", ["PNG", "GIF", "BMP", "TIFF", "PPM", "SGI", "PCX", "ICO", "TGA", "DDS", "DIB", "QOI"])
 def test_lossless_formats_are_read(form, tmp_path):
     pixels = np.repeat(RAMP[:, :, None], 3, axis=2) if form in ("DDS", "ICO", "QOI") else RAMP
-    file = tmp_path / f"1{FORMATS[form].split()[0]}"
+    file = tmp_path / f"1{next(s for s, f in Image.registered_extensions().items() if f == form)}"
     file.write_bytes(encoded(form, pixels))
     assert np.array_equal(read_image(file, PLAIN)[0], RAMP)
 

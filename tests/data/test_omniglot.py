@@ -137,7 +137,7 @@ def test_incomplete_sources(tmp_path):
     with pytest.raises(DataError, match="1 drawings of A/character01, not 20"):
         characters(tmp_path / "images_evaluation.zip", "evaluation")
     (tmp_path / "images_evaluation.zip").write_bytes(b"PK nothing")
-    with pytest.raises(DataError, match="images_evaluation.zip is no zip archive"):
+    with pytest.raises(DataError, match="images_evaluation.zip is damaged or no archive"):
         characters(tmp_path / "images_evaluation.zip", "evaluation")
 
 

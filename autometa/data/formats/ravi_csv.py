@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from autometa.data.errors import DataError
+from autometa.data.formats.archives import ZipImage, check_members, climbs, zip_members, zip_text
 from autometa.data.formats.found import PARTS, Found, ImageFile, ImageSource
 from autometa.data.formats.mini_imagenet import is_mini_imagenet, name_split
 from autometa.data.formats.parted import fingerprint, parted_classes
 from autometa.data.formats.rows import csv_rows, decode, read_bytes
-from autometa.data.formats.zipped import check_members, climbs, zip_image, zip_members, zip_text
 from autometa.data.names import composed
 
 FORMAT = "Ravi & Larochelle csv"
 HEADER = ["filename", "label"]
 FILES = {part: f"{part}.csv" for part in PARTS}
-SYNSETS = "synsets.txt"
 _LIST = "train.csv, val.csv and test.csv"
 
 
@@ -72,25 +71,6 @@ def look(path: Path) -> Found | None:
     )
 
 
-def synset_names(path: Path) -> dict[str, str]:
-    """What synsets.txt calls the classes, {class name: words}; empty where it is absent.
-
-    Raises `DataError` on a line without words.
-    """
-    place = _open(path)
-    if place is None or SYNSETS not in place.tables:
-        return {}
-    name = place.called(SYNSETS)
-    words = {}
-    for number, line in enumerate(decode(place.tables[SYNSETS], name).splitlines(), 1):
-        if line.strip():
-            synset, *rest = line.strip().split(maxsplit=1)
-            if not rest:
-                raise DataError(f"{name}, line {number}: no words after {synset!r}; write `class<tab>words`")
-            words[synset] = rest[0]
-    return words
-
-
 def _open(path: Path) -> _Place | None:
     if path.is_dir():
         return _open_folder(path)
@@ -100,7 +80,7 @@ def _open(path: Path) -> _Place | None:
 
 
 def _open_folder(path: Path) -> _Place | None:
-    tables = {name: path / name for name in (*FILES.values(), SYNSETS) if (path / name).is_file()}
+    tables = {name: path / name for name in FILES.values() if (path / name).is_file()}
     folder = path / "images"
     if sum(name in tables for name in FILES.values()) < 2:
         return None
@@ -139,18 +119,14 @@ def _open_zip(path: Path) -> _Place | None:
     if root is None or roots.count(root) < 2:
         return None
     check_members(path, members)
-    content = {
-        name: zip_text(path, members[str(root / name)])
-        for name in (*FILES.values(), SYNSETS)
-        if str(root / name) in members
-    }
+    content = {name: zip_text(path, str(root / name)) for name in FILES.values() if str(root / name) in members}
     if "/" in _start(content)[1]:
         return None
     images = {}
     for name, info in members.items():
         if PurePosixPath(name).parent == root / "images":
             base = PurePosixPath(name).name
-            images[composed(base)] = zip_image(path, info), (base, info.file_size, info.CRC)
+            images[composed(base)] = ZipImage(path, name), (base, info.file_size, info.CRC)
     return _Place(path, content, images or None)
 
 

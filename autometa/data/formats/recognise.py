@@ -12,17 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from autometa.data.errors import DataError
-from autometa.data.formats import category_split, class_folders, pickle_cache, ravi_csv, table, torchmeta_root
+from autometa.data.formats import class_folders, mini_imagenet_pickles, ravi_csv, table, torchmeta_root
+from autometa.data.formats.archives import is_archive, unpack
 from autometa.data.formats.found import Found
 from autometa.data.formats.limits import TRUSTED, allowance
 from autometa.data.formats.one_form import in_one_form
 from autometa.data.formats.parted import apart
 from autometa.data.formats.pictures import contents, folders_in, pictures_in
-from autometa.data.formats.unpack import is_archive, unpack
 from autometa.data.names import READING
 from autometa.data.store import cache_root, made_once
 
-FORMATS = (torchmeta_root, ravi_csv, pickle_cache, category_split, table)
+FORMATS = (torchmeta_root, ravi_csv, mini_imagenet_pickles, table)
 """Modules with a `look(path)`, the most particular first; class folders are looked for after them."""
 WRAPPERS = 4
 LAYOUTS = "Omniglot's zips, Mini-ImageNet (csv, pickles, folders), a torchmeta root, class folders, or a table of files"

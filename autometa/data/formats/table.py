@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from autometa.data.errors import DataError
+from autometa.data.formats.archives import climbs
 from autometa.data.formats.found import PARTS, Found, FoundClass, ImageFile
 from autometa.data.formats.limits import MEMBERS
 from autometa.data.formats.parted import fingerprint, parted_classes
 from autometa.data.formats.rows import csv_rows, decode, read_bytes
-from autometa.data.formats.zipped import climbs
 from autometa.data.names import Alike
 
 FORMAT = "table"

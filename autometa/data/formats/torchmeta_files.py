@@ -22,6 +22,8 @@ from autometa.data.images import Recipe, convert, read_image
 from autometa.data.names import composed
 
 OPEN_FILES = 4
+Place = tuple[str, ...]
+"""Names of groups within each other and of a dataset."""
 AGAIN = "take both files from one complete root, or have torchmeta write it again"
 _BROKEN = (OSError, RuntimeError, LookupError, ValueError, TypeError)  # what h5py raises on damaged files
 
@@ -95,48 +97,47 @@ def opened(file: Path):
         raise DataError(f"{file} is no whole hdf5 file ({_short(error)}); fetch it again") from error
 
 
-def groups(file: Path, group) -> Iterator[tuple[str, object]]:
-    """Name and content of what a group holds. Links that lead out of the file are refused."""
+def stored(file: Path, depth: int, colour: bool = True, top: str = "/") -> dict[Place, tuple[int, bool]]:
+    """{names: what `count_images` says of it} of all datasets `depth` levels below a group.
+
+    Raises `DataError` where the file is damaged, has links that lead out of it, or claims more images than any set has.
+    """
+    with opened(file) as data:
+        if top not in data:
+            raise DataError(f"{file} has no group {top!r}: torchmeta did not write it; {AGAIN}")
+        found = {path: count_images(file, dataset, colour) for path, dataset in _datasets(file, data[top], depth)}
+        check_total(file, (images for images, _ in found.values()))
+    return found
+
+
+def _datasets(file: Path, group, depth: int) -> Iterator[tuple[Place, object]]:
     h5py = _h5py()
     if not isinstance(group, h5py.Group):
         raise DataError(f"{file} has {group.name} as a table where torchmeta has a group; {AGAIN}")
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             raise DataError(f"{file} has a link at {group.name}/{name}, torchmeta writes none; {AGAIN}")
-        yield name, group[name]
+        below = _datasets(file, group[name], depth - 1) if depth > 1 else [((), group[name])]
+        yield from (((name, *path), dataset) for path, dataset in below)
 
 
-def count_grey(file: Path, dataset) -> int:
-    """How many images a dataset `[n, height, width]` holds."""
-    return _pixels(file, dataset, "[n, height, width]", len(_shape(file, dataset)) == 3)
-
-
-def count_colour(file: Path, dataset) -> tuple[int, bool]:
-    """How many images a dataset holds, `[n, height, width, 3]` or n encoded files; and whether they are encoded."""
-    shape = _shape(file, dataset)
-    if _h5py().check_vlen_dtype(dataset.dtype) == np.uint8 and len(shape) == 1 and shape[0]:
-        return shape[0], True
-    return _pixels(file, dataset, "[n, height, width, 3]", len(shape) == 4 and shape[3] == 3), False
-
-
-def _shape(file: Path, dataset) -> tuple[int, ...]:
-    if not isinstance(dataset, _h5py().Dataset):
+def count_images(file: Path, dataset, colour: bool) -> tuple[int, bool]:
+    """How many images a dataset holds, and whether they are encoded files. uint8 `[n, height, width]`; where they are
+    in colour, `[n, height, width, 3]` or n encoded files."""
+    h5py = _h5py()
+    if not isinstance(dataset, h5py.Dataset):
         raise DataError(f"{file} has {dataset.name} as a group where torchmeta has images; {AGAIN}")
     if dataset.is_virtual or dataset.external:
         raise DataError(f"{file} keeps {dataset.name} in another file, torchmeta does not; {AGAIN}")
-    return dataset.shape or ()
-
-
-def _pixels(file: Path, dataset, wanted: str, fits: bool) -> int:
-    shape = dataset.shape or ()
-    if dataset.dtype != np.uint8 or not fits or 0 in shape[1:]:
-        found = f"{dataset.dtype} {list(shape)}"
-        raise DataError(f"{file} holds {found} as {dataset.name}, not uint8 {wanted}; {AGAIN}")
-    if not shape[0]:
-        raise DataError(f"{file} holds no image of {dataset.name}; {AGAIN}")
+    shape, dtype = dataset.shape or (), dataset.dtype
+    if colour and h5py.check_vlen_dtype(dtype) == np.uint8 and len(shape) == 1 and shape[0]:
+        return shape[0], True
+    if dtype != np.uint8 or len(shape) != 3 + colour or 0 in shape or (colour and shape[3] != 3):
+        wanted = "[n, height, width, 3]" if colour else "[n, height, width]"
+        raise DataError(f"{file} holds {dtype} {list(shape)} as {dataset.name}, not uint8 {wanted}; {AGAIN}")
     if math.prod(shape[1:]) > IMAGE or math.prod(shape) > allowance(file.stat().st_size):
         raise DataError(f"{file} holds {list(shape)} as {dataset.name}, out of all proportion to its size; {AGAIN}")
-    return shape[0]
+    return shape[0], False
 
 
 def check_total(file: Path, counts: Iterable[int]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from autometa.data.errors import DataError
@@ -20,14 +20,11 @@ from autometa.data.formats.found import PARTS, Found, FoundClass
 from autometa.data.formats.mini_imagenet import name_split
 from autometa.data.formats.torchmeta_files import (
     AGAIN,
+    Place,
     StoredImage,
-    check_total,
     compare,
-    count_colour,
-    count_grey,
-    groups,
     names,
-    opened,
+    stored,
 )
 from autometa.data.names import composed
 
@@ -106,114 +103,92 @@ def _data_name(part: str) -> str:
 
 def _omniglot(folder: Path) -> Found:
     file, files = folder / DATA, [folder / DATA]
-    with opened(file) as data:
-        stored = dict(_characters(file, data))
-        check_total(file, stored.values())
-    strange = sorted({top for top, _, _ in stored} - set(OMNIGLOT_GROUPS.values()))
+    held = stored(file, 3, colour=False)
+    strange = sorted({path[0] for path in held} - set(OMNIGLOT_GROUPS.values()))
     if strange:
         raise DataError(f"{file} holds a group {strange[0]} that Omniglot has not; {AGAIN}")
-    classes = []
+    classes: list[FoundClass] = []
     for part, top in OMNIGLOT_GROUPS.items():
         table = folder / _labels_name(part)
         files.append(table)
-        held = sorted(where for where in stored if where[0] == top)
-        compare(file, held, table, names(table, 3))
-        for _, alphabet, character in held:
-            dataset, count = f"{top}/{alphabet}/{character}", stored[top, alphabet, character]
-            images = tuple(StoredImage(file, dataset, index, inverted=True) for index in range(count))
-            classes.append(FoundClass(f"{alphabet}/{character}", alphabet, part, images))
-    _check_vinyals(folder, file, stored)
+        own = {path: images for path, images in held.items() if path[0] == top}
+        compare(file, sorted(own), table, names(table, 3))
+        classes += _classes(file, part, own, skipped=1, inverted=True)
+    _check_vinyals(folder, file, held)
     return _found(OMNIGLOT, folder, classes, "background", "ink", files)
 
 
-def _characters(file: Path, data) -> Iterator[tuple[tuple[str, str, str], int]]:
-    for top, alphabets in groups(file, data):
-        for alphabet, characters in groups(file, alphabets):
-            for character, dataset in groups(file, characters):
-                yield (top, alphabet, character), count_grey(file, dataset)
-
-
-def _check_vinyals(folder: Path, file: Path, stored: Iterable[tuple[str, str, str]]) -> None:
+def _check_vinyals(folder: Path, file: Path, held: Iterable[Place]) -> None:
     """The three lists may name characters that a cut-down file lacks, but no character may be in none or in two."""
     tables = [folder / name for name in VINYALS if (folder / name).is_file()]
-    named = Counter(tuple(map(composed, where)) for table in tables for where in names(table, 3))
-    for where in sorted(stored):
-        listed = named[tuple(map(composed, where))]
+    named = Counter(tuple(map(composed, path)) for table in tables for path in names(table, 3))
+    for path in sorted(held):
+        listed = named[tuple(map(composed, path))]
         if listed > 1 or (listed == 0 and len(tables) == len(VINYALS)):
             fault = "more than one" if listed else "none"
-            raise DataError(f"{'/'.join(where)} of {file} stands in {fault} of {', '.join(VINYALS)}; {AGAIN}")
+            raise DataError(f"{'/'.join(path)} of {file} stands in {fault} of {', '.join(VINYALS)}; {AGAIN}")
 
 
 def _by_part(folder: Path) -> Found:
-    parts: dict[str, list[FoundClass]] = {}
+    classes: list[FoundClass] = []
     files, encoded = [], False
     for part in PARTS:
         file, table = folder / _data_name(part), folder / _labels_name(part)
-        with opened(file) as data:
-            if BY_PART_GROUP not in data:
-                raise DataError(f"{file} has no group {BY_PART_GROUP!r}: torchmeta did not write it; {AGAIN}")
-            stored = {(name,): count_colour(file, dataset) for name, dataset in groups(file, data[BY_PART_GROUP])}
-            check_total(file, (count for count, _ in stored.values()))
-        compare(file, sorted(stored), table, names(table, 1))
-        parts[part] = [
-            FoundClass(name, "", part, _images(file, f"{BY_PART_GROUP}/{name}", *stored[name,]))
-            for (name,) in sorted(stored)
-        ]
-        encoded |= any(packed for _, packed in stored.values())
+        held = stored(file, 1, top=BY_PART_GROUP)
+        compare(file, sorted(held), table, names(table, 1))
+        classes += _classes(file, part, held, prefix=f"{BY_PART_GROUP}/")
+        encoded |= any(packed for _, packed in held.values())
         files += [file, table]
-    counts = tuple(len(classes) for classes in parts.values())
-    known, split = KNOWN.get(counts, ("", ""))
+    known, split = KNOWN.get(_counts(classes), ("", ""))
     name = folder.absolute().name
     if name not in BY_PART:
         name = known or (name if encoded else MINIIMAGENET)
     if name == MINIIMAGENET:
-        split = name_split({part: {entry.name for entry in parts[part]} for part in PARTS}, "its hdf5 files")
+        split = name_split({part: {c.name for c in classes if c.part == part} for part in PARTS}, "its hdf5 files")
     elif name != known:
-        split = _counted(counts, "its hdf5 files")
-    return _found(name, folder, [entry for part in PARTS for entry in parts[part]], split, "colour", files)
+        split = _counted(classes, "its hdf5 files")
+    return _found(name, folder, classes, split, "colour", files)
 
 
 def _of_cifar(folder: Path) -> Found:
     name, file = folder.absolute().name, folder.absolute().parent / DATA
-    with opened(file) as data:
-        stored = {
-            (coarse, fine): count_colour(file, dataset)
-            for coarse, group in groups(file, data)
-            for fine, dataset in groups(file, group)
-        }
-        check_total(file, (count for count, _ in stored.values()))
-    classes, files, held = [], [file], {tuple(map(composed, where)): where for where in stored}
+    held = stored(file, 2)
+    classes, files, by_name = [], [file], {tuple(map(composed, path)): path for path in held}
     for part in PARTS:
         table = folder / _labels_name(part)
-        named = [tuple(map(composed, where)) for where in names(table, 2)]
-        compare(file, sorted(held.keys() & set(named)), table, named)
-        for coarse, fine in sorted(held[where] for where in named):
-            images = _images(file, f"{coarse}/{fine}", *stored[coarse, fine])
-            classes.append(FoundClass(f"{coarse}/{fine}", coarse, part, images))
+        named = [tuple(map(composed, path)) for path in names(table, 2)]
+        compare(file, sorted(by_name.keys() & set(named)), table, named)
+        classes += _classes(file, part, {by_name[path]: held[by_name[path]] for path in named})
         files.append(table)
-    counts = tuple(sum(entry.part == part for entry in classes) for part in PARTS)
     published, split = OF_CIFAR[name]
-    return _found(
-        name, folder, classes, split if counts == published else _counted(counts, "its lists"), "colour", files
-    )
+    split = split if _counts(classes) == published else _counted(classes, "its lists")
+    return _found(name, folder, classes, split, "colour", files)
 
 
-def _counted(counts: Iterable[int], files: str) -> str:
-    return f"{' / '.join(map(str, counts))} classes as in {files}"
+def _classes(
+    file: Path, part: str, held: Mapping[Place, tuple[int, bool]], skipped: int = 0, prefix: str = "", inverted=False
+) -> list[FoundClass]:
+    """Classes named by what follows `skipped` groups, sorted."""
+    classes = []
+    for path, (count, encoded) in sorted(held.items()):
+        name, dataset = "/".join(path[skipped:]), prefix + "/".join(path)
+        images = tuple(StoredImage(file, dataset, index, inverted, encoded) for index in range(count))
+        classes.append(FoundClass(name, name.rpartition("/")[0], part, images))
+    return classes
+
+
+def _counts(classes: Sequence[FoundClass]) -> tuple[int, ...]:
+    return tuple(sum(c.part == part for c in classes) for part in PARTS)
+
+
+def _counted(classes: Sequence[FoundClass], files: str) -> str:
+    return f"{' / '.join(map(str, _counts(classes)))} classes as in {files}"
 
 
 def _found(name: str, folder: Path, classes: list[FoundClass], split: str, variant: str, files: list[Path]) -> Found:
-    return Found(FORMAT, name, folder, tuple(classes), split, variant, _fingerprint(folder, files))
-
-
-def _images(file: Path, dataset: str, count: int, encoded: bool) -> tuple[StoredImage, ...]:
-    return tuple(StoredImage(file, dataset, index, encoded=encoded) for index in range(count))
-
-
-def _fingerprint(folder: Path, files: Iterable[Path]) -> str:
-    """sha256 over place, sizes and times of the files, which say all: every table stands in them."""
+    """The fingerprint is over place, sizes and times of the files, which say all: every table stands in them."""
     key = hashlib.sha256(f"{FORMAT}\0{folder}".encode(errors="surrogateescape"))
     for file in files:
         state = file.stat()
         key.update(f"\0{file.name}\0{state.st_size}\0{state.st_mtime_ns}".encode(errors="surrogateescape"))
-    return key.hexdigest()
+    return Found(FORMAT, name, folder, tuple(classes), split, variant, key.hexdigest())

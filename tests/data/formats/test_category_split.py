@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from autometa.data import DataError, Recipe
 from autometa.data.formats import mini_imagenet
-from autometa.data.formats.category_split import FILES, look
+from autometa.data.formats.mini_imagenet_pickles import CATEGORY_SPLIT, look
 from tests.data.formats.parted_sets import PARTS, assert_same, random_parts
+
+FILES = CATEGORY_SPLIT.files
 
 
 def split_of(classes, first=0, seed=0):
@@ -112,22 +114,22 @@ BAD = {
     "no data": (without("data"), "has no 'data' but 'labels', 'catname2label'"),
     "no labels": (without("labels"), "has no 'labels'"),
     "no names": (without("catname2label"), "has no 'catname2label'"),
-    "too few labels": (changed(labels=lambda labels: labels[1:]), r"labels of .* are \d+ for \d+ images"),
-    "text labels": (changed(labels=lambda labels: ["a"] * len(labels)), "labels of .* are no list of whole numbers"),
+    "too few labels": (changed(labels=lambda labels: labels[1:]), r"has labels that are \d+ for \d+ images"),
+    "text labels": (changed(labels=lambda labels: ["a"] * len(labels)), "has labels that are no list of whole numbers"),
     "float labels": (changed(labels=lambda labels: np.array(labels, float)), "no list of whole numbers"),
     "square labels": (changed(labels=lambda labels: np.array([labels])), "no list of whole numbers"),
     "unnamed": (
         changed(labels=lambda labels: [7777, *labels[1:]]),
-        "image 0 of .* has label 7777, which catname2label",
+        "has label 7777 at image 0, which catname2label",
     ),
-    "names are a list": (changed(catname2label=lambda names: list(names)), "catname2label of .* is no dict"),
+    "names are a list": (changed(catname2label=lambda names: list(names)), "has a catname2label that is no dict"),
     "label is text": (
         changed(catname2label=lambda names: {**names, "x": "1"}),
-        "'x' of .* has the label '1', no number",
+        "gives class 'x' the label '1', no number",
     ),
     "label twice": (changed(catname2label=lambda names: {**names, "x": 100}), "has label 100 for 'nval0' and 'x'"),
     "name twice": (changed(catname2label=lambda names: {**names, b"nval0": 8888}), "names a class under two labels"),
-    "number as data": (changed(data=lambda data: 7), "data of .* is a int instead of an array"),
+    "number as data": (changed(data=lambda data: 7), "has a int as data instead of an array"),
     "floats": (changed(data=lambda data: data / 255), "float64 .* instead of uint8"),
     "channels first": (changed(data=lambda data: data.transpose(0, 3, 1, 2)), "instead of uint8"),
     "code": (changed(labels=lambda labels: Runs()), r"asks for (__builtin__|builtins)\.eval"),

@@ -197,13 +197,13 @@ def a_linking_tar(path):
 
 
 BAD_ARCHIVES = {
-    "empty.zip": (lambda path: path.write_bytes(b""), "is an empty file"),
+    "empty.zip": (lambda path: path.write_bytes(b""), "an empty file"),
     "page.zip": (lambda path: path.write_text("<!DOCTYPE html><html>Quota exceeded"), "web page"),
     "page.tar.gz": (lambda path: path.write_text("\n <html>"), "web page"),
-    "noise.zip": (lambda path: path.write_bytes(os.urandom(3000)), "is no zip archive"),
+    "noise.zip": (lambda path: path.write_bytes(os.urandom(3000)), "damaged or no archive"),
     "climbing.zip": (a_climbing_zip, "points outside the archive"),
     "absolute.zip": (an_absolute_zip, "points outside the archive"),
-    "truncated.zip": (a_truncated_zip, "truncated"),
+    "truncated.zip": (a_truncated_zip, "damaged or no archive|truncated"),
     "damaged.zip": (a_damaged_zip, "damaged"),
     "linking.tar.gz": (a_linking_tar, "a link or device"),
     "hollow.zip": (lambda path: zipfile.ZipFile(path, "w").close(), "no data set"),

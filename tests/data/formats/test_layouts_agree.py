@@ -5,7 +5,8 @@ import tarfile
 
 import pytest
 
-from autometa.data.formats import category_split, pickle_cache, ravi_csv, table
+from autometa.data.formats import mini_imagenet_pickles, ravi_csv, table
+from autometa.data.formats.mini_imagenet_pickles import CACHE
 from tests.data.formats import test_category_split, test_pickle_cache, test_ravi_csv
 from tests.data.formats.parted_sets import AS_IS, PARTS, assert_same, random_parts, shared_data
 
@@ -28,11 +29,11 @@ LAYOUTS = {
         ravi_csv.look,
         lambda folder, parts: test_ravi_csv.pack(LAYOUTS["csv"][1](folder, parts), folder / "a.zip"),
     ),
-    "pickle cache": (pickle_cache.look, test_pickle_cache.write_set),
-    "category split": (category_split.look, test_category_split.write_set),
+    "pickle cache": (mini_imagenet_pickles.look, test_pickle_cache.write_set),
+    "category split": (mini_imagenet_pickles.look, test_category_split.write_set),
     "table": (table.look, write_table),
 }
-LOOKS = (ravi_csv.look, pickle_cache.look, category_split.look, table.look)
+LOOKS = (ravi_csv.look, mini_imagenet_pickles.look, table.look)
 
 
 @pytest.fixture(scope="module", params=("random", "torchmeta's own"))
@@ -40,7 +41,7 @@ def parts(request):
     if request.param == "random":
         return random_parts(seed=3)
     with tarfile.open(shared_data("torchmeta/mini-imagenet-cache.tar.gz")) as packed:
-        content = {part: pickle.load(packed.extractfile(name)) for part, name in pickle_cache.FILES.items()}
+        content = {part: pickle.load(packed.extractfile(name)) for part, name in CACHE.files.items()}
     return {
         part: {name: own["image_data"][indices[:5]] for name, indices in own["class_dict"].items()}
         for part, own in content.items()

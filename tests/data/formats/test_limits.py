@@ -13,10 +13,9 @@ import zlib
 import pytest
 
 from autometa.data import DataError
-from autometa.data.formats import limits, restricted_pickle, rows, torchmeta_files
+from autometa.data.formats import limits, pickles, rows, torchmeta_files
+from autometa.data.formats.archives import unpack, zip_members
 from autometa.data.formats.recognise import recognise
-from autometa.data.formats.unpack import unpack
-from autometa.data.formats.zipped import zip_members
 from autometa.data.prepare import prepare
 from tests.data.formats.test_class_folders import fill, packed
 
@@ -57,7 +56,7 @@ def zeros(path, start, size):
 
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, cache, monkeypatch):
     path = zeros(tmp_path / "bomb.tar.gz", header("a/0.png", 4 << 30), 4 << 20)
-    monkeypatch.setattr("autometa.data.formats.unpack._write", lambda *_: pytest.fail("something was written"))
+    monkeypatch.setattr("autometa.data.formats.archives._write", lambda *_: pytest.fail("something was written"))
     refused(path, r"would become more than 268,435,456 bytes.*out of all proportion.*unpack it yourself", cache)
 
 
@@ -150,10 +149,10 @@ def test_a_zip_is_held_to_the_same(tmp_path, cache, monkeypatch):
     with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
         for k in range(50):
             archive.writestr(f"a/{k}.png", b"x")
-    monkeypatch.setattr("autometa.data.formats.zipped.MEMBERS", 40)
+    monkeypatch.setattr("autometa.data.formats.archives.MEMBERS", 40)
     with pytest.raises(DataError, match="more than 40 files"):
         zip_members(tmp_path / "many.zip")
-    monkeypatch.setattr("autometa.data.formats.zipped.DIRECTORY", 1000)
+    monkeypatch.setattr("autometa.data.formats.archives.DIRECTORY", 1000)
     with pytest.raises(DataError, match="headers too long"):
         zip_members(tmp_path / "many.zip")
 
@@ -182,7 +181,7 @@ def test_tables_have_limits(tmp_path, monkeypatch):
 
 
 def test_a_pickle_that_copies_itself_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(restricted_pickle, "HELD", 1 << 20)
+    monkeypatch.setattr(pickles, "HELD", 1 << 20)
     text = pickle.dumps("x" * 60_000, 2)[:-1]
     again = b"c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R0"
     for name, content in {
@@ -193,9 +192,9 @@ def test_a_pickle_that_copies_itself_is_refused(tmp_path, monkeypatch):
         path.write_bytes(content)
         pickletools.dis(content, io.StringIO())
         with pytest.raises(DataError, match=f"{name} asks for more memory than its arrays need"):
-            restricted_pickle.load(path)
+            pickles.load(path)
     (tmp_path / "good.pkl").write_bytes(pickle.dumps({"labels": list(range(3000))}))
-    assert restricted_pickle.load(tmp_path / "good.pkl") == {"labels": list(range(3000))}
+    assert pickles.load(tmp_path / "good.pkl") == {"labels": list(range(3000))}
 
 
 def test_an_hdf5_shell_claims_nothing(tmp_path):

@@ -15,7 +15,7 @@ from PIL import Image
 
 from autometa.data import DataError, Recipe
 from autometa.data.formats import mini_imagenet
-from autometa.data.formats.ravi_csv import look, synset_names
+from autometa.data.formats.ravi_csv import look
 from tests.data.formats.parted_sets import AS_IS, PARTS, assert_same, random_parts, shared_data
 
 
@@ -116,17 +116,6 @@ def test_the_fingerprint_follows_tables_and_files_not_the_place(small, tmp_path)
     assert look(small).fingerprint not in (first, changed)
 
 
-def test_synsets_are_read_where_there_are_any(small, tmp_path):
-    assert synset_names(small) == {}
-    (small / "synsets.txt").write_text("ntrain0\tgoldfish, Carassius auratus\n\nntrain1 a b\n", encoding="utf-8")
-    wanted = {"ntrain0": "goldfish, Carassius auratus", "ntrain1": "a b"}
-    assert synset_names(small) == synset_names(pack(small, tmp_path / "a.zip", "top/")) == wanted
-    assert [entry.name for entry in look(small).classes][:2] == ["ntrain0", "ntrain1"]
-    (small / "synsets.txt").write_text("lonely\n", encoding="utf-8")
-    with pytest.raises(DataError, match="synsets.txt, line 1: no words after 'lonely'"):
-        synset_names(small)
-
-
 def test_other_layouts_are_left_alone(tmp_path):
     (tmp_path / "train.csv").write_text("filename,label\n")
     assert look(tmp_path) is None and look(tmp_path / "train.csv") is None and look(tmp_path / "nothing") is None
@@ -213,14 +202,14 @@ def test_damaged_archives_are_told(small, tmp_path):
     archive = pack(small, tmp_path / "whole.zip", method=zipfile.ZIP_STORED)
     content = archive.read_bytes()
     cases = {
-        "a truncated zip archive": content[: len(content) // 2],
+        "File is not": content[: len(content) // 2],
         "an empty file": b"",
         "a web page": b"\n<!DOCTYPE html><html>quota exceeded</html>",
-        "no zip archive": b"nonsense" * 50,
+        "File is not a zip file": b"nonsense" * 50,
     }
     for number, (message, damaged) in enumerate(cases.items()):
         (tmp_path / f"{number}.zip").write_bytes(damaged)
-        with pytest.raises(DataError, match=f"{number}.zip is {message}.*download or copy the archive again"):
+        with pytest.raises(DataError, match=f"{number}.zip is damaged or no archive .{message}.*copy it again"):
             look(tmp_path / f"{number}.zip")
     with zipfile.ZipFile(archive, "a") as packed, pytest.warns(UserWarning):
         packed.writestr("images/ntrain0_0.png", b"other")
@@ -251,13 +240,13 @@ def test_a_damaged_image_in_an_archive_is_named(small, tmp_path):
             image.read(AS_IS)
     content = archive.read_bytes()
     archive.write_bytes(content.replace(b"no image", b"no imbge"))
-    with pytest.raises(DataError, match="ntrain0_0.png is damaged, its checksum is wrong"):
+    with pytest.raises(DataError, match="ntrain0_0.png is damaged.*Bad CRC-32"):
         images[0].read(AS_IS)
     archive.write_bytes(content[:40])
     with pytest.raises(DataError, match="is damaged"):
         images[-1].read(AS_IS)
     archive.unlink()
-    with pytest.raises(DataError, match="a.zip cannot be read.*check the path"):
+    with pytest.raises(DataError, match="a.zip cannot be read.*check its path"):
         images[0].read(AS_IS)
 
 
@@ -292,7 +281,6 @@ def test_imagenet64():
     counts = {part: [len(entry.images) for entry in found.classes if entry.part == part] for part in PARTS}
     assert counts == {"train": [300] * 64, "val": [300] * 16, "test": [100] * 20}
     assert found.name == "imagenet64" and found.split.startswith("64 / 16 / 20") and "not Ravi" in found.split
-    assert synset_names(archive)["n01443537"] == "goldfish, Carassius auratus"
     with zipfile.ZipFile(archive) as packed:
         for part in PARTS:
             rows = list(csv.DictReader(io.TextIOWrapper(packed.open(f"{part}.csv"), "utf-8")))

@@ -1,15 +1,19 @@
-"""Archives unpacked into a folder of the cache."""
+"""Archives unpacked into a folder."""
 
+import contextlib
 import io
 import os
 import shutil
 import tarfile
+import tempfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from autometa.data import DataError, cache_root
-from autometa.data.formats.unpack import is_archive, unpack, unpacked
+from autometa.data.formats.archives import is_archive, unpack
+from autometa.data.formats.recognise import recognise
 from autometa.errors import DiskError
 
 FILES = {"set/a.pkl": b"alpha" * 1000, "set/deep er/ä.pkl": b"beta", "set/empty": b""}
@@ -35,6 +39,15 @@ def zipped(path, files=FILES):
     return path
 
 
+@contextlib.contextmanager
+def unpacked(path):
+    """A folder of the cache with the files of an archive."""
+    cache_root().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_root()) as folder:
+        unpack(path, Path(folder))
+        yield Path(folder)
+
+
 def content_of(folder):
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
@@ -45,22 +58,15 @@ def test_archives_end_in_their_files(tmp_path, name):
     path = zipped(tmp_path / name) if name.endswith("zip") else tar(tmp_path / name, mode=mode)
     assert is_archive(path) and not is_archive(tmp_path)
     with unpacked(path) as folder:
-        assert folder.name == "set" and cache_root() in folder.parents
-        assert content_of(folder.parent) == FILES
-        temporary = folder.parent
-    assert not temporary.exists()
-    (tmp_path / "out").mkdir()
-    unpack(path, tmp_path / "out")
-    assert content_of(tmp_path / "out") == FILES
+        assert content_of(folder) == FILES
 
 
-def test_nothing_is_left_after_an_error(tmp_path):
-    before = set(cache_root().glob(".unpacked-*")) if cache_root().exists() else set()
-    with pytest.raises(RuntimeError), unpacked(tar(tmp_path / "a.tar.gz")):
-        raise RuntimeError
-    with pytest.raises(DataError), unpacked(tar(tmp_path / "b.tar.gz", {"good": b"x", "../evil": b"x"})):
-        pass
-    assert set(cache_root().glob(".unpacked-*")) == before
+def test_nothing_is_left_after_an_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("AUTOMETA_CACHE", str(tmp_path / "cache"))
+    for files in (FILES, {"good": b"x", "../evil": b"x"}):
+        with pytest.raises(DataError, match="b.tar.gz"):
+            recognise(tar(tmp_path / "b.tar.gz", files))
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.stat().st_size]
 
 
 @pytest.mark.parametrize("name", ("../evil", "set/../../evil", "/tmp/evil-absolute", "C:/evil", "a\\..\\..\\evil"))
@@ -139,5 +145,5 @@ def test_a_full_disk_is_told_before_it_is_full(tmp_path, monkeypatch, make):
 def test_a_cache_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("AUTOMETA_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(DiskError, match="cannot be written.*change AUTOMETA_CACHE"), unpacked(tar(tmp_path / "a.tar")):
-        pass
+    with pytest.raises(DiskError, match="cannot be written.*change AUTOMETA_CACHE"):
+        recognise(tar(tmp_path / "a.tar"))
