@@ -11,7 +11,7 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,22 +24,6 @@ from autometa.ops.batch_indices import batch_indices
 KEYS = (("train", "test"), ("support", "query"))
 Batch = dict[str, tuple[Tensor, Tensor]]
 Loader = Iterable[Mapping[str, Sequence[Tensor]]]
-
-
-class InnerShape(Protocol):
-    """Of a training configuration: the tasks' ways, shots and queries."""
-
-    ways: int
-    shots: int
-    queries: int
-
-
-class TestShape(Protocol):
-    """Of an evaluation's configuration: images per class, and the seed of the inner loop's picks."""
-
-    shots: int
-    queries: int
-    seed: int
 
 
 class BatchMetaDataLoader:
@@ -325,8 +309,8 @@ class LoaderSource:
         """(channels, height, width) of the first batch."""
         return (self._train or _given(self._test, "test")).image_shape
 
-    def training(self, inner: InnerShape, part: str, seed: int, *learning: Any) -> LoaderEpisodes:
-        """Training tasks of `inner`, with queries where something that learns needs them; `part` changes nothing.
+    def training(self, inner: Any, part: str, seed: int, *learning: Any) -> LoaderEpisodes:
+        """Training tasks of `inner`, with its queries where something that learns needs them; `part` changes nothing.
 
         Raises `DataError` where the images of both loaders are of different scales.
         """
@@ -336,7 +320,7 @@ class LoaderSource:
         counts = {"queries": inner.queries} if any(one.needs_queries for one in learning) else {}
         return LoaderEpisodes(stream, inner.ways, shots=inner.shots, **counts, seed=seed, device=self.device)
 
-    def testing(self, ways: int, test: TestShape) -> LoaderEpisodes:
+    def testing(self, ways: int, test: Any) -> LoaderEpisodes:
         """Evaluation tasks of `ways`, `test.shots` and `test.queries`."""
         stream, counts = _given(self._test, "test"), {"shots": test.shots, "queries": test.queries}
         return LoaderEpisodes(stream, ways, **counts, seed=test.seed, device=self.device)

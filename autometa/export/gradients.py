@@ -85,6 +85,7 @@ def _max_pool_backward(grad, x, kernel, stride, padding, dilation, ceil_mode, in
     rows, columns = top * stride[0] - padding[0] + i, left * stride[1] - padding[1] + j
     inside = (rows >= 0) & (rows < size[0]) & (columns >= 0) & (columns < size[1])
     places = np.where(inside, rows * size[1] + columns, -1).reshape(kh * kw, *grad.shape[2:])
+    indices = indices % (size[0] * size[1])  # ONNX counts through the whole batch
     chosen = (indices.unsqueeze(2) == torch.tensor(places.tolist())).to(grad.dtype)
     one_hot = torch.tensor(np.eye(kh * kw).reshape(kh * kw, 1, kh, kw).tolist(), dtype=grad.dtype)
     return _spread(grad.unsqueeze(2) * chosen, one_hot, size, stride, padding)

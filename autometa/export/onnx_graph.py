@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from autometa.errors import InputError
-from autometa.export.onnx_ops import HANDLERS, IDENTITIES
+from autometa.export.onnx_ops import IDENTITIES, Form, form_of
 
 OPSET = 18
 IR_VERSION = 8
@@ -96,9 +96,25 @@ class Graph:
         """A scalar initializer."""
         return self.constant(torch.tensor(value, dtype=dtype), f"{str(dtype).removeprefix('torch.')}({value!r})")
 
-    def operand(self, value: Any, like: torch.dtype) -> str:
-        """The name of a tensor, or of a number as one."""
-        return self.name(value) if isinstance(value, Node) else self.number(value, like)
+    def form(self, form: Form, name: str, like: torch.dtype) -> str | list[str]:
+        """Append a form; its numbers are of the dtype `like`. Returns its name, or those of its outputs."""
+        op, inputs, attributes, parts = (*form, *({}, ())[len(form) - 2 :])
+        given = [self._input(value, f"{name}.{k}", like) for k, value in enumerate(inputs) if value is not None]
+        outputs = [f"{name}.{part}" for part in parts]
+        self.emit(op, given, outputs or [name], **{key: self._attribute(value) for key, value in attributes.items()})
+        return outputs or name
+
+    def _input(self, value: Any, name: str, like: torch.dtype) -> str:
+        if isinstance(value, Node):
+            return self.name(value)
+        if isinstance(value, tuple):
+            return self.form(value, name, like)
+        return self.integers(value) if isinstance(value, list) else self.number(value, like)
+
+    def _attribute(self, value: Any) -> Any:
+        if isinstance(value, torch.dtype):
+            return self.type_of(value)
+        return self.onnx.numpy_helper.from_array(value.numpy()) if isinstance(value, Tensor) else value
 
     def emit(self, op: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> str:
         """Append a node, named after its first result; returns that."""
@@ -143,10 +159,10 @@ class Graph:
             self.hold(node, value, self.prefix + node.name)
         elif target in IDENTITIES:
             self.names[node] = self.name(node.args[0])
-        elif target in HANDLERS:
-            self.names[node] = HANDLERS[target](self, node, self.prefix + node.name)
         else:
-            raise NotImplementedError(f"no ONNX form of {target}")
+            values = (n.meta.get("val") for n in node.all_input_nodes)
+            like = next((value.dtype for value in values if isinstance(value, Tensor)), None)
+            self.names[node] = self.form(form_of(node), self.prefix + node.name, like)
 
     def _scan(self, module: GraphModule, node: Node) -> None:
         """(body, initial state, what is walked along its first axis, values from outside) as a `Scan`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from autometa.data.errors import DataError
 from autometa.errors import DiskError
@@ -99,14 +99,5 @@ class Metered:
             self.left -= size
         return self.file.read(size)
 
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self.file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self.file.tell()
-
-    def seekable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self.file.close()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from autometa.data.errors import DataError
 from autometa.data.formats.found import PARTS, Found, FoundClass, ImageSource
+from autometa.data.names import composed
 
 
 def parted_classes(parts: Mapping[str, Mapping[str, Sequence[ImageSource]]]) -> tuple[FoundClass, ...]:
-    """Classes of {part: {class name: images}}: train, val, test, sorted by name in each."""
+    """Classes of {part: {class name: images}}: those without part, train, val, test, sorted by name in each."""
     return tuple(
         FoundClass(name, "", part, tuple(images))
-        for part in PARTS
+        for part in ("", *PARTS)
         for name, images in sorted(parts.get(part, {}).items())
     )
 
@@ -37,18 +38,38 @@ def apart(found: Found, where: Path, force: bool = False) -> Found:
         return found
     if not force:
         raise DataError(f"{_shared(where, homes, shared)}, or {_FORCE.format(shlex.quote(str(where)))}")
-    pools: dict[str, FoundClass] = {}
-    for entry in found.classes:
-        before = pools.get(entry.name)
-        images = (*before.images, *entry.images) if before else entry.images
-        pools[entry.name] = replace(entry, part="", images=tuple(dict.fromkeys(images)))
+    whole = _pooled(replace(entry, part="") for entry in found.classes)
     return replace(
         found,
-        classes=tuple(pools[name] for name in sorted(pools)),
+        classes=tuple(replace(c, images=tuple(dict.fromkeys(c.images))) for c in sorted(whole, key=lambda c: c.name)),
         split="",
         notice=f"{len(shared)} of {len(homes)} classes stood in several parts; the parts are given up, the images of "
         "each class pooled, the classes split anew; no published figure is comparable",
     )
+
+
+def in_nfc(found: Found) -> Found:
+    """The set with its names in NFC, whatever layout it has. Where they were not, classes that become one are pooled
+    within their part, and the order is that of a set whose names came composed."""
+    if all(composed(text) == text for c in found.classes for text in (c.name, c.group)):
+        return found
+    classes = _pooled(replace(c, name=composed(c.name), group=composed(c.group)) for c in found.classes)
+    key = hashlib.sha256(f"{found.fingerprint}\0composed".encode())
+    return replace(found, classes=tuple(sorted(classes, key=_order)), fingerprint=key.hexdigest())
+
+
+def _pooled(classes: Iterable[FoundClass]) -> Iterable[FoundClass]:
+    """Classes of one name made one in each part."""
+    pools: dict[tuple[str, str], list[FoundClass]] = {}
+    for c in classes:
+        pools.setdefault((c.part, c.name), []).append(c)
+    return [replace(pool[-1], images=tuple(image for c in pool for image in c.images)) for pool in pools.values()]
+
+
+def _order(c: FoundClass) -> tuple:
+    """By part, then by group and name in it, as the layouts sort them."""
+    part = PARTS.index(c.part) if c.part else -1
+    return (part, c.group, c.name.removeprefix(f"{c.group}/")) if c.group else (part, c.name)
 
 
 _FORCE = "`autometa data prepare {} --force` pools the images of each class and splits the classes by hash"

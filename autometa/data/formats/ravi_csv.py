@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from autometa.data.errors import DataError
-from autometa.data.formats.archives import ZipImage, check_members, climbs, zip_members, zip_text
+from autometa.data.formats.archives import ZipImage, check_members, zip_members, zip_text
 from autometa.data.formats.found import PARTS, Found, ImageFile, ImageSource
 from autometa.data.formats.mini_imagenet import is_mini_imagenet, name_split
 from autometa.data.formats.parted import fingerprint, parted_classes
-from autometa.data.formats.rows import csv_rows, decode, read_bytes
+from autometa.data.formats.rows import read_bytes
+from autometa.data.formats.table import located, read_rows
 from autometa.data.names import composed
 
 FORMAT = "Ravi & Larochelle csv"
@@ -51,15 +52,15 @@ def look(path: Path) -> Found | None:
     place = _open(path)
     if place is None:
         return None
-    rows = {part: _read(place, FILES[part]) for part in PARTS}
-    _check_images(place, rows)
-    parts: dict[str, dict[str, list[ImageSource]]] = {}
-    for part, table in rows.items():
-        classes = parts.setdefault(part, {})
-        for name, label in table.items():
-            classes.setdefault(label, []).append(place.images[name][0])
+    rows = []
+    for part, table in FILES.items():
+        if table not in place.tables:
+            raise DataError(f"{place.called(table)} is missing; a few-shot set needs {_LIST} side by side")
+        rows += read_rows(place.called(table), place.tables[table], part, None)
+    if place.images is None:
+        raise DataError(f"{path} has {_LIST} but no images; put the image files into {place.called('images')}")
+    parts, states = located(rows, lambda name: place.images[composed(name)], f"into {place.called('images')}")
     names = {part: frozenset(classes) for part, classes in parts.items()}
-    listed = (place.images[name][1] for table in rows.values() for name in table)
     return Found(
         format=FORMAT,
         name="miniimagenet" if is_mini_imagenet(names) else path.stem if path.is_file() else path.absolute().name,
@@ -67,7 +68,7 @@ def look(path: Path) -> Found | None:
         classes=parted_classes(parts),
         split=name_split(names, _LIST),
         variant="colour",
-        fingerprint=fingerprint([FORMAT, *(place.tables[table] for table in FILES.values()), *listed]),
+        fingerprint=fingerprint([FORMAT, *(place.tables[table] for table in FILES.values()), *states]),
     )
 
 
@@ -128,51 +129,3 @@ def _open_zip(path: Path) -> _Place | None:
             base = PurePosixPath(name).name
             images[composed(base)] = ZipImage(path, name), (base, info.file_size, info.CRC)
     return _Place(path, content, images or None)
-
-
-def _read(place: _Place, table: str) -> dict[str, str]:
-    """{image: class} of a table, in its order."""
-    name = place.called(table)
-    if table not in place.tables:
-        raise DataError(f"{name} is missing; a few-shot set needs {_LIST} side by side")
-    rows = csv_rows(decode(place.tables[table], name), name)
-    _, header = next(rows, (0, []))
-    if not header:
-        raise DataError(f"{name} is empty; its first line is `filename,label`, then one row per image")
-    if header != HEADER:
-        raise DataError(f"{name} begins with `{','.join(header)}`; make its first line `filename,label`")
-    listed: dict[str, str] = {}
-    for line, row in rows:
-        if len(row) != 2 or not all(row):
-            raise DataError(f"{name}, line {line}: `{','.join(row)}` is not a file name and a label; mend that row")
-        image, label = composed(row[0]), row[1]
-        if climbs(image) or PurePosixPath(image).name != image:
-            raise DataError(f"{name}, line {line}: {image!r} is no file of `images`; name the file without its folder")
-        if image in listed:
-            also = f" (as {listed[image]!r} and {label!r})" if listed[image] != label else ""
-            raise DataError(f"{name}, line {line}: {image} was listed before{also}; keep one of the rows")
-        listed[image] = label
-    if not listed:
-        raise DataError(f"{name} lists no image; add rows `filename,label` or get the file again")
-    return listed
-
-
-def _check_images(place: _Place, rows: Mapping[str, Mapping[str, str]]) -> None:
-    if place.images is None:
-        raise DataError(f"{place.path} has {_LIST} but no images; put the image files into {place.called('images')}")
-    home: dict[str, str] = {}
-    for part, table in rows.items():
-        shared = [name for name in table if name in home and table[name] != rows[home[name]][name]]
-        if shared:
-            first = shared[0]
-            raise DataError(
-                f"{place.path} has image {first} in both {FILES[home[first]]} and {FILES[part]} ({len(shared)} such); "
-                f"leave each image in one table only"
-            )
-        missing = [name for name in table if name not in place.images]
-        if missing:
-            raise DataError(
-                f"{len(missing)} of the {len(table)} images of {place.called(FILES[part])} are missing, the first is "
-                f"{missing[0]}; put them into {place.called('images')}"
-            )
-        home.update(dict.fromkeys(table, part))

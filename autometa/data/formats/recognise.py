@@ -16,8 +16,7 @@ from autometa.data.formats import class_folders, mini_imagenet_pickles, ravi_csv
 from autometa.data.formats.archives import is_archive, unpack
 from autometa.data.formats.found import Found
 from autometa.data.formats.limits import TRUSTED, allowance
-from autometa.data.formats.one_form import in_one_form
-from autometa.data.formats.parted import apart
+from autometa.data.formats.parted import apart, in_nfc
 from autometa.data.formats.pictures import contents, folders_in, pictures_in
 from autometa.data.names import READING
 from autometa.data.store import cache_root, made_once
@@ -94,7 +93,7 @@ def _look(place: Path, reading: int) -> Found | None:
             for layout in FORMATS:
                 found = layout.look(inner)
                 if found is not None:
-                    return in_one_form(found) if reading > 1 else found
+                    return in_nfc(found) if reading > 1 else found
             within = _within(inner)
             if within is None or not within.is_dir():
                 break

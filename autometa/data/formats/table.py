@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from autometa.data.errors import DataError
 from autometa.data.formats.archives import climbs
-from autometa.data.formats.found import PARTS, Found, FoundClass, ImageFile
+from autometa.data.formats.found import PARTS, Found, ImageFile, ImageSource
 from autometa.data.formats.limits import MEMBERS
 from autometa.data.formats.parted import fingerprint, parted_classes
 from autometa.data.formats.rows import csv_rows, decode, read_bytes
@@ -37,7 +37,7 @@ _PEEK = 1 << 16
 
 
 @dataclass(frozen=True)
-class _Row:
+class Row:
     """One image: `place` says where it was named, `part` is "" where the table has none."""
 
     place: str
@@ -62,18 +62,32 @@ def look(path: Path) -> Found | None:
         return None
     if not tables:
         return None
-    rows = [row for table in tables for row in _read(table, _part_of(table) if len(tables) > 1 else "")]
-    files, states = _files(folder, rows)
+    rows = [
+        row
+        for table in tables
+        for row in read_rows(str(table), read_bytes(table), _part_of(table) if len(tables) > 1 else "", folder)
+    ]
+    alike = Alike(folder)
+
+    def find(name: str) -> tuple[ImageFile, tuple]:
+        file = alike.find(name)
+        state = file.stat()
+        if not file.is_file():
+            raise OSError
+        return ImageFile(file), (state.st_size, state.st_mtime_ns)
+
+    parts, states = located(rows, find, f"below {folder} as the table says")
+    for part in ("train", "test"):
+        if parts.keys() != {""} and part not in parts:
+            raise DataError(f"{path} has no {part} classes; give some of its classes that part, or no parts at all")
+    counts = " / ".join(str(len(parts.get(part, {}))) for part in PARTS)
     called = ", ".join(table.name for table in tables)
-    parted = any(row.part for row in rows)
-    classes = _parted(path, rows, files) if parted else _unparted(rows, files)
-    counts = " / ".join(str(sum(entry.part == part for entry in classes)) for part in PARTS)
     return Found(
         format=FORMAT,
         name=folder.absolute().name,
         path=path,
-        classes=classes,
-        split=f"{counts} classes as in {called}" if parted else "",
+        classes=parted_classes(parts),
+        split="" if "" in parts else f"{counts} classes as in {called}",
         variant="colour",
         fingerprint=fingerprint([FORMAT, *((row.file, row.label, row.part) for row in rows), *states]),
     )
@@ -105,20 +119,20 @@ def _has_columns(table: Path) -> bool:
         return False
     line = next((line for line in text.splitlines() if line.strip()), "")
     try:
-        columns = list(json.loads(line)) if _is_json(table) else line.split(_delimiter(table, line))
+        columns = list(json.loads(line)) if _is_json(table.name) else line.split(_delimiter(table.name, line))
     except (ValueError, TypeError, RecursionError):
         return False
     columns = [column.strip().strip('"') for column in columns if isinstance(column, str)]
     return _column(columns, FILE) is not None and _column(columns, LABEL) is not None
 
 
-def _is_json(table: Path) -> bool:
-    return table.suffix.lower() in (".jsonl", ".ndjson")
+def _is_json(table: str) -> bool:
+    return table.lower().endswith((".jsonl", ".ndjson"))
 
 
-def _delimiter(table: Path, header: str) -> str:
+def _delimiter(table: str, header: str) -> str:
     """A tab, a comma, or the semicolon that spreadsheets write where the comma is the decimal sign."""
-    if table.suffix.lower() == ".tsv":
+    if table.lower().endswith(".tsv"):
         return "\t"
     return ";" if ";" in header and "," not in header else ","
 
@@ -128,12 +142,15 @@ def _column(columns: Sequence[str], names: Sequence[str]) -> int | None:
     return next((plain.index(name) for name in names if name in plain), None)
 
 
-def _read(table: Path, part: str) -> list[_Row]:
-    text = decode(read_bytes(table), str(table))
+def read_rows(table: str, content: bytes, part: str, folder: Path | None) -> list[Row]:
+    """The rows of a table of this name, in `part` where they say none. folder: what absolute paths lead into.
+
+    Raises `DataError` where it has no column of files or labels, is empty or damaged, or a row is incomplete.
+    """
+    text = decode(content, table)
     records = _json_records(table, text) if _is_json(table) else _csv_records(table, text)
-    folder = table.parent
     rows = [
-        _Row(place, _clean(place, file, folder), _label(place, label), _part(place, own) if own is not None else part)
+        Row(place, _clean(place, file, folder), _label(place, label), _part(place, own) if own is not None else part)
         for place, file, label, own in records
     ]
     if not rows:
@@ -141,7 +158,38 @@ def _read(table: Path, part: str) -> list[_Row]:
     return rows
 
 
-def _chosen(table: Path, columns: Sequence[str]) -> tuple[int, int, int | None]:
+def located(
+    rows: Sequence[Row], find: Callable[[str], tuple[ImageSource, tuple]], where: str
+) -> tuple[dict[str, dict[str, list[ImageSource]]], list[tuple]]:
+    """{part: {label: images}} of rows, and the state of each image. find: image and state of a name; where: the place
+    that missing images are to be put into.
+
+    Raises `DataError` where images are missing, or one is listed twice in a part or under two labels.
+    """
+    known: dict[ImageSource, Row] = {}
+    parts: dict[str, dict[str, list[ImageSource]]] = {}
+    states, missing = [], []
+    for row in rows:
+        try:
+            image, state = find(row.file)
+        except (OSError, ValueError, LookupError):
+            missing.append(row)
+            continue
+        before = known.setdefault(image, row)
+        if before is not row and (before.part == row.part or before.label != row.label):
+            also = f", as {before.label!r} and {row.label!r}" if before.label != row.label else ""
+            raise DataError(f"{row.place}: {row.file} was listed before{also} ({before.place}); keep one of the rows")
+        parts.setdefault(row.part, {}).setdefault(row.label, []).append(image)
+        states.append(state)
+    if missing:
+        raise DataError(
+            f"{len(missing)} of the {len(rows)} images are missing, the first is {missing[0].file!r} "
+            f"({missing[0].place}); put them {where}"
+        )
+    return parts, states
+
+
+def _chosen(table: str, columns: Sequence[str]) -> tuple[int, int, int | None]:
     """The columns of files, labels and parts."""
     chosen = [_column(columns, names) for names in (FILE, LABEL, PART)]
     for index, names, meaning in zip(chosen, (FILE, LABEL), ("image files", "labels"), strict=False):
@@ -156,9 +204,9 @@ def _chosen(table: Path, columns: Sequence[str]) -> tuple[int, int, int | None]:
     return tuple(chosen)
 
 
-def _csv_records(table: Path, text: str) -> Iterator[tuple[str, object, object, object]]:
+def _csv_records(table: str, text: str) -> Iterator[tuple[str, object, object, object]]:
     header = next((line for line in text.splitlines() if line.strip()), "")
-    rows = csv_rows(text, str(table), _delimiter(table, header))
+    rows = csv_rows(text, table, _delimiter(table, header))
     _, columns = next(rows, (0, []))
     if not columns:
         raise DataError(f"{table} is empty; its first line names the columns, such as `filename,label`")
@@ -170,7 +218,7 @@ def _csv_records(table: Path, text: str) -> Iterator[tuple[str, object, object, 
         yield place, cells[file], cells[label], None if part is None else cells[part]
 
 
-def _json_records(table: Path, text: str) -> Iterator[tuple[str, object, object, object]]:
+def _json_records(table: str, text: str) -> Iterator[tuple[str, object, object, object]]:
     keys = None
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -194,13 +242,13 @@ def _json_records(table: Path, text: str) -> Iterator[tuple[str, object, object,
         yield place, file, label, "" if keys[2] is not None and part is None else part
 
 
-def _clean(place: str, file: object, folder: Path) -> str:
+def _clean(place: str, file: object, folder: Path | None) -> str:
     """A relative path within the table's folder, with slashes; an absolute one may lead there too."""
     if not isinstance(file, str) or not file.strip():
         raise DataError(f"{place}: {file!r} is no file name; mend that row")
     name = file.strip().replace("\\", "/")
     if climbs(name):
-        name = _below(name, folder)
+        name = _below(name, folder) if folder else None
         if name is None:
             raise DataError(f"{place}: {file!r} is not below the table's folder; write paths relative to that folder")
     return str(PurePosixPath(name))
@@ -229,48 +277,3 @@ def _part(place: str, part: object) -> str:
     if name not in _PART_OF:
         raise DataError(f"{place}: {ascii(part)} is no part; write {', '.join(PARTS)}")
     return _PART_OF[name]
-
-
-def _files(folder: Path, rows: Sequence[_Row]) -> tuple[dict[str, ImageFile], list[tuple[int, int]]]:
-    """The images by name, and their sizes and times in the order of the rows."""
-    known: dict[str, _Row] = {}
-    alike = Alike(folder)
-    files, states, missing = {}, [], []
-    for row in rows:
-        before = known.setdefault(row.file, row)
-        if before is not row:
-            also = f", as {before.label!r} and {row.label!r}" if before.label != row.label else ""
-            raise DataError(f"{row.place}: {row.file} was listed before{also} ({before.place}); keep one of the rows")
-        try:
-            file = alike.find(row.file)
-            state = file.stat()
-            if not file.is_file():
-                raise OSError
-        except (OSError, ValueError):
-            missing.append(row)
-            continue
-        files[row.file] = ImageFile(file)
-        states.append((state.st_size, state.st_mtime_ns))
-    if missing:
-        raise DataError(
-            f"{len(missing)} of the {len(rows)} images are missing, the first is {missing[0].file!r} "
-            f"({missing[0].place}); put them below {folder} as the table says"
-        )
-    return files, states
-
-
-def _unparted(rows: Sequence[_Row], files: dict[str, ImageFile]) -> tuple[FoundClass, ...]:
-    classes: dict[str, list[ImageFile]] = {}
-    for row in rows:
-        classes.setdefault(row.label, []).append(files[row.file])
-    return tuple(FoundClass(name, "", "", tuple(images)) for name, images in sorted(classes.items()))
-
-
-def _parted(where: Path, rows: Sequence[_Row], files: dict[str, ImageFile]) -> tuple[FoundClass, ...]:
-    parts: dict[str, dict[str, list[ImageFile]]] = {}
-    for row in rows:
-        parts.setdefault(row.part, {}).setdefault(row.label, []).append(files[row.file])
-    for part in ("train", "test"):
-        if part not in parts:
-            raise DataError(f"{where} has no {part} classes; give some of its classes that part, or no parts at all")
-    return parted_classes(parts)
