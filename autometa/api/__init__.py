@@ -19,7 +19,7 @@ from autometa.api.running import Manner, carry_out, computing, device_of, open_r
 from autometa.api.tables import table
 from autometa.api.teaching import teach_folder
 from autometa.errors import InputError
-from autometa.estimator.teaching import CALIBRATED, threshold_of
+from autometa.estimator.fitting import CALIBRATED, threshold_of
 from autometa.export.writing import export
 from autometa.models.classifier import ADAPTED, Classifier
 from autometa.models.find import CONFIDENCE, find_classifier

@@ -13,9 +13,9 @@ import numpy as np
 from autometa.api.photos import chosen
 from autometa.brief import brief
 from autometa.data.folders import class_split, folder_split
-from autometa.data.formats.found import Found, ImageFile
 from autometa.data.formats.omniglot import root_of as omniglot_root
 from autometa.data.formats.recognise import forget, recognise
+from autometa.data.formats.sources import ImageFile, SourceDataset
 from autometa.data.image_files import UNREAD
 from autometa.data.omniglot import DRAWINGS, PARTS, SPLITS, open_omniglot
 from autometa.data.prepare import Progress, bad_images, prepare, processors, recipe_of, silent
@@ -76,7 +76,7 @@ def prepare_data(
     made = prepare(path, size=size, variant=variant, skip_bad=skip_bad, force=force, progress=progress)
     only_as_store = skip_bad or made.store.notice
     option = _store_option(made.store) if only_as_store else _option(path, variant)
-    return _of_store(made.store, made.found.format, option)
+    return _of_store(made.store, made.dataset.format, option)
 
 
 def data_info(path: PathLike, *, force: bool = False) -> Described:
@@ -120,7 +120,7 @@ def verify_data(path: PathLike, *, force: bool = False, progress: Progress = sil
     return {"checked": len(sources), "bad": [told for told in verdicts if told is not None]}
 
 
-def _unread(found: Found) -> tuple[str, ...]:
+def _unread(found: SourceDataset) -> tuple[str, ...]:
     """A sentence where files are pictures that cannot be read, by their names."""
     paths = [s.path for c in found.classes for s in c.images if isinstance(s, ImageFile)]
     unread = [path for path in paths if path.suffix.lower() in UNREAD]

@@ -18,9 +18,9 @@ from autometa.brief import brief
 from autometa.data import ImageStore, dataset_names
 from autometa.data.folders import FEW, class_split
 from autometa.data.formats import class_folders, table
-from autometa.data.formats.found import Found, ImageFile, ImageSource
 from autometa.data.formats.omniglot import root_of as omniglot_root
 from autometa.data.formats.recognise import forget, recognise
+from autometa.data.formats.sources import ImageFile, ImageSource, SourceDataset
 from autometa.data.image_files import opened
 from autometa.data.kinds import SMALL, kind_of, sample
 from autometa.data.names import twice
@@ -93,7 +93,7 @@ def look(path: Path) -> Photos:
         raise
 
 
-def seen(found: Found, path: Path) -> Photos:
+def seen(found: SourceDataset, path: Path) -> Photos:
     """What a look at a few images of a recognised set shows. Raises `InputError` where none of them can be read."""
     sources = [source for c in found.classes for source in c.images]
     looked_at = sample(sources)
@@ -104,7 +104,7 @@ def seen(found: Found, path: Path) -> Photos:
     return Photos(*about, published=not own)
 
 
-def chosen(found: Found, path: Path, size: int | None = None, variant: str | None = None) -> tuple[int, str]:
+def chosen(found: SourceDataset, path: Path, size: int | None = None, variant: str | None = None) -> tuple[int, str]:
     """Size and variant by which a recognised set is converted, of which one or both may be asked for: a person's own
     images as a search would take them, a published set in its own way."""
     if size is not None and variant is not None:

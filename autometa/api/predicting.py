@@ -15,7 +15,7 @@ from autometa.data.formats.pictures import contents, pictures_below
 from autometa.data.image_files import is_content, shortened, stream_of
 from autometa.data.images import read_image
 from autometa.errors import InputError
-from autometa.estimator.teaching import NONE_OF_THESE, threshold_of
+from autometa.estimator.fitting import NONE_OF_THESE, threshold_of
 from autometa.models.classifier import ADAPTED, Classifier
 from autometa.models.find import Start
 

@@ -16,7 +16,7 @@ from autometa.data import load_class_folder
 from autometa.data.folders import support_set
 from autometa.data.kinds import sample, unlike
 from autometa.errors import InputError
-from autometa.estimator.teaching import Taught, Teaching, teach, teach_more, unseen
+from autometa.estimator.fitting import FitSettings, Fitted, fit, fit_more, not_in
 from autometa.models.classifier import Classifier
 from autometa.models.find import MODEL, choose_start, find_classifier
 from autometa.ops.torch_state import in_own_torch_state
@@ -64,15 +64,15 @@ def teach_folder(
     images, labels, names = load_class_folder(support, recipe)
     if len(names) < 2 and not add:
         raise InputError(f"{support} holds one class; a classifier needs at least two class folders")
-    labelled, teaching = np.array(names)[labels], Teaching(device=where, notice=manner.notice)
+    labelled, teaching = np.array(names)[labels], FitSettings(device=where, notice=manner.notice)
     with computing(where, config, manner.notice):
         if add:
-            before = Taught.of(known)
-            new = unseen(before, images, labelled)
+            before = Fitted.of(known)
+            new = not_in(before, images, labelled)
             _tell_known(labelled[~new], manner)
-            taught = teach_more(before, images[new], labelled[new], teaching)
+            taught = fit_more(before, images[new], labelled[new], teaching)
         else:
-            taught = teach(start, images, labelled, teaching)
+            taught = fit(start, images, labelled, teaching)
     place = place if out is None else Path(out)
     taught.classifier.save(place)
     return Lesson(taught.classifier, place, model, warnings)

@@ -45,7 +45,7 @@ CATALOGUE = {
     "omniglot": (
         _omniglot("images_background.zip", "68d2efa1b9178cc56df9314c21c6e718"),
         _omniglot("images_evaluation.zip", "6b91aef0f799c5bb55b94e3f2daec811"),
-    ),
+    )
 }
 
 

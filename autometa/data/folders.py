@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from autometa.data.errors import DataError
-from autometa.data.formats.found import PARTS, Found
 from autometa.data.formats.recognise import forget, recognise
+from autometa.data.formats.sources import PARTS, SourceDataset
 from autometa.data.images import Recipe
 from autometa.data.names import READING, composed
 from autometa.data.splits import Split, by_hash
@@ -35,7 +35,7 @@ WAYS = 5
 """Classes of a task where there are enough."""
 
 
-def support_set(path: str | Path) -> Found:
+def support_set(path: str | Path) -> SourceDataset:
     """What stands in a folder of pictures to learn from, none of them read. Raises `DataError` where nothing does."""
     if not Path(path).exists():
         raise DataError(f"there is no folder {path}; give a folder with one sub-folder of images per class")
@@ -48,18 +48,18 @@ def load_class_folder(path: str | Path, recipe: Recipe | None = None) -> tuple[n
 
     Raises `DataError` where there is nothing to read, or an image cannot be read.
     """
-    found = support_set(path)
+    dataset = support_set(path)
     how = recipe or Recipe()
     try:
-        images = np.stack([image.read(how) for c in found.classes for image in c.images])
+        images = np.stack([image.read(how) for c in dataset.classes for image in c.images])
     except DataError:
-        forget(found.archives)
+        forget(dataset.archives)
         raise
     except MemoryError as error:
-        forget(found.archives)
+        forget(dataset.archives)
         raise DataError(f"{path} holds more pictures than memory; one to five of each class will do") from error
-    labels = np.repeat(np.arange(len(found.classes), dtype=np.int64), [len(c.images) for c in found.classes])
-    return images, labels, tuple(c.name for c in found.classes)
+    labels = np.repeat(np.arange(len(dataset.classes), dtype=np.int64), [len(c.images) for c in dataset.classes])
+    return images, labels, tuple(c.name for c in dataset.classes)
 
 
 def folder_split(store: ImageStore, rotations: int | None = None, reading: int = READING) -> Split:
@@ -68,11 +68,7 @@ def folder_split(store: ImageStore, rotations: int | None = None, reading: int =
 
 
 def class_split(
-    names: Sequence[str],
-    parts: Sequence[str],
-    called: str = "",
-    rotations: int | None = None,
-    reading: int = READING,
+    names: Sequence[str], parts: Sequence[str], called: str = "", rotations: int | None = None, reading: int = READING
 ) -> Split:
     """The parts of the classes, or a division by hash of their names.
 

@@ -110,8 +110,8 @@ def naming(name: str) -> Iterator[None]:
     except FileNotFoundError:
         raise DataError(f"there is no image {name}; check the path") from None
     except Exception as error:
-        told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        why = " ".join(told.split()) or type(error).__name__
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        why = " ".join(reason.split()) or type(error).__name__
         raise DataError(f"{name} cannot be read as an image ({why}); replace or remove it") from error
 
 

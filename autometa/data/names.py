@@ -27,7 +27,7 @@ def twice(names: Iterable[str]) -> str | None:
     return None
 
 
-class Alike:
+class NormalisedPaths:
     """The files below a folder, found by names in either form."""
 
     def __init__(self, folder: Path):

@@ -15,8 +15,8 @@ import numpy as np
 from autometa.brief import brief
 from autometa.data.errors import DataError
 from autometa.data.folders import recipe
-from autometa.data.formats.found import Found, FoundClass, ImageSource
 from autometa.data.formats.recognise import forget, recognise
+from autometa.data.formats.sources import ImageSource, SourceClass, SourceDataset
 from autometa.data.images import Recipe
 from autometa.data.names import READING
 from autometa.data.store import ClassEntry, ImageStore, cached_store, write_store
@@ -38,7 +38,7 @@ def silent(items: Iterable, total: int, doing: str) -> Iterable:
 class Prepared:
     """A recognised data set and its store."""
 
-    found: Found
+    dataset: SourceDataset
     store: ImageStore
 
     @property
@@ -73,37 +73,37 @@ def prepare(
     Raises:
         DataError: nothing there, nothing known, or damaged. DiskError: the store cannot be written.
     """
-    found = recognise(path, force, reading)
-    how = recipe_of(found, size, variant)
+    dataset = recognise(path, force, reading)
+    how = recipe_of(dataset, size, variant)
     threads = workers or processors()
 
     def convert(place: Path) -> None:
-        kept, bad = without_bad(found, how, threads, progress) if skip_bad else (found, [])
-        entries = [ClassEntry(c.name, c.group, c.part, len(c.images)) for c in kept.classes]
-        sources = [source for c in kept.classes for source in c.images]
-        pixels = progress(read_all(sources, how, threads), len(sources), f"converting {found.name}")
-        write_store(place, found.name, how, entries, pixels, found.split, bad, found.notice)
+        readable, bad = without_bad(dataset, how, threads, progress) if skip_bad else (dataset, [])
+        entries = [ClassEntry(c.name, c.group, c.part, len(c.images)) for c in readable.classes]
+        sources = [source for c in readable.classes for source in c.images]
+        pixels = progress(read_all(sources, how, threads), len(sources), f"converting {dataset.name}")
+        write_store(place, dataset.name, how, entries, pixels, dataset.split, bad, dataset.notice)
 
     try:
-        store = cached_store(_file_name(found.name), label_of(found, how, skip_bad), convert)
+        store = cached_store(_file_name(dataset.name), label_of(dataset, how, skip_bad), convert)
     except MemoryError as error:
-        forget(found.archives)
+        forget(dataset.archives)
         raise DataError(f"{path} has images that need more memory than there is; make them smaller") from error
     except DataError:
-        forget(found.archives)
+        forget(dataset.archives)
         raise
-    return Prepared(found, store)
+    return Prepared(dataset, store)
 
 
-def recipe_of(found: Found, size: int | None = None, variant: str | None = None) -> Recipe:
+def recipe_of(dataset: SourceDataset, size: int | None = None, variant: str | None = None) -> Recipe:
     """How the images of a set are converted. Raises `DataError` for an unknown variant or size."""
-    variant = variant or found.variant
+    variant = variant or dataset.variant
     return recipe(size if size is not None else SIZES.get(variant, 28), variant)
 
 
-def label_of(found: Found, how: Recipe, skip_bad: bool = False) -> str:
+def label_of(dataset: SourceDataset, how: Recipe, skip_bad: bool = False) -> str:
     """What tells a store from others of the same name."""
-    key = hashlib.sha256(f"{found.format}\0{found.fingerprint}\0{skip_bad}".encode(errors="surrogateescape"))
+    key = hashlib.sha256(f"{dataset.format}\0{dataset.fingerprint}\0{skip_bad}".encode(errors="surrogateescape"))
     return f"{how.label}-{key.hexdigest()[:16]}"
 
 
@@ -141,26 +141,28 @@ def _ahead(work: Callable, items: Iterable, threads: int) -> Iterator:
                 future.cancel()
 
 
-def without_bad(found: Found, how: Recipe, threads: int, progress: Progress = silent) -> tuple[Found, list[str]]:
+def without_bad(
+    dataset: SourceDataset, how: Recipe, threads: int, progress: Progress = silent
+) -> tuple[SourceDataset, list[str]]:
     """The set without its unreadable images, and why each was left out.
 
     Raises `DataError` where nothing of a class is left.
     """
-    sources = [source for c in found.classes for source in c.images]
-    verdicts = iter(progress(bad_images(sources, how, threads), len(sources), f"checking {found.name}"))
-    classes, told = [], []
-    for c in found.classes:
+    sources = [source for c in dataset.classes for source in c.images]
+    verdicts = iter(progress(bad_images(sources, how, threads), len(sources), f"checking {dataset.name}"))
+    classes, reasons = [], []
+    for c in dataset.classes:
         good = []
         for source in c.images:
             verdict = next(verdicts)
             if verdict is None:
                 good.append(source)
             else:
-                told.append(verdict)
+                reasons.append(verdict)
         if not good:
             raise DataError(f"no image of class {c.name} can be read; remove the class or fetch it again")
-        classes.append(FoundClass(c.name, c.group, c.part, tuple(good)))
-    return replace(found, classes=tuple(classes)), told
+        classes.append(SourceClass(c.name, c.group, c.part, tuple(good)))
+    return replace(dataset, classes=tuple(classes)), reasons
 
 
 def processors() -> int:

@@ -247,9 +247,7 @@ def open_strokes(config: StrokesConfig | None = None) -> ImageStore:
         for character in range(1, config.characters + 1)
     ]
     return cached_store(
-        "strokes",
-        config.label,
-        lambda path: write_store(path, "strokes", recipe, classes, _images(config, Hand())),
+        "strokes", config.label, lambda path: write_store(path, "strokes", recipe, classes, _images(config, Hand()))
     )
 
 

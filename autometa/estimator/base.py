@@ -22,7 +22,7 @@ except ImportError:
     validate_data = None
     NotFittedError = InputError
 
-    class Plain:
+    class ParamsMixin:
         """`get_params` and `set_params` with scikit-learn's meaning."""
 
         def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -41,7 +41,7 @@ except ImportError:
         def __repr__(self) -> str:
             return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_params().items())})"
 
-    BASES = (Plain,)
+    BASES = (ParamsMixin,)
 
 
 def not_fitted(estimator: object) -> Exception:
@@ -71,7 +71,7 @@ def check_rows(estimator: Any, rows: Any, *, reset: bool) -> np.ndarray:
     return rows
 
 
-def in_one_form(labels: np.ndarray) -> np.ndarray:
+def in_nfc(labels: np.ndarray) -> np.ndarray:
     """Labels with those that are text in NFC."""
     given = labels.tolist()
     made = [composed(value) if isinstance(value, str) else value for value in given]
@@ -91,7 +91,7 @@ def check_labels(estimator: Any, labels: Any, count: int) -> np.ndarray:
         check_consistent_length(range(count), found)
     if found.shape not in ((count,), (count, 1)):
         raise InputError(f"{count} images need {count} labels, not {list(found.shape)}")
-    found = in_one_form(found.ravel())
+    found = in_nfc(found.ravel())
     if found.dtype.kind == "f":
         strange = found[~(np.isfinite(found) & (found == np.rint(found)))]
         if len(strange):

@@ -15,10 +15,10 @@ import torch
 from autometa.data import Recipe
 from autometa.data.kinds import SMALL, kind_of, sample, unlike
 from autometa.errors import InputError
-from autometa.estimator.base import BASES, check_labels, check_rows, in_one_form, not_fitted, plain_labels
-from autometa.estimator.inputs import Asked, Items, Rows, gather, pictures, tables
+from autometa.estimator.base import BASES, check_labels, check_rows, in_nfc, not_fitted, plain_labels
+from autometa.estimator.fitting import FitSettings, Fitted, fit, fit_more, none_label_of, threshold_of
+from autometa.estimator.inputs import FittedForm, Items, Rows, gather, pictures, tables
 from autometa.estimator.scales import Levels
-from autometa.estimator.teaching import Taught, Teaching, none_label_of, teach, teach_more, threshold_of
 from autometa.models.find import Start, find_start
 from autometa.ops.torch_state import in_own_torch_state
 from autometa.runs.forms import FormError, many, maybe, need, number, record, table, text, whole
@@ -114,7 +114,7 @@ class FewShotClassifier(*BASES):
         levels = own.get("levels")
         form = own.get("form")
         levels = None if levels is None else _levels(levels, path)
-        made._keep(Taught.of(taught), levels, form and tuple(form))
+        made._keep(Fitted.of(taught), levels, form and tuple(form))
         return made
 
     @in_own_torch_state
@@ -149,7 +149,7 @@ class FewShotClassifier(*BASES):
         start = self._start()
         self._forget()
         images, labels, levels, form = self._read(X, y, start.model.recipe, None)
-        self._keep(teach(start, images, labels, self._manner()), levels, form)
+        self._keep(fit(start, images, labels, self._settings()), levels, form)
         return self
 
     @in_own_torch_state
@@ -160,7 +160,7 @@ class FewShotClassifier(*BASES):
         labels that may come.
         """
         if classes is not None:
-            known = set(in_one_form(plain_labels(classes).ravel()).tolist())
+            known = set(in_nfc(plain_labels(classes).ravel()).tolist())
             strange = sorted(set(check_labels(self, y, np.size(y)).tolist()) - known)
             if strange:
                 raise InputError(f"label {strange[0]!r} is none of the classes; name all that may come in classes")
@@ -168,7 +168,7 @@ class FewShotClassifier(*BASES):
             return self.fit(X, y)
         taught = self._taught
         images, labels, levels, form = self._read(X, y, self.classifier_.recipe, self.levels_, fitted=True)
-        self._keep(teach_more(taught, images, labels, self._manner()), levels, self.form_ or form)
+        self._keep(fit_more(taught, images, labels, self._settings()), levels, self.form_ or form)
         return self
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -201,11 +201,11 @@ class FewShotClassifier(*BASES):
     def _start(self) -> Start:
         return find_start(self.model)
 
-    def _manner(self) -> Teaching:
+    def _settings(self) -> FitSettings:
         if self.steps is not None and not (isinstance(self.steps, (int, np.integer)) and self.steps >= 1):
             raise InputError(f"steps must be a whole number of at least 1, not {self.steps!r}")
         steps = None if self.steps is None else int(self.steps)
-        return Teaching(steps=steps, seed=_seed(self.random_state), device=self._where())
+        return FitSettings(steps=steps, seed=_seed(self.random_state), device=self._where())
 
     def _where(self) -> torch.device:
         """Raises `InputError` unless this machine can compute there."""
@@ -220,7 +220,7 @@ class FewShotClassifier(*BASES):
     def _read(self, X: Any, y: Any, recipe, levels: Levels | None, *, fitted: bool = False):
         """Images uint8 `[n, C, size, size]`, labels `[n]` (None while predicting), levels, form of the arrays."""
         with_images = fitted and not hasattr(self, "n_features_in_")
-        found = gather(X, Asked(self.form_, None if y is None else np.size(y)) if with_images else None)
+        found = gather(X, FittedForm(self.form_, None if y is None else np.size(y)) if with_images else None)
         teaching = y is not None or not fitted
         if isinstance(found, Rows):
             if with_images:
@@ -241,7 +241,7 @@ class FewShotClassifier(*BASES):
             form = found.form
         return images, labels, levels, form
 
-    def _keep(self, taught: Taught, levels: Levels | None, form: tuple[int, ...] | None) -> None:
+    def _keep(self, taught: Fitted, levels: Levels | None, form: tuple[int, ...] | None) -> None:
         self.classifier_, self.classes_, self.levels_, self.form_ = taught.classifier, taught.classes, levels, form
 
     def _forget(self) -> None:
@@ -249,8 +249,8 @@ class FewShotClassifier(*BASES):
             self.__dict__.pop(name, None)
 
     @property
-    def _taught(self) -> Taught:
-        return Taught(self.classifier_, self.classes_)
+    def _taught(self) -> Fitted:
+        return Fitted(self.classifier_, self.classes_)
 
     @property
     def _fitted(self) -> bool:

@@ -16,7 +16,7 @@ from autometa.data import Recipe
 from autometa.data.image_files import is_content, naming, stream_of
 from autometa.data.images import convert, read_image
 from autometa.errors import InputError
-from autometa.estimator.scales import BYTE, Levels, levels_asked, truths
+from autometa.estimator.scales import BYTE, Levels, as_booleans, levels_at_prediction
 
 SMALLEST = 64
 """Numbers of a row that is a picture, at least: 8 x 8. Shorter rows are a table."""
@@ -47,18 +47,18 @@ class Rows:
     table: Any
 
 
-def gather(X: Any, asked: Asked | None = None) -> Items | Rows:
+def gather(X: Any, asked: FittedForm | None = None) -> Items | Rows:
     """What kind of images somebody holds; asked: what was fitted, while predicting.
 
     Raises `InputError` for what is no image, and for an array that may be one image or several.
     """
-    if _alone(X):
+    if _is_one_image(X):
         return Items([X])
     _check_kind(X)
     if isinstance(X, torch.Tensor):
         X = _array(X, 4)
     if isinstance(X, (list, tuple)) and X:
-        if all(_alone(item) or getattr(item, "ndim", 0) in (2, 3) for item in X):
+        if all(_is_one_image(item) or getattr(item, "ndim", 0) in (2, 3) for item in X):
             return Items([_array(item, 3) if isinstance(item, torch.Tensor) else item for item in X])
         _check_items(X)
         try:
@@ -77,14 +77,14 @@ def gather(X: Any, asked: Asked | None = None) -> Items | Rows:
     if len(shape) == 1 or (len(shape) == 2 and shape[1] == 1):
         cells = np.asarray(X).ravel()
         if len(cells) and cells.dtype.kind in "OUS":
-            if all(_alone(cell) for cell in cells):
+            if all(_is_one_image(cell) for cell in cells):
                 return Items(cells.tolist())
             _check_items(cells.tolist())
     return Rows(X)
 
 
 @dataclass(frozen=True)
-class Asked:
+class FittedForm:
     """What was fitted before somebody gives an array. form: the shape of a picture, None where they were files;
     labels: how many labels come with it, None while predicting."""
 
@@ -125,14 +125,14 @@ def pictures(items: Items, recipe: Recipe, levels: Levels | None, *, fitted: boo
     arrays = [image for image in items.images if isinstance(image, np.ndarray)]
     if any(array.dtype.kind not in "biuf" or not array.size for array in arrays):
         raise InputError("arrays of images hold numbers, and each at least one; give whole or floating numbers")
-    levels = levels_asked(levels, arrays) if fitted else Levels.of(arrays)
+    levels = levels_at_prediction(levels, arrays) if fitted else Levels.of(arrays)
     return np.stack([_picture(image, place, recipe, levels) for place, image in enumerate(items.images, 1)]), levels
 
 
 def _picture(image: Any, place: int, recipe: Recipe, levels: Levels | None) -> np.ndarray:
     """uint8 `[C, size, size]` of one image; place: its number, for messages."""
     if isinstance(image, np.ndarray):
-        values = truths(image)
+        values = as_booleans(image)
         return convert(_drawn(values, levels if values is image else TRUTH), recipe)
     if isinstance(image, Image.Image):
         with naming(f"image {place}"):
@@ -159,7 +159,7 @@ def tables(
         shares = rows.dtype.kind == "f" and Levels.of([rows]) == TRUTH
         levels = TRUTH if shares else Levels(*BYTE)
     elif not fitted:
-        rows = truths(rows)
+        rows = as_booleans(rows)
         levels = Levels.of([rows])
     side = math.isqrt(features - 1) + 1
     filled = np.zeros((n, side * side), np.uint8)
@@ -189,7 +189,7 @@ def _array(tensor: torch.Tensor, with_channels: int) -> np.ndarray:
     return values.numpy()
 
 
-def _alone(item: Any) -> bool:
+def _is_one_image(item: Any) -> bool:
     """Whether it is one image: a path, the content of a file or a Pillow image."""
     return isinstance(item, (str, os.PathLike, Image.Image)) or is_content(item)
 
@@ -203,10 +203,10 @@ def _check_kind(X: Any) -> None:
 
 def _check_items(items: Sequence[Any]) -> None:
     """Raises `InputError` for the first item that is no image, in a list where others are."""
-    if not any(_alone(item) for item in items):
+    if not any(_is_one_image(item) for item in items):
         return
     for place, item in enumerate(items, 1):
-        if not (_alone(item) or getattr(item, "ndim", 0) in (2, 3)):
+        if not (_is_one_image(item) or getattr(item, "ndim", 0) in (2, 3)):
             raise InputError(f"image {place} is {_called(item)}; images are {KINDS}")
 
 

@@ -44,11 +44,11 @@ def ask(
             asked.append(images[shots:])
         taught = learn(model, np.concatenate(support[:ways]), labels, [str(k) for k in range(ways)])
         found = taught.probabilities(np.concatenate(asked)).double().numpy()
-        best, sure = found.argmax(axis=1), found.max(axis=1)
+        best, confidence = found.argmax(axis=1), found.max(axis=1)
         known = np.arange(len(found)) < ways * queries
         right = known & (best == np.repeat(np.arange(2 * ways), queries))
         for name, chosen in (("right", right), ("wrong", known & ~right), ("unknown", ~known)):
-            rows[name].append(sure[chosen])
+            rows[name].append(confidence[chosen])
     return Answers(**{name: np.concatenate(found) for name, found in rows.items()})
 
 

@@ -53,7 +53,7 @@ class Levels:
         return -0.5 <= self.low and self.high <= 2
 
 
-def levels_asked(taught: Levels | None, arrays: Sequence[np.ndarray]) -> Levels | None:
+def levels_at_prediction(taught: Levels | None, arrays: Sequence[np.ndarray]) -> Levels | None:
     """The levels of pictures that are asked about: those taught; after teaching from files or uint8 alone 0 and 1, or 0
     and 255. Raises `InputError` where the numbers are of another scale, or might be.
     """
@@ -74,7 +74,7 @@ def levels_asked(taught: Levels | None, arrays: Sequence[np.ndarray]) -> Levels 
     return taught
 
 
-def truths(array: np.ndarray) -> np.ndarray:
+def as_booleans(array: np.ndarray) -> np.ndarray:
     """A picture of uint8 that holds 0 and 1 alone as truth values: of 0 .. 255 it would be black. Others unchanged."""
     return array.astype(bool) if array.dtype == np.uint8 and array.size and array.max() == 1 else array
 

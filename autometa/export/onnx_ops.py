@@ -62,9 +62,7 @@ for _op, _target in {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Eq
 _form("remainder.Scalar")(lambda a: ("Mod", [a.self, a.other]))
 for _op, _target in {"ReduceSum": "sum.dim_IntList", "ReduceMean": "mean.dim"}.items():
     _form(_target)(lambda a, op=_op: (op, [a.self, _axes(a.self, a.dim)], {"keepdims": int(a.keepdim)}))
-_form("to.dtype", "to.dtype_layout", "_to_copy.default")(
-    lambda a: ("Cast", [a.self], {"to": a.node.meta["val"].dtype}),
-)
+_form("to.dtype", "to.dtype_layout", "_to_copy.default")(lambda a: ("Cast", [a.self], {"to": a.node.meta["val"].dtype}))
 _form("view.default", "reshape.default", "_unsafe_view.default", "flatten.using_ints", "unsqueeze.default")(
     lambda a: ("Reshape", [a.self, a.shape])
 )

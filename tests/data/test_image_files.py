@@ -13,8 +13,8 @@ from PIL import EpsImagePlugin, Image
 
 import autometa
 from autometa.data import DataError, Recipe, load_class_folder
-from autometa.data.formats.found import ImageFile
 from autometa.data.formats.recognise import recognise
+from autometa.data.formats.sources import ImageFile
 from autometa.data.image_files import SUFFIXES, UNREAD, opened
 from autometa.data.images import convert, read_image
 from autometa.data.prepare import bad_images

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import autometa
-from autometa.data.formats.found import Found, FoundClass
+from autometa.data.formats.sources import SourceClass, SourceDataset
 from autometa.data.images import Recipe
 from autometa.data.prepare import AHEAD, prepare, read_all, without_bad
 
@@ -57,8 +57,8 @@ def test_memory_does_not_grow_with_the_set():
 
 
 def test_leaving_out_keeps_order_and_parts():
-    classes = tuple(FoundClass(f"c{k}", "g", "train", tuple(Number(10 * k + i) for i in range(3))) for k in range(4))
-    found = Found("made", "made", Path("."), classes, "", "grey", "")
+    classes = tuple(SourceClass(f"c{k}", "g", "train", tuple(Number(10 * k + i) for i in range(3))) for k in range(4))
+    found = SourceDataset("made", "made", Path("."), classes, "", "grey", "")
     kept, bad = without_bad(found, Recipe(size=2), 2)
     assert kept == found and bad == []
 

@@ -10,8 +10,8 @@ import pytest
 import autometa
 from autometa.api.settings import settle
 from autometa.errors import InputError
-from autometa.estimator.base import in_one_form
-from autometa.estimator.teaching import Taught, none_label_of
+from autometa.estimator.base import in_nfc
+from autometa.estimator.fitting import Fitted, none_label_of
 from autometa.models.classifier import Classifier
 from autometa.runs.folder import RunFolder
 from autometa.train.run_config import config_of
@@ -40,7 +40,7 @@ def test_labels_are_taught_added_and_scored_in_one_form(drawn):
 
 def test_other_labels_stay_what_they_are():
     for labels in (np.array([1, 2]), np.array([True, False]), np.array(["a", "longer"]), np.array([0.5])):
-        assert in_one_form(labels) is labels
+        assert in_nfc(labels) is labels
 
 
 def test_a_classifier_on_disk_is_read_in_one_form(taught, tmp_path):
@@ -50,13 +50,13 @@ def test_a_classifier_on_disk_is_read_in_one_form(taught, tmp_path):
     replace(old, names=names, extra={**old.extra, "labels": told}).save(tmp_path / "old")
     loaded = Classifier.load(tmp_path / "old")
     assert loaded.names == tuple(f"é{k}" for k in range(len(names)))
-    assert Taught.of(loaded).classes.tolist() == list(loaded.names)
+    assert Fitted.of(loaded).classes.tolist() == list(loaded.names)
     both = ("é", nfd("é"), *names[2:])
     told = {"dtype": "str", "values": list(both)}
     replace(old, names=both, extra={**old.extra, "labels": told}).save(tmp_path / "both")
     twice = Classifier.load(tmp_path / "both")
     assert len(set(twice.names)) == len(both), "no answer is lost"
-    assert len(set(Taught.of(twice).classes.tolist())) == len(both) - 1, "taught again they are one class"
+    assert len(set(Fitted.of(twice).classes.tolist())) == len(both) - 1, "taught again they are one class"
 
 
 def test_a_run_records_how_it_reads_names(tmp_path):

@@ -12,8 +12,8 @@ import autometa
 from autometa.data import Recipe
 from autometa.errors import InputError
 from autometa.estimator import base
-from autometa.estimator.inputs import Asked, Items, gather, pictures, tables
-from autometa.estimator.scales import Levels, levels_asked
+from autometa.estimator.inputs import FittedForm, Items, gather, pictures, tables
+from autometa.estimator.scales import Levels, levels_at_prediction
 from tests.estimator.drawings import saved
 
 RECIPE = Recipe(size=8, polarity="as-is")
@@ -72,7 +72,7 @@ def test_what_overshoots_a_little_is_clipped_and_what_lies_within_is_taken():
         (Levels(0.0, 250.0), 0, 0),
         (Levels(-0.1, 1.1), 0, 1),
     ):
-        levels_asked(taught, [np.array([low, high], np.float32)])
+        levels_at_prediction(taught, [np.array([low, high], np.float32)])
     for taught, low, high in (
         (unit, -1, 1),
         (unit, 0, 255),
@@ -86,9 +86,9 @@ def test_what_overshoots_a_little_is_clipped_and_what_lies_within_is_taken():
         (None, 0, 65535),
     ):
         with pytest.raises(InputError, match=f"from {low} to {high}, those taught"):
-            levels_asked(taught, [np.array([low, high], np.float32)])
+            levels_at_prediction(taught, [np.array([low, high], np.float32)])
     with pytest.raises(InputError, match="from 0 to 16, those taught 0 to 16"):
-        levels_asked(digits, [np.array([0, 16], np.uint8)])
+        levels_at_prediction(digits, [np.array([0, 16], np.uint8)])
     with pytest.raises(InputError, match="some images hold numbers from 0 to 1, others up to 200"):
         Levels.of([np.array([0.0, 0.5]), np.array([3.0, 200.0])])
 
@@ -116,19 +116,19 @@ ONE = {
 def test_one_picture_as_an_array(name):
     picture, forms = ONE[name]
     for form in forms:
-        assert len(gather(picture, Asked(form)).images) == 1, form
-        assert len(gather(picture, Asked(form, labels=1)).images) == 1
+        assert len(gather(picture, FittedForm(form)).images) == 1, form
+        assert len(gather(picture, FittedForm(form, labels=1)).images) == 1
 
 
 def test_several_pictures_stay_several_and_what_may_be_either_is_told():
     three = np.zeros((3, 20, 24), np.uint8)
     for form in ((20, 24), (9, 9)):
-        assert len(gather(three, Asked(form)).images) == 3, "grey pictures were fitted"
-    assert len(gather(np.zeros((5, 20, 24)), Asked(None)).images) == 5
-    assert len(gather(three, Asked(None, labels=3)).images) == 3 and len(gather(three).images) == 3
+        assert len(gather(three, FittedForm(form)).images) == 3, "grey pictures were fitted"
+    assert len(gather(np.zeros((5, 20, 24)), FittedForm(None)).images) == 5
+    assert len(gather(three, FittedForm(None, labels=3)).images) == 3 and len(gather(three).images) == 3
     with pytest.raises(InputError, match=r"\[3, 20, 24\] may be 3 pictures or one in 3 colours; give X\[:, None\]"):
-        gather(three, Asked(None))
-    assert len(gather(np.zeros((64, 64)), Asked((64, 64))).images) == 1
+        gather(three, FittedForm(None))
+    assert len(gather(np.zeros((64, 64)), FittedForm((64, 64))).images) == 1
 
 
 def test_one_picture_gets_one_answer(drawn, taught):

@@ -28,8 +28,8 @@ from autometa.data.formats.limits import (
     MEMBERS,
     TABLE,
     TRUSTED,
-    Metered,
-    Tally,
+    LimitedReader,
+    UnpackBudget,
     allowance,
     clipped,
 )
@@ -113,8 +113,8 @@ def zip_text(path: Path, member: str) -> bytes:
     return ZipImage(path, member).content(TABLE)
 
 
-def zip_members(path: Path, tally: Tally | None = None) -> dict[str, zipfile.ZipInfo]:
-    """The files of an archive by name. tally: what counts them, by the archive's own size where None.
+def zip_members(path: Path, budget: UnpackBudget | None = None) -> dict[str, zipfile.ZipInfo]:
+    """The files of an archive by name. budget: what counts them, by the archive's own size where None.
 
     Raises `DataError` where it is no zip archive, cannot be opened, or asks for more than `limits` grants.
     """
@@ -122,10 +122,10 @@ def zip_members(path: Path, tally: Tally | None = None) -> dict[str, zipfile.Zip
         size = path.stat().st_size
         with _open_zip(path) as archive:
             listed = archive.infolist()
-    tally = Tally(path, allowance(size)) if tally is None else tally
+    budget = UnpackBudget(path, allowance(size)) if budget is None else budget
     members: dict[str, zipfile.ZipInfo] = {}
     for info in listed:
-        tally.add(info.filename, info.file_size)
+        budget.add(info.filename, info.file_size)
         if not 0 <= info.header_offset <= size - info.compress_size:
             raise DataError(f"{path} is truncated ({clipped(info.filename)} is not whole); download or copy it again")
         if not info.is_dir() and members.setdefault(info.filename, info) is not info:
@@ -150,7 +150,7 @@ def _check_name(path: Path, name: str) -> None:
         raise DataError(f"{path} holds '{clipped(name)}', which points outside the archive; do not use this archive")
 
 
-class _Directory(Metered):
+class _Directory(LimitedReader):
     """A zip archive whose directory is read: its entries are counted before they become objects."""
 
     def read(self, size: int = -1) -> bytes:
@@ -164,9 +164,9 @@ class _Directory(Metered):
 def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     """An archive whose directory is no larger than `limits` grants. Raises `DataError` where it is, or as `zipfile`."""
     with open(path, "rb") as file:
-        metered = _Directory(path, file, DIRECTORY)
-        with zipfile.ZipFile(metered) as archive:
-            metered.left = None
+        limited = _Directory(path, file, DIRECTORY)
+        with zipfile.ZipFile(limited) as archive:
+            limited.left = None
             yield archive
 
 
@@ -183,20 +183,20 @@ def unpack(path: Path, folder: Path, allowed: int | None = None) -> None:
     with _reading(path):
         allowed = allowance(path.stat().st_size) if allowed is None else allowed
         if path.name.lower().endswith(".zip"):
-            members = zip_members(path, Tally(path, allowed, folder))
+            members = zip_members(path, UnpackBudget(path, allowed, folder))
             check_members(path, members)
             with _open_zip(path) as archive:
                 for name, info in members.items():
                     with archive.open(info) as source:
                         _write(path, folder, name, source, info.file_size)
             return
-        for _ in _tar_members(path, Tally(path, allowed, folder)):
+        for _ in _tar_members(path, UnpackBudget(path, allowed, folder)):
             pass
-        for member, content in _tar_members(path, Tally(path, allowed, folder)):
+        for member, content in _tar_members(path, UnpackBudget(path, allowed, folder)):
             _write(path, folder, member.name, content, member.size)
 
 
-def _tar_members(path: Path, tally: Tally) -> Iterator[tuple[tarfile.TarInfo, BinaryIO]]:
+def _tar_members(path: Path, budget: UnpackBudget) -> Iterator[tuple[tarfile.TarInfo, BinaryIO]]:
     """The files of an archive with their contents, each checked when it comes up.
 
     tarfile keeps every member it has seen, with a copy of all global headers; here it keeps none.
@@ -205,16 +205,16 @@ def _tar_members(path: Path, tally: Tally) -> Iterator[tuple[tarfile.TarInfo, Bi
         start = packed.read(8)
         packed.seek(0)
         plain = next(opens for magic, opens in reversed(_UNPACKERS.items()) if start.startswith(magic))(packed)
-        metered = Metered(path, plain, HEADER)
-        with tarfile.open(fileobj=metered, mode="r:") as archive:
+        limited = LimitedReader(path, plain, HEADER)
+        with tarfile.open(fileobj=limited, mode="r:") as archive:
             while (member := archive.next()) is not None:
                 archive.members.clear()
-                tally.add(member.name, HEADER - metered.left + (0 if member.isdir() else member.size))
+                budget.add(member.name, HEADER - limited.left + (0 if member.isdir() else member.size))
                 if not member.isdir():
                     _check_member(path, member)
-                    metered.left = None
+                    limited.left = None
                     yield member, archive.extractfile(member)
-                metered.left = HEADER
+                limited.left = HEADER
 
 
 def _check_member(path: Path, member: tarfile.TarInfo) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from autometa.data.errors import DataError
 from autometa.data.formats import class_folders_before as before
-from autometa.data.formats.found import PARTS, Found, FoundClass, ImageFile
 from autometa.data.formats.mini_imagenet import SPLIT, is_mini_imagenet
 from autometa.data.formats.pictures import Classes, contents, folders_in, holds_picture, pictures_below
+from autometa.data.formats.sources import PARTS, ImageFile, SourceClass, SourceDataset
 from autometa.data.names import READING, composed
 
 FORMAT = "class folders"
@@ -36,7 +36,7 @@ GENERIC = {"images", "image", "imgs", "img", "pictures", "pics", "photos", "jpeg
 Listed = list[tuple[str, str, list[Path]]]
 
 
-def look(path: Path, reading: int = READING) -> Found | None:
+def detect(path: Path, reading: int = READING) -> SourceDataset | None:
     """None where the folder has no class folders. Raises `DataError` where a class folder is empty."""
     if not path.is_dir():
         return None
@@ -195,7 +195,7 @@ def _cifar_fs(path: Path, reading: int) -> Listed | None:
     return listed
 
 
-def _found(path: Path, listed: Listed) -> Found:
+def _found(path: Path, listed: Listed) -> SourceDataset:
     counts = tuple(sum(part == p for p, _, _ in listed) for part in PARTS)
     parted = any(counts)
     name, split = KNOWN.get(counts, (path.name, "folders of the parts" if parted else ""))
@@ -204,11 +204,8 @@ def _found(path: Path, listed: Listed) -> Found:
     if counts == CIFAR_FS and (path / "splits").is_dir():
         name, split = "cifar-fs", "Bertinetto et al. 2019"
     classes = tuple(
-        FoundClass(
-            name=name,
-            group=name.rpartition("/")[0],
-            part=part,
-            images=tuple(ImageFile(file) for file in files),
+        SourceClass(
+            name=name, group=name.rpartition("/")[0], part=part, images=tuple(ImageFile(file) for file in files)
         )
         for part, name, files in listed
     )
@@ -216,7 +213,7 @@ def _found(path: Path, listed: Listed) -> Found:
     renamed = any(file.parent.name != name.rpartition("/")[2] for _, name, files in listed for file in files)
     more = ["2", *(name for _, name, _ in listed)] if renamed else []
     variant = "colour" if name in COLOUR else "ink"
-    return Found(FORMAT, name, path, classes, split, variant, fingerprint(path, files, more))
+    return SourceDataset(FORMAT, name, path, classes, split, variant, fingerprint(path, files, more))
 
 
 def fingerprint(path: Path, files: Iterable[Path], more: Sequence[str] = ()) -> str:

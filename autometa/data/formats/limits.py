@@ -45,7 +45,7 @@ def clipped(name: str) -> str:
     return start if start.isprintable() else ascii(start)[1:-1]
 
 
-class Tally:
+class UnpackBudget:
     """What the members of an archive ask for, added up as they are listed.
 
     allowed: bytes that all may become. folder: where they are to be unpacked, None where they are read in place.
@@ -77,7 +77,7 @@ class Tally:
             )
 
 
-class Metered:
+class LimitedReader:
     """An open file whose headers are read in small pieces.
 
     While `left` is a number, reads together may take so many bytes: a header that claims more is refused before it is

@@ -20,11 +20,11 @@ import numpy as np
 from PIL import Image
 
 from autometa.data.errors import DataError
-from autometa.data.formats.found import PARTS, Found
 from autometa.data.formats.limits import IMAGE, MEMBERS
 from autometa.data.formats.mini_imagenet import is_mini_imagenet, name_split
 from autometa.data.formats.parted import fingerprint, parted_classes
 from autometa.data.formats.pickles import PickledArray, Window, load, state_of, text
+from autometa.data.formats.sources import PARTS, SourceDataset
 from autometa.data.images import Recipe, convert
 
 
@@ -212,7 +212,7 @@ CATEGORY_SPLIT = Layout(
 )
 
 
-def look(path: Path) -> Found | None:
+def detect(path: Path) -> SourceDataset | None:
     """The set in a folder with at least one file of either layout, or of such a file; None for anything else.
 
     Raises `DataError` where a file is missing, damaged or carries code, or its classes contradict its images.
@@ -224,7 +224,7 @@ def look(path: Path) -> Found | None:
     return None
 
 
-def _found(layout: Layout, path: Path, folder: Path) -> Found:
+def _found(layout: Layout, path: Path, folder: Path) -> SourceDataset:
     files = {part: folder / name for part, name in layout.files.items()}
     for file in files.values():
         if not file.is_file():
@@ -233,7 +233,7 @@ def _found(layout: Layout, path: Path, folder: Path) -> Found:
     names = {part: frozenset(classes) for part, classes in parts.items()}
     tables = [(part, name, [image.index for image in parts[part][name]]) for part in PARTS for name in parts[part]]
     states = [(file.name, *state_of(file)) for file in files.values()]
-    return Found(
+    return SourceDataset(
         format=layout.format,
         name="miniimagenet" if is_mini_imagenet(names) else folder.absolute().name,
         path=path,

@@ -280,7 +280,7 @@ for _module in ("builtins", "__builtin__"):
     ALLOWED |= {f"{_module}.{name}": _type for name in ("list", "dict", "int")}
 
 
-class _Metered:
+class _CountedReader:
     """An open pickle that counts what its reads and objects take, so that a few operations cannot fill the memory."""
 
     def __init__(self, path: Path, file: BinaryIO):
@@ -314,7 +314,7 @@ class _Unpickler(pickle._Unpickler):
     """Python's own, of which only `OPERATIONS` are left, and of these the ones below are changed."""
 
     def __init__(self, path: Path, file: BinaryIO):
-        self.file = _Metered(path, file)
+        self.file = _CountedReader(path, file)
         super().__init__(self.file, encoding="bytes")
 
     def load(self) -> object:

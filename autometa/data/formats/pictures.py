@@ -66,9 +66,9 @@ def contents(folder: Path) -> str:
     files = [entry for entry in entries if not entry.is_dir()]
     pictures = sum(is_image(file) for file in files)
     others = Counter(file.suffix.lower() or "no suffix" for file in files if not is_image(file))
-    told = [f"{pictures} picture{'s' * (pictures != 1)}"] if pictures else []
-    told += [f"{count} file{'s' * (count != 1)} of {kind}" for kind, count in others.most_common(3)]
+    counts = [f"{pictures} picture{'s' * (pictures != 1)}"] if pictures else []
+    counts += [f"{count} file{'s' * (count != 1)} of {kind}" for kind, count in others.most_common(3)]
     if folders:
         more = ", ..." if len(folders) > 3 else ""
-        told.append(f"{len(folders)} folder{'s' * (len(folders) != 1)} ({', '.join(folders[:3])}{more})")
-    return ", ".join(told) or "nothing"
+        counts.append(f"{len(folders)} folder{'s' * (len(folders) != 1)} ({', '.join(folders[:3])}{more})")
+    return ", ".join(counts) or "nothing"

@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 
 from autometa.data.errors import DataError
 from autometa.data.formats.archives import ZipImage, check_members, zip_members, zip_text
-from autometa.data.formats.found import PARTS, Found, ImageFile, ImageSource
 from autometa.data.formats.mini_imagenet import is_mini_imagenet, name_split
 from autometa.data.formats.parted import fingerprint, parted_classes
 from autometa.data.formats.rows import read_bytes
+from autometa.data.formats.sources import PARTS, ImageFile, ImageSource, SourceDataset
 from autometa.data.formats.table import located, read_rows
 from autometa.data.names import composed
 
@@ -41,7 +41,7 @@ class _Place:
         return f"{self.path}: {table}" if self.path.is_file() else str(self.path / table)
 
 
-def look(path: Path) -> Found | None:
+def detect(path: Path) -> SourceDataset | None:
     """The set in a folder or .zip with at least two of the three tables; None for anything else.
 
     Only tables and the list of images are read.
@@ -61,7 +61,7 @@ def look(path: Path) -> Found | None:
         raise DataError(f"{path} has {_LIST} but no images; put the image files into {place.called('images')}")
     parts, states = located(rows, lambda name: place.images[composed(name)], f"into {place.called('images')}")
     names = {part: frozenset(classes) for part, classes in parts.items()}
-    return Found(
+    return SourceDataset(
         format=FORMAT,
         name="miniimagenet" if is_mini_imagenet(names) else path.stem if path.is_file() else path.absolute().name,
         path=path,

@@ -14,24 +14,24 @@ from pathlib import Path
 from autometa.data.errors import DataError
 from autometa.data.formats import class_folders, mini_imagenet_pickles, ravi_csv, table, torchmeta_root
 from autometa.data.formats.archives import is_archive, unpack
-from autometa.data.formats.found import Found
 from autometa.data.formats.limits import TRUSTED, allowance
-from autometa.data.formats.parted import apart, in_nfc
+from autometa.data.formats.parted import in_nfc, with_disjoint_parts
 from autometa.data.formats.pictures import contents, folders_in, pictures_in
+from autometa.data.formats.sources import SourceDataset
 from autometa.data.names import READING
 from autometa.data.store import cache_root, made_once
 
 FORMATS = (torchmeta_root, ravi_csv, mini_imagenet_pickles, table)
-"""Modules with a `look(path)`, the most particular first; class folders are looked for after them."""
+"""Modules with a `detect(path)`, the most particular first; class folders are looked for after them."""
 WRAPPERS = 4
 LAYOUTS = "Omniglot's zips, Mini-ImageNet (csv, pickles, folders), a torchmeta root, class folders, or a table of files"
 
 
-def recognise(path: str | Path, force: bool = False, reading: int = READING) -> Found:
+def recognise(path: str | Path, force: bool = False, reading: int = READING) -> SourceDataset:
     """The data set under `path`, a file, an archive or a folder.
 
     Archives are unpacked into the cache; folders that hold nothing but one other folder, or one archive, are passed
-    through. force: accept what looks like a few-shot data set and is not (see `apart`).
+    through. force: accept what looks like a few-shot data set and is not (see `with_disjoint_parts`).
     Raises `DataError` where there is nothing, nothing known, something damaged, or a look-alike that is not forced.
     reading: how names and folders are read (`data.names`).
     """
@@ -47,14 +47,14 @@ def recognise(path: str | Path, force: bool = False, reading: int = READING) -> 
         raise
 
 
-def _recognised(given: Path, force: bool, reading: int, opened: list[Path]) -> Found:
+def _recognised(given: Path, force: bool, reading: int, opened: list[Path]) -> SourceDataset:
     """`recognise`; `opened` gets the archives that it unpacked into the cache, all within what the first may become."""
     place, allowed = given, None
     for _ in range(WRAPPERS):
-        found = _look(place, reading)
-        if found is not None:
-            _check_names(found)
-            return replace(apart(found, given, force), archives=tuple(opened))
+        dataset = _look(place, reading)
+        if dataset is not None:
+            _check_names(dataset)
+            return replace(with_disjoint_parts(dataset, given, force), archives=tuple(opened))
         inner = _within(place)
         if inner is not None and is_archive(inner):
             allowed = allowance(inner.stat().st_size) if allowed is None else allowed
@@ -80,25 +80,25 @@ def _there(folder: Path) -> str:
     return f" but {contents(folder)}" + (f" ({folders[0].name} has no image)" if folders else "")
 
 
-def _check_names(found: Found) -> None:
-    for entry in found.classes:
+def _check_names(dataset: SourceDataset) -> None:
+    for entry in dataset.classes:
         if not entry.name.isprintable():
-            raise DataError(f"{found.path} has a class named {ascii(entry.name)}, which cannot be shown; rename it")
+            raise DataError(f"{dataset.path} has a class named {ascii(entry.name)}, which cannot be shown; rename it")
 
 
-def _look(place: Path, reading: int) -> Found | None:
+def _look(place: Path, reading: int) -> SourceDataset | None:
     try:
         inner = place
         for _ in range(WRAPPERS if reading > 1 else 1):
             for layout in FORMATS:
-                found = layout.look(inner)
-                if found is not None:
-                    return in_nfc(found) if reading > 1 else found
+                dataset = layout.detect(inner)
+                if dataset is not None:
+                    return in_nfc(dataset) if reading > 1 else dataset
             within = _within(inner)
             if within is None or not within.is_dir():
                 break
             inner = within
-        return class_folders.look(place, reading)
+        return class_folders.detect(place, reading)
     except MemoryError as error:
         raise DataError(f"{place} asks for more memory than there is; {TRUSTED}") from error
     except PermissionError as error:

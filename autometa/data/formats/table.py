@@ -14,11 +14,11 @@ from pathlib import Path, PurePosixPath
 
 from autometa.data.errors import DataError
 from autometa.data.formats.archives import climbs
-from autometa.data.formats.found import PARTS, Found, ImageFile, ImageSource
 from autometa.data.formats.limits import MEMBERS
 from autometa.data.formats.parted import fingerprint, parted_classes
 from autometa.data.formats.rows import csv_rows, decode, read_bytes
-from autometa.data.names import Alike
+from autometa.data.formats.sources import PARTS, ImageFile, ImageSource, SourceDataset
+from autometa.data.names import NormalisedPaths
 
 FORMAT = "table"
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
@@ -46,7 +46,7 @@ class Row:
     part: str
 
 
-def look(path: Path) -> Found | None:
+def detect(path: Path) -> SourceDataset | None:
     """The set that a table names, or that the only such table of a folder names; None for anything else.
 
     A folder may also have one table per part, such as train.csv and test.csv.
@@ -67,10 +67,10 @@ def look(path: Path) -> Found | None:
         for table in tables
         for row in read_rows(str(table), read_bytes(table), _part_of(table) if len(tables) > 1 else "", folder)
     ]
-    alike = Alike(folder)
+    files = NormalisedPaths(folder)
 
     def find(name: str) -> tuple[ImageFile, tuple]:
-        file = alike.find(name)
+        file = files.find(name)
         state = file.stat()
         if not file.is_file():
             raise OSError
@@ -82,7 +82,7 @@ def look(path: Path) -> Found | None:
             raise DataError(f"{path} has no {part} classes; give some of its classes that part, or no parts at all")
     counts = " / ".join(str(len(parts.get(part, {}))) for part in PARTS)
     called = ", ".join(table.name for table in tables)
-    return Found(
+    return SourceDataset(
         format=FORMAT,
         name=folder.absolute().name,
         path=path,

@@ -16,16 +16,9 @@ from pathlib import Path
 
 from autometa.data.errors import DataError
 from autometa.data.formats.class_folders import KNOWN
-from autometa.data.formats.found import PARTS, Found, FoundClass
 from autometa.data.formats.mini_imagenet import name_split
-from autometa.data.formats.torchmeta_files import (
-    AGAIN,
-    Place,
-    StoredImage,
-    compare,
-    names,
-    stored,
-)
+from autometa.data.formats.sources import PARTS, SourceClass, SourceDataset
+from autometa.data.formats.torchmeta_files import AGAIN, Place, StoredImage, compare, names, stored
 from autometa.data.names import composed
 
 FORMAT = "torchmeta root"
@@ -42,7 +35,7 @@ OF_CIFAR = {
 }
 
 
-def look(path: Path) -> Found | None:
+def detect(path: Path) -> SourceDataset | None:
     """The data set of a torchmeta root, or of one of the folders in it; None for another layout.
 
     Omniglot's split is that of its two parts, as for its zips; classes are `Alphabet/character01`, groups alphabets.
@@ -64,7 +57,7 @@ def look(path: Path) -> Found | None:
     return None
 
 
-def _sets(path: Path) -> Iterator[tuple[Path, Callable[[Path], Found]]]:
+def _sets(path: Path) -> Iterator[tuple[Path, Callable[[Path], SourceDataset]]]:
     for folder in (path, path / OMNIGLOT):
         if _is_omniglot(folder):
             yield folder, _omniglot
@@ -101,13 +94,13 @@ def _data_name(part: str) -> str:
     return f"{part}_data.hdf5"
 
 
-def _omniglot(folder: Path) -> Found:
+def _omniglot(folder: Path) -> SourceDataset:
     file, files = folder / DATA, [folder / DATA]
     held = stored(file, 3, colour=False)
     strange = sorted({path[0] for path in held} - set(OMNIGLOT_GROUPS.values()))
     if strange:
         raise DataError(f"{file} holds a group {strange[0]} that Omniglot has not; {AGAIN}")
-    classes: list[FoundClass] = []
+    classes: list[SourceClass] = []
     for part, top in OMNIGLOT_GROUPS.items():
         table = folder / _labels_name(part)
         files.append(table)
@@ -129,8 +122,8 @@ def _check_vinyals(folder: Path, file: Path, held: Iterable[Place]) -> None:
             raise DataError(f"{'/'.join(path)} of {file} stands in {fault} of {', '.join(VINYALS)}; {AGAIN}")
 
 
-def _by_part(folder: Path) -> Found:
-    classes: list[FoundClass] = []
+def _by_part(folder: Path) -> SourceDataset:
+    classes: list[SourceClass] = []
     files, encoded = [], False
     for part in PARTS:
         file, table = folder / _data_name(part), folder / _labels_name(part)
@@ -150,7 +143,7 @@ def _by_part(folder: Path) -> Found:
     return _found(name, folder, classes, split, "colour", files)
 
 
-def _of_cifar(folder: Path) -> Found:
+def _of_cifar(folder: Path) -> SourceDataset:
     name, file = folder.absolute().name, folder.absolute().parent / DATA
     held = stored(file, 2)
     classes, files, by_name = [], [file], {tuple(map(composed, path)): path for path in held}
@@ -167,28 +160,30 @@ def _of_cifar(folder: Path) -> Found:
 
 def _classes(
     file: Path, part: str, held: Mapping[Place, tuple[int, bool]], skipped: int = 0, prefix: str = "", inverted=False
-) -> list[FoundClass]:
+) -> list[SourceClass]:
     """Classes named by what follows `skipped` groups, sorted."""
     classes = []
     for path, (count, encoded) in sorted(held.items()):
         name, dataset = "/".join(path[skipped:]), prefix + "/".join(path)
         images = tuple(StoredImage(file, dataset, index, inverted, encoded) for index in range(count))
-        classes.append(FoundClass(name, name.rpartition("/")[0], part, images))
+        classes.append(SourceClass(name, name.rpartition("/")[0], part, images))
     return classes
 
 
-def _counts(classes: Sequence[FoundClass]) -> tuple[int, ...]:
+def _counts(classes: Sequence[SourceClass]) -> tuple[int, ...]:
     return tuple(sum(c.part == part for c in classes) for part in PARTS)
 
 
-def _counted(classes: Sequence[FoundClass], files: str) -> str:
+def _counted(classes: Sequence[SourceClass], files: str) -> str:
     return f"{' / '.join(map(str, _counts(classes)))} classes as in {files}"
 
 
-def _found(name: str, folder: Path, classes: list[FoundClass], split: str, variant: str, files: list[Path]) -> Found:
+def _found(
+    name: str, folder: Path, classes: list[SourceClass], split: str, variant: str, files: list[Path]
+) -> SourceDataset:
     """The fingerprint is over place, sizes and times of the files, which say all: every table stands in them."""
     key = hashlib.sha256(f"{FORMAT}\0{folder}".encode(errors="surrogateescape"))
     for file in files:
         state = file.stat()
         key.update(f"\0{file.name}\0{state.st_size}\0{state.st_mtime_ns}".encode(errors="surrogateescape"))
-    return Found(FORMAT, name, folder, tuple(classes), split, variant, key.hexdigest())
+    return SourceDataset(FORMAT, name, folder, tuple(classes), split, variant, key.hexdigest())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from autometa.data import Recipe
-from autometa.data.formats.found import PARTS
+from autometa.data.formats.sources import PARTS
 
 SIZE = 84
 AS_IS = Recipe(channels=3, size=SIZE, filter="box", polarity="as-is")

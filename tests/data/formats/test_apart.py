@@ -98,7 +98,7 @@ def test_look_alikes_are_refused_unless_forced(tmp_path, layout):
     store, split = made.store, folder_split(made.store)
     assert store.class_names == tuple(NAMES) and set(store.parts) == {""} and store.split == ""
     assert [len(ids) for ids in (split.train, split.val, split.test)] == [8, 2, 2]
-    assert "12 of 12 classes stood in several parts" in store.notice == made.found.notice
+    assert "12 of 12 classes stood in several parts" in store.notice == made.dataset.notice
     for index, name in enumerate(NAMES):
         pooled = np.concatenate([parts[part][name] for part in PARTS]).transpose(0, 3, 1, 2)
         assert np.array_equal(store.images[store.class_start[index] : store.class_start[index + 1]], pooled)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from autometa.data import DataError, Recipe
 from autometa.data.formats import mini_imagenet
-from autometa.data.formats.mini_imagenet_pickles import CATEGORY_SPLIT, look
+from autometa.data.formats.mini_imagenet_pickles import CATEGORY_SPLIT, detect
 from tests.data.formats.parted_sets import PARTS, assert_same, random_parts
 
 FILES = CATEGORY_SPLIT.files
@@ -37,11 +37,11 @@ def write_set(folder, parts, protocol=2, change=lambda content: content):
 @pytest.mark.parametrize("protocol", range(6))
 def test_every_protocol_ends_in_its_classes_and_pixels(tmp_path, protocol):
     parts = random_parts()
-    found = look(write_set(tmp_path / "split", parts, protocol))
+    found = detect(write_set(tmp_path / "split", parts, protocol))
     assert_same(found, parts)
     assert (found.format, found.name, found.variant) == ("category split", "split", "colour")
     assert found.split == "3 / 2 / 2 classes as in the three pickles; not Ravi & Larochelle 2017"
-    assert look(tmp_path / "split" / FILES["test"]).fingerprint == found.fingerprint
+    assert detect(tmp_path / "split" / FILES["test"]).fingerprint == found.fingerprint
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -61,27 +61,27 @@ def test_any_set_is_read_as_by_hand(tmp_path_factory, seed, counts, images, size
 
     parts = random_parts(seed, counts, images, size)
     folder = write_set(tmp_path_factory.mktemp("any"), parts, 4, change)
-    assert_same(look(folder), parts, Recipe(3, size, "box", "as-is"))
+    assert_same(detect(folder), parts, Recipe(3, size, "box", "as-is"))
 
 
 def test_further_images_of_training_classes_are_no_parts(tmp_path):
     parts = random_parts(images=1, size=4)
     write_set(tmp_path, parts)
-    before = look(tmp_path)
+    before = detect(tmp_path)
     for phase in ("val", "test"):
         extra = tmp_path / f"miniImageNet_category_split_train_phase_{phase}.pickle"
         extra.write_bytes(pickle.dumps(split_of(parts["train"], seed=1)))
-    assert_same(look(tmp_path), parts, Recipe(3, 4, "box", "as-is"))
-    assert look(tmp_path).fingerprint == before.fingerprint
+    assert_same(detect(tmp_path), parts, Recipe(3, 4, "box", "as-is"))
+    assert detect(tmp_path).fingerprint == before.fingerprint
     (tmp_path / FILES["train"]).unlink()
     with pytest.raises(DataError, match="train_phase_train.pickle is missing; put .* into one folder"):
-        look(tmp_path)
+        detect(tmp_path)
 
 
 def test_the_real_split_is_named(tmp_path):
     picture = np.zeros((1, 2, 2, 3), np.uint8)
     real = {part: dict.fromkeys(sorted(names), picture) for part, names in mini_imagenet.PARTS.items()}
-    found = look(write_set(tmp_path, real))
+    found = detect(write_set(tmp_path, real))
     assert (found.name, found.split) == ("miniimagenet", "Ravi & Larochelle 2017")
 
 
@@ -93,7 +93,7 @@ def test_a_table_of_all_hundred_names_is_no_error(tmp_path):
         back = {label: everything[name] for name, label in content["catname2label"].items()}
         return {**content, "labels": [back[label] for label in content["labels"]], "catname2label": everything}
 
-    assert_same(look(write_set(tmp_path, parts, change=change)), parts, Recipe(3, 4, "box", "as-is"))
+    assert_same(detect(write_set(tmp_path, parts, change=change)), parts, Recipe(3, 4, "box", "as-is"))
 
 
 def changed(**entries):
@@ -143,15 +143,15 @@ def test_damaged_files_are_told(tmp_path, kind):
     write_set(tmp_path, parts)
     write_set(tmp_path, {"val": parts["val"]}, change=change)
     with pytest.raises(DataError, match=message) as told:
-        look(tmp_path)
+        detect(tmp_path)
     assert FILES["val"] in str(told.value) and "\n" not in str(told.value)
 
 
 def test_missing_and_mixed_files_are_told(tmp_path):
     parts = random_parts(images=1, size=4)
-    assert look(tmp_path) is None and look(tmp_path / "none") is None
+    assert detect(tmp_path) is None and detect(tmp_path / "none") is None
     (tmp_path / "other.pickle").write_bytes(b"")
-    assert look(tmp_path / "other.pickle") is None
+    assert detect(tmp_path / "other.pickle") is None
     write_set(tmp_path, {"train": parts["train"], "test": parts["test"]})
     with pytest.raises(DataError, match="category_split_val.pickle is missing"):
-        look(tmp_path)
+        detect(tmp_path)

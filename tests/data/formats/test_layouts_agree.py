@@ -24,16 +24,16 @@ def write_table(folder, parts):
 
 
 LAYOUTS = {
-    "csv": (ravi_csv.look, test_ravi_csv.write_set),
+    "csv": (ravi_csv.detect, test_ravi_csv.write_set),
     "zip": (
-        ravi_csv.look,
+        ravi_csv.detect,
         lambda folder, parts: test_ravi_csv.pack(LAYOUTS["csv"][1](folder, parts), folder / "a.zip"),
     ),
-    "pickle cache": (mini_imagenet_pickles.look, test_pickle_cache.write_set),
-    "category split": (mini_imagenet_pickles.look, test_category_split.write_set),
-    "table": (table.look, write_table),
+    "pickle cache": (mini_imagenet_pickles.detect, test_pickle_cache.write_set),
+    "category split": (mini_imagenet_pickles.detect, test_category_split.write_set),
+    "table": (table.detect, write_table),
 }
-LOOKS = (ravi_csv.look, mini_imagenet_pickles.look, table.look)
+DETECTORS = (ravi_csv.detect, mini_imagenet_pickles.detect, table.detect)
 
 
 @pytest.fixture(scope="module", params=("random", "torchmeta's own"))
@@ -50,8 +50,8 @@ def parts(request):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_holds_the_same(tmp_path, parts, layout):
-    look, write = LAYOUTS[layout]
-    found = look(write(tmp_path / "set", parts))
+    detect, write = LAYOUTS[layout]
+    found = detect(write(tmp_path / "set", parts))
     assert_same(found, parts, AS_IS)
     assert found.variant == "colour" and len(found.fingerprint) == 64
 
@@ -60,5 +60,5 @@ def test_every_layout_holds_the_same(tmp_path, parts, layout):
 def test_only_its_own_reader_takes_a_layout(tmp_path, layout):
     mine, write = LAYOUTS[layout]
     path = write(tmp_path / "set", random_parts(images=1, size=3))
-    takes = [look for look in LOOKS if look is not table.look and look(path) is not None]
+    takes = [detect for detect in DETECTORS if detect is not table.detect and detect(path) is not None]
     assert takes == ([] if layout == "table" else [mine])

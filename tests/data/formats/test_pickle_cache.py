@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from autometa.data import DataError
 from autometa.data.formats import mini_imagenet
 from autometa.data.formats.archives import unpack
-from autometa.data.formats.mini_imagenet_pickles import CACHE, look
+from autometa.data.formats.mini_imagenet_pickles import CACHE, detect
 from tests.data.formats.parted_sets import AS_IS, PARTS, assert_same, random_parts, shared_data
 
 FILES = CACHE.files
@@ -40,7 +40,7 @@ def write_set(folder, parts, protocol=4, change=lambda content: content):
 @pytest.mark.parametrize("protocol", range(6))
 def test_every_protocol_ends_in_its_classes_and_pixels(tmp_path, protocol):
     parts = random_parts()
-    found = look(write_set(tmp_path / "my cache", parts, protocol))
+    found = detect(write_set(tmp_path / "my cache", parts, protocol))
     assert_same(found, parts)
     assert (found.format, found.name, found.variant) == ("pickle cache", "my cache", "colour")
     assert found.split == "3 / 2 / 2 classes as in the three pickles; not Ravi & Larochelle 2017"
@@ -55,9 +55,9 @@ def test_fortran_order_and_array_tables(tmp_path):
         table = {name: np.array(own, np.int32) for name, own in content["class_dict"].items()}
         return {"image_data": np.asfortranarray(content["image_data"]), "class_dict": table}
 
-    found = look(write_set(tmp_path, random_parts(), change=change))
+    found = detect(write_set(tmp_path, random_parts(), change=change))
     assert_same(found, random_parts())
-    assert look(tmp_path / FILES["val"]).fingerprint == found.fingerprint
+    assert detect(tmp_path / FILES["val"]).fingerprint == found.fingerprint
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -71,13 +71,13 @@ def test_fortran_order_and_array_tables(tmp_path):
 def test_any_set_is_read_as_by_hand(tmp_path_factory, seed, counts, images, size, protocol):
     parts = random_parts(seed, counts, images, size)
     folder = write_set(tmp_path_factory.mktemp("any"), parts, protocol)
-    assert_same(look(folder), parts, type(AS_IS)(3, size, "box", "as-is"))
+    assert_same(detect(folder), parts, type(AS_IS)(3, size, "box", "as-is"))
 
 
 def test_the_real_split_is_named(tmp_path):
     picture = np.zeros((1, 2, 2, 3), np.uint8)
     real = {part: dict.fromkeys(sorted(names), picture) for part, names in mini_imagenet.PARTS.items()}
-    found = look(write_set(tmp_path, real))
+    found = detect(write_set(tmp_path, real))
     assert (found.name, found.split) == ("miniimagenet", "Ravi & Larochelle 2017")
 
 
@@ -87,7 +87,7 @@ def test_memory_stays_flat(tmp_path):
     assert (tmp_path / FILES["train"]).stat().st_size > 5_000_000
     tracemalloc.start()
     try:
-        found = look(tmp_path)
+        found = detect(tmp_path)
         for entry in found.classes:
             entry.images[-1].read(AS_IS)
         peak = tracemalloc.get_traced_memory()[1]
@@ -161,26 +161,26 @@ def test_damaged_files_are_told(tmp_path, kind):
     write_set(tmp_path, parts)
     write_set(tmp_path, {"val": parts["val"]}, change=change)
     with pytest.raises(DataError, match=message) as told:
-        look(tmp_path)
+        detect(tmp_path)
     assert FILES["val"] in str(told.value) and "\n" not in str(told.value) and not os.path.exists("reached")
 
 
 def test_missing_and_mixed_files_are_told(tmp_path):
     parts = random_parts(images=1)
-    assert look(tmp_path) is None and look(tmp_path / "none") is None
+    assert detect(tmp_path) is None and detect(tmp_path / "none") is None
     write_set(tmp_path, {"train": parts["train"]})
     with pytest.raises(DataError, match=r"mini-imagenet-cache-val.pkl is missing; put .* into one folder"):
-        look(tmp_path)
+        detect(tmp_path)
     write_set(tmp_path, parts)
     (tmp_path / FILES["test"]).write_bytes(b"")
     with pytest.raises(DataError, match="cache-test.pkl is no pickle that can be read"):
-        look(tmp_path)
+        detect(tmp_path)
 
 
 @pytest.mark.parametrize("protocol", (2, 4))
 def test_a_file_that_changes_under_a_reader_is_told(tmp_path, protocol):
     parts = random_parts()
-    source = look(write_set(tmp_path, parts, protocol)).classes[-1].images[-1]
+    source = detect(write_set(tmp_path, parts, protocol)).classes[-1].images[-1]
     path = tmp_path / FILES["test"]
     content = path.read_bytes()
     path.write_bytes(content[:1000])
@@ -197,7 +197,7 @@ def test_a_file_that_changes_under_a_reader_is_told(tmp_path, protocol):
 
 def test_the_archive_of_torchmeta_holds_the_same(tmp_path):
     archive = shared_data("torchmeta/mini-imagenet-cache.tar.gz")
-    assert look(archive) is None
+    assert detect(archive) is None
     with tarfile.open(archive) as packed:
         by_hand = {part: pickle.load(packed.extractfile(name)) for part, name in FILES.items()}
     parts = {
@@ -207,6 +207,6 @@ def test_the_archive_of_torchmeta_holds_the_same(tmp_path):
     assert [len(parts[part]) for part in PARTS] == [8, 4, 4]
     unpack(archive, tmp_path)
     (folder,) = [file.parent for file in tmp_path.rglob(FILES["train"])]
-    found = look(folder)
+    found = detect(folder)
     assert_same(found, parts)
     assert found.classes[0].images[0].pixels.window is not None

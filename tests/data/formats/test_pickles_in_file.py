@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from autometa.data import DataError
 from autometa.data.formats import pickles
-from autometa.data.formats.mini_imagenet_pickles import look
+from autometa.data.formats.mini_imagenet_pickles import detect
 from autometa.data.formats.pickles import Window, state_of
 from tests.data.formats.parted_sets import AS_IS, PARTS
 from tests.data.formats.test_pickle_cache import write_set
@@ -48,7 +48,7 @@ def test_memory_stays_flat_however_large_the_pickle(tmp_path, protocol):
     whole = sum(images.nbytes for classes in parts.values() for images in classes.values())
     write_set(tmp_path / "set", parts, protocol)
     tracemalloc.start()
-    found = look(tmp_path / "set")
+    found = detect(tmp_path / "set")
     sums = [int(source.read(AS_IS).sum()) for entry in found.classes for source in entry.images[::10]]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -59,7 +59,7 @@ def test_memory_stays_flat_however_large_the_pickle(tmp_path, protocol):
 def test_a_text_that_changed_is_told_and_a_source_stays_small(tmp_path):
     parts = {part: {f"n{part}": np.full((20, 84, 84, 3), 200, np.uint8)} for part in PARTS}
     write_set(tmp_path / "set", parts, 2)
-    source = pickle.loads(pickle.dumps(look(tmp_path / "set").classes[0].images[7]))
+    source = pickle.loads(pickle.dumps(detect(tmp_path / "set").classes[0].images[7]))
     assert len(pickle.dumps(source)) < 600 and (source.read(AS_IS) == 200).all()
     os.utime(source.pixels.path, ns=(1, 1))
     with pytest.raises(DataError, match="changed while it was read.*prepare the data again"):

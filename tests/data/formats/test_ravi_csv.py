@@ -15,7 +15,7 @@ from PIL import Image
 
 from autometa.data import DataError, Recipe
 from autometa.data.formats import mini_imagenet
-from autometa.data.formats.ravi_csv import look
+from autometa.data.formats.ravi_csv import detect
 from tests.data.formats.parted_sets import AS_IS, PARTS, assert_same, random_parts, shared_data
 
 
@@ -48,7 +48,7 @@ SMALL = Recipe(3, 6, "box", "as-is")
 
 def test_a_folder_ends_in_its_classes_and_pixels(tmp_path):
     parts = random_parts()
-    found = look(write_set(tmp_path / "my set", parts))
+    found = detect(write_set(tmp_path / "my set", parts))
     assert_same(found, parts)
     assert (found.format, found.name, found.variant) == ("Ravi & Larochelle csv", "my set", "colour")
     assert found.split.startswith("3 / 2 / 2 classes as in train.csv") and "not Ravi" in found.split
@@ -57,7 +57,7 @@ def test_a_folder_ends_in_its_classes_and_pixels(tmp_path):
 @pytest.mark.parametrize("prefix", ("", "mini imagenet/", "ä/b/"))
 @pytest.mark.parametrize("method", (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED), ids=("stored", "deflated"))
 def test_a_zip_ends_in_the_same(small, tmp_path, prefix, method):
-    found = look(pack(small, tmp_path / "packed.zip", prefix, method))
+    found = detect(pack(small, tmp_path / "packed.zip", prefix, method))
     assert_same(found, random_parts(size=6), SMALL)
     assert found.name == "packed"
     source = pickle.loads(pickle.dumps(found.classes[-1].images[-1]))
@@ -85,7 +85,7 @@ def test_any_set_is_read_as_by_hand(tmp_path_factory, data, zipped, quoted, bom)
         text = io.StringIO()
         csv.writer(text, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL).writerows(rows)
         (folder / f"{part}.csv").write_text(text.getvalue(), encoding="utf-8-sig" if bom else "utf-8")
-    found = look(pack(folder, folder / "any.zip") if zipped else folder)
+    found = detect(pack(folder, folder / "any.zip") if zipped else folder)
     by_hand = {label: [value for value, (_, other) in enumerate(files) if other == label] for label in labels}
     assert {(entry.name, entry.part) for entry in found.classes} == set(owner.items())
     for entry in found.classes:
@@ -97,44 +97,44 @@ def test_the_real_split_is_named_and_no_other(tmp_path):
     assert len(frozenset().union(*mini_imagenet.PARTS.values())) == 100
     picture = np.zeros((1, 2, 2, 3), np.uint8)
     real = {part: {name: picture for name in names} for part, names in mini_imagenet.PARTS.items()}
-    found = look(write_set(tmp_path / "real", real))
+    found = detect(write_set(tmp_path / "real", real))
     assert (found.name, found.split) == ("miniimagenet", "Ravi & Larochelle 2017")
     real["val"], real["train"] = {**real["val"], "n01532829": picture}, dict(list(sorted(real["train"].items()))[1:])
-    moved = look(write_set(tmp_path / "moved", real))
+    moved = detect(write_set(tmp_path / "moved", real))
     assert moved.name == "moved" and "63 / 17 / 20" in moved.split
 
 
 def test_the_fingerprint_follows_tables_and_files_not_the_place(small, tmp_path):
-    first = look(small).fingerprint
+    first = detect(small).fingerprint
     shutil.copytree(small, tmp_path / "copy")
-    assert look(tmp_path / "copy").fingerprint == first
+    assert detect(tmp_path / "copy").fingerprint == first
     Image.new("RGB", (7, 7)).save(small / "images" / "nval0_0.png")
-    changed = look(small).fingerprint
+    changed = detect(small).fingerprint
     assert changed != first
     rows = (small / "test.csv").read_text().splitlines()
     (small / "test.csv").write_text("\n".join(rows[:-1]))
-    assert look(small).fingerprint not in (first, changed)
+    assert detect(small).fingerprint not in (first, changed)
 
 
 def test_other_layouts_are_left_alone(tmp_path):
     (tmp_path / "train.csv").write_text("filename,label\n")
-    assert look(tmp_path) is None and look(tmp_path / "train.csv") is None and look(tmp_path / "nothing") is None
+    assert detect(tmp_path) is None and detect(tmp_path / "train.csv") is None and detect(tmp_path / "nothing") is None
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as packed:
         packed.writestr("images_background/Greek/character01/1.png", b"")
-    assert look(tmp_path / "other.zip") is None
+    assert detect(tmp_path / "other.zip") is None
     (tmp_path / "test.csv").write_text("file,species\n")
     (tmp_path / "train.csv").write_text("file,species\n")
-    assert look(tmp_path) is None
+    assert detect(tmp_path) is None
     for rows in ("a.png,cat", "photos/a.png,cat"):
         for name in ("train.csv", "test.csv"):
             (tmp_path / name).write_text(f"filename,label\n{rows}\n")
         (tmp_path / "photos").mkdir(exist_ok=True)
         (tmp_path / "a.png").touch()
-        assert look(tmp_path) is None
+        assert detect(tmp_path) is None
     with zipfile.ZipFile(tmp_path / "table.zip", "w") as packed:
         for name in ("train.csv", "test.csv"):
             packed.writestr(name, "filename,label\nphotos/a.png,cat\n")
-    assert look(tmp_path / "table.zip") is None
+    assert detect(tmp_path / "table.zip") is None
 
 
 def add_row(table, row):
@@ -182,10 +182,10 @@ BAD_TABLES = {
 @pytest.mark.parametrize("kind", BAD_TABLES)
 def test_damaged_tables_are_told(small, tmp_path, kind, zipped):
     change, message = BAD_TABLES[kind]
-    assert look(small) is not None
+    assert detect(small) is not None
     change(small)
     with pytest.raises(DataError, match=message) as told:
-        look(pack(small, tmp_path / "packed.zip") if zipped else small)
+        detect(pack(small, tmp_path / "packed.zip") if zipped else small)
     assert "\n" not in str(told.value) and type(told.value) is DataError
 
 
@@ -195,7 +195,7 @@ def test_an_archive_that_climbs_out_is_refused(small, tmp_path):
         with zipfile.ZipFile(archive, "a") as packed:
             packed.writestr(name, b"x")
         with pytest.raises(DataError, match="points outside the archive; do not use"):
-            look(archive)
+            detect(archive)
 
 
 def test_damaged_archives_are_told(small, tmp_path):
@@ -210,11 +210,11 @@ def test_damaged_archives_are_told(small, tmp_path):
     for number, (message, damaged) in enumerate(cases.items()):
         (tmp_path / f"{number}.zip").write_bytes(damaged)
         with pytest.raises(DataError, match=f"{number}.zip is damaged or no archive .{message}.*copy it again"):
-            look(tmp_path / f"{number}.zip")
+            detect(tmp_path / f"{number}.zip")
     with zipfile.ZipFile(archive, "a") as packed, pytest.warns(UserWarning):
         packed.writestr("images/ntrain0_0.png", b"other")
     with pytest.raises(DataError, match="holds images/ntrain0_0.png twice"):
-        look(archive)
+        detect(archive)
 
 
 def test_an_encrypted_or_oddly_packed_archive_is_refused(small, tmp_path):
@@ -225,16 +225,16 @@ def test_an_encrypted_or_oddly_packed_archive_is_refused(small, tmp_path):
     content[entry + 8] |= 1
     (tmp_path / "locked.zip").write_bytes(content)
     with pytest.raises(DataError, match="locked.zip is encrypted.*unpack it with its password"):
-        look(tmp_path / "locked.zip")
+        detect(tmp_path / "locked.zip")
     with pytest.raises(DataError, match="compressed in a way not read here; unpack it"):
-        look(pack(small, tmp_path / "lzma.zip", method=zipfile.ZIP_LZMA))
+        detect(pack(small, tmp_path / "lzma.zip", method=zipfile.ZIP_LZMA))
 
 
 def test_a_damaged_image_in_an_archive_is_named(small, tmp_path):
     (small / "images" / "ntrain0_0.png").write_bytes(b"no image")
     (small / "images" / "ntrain0_1.png").write_bytes(b"")
     archive = pack(small, tmp_path / "a.zip", method=zipfile.ZIP_STORED)
-    images = look(archive).classes[0].images
+    images = detect(archive).classes[0].images
     for image in images[:2]:
         with pytest.raises(DataError, match=r"a.zip: images/ntrain0_[01].png cannot be read as an image"):
             image.read(AS_IS)
@@ -261,7 +261,7 @@ def test_a_member_that_lies_about_its_size_is_refused(small, tmp_path):
         assert content[start : start + 4] == signature
         content[start + at : start + at + 4] = (100).to_bytes(4, "little")
     archive.write_bytes(content)
-    image = look(archive).classes[0].images[0]
+    image = detect(archive).classes[0].images[0]
     tracemalloc.start()
     try:
         with pytest.raises(DataError, match="ntrain0_0.png is damaged"):
@@ -272,12 +272,12 @@ def test_a_member_that_lies_about_its_size_is_refused(small, tmp_path):
     content[start + at : start + at + 4] = (1 << 30).to_bytes(4, "little")
     archive.write_bytes(content)
     with pytest.raises(DataError, match="would become more than 268,435,456 bytes"):
-        look(archive)
+        detect(archive)
 
 
 def test_imagenet64():
     archive = shared_data("imagenet64/imagenet64.zip")
-    found = look(archive)
+    found = detect(archive)
     counts = {part: [len(entry.images) for entry in found.classes if entry.part == part] for part in PARTS}
     assert counts == {"train": [300] * 64, "val": [300] * 16, "test": [100] * 20}
     assert found.name == "imagenet64" and found.split.startswith("64 / 16 / 20") and "not Ravi" in found.split

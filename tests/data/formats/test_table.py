@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from autometa.data import DataError, Recipe
-from autometa.data.formats.table import FILE, LABEL, MISSING, PART, look
+from autometa.data.formats.table import FILE, LABEL, MISSING, PART, detect
 
 HOW = Recipe(3, 4, "box", "as-is")
 FILES = ["a/1.png", "a/2 3.png", "b/ä.png", "4.png"]
@@ -60,14 +60,14 @@ PARTED = {"cat": ("train", [0, 2]), "dog": ("val", [1]), "owl": ("test", [3])}
 @pytest.mark.parametrize("by_folder", (False, True), ids=("table", "folder"))
 def test_tables_end_in_their_classes_and_pixels(small, name, by_folder):
     table = write(small / name)
-    found = look(small if by_folder else table)
+    found = detect(small if by_folder else table)
     assert read_back(found) == PARTED and [entry.name for entry in found.classes] == ["cat", "dog", "owl"]
     assert (found.format, found.name, found.variant) == ("table", "my photos", "colour")
     assert found.split == f"1 / 1 / 1 classes as in {name}"
     source = pickle.loads(pickle.dumps(found.classes[0].images[0]))
     assert np.array_equal(source.read(HOW)[:, 0, 0], [0, 7, 255])
     write(table, header=("filename", "label"))
-    unparted = look(small)
+    unparted = detect(small)
     assert read_back(unparted) == {name: ("", reds) for name, (_, reds) in PARTED.items()} and unparted.split == ""
     assert unparted.fingerprint != found.fingerprint
 
@@ -77,7 +77,11 @@ def test_tables_end_in_their_classes_and_pixels(small, name, by_folder):
 def test_the_usual_names_of_columns(small, file, label):
     rows = [("x", row[1], row[0]) for row in ROWS]
     table = write(small / "t.csv", rows, ("weight", label.upper().replace("_", " "), f" {file.title()}"))
-    assert {name: reds for name, (_, reds) in read_back(look(table)).items()} == {"cat": [0, 2], "dog": [1], "owl": [3]}
+    assert {name: reds for name, (_, reds) in read_back(detect(table)).items()} == {
+        "cat": [0, 2],
+        "dog": [1],
+        "owl": [3],
+    }
 
 
 @pytest.mark.parametrize("part", PART)
@@ -85,31 +89,31 @@ def test_the_usual_names_of_columns(small, file, label):
 def test_the_usual_names_of_parts(small, part, words):
     meant = dict(zip(("train", "val", "test"), words, strict=True))
     table = write(small / "t.csv", [(*row[:2], meant[row[2]]) for row in ROWS], ("path", "species", part))
-    assert read_back(look(table)) == PARTED
+    assert read_back(detect(table)) == PARTED
 
 
 def test_semicolons_byte_order_mark_backslashes_and_numbers(small):
     rows = [(name.replace("/", "\\"), number, part) for number, (name, _, part) in enumerate(ROWS)]
     table = write(small / "t.csv", rows, ("file", "class", "split"), delimiter=";")
     table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes())
-    assert read_back(look(table)) == {"0": ("train", [0]), "1": ("val", [1]), "2": ("train", [2]), "3": ("test", [3])}
-    assert read_back(look(write(small / "t.jsonl", rows))) == read_back(look(table))
+    assert read_back(detect(table)) == {"0": ("train", [0]), "1": ("val", [1]), "2": ("train", [2]), "3": ("test", [3])}
+    assert read_back(detect(write(small / "t.jsonl", rows))) == read_back(detect(table))
 
 
 def test_a_semicolon_in_a_header_of_commas_parts_nothing(small):
     table = write(small / "t.csv", [(*row, "x") for row in ROWS], ("file", "class", "split", "size;weight"))
-    assert read_back(look(table)) == PARTED
+    assert read_back(detect(table)) == PARTED
 
 
 def test_one_table_per_part(small):
     for name, part in (("train", "train"), ("valid", "val"), ("test", "test")):
         write(small / f"{name}.csv", [row for row in ROWS if row[2] == part], ("file", "label"))
-    found = look(small)
+    found = detect(small)
     assert read_back(found) == PARTED and found.split == "1 / 1 / 1 classes as in test.csv, train.csv, valid.csv"
     write(small / "more.csv")
     with pytest.raises(DataError, match="several tables of images .more.csv, test.csv.*name the one you mean"):
-        look(small)
-    assert read_back(look(small / "more.csv")) == PARTED
+        detect(small)
+    assert read_back(detect(small / "more.csv")) == PARTED
 
 
 WORDS = st.text(string.ascii_letters + "äß ,;'\"é語", min_size=1, max_size=6).map(str.strip)
@@ -129,26 +133,26 @@ def test_any_table_is_read_as_by_hand(tmp_path_factory, labels, suffix, order):
     rows = [[(name, label, "note")[k] for k in order] for name, label in zip(names, labels, strict=True)]
     table = write(folder / f"t{suffix}", rows, [("path", "category", "remark")[k] for k in order])
     by_hand = {label: ("", [k for k, other in enumerate(labels) if other == label]) for label in sorted(set(labels))}
-    assert read_back(look(table)) == by_hand
+    assert read_back(detect(table)) == by_hand
 
 
 def test_the_fingerprint_follows_table_and_files(small):
     table = write(small / "t.csv")
-    first = look(table).fingerprint
-    assert look(small).fingerprint == first
+    first = detect(table).fingerprint
+    assert detect(small).fingerprint == first
     Image.new("RGB", (9, 9)).save(small / "4.png")
-    second = look(table).fingerprint
+    second = detect(table).fingerprint
     write(table, [*ROWS[:3], ("4.png", "elk", "test")])
-    assert len({first, second, look(table).fingerprint}) == 3
+    assert len({first, second, detect(table).fingerprint}) == 3
 
 
 def test_other_layouts_are_left_alone(small):
-    assert look(small) is None and look(small / "4.png") is None and look(small / "none.csv") is None
+    assert detect(small) is None and detect(small / "4.png") is None and detect(small / "none.csv") is None
     (small / "notes.csv").write_text("date,weather\nmonday,sun\n")
     (small / "broken.jsonl").write_text("[[[")
     (small / "list.jsonl").write_text("3\n")
-    assert look(small) is None
-    assert look(write(small / "t.csv")) is not None and read_back(look(small)) == PARTED
+    assert detect(small) is None
+    assert detect(write(small / "t.csv")) is not None and read_back(detect(small)) == PARTED
 
 
 HEAD = "filename,label,split\na/1.png,cat,train\n4.png,owl,test\n"
@@ -222,24 +226,24 @@ def test_damaged_tables_are_told(small, kind):
     name, text, message = BAD[kind]
     (small / name).write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=message) as told:
-        look(small / name)
+        detect(small / name)
     assert str(told.value).isprintable() and name in str(told.value)
 
 
 def test_text_that_is_not_utf_8_is_told(small):
     (small / "t.csv").write_bytes("filename,label\nb/ä.png,a\n".encode("latin-1"))
     with pytest.raises(DataError, match="t.csv is not UTF-8 text.*save the table as UTF-8"):
-        look(small)
+        detect(small)
 
 
 def test_a_loop_of_links_is_told(small):
     os.symlink("loop.png", small / "loop.png")
     with pytest.raises(DataError, match="1 of the 1 images are missing, the first is 'loop.png'"):
-        look(write(small / "t.csv", [("loop.png", "cat", "train")]))
+        detect(write(small / "t.csv", [("loop.png", "cat", "train")]))
 
 
 def test_a_damaged_image_is_named_when_it_is_read(small):
-    found = look(write(small / "t.csv"))
+    found = detect(write(small / "t.csv"))
     (small / "4.png").write_bytes(b"")
     with pytest.raises(DataError, match="4.png cannot be read as an image"):
         found.classes[-1].images[0].read(HOW)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from autometa.data import DataError, Recipe
-from autometa.data.formats.torchmeta_root import look
+from autometa.data.formats.torchmeta_root import detect
 from autometa.data.images import read_image
 from autometa.data.prepare import prepare
 from tests.data.formats.roots import CIFAR, MINI, write_cifar, write_encoded, write_json, write_mini, write_omniglot
@@ -24,8 +24,8 @@ RECIPES = (Recipe(3, 8, "box", "as-is"), Recipe(), Recipe(3, 20, "lanczos"))
 @pytest.mark.parametrize("format", ["PNG", "JPEG"])
 def test_encoded_images_are_those_of_the_files(tmp_path, name, format):
     folder, drawn = write_encoded(tmp_path, name, format=format)
-    found = look(tmp_path)
-    assert found == look(folder) and (found.name, found.variant) == (name, "colour")
+    found = detect(tmp_path)
+    assert found == detect(folder) and (found.name, found.variant) == (name, "colour")
     assert found.split == "3 / 1 / 2 classes as in its hdf5 files"
     assert [(c.name, c.part) for c in found.classes] == [(n, part) for part in MINI for n in MINI[part]]
     for entry in found.classes:
@@ -40,8 +40,8 @@ def test_encoded_images_are_those_of_the_files(tmp_path, name, format):
 @pytest.mark.parametrize("name", ["cifar-fs", "fc100"])
 def test_lists_over_cifar_100(tmp_path, name):
     folder, stored = write_cifar(tmp_path, name)
-    found = look(folder)
-    assert found.classes == look(tmp_path).classes == look(tmp_path / "cifar100").classes
+    found = detect(folder)
+    assert found.classes == detect(tmp_path).classes == detect(tmp_path / "cifar100").classes
     assert (found.name, found.variant, found.split) == (name, "colour", "3 / 1 / 2 classes as in its lists")
     wanted = [("/".join(pair), pair[0], part) for part in CIFAR for pair in sorted(CIFAR[part])]
     assert [(c.name, c.group, c.part) for c in found.classes] == wanted
@@ -61,16 +61,16 @@ def test_published_lists_are_named(tmp_path, name, counts, split):
     classes = iter([f"g{k % 20}", f"c{k}"] for k in range(100))
     parts = {part: [next(classes) for _ in range(n)] for part, n in zip(("train", "val", "test"), counts, strict=True)}
     folder, _ = write_cifar(tmp_path, name, parts, size=2)
-    assert look(folder).split == split
+    assert detect(folder).split == split
 
 
 def test_cub_is_known_by_its_counts_whatever_its_folder(tmp_path):
     parts = {"train": [f"a{k}" for k in range(100)], "val": [f"b{k}" for k in range(50)]}
     parts["test"] = [f"c{k}" for k in range(50)]
     folder, _ = write_encoded(tmp_path, "birds", parts)
-    assert (look(folder).name, look(folder).split) == ("cub", "Chen et al. 2019 by its counts")
+    assert (detect(folder).name, detect(folder).split) == ("cub", "Chen et al. 2019 by its counts")
     other, _ = write_encoded(tmp_path, "rocks")
-    assert look(other).name == "rocks"
+    assert detect(other).name == "rocks"
 
 
 def test_a_root_of_everything_asks_for_one(tmp_path, monkeypatch):
@@ -82,9 +82,9 @@ def test_a_root_of_everything_asks_for_one(tmp_path, monkeypatch):
     for root in (tmp_path, Path(".")):
         monkeypatch.chdir(tmp_path)
         with pytest.raises(DataError, match="5 data sets; give .* instead$") as told:
-            look(root)
+            detect(root)
         offered = str(told.value).partition("give ")[2].removesuffix(" instead").replace(" or ", ", ").split(", ")
-        assert [look(Path(folder)).name for folder in offered] == names
+        assert [detect(Path(folder)).name for folder in offered] == names
         assert offered[0] == os.path.join(root, "omniglot")
 
 
@@ -116,11 +116,11 @@ def h5py_flat(file):
 @pytest.mark.parametrize("fault", CIFAR_DAMAGE)
 def test_damaged_lists(tmp_path, fault):
     folder, _ = write_cifar(tmp_path)
-    assert look(folder) is not None
+    assert detect(folder) is not None
     damage, told = CIFAR_DAMAGE[fault]
     damage(folder)
     with pytest.raises(DataError, match=told) as raised:
-        look(folder)
+        detect(folder)
     assert "\n" not in str(raised.value) and str(raised.value).count("; ") == 1
 
 
@@ -141,4 +141,4 @@ def test_empty_and_strange_datasets_are_told(tmp_path):
             del data["datasets/n04"]
             data["datasets"].create_dataset("n04", shape, dtype=dtype)
         with pytest.raises(DataError, match="n04, not uint8"):
-            look(folder)
+            detect(folder)

@@ -22,7 +22,7 @@ from PIL import Image
 from autometa.data import DataError, Recipe
 from autometa.data.formats import torchmeta_files
 from autometa.data.formats.torchmeta_files import StoredImage
-from autometa.data.formats.torchmeta_root import look
+from autometa.data.formats.torchmeta_root import detect
 from autometa.data.images import read_image
 from tests.data.formats.roots import MINI, OMNIGLOT, triples, write_json, write_mini, write_omniglot
 
@@ -76,16 +76,16 @@ def test_generated_omniglot(tmp_path):
     folder, stored = write_omniglot(tmp_path / "a root")
     tops = {f"{a}/{c}": top for top in OMNIGLOT for _, a, c in triples(top)}
     stored = {f"{tops[name]}/{name}": images for name, images in stored.items()}
-    check_omniglot(look(folder), stored)
-    assert look(tmp_path / "a root") == look(folder)
+    check_omniglot(detect(folder), stored)
+    assert detect(tmp_path / "a root") == detect(folder)
 
 
 def test_generated_miniimagenet(tmp_path):
     folder, stored = write_mini(tmp_path)
-    check_mini(look(folder), stored, MINI)
-    assert look(tmp_path) == look(folder)
+    check_mini(detect(folder), stored, MINI)
+    assert detect(tmp_path) == detect(folder)
     renamed = folder.rename(tmp_path / "mini")
-    check_mini(look(renamed), stored, MINI)
+    check_mini(detect(renamed), stored, MINI)
 
 
 NAMES = st.text(st.sampled_from("aZ0_ .-,äß漢🙂"), min_size=1, max_size=8)
@@ -99,12 +99,12 @@ def test_any_miniimagenet_root(tmp_path_factory, names, size, data):
     second = data.draw(st.integers(first + 1, len(names) - 1))
     parts = {"train": names[:first], "val": names[first:second], "test": names[second:]}
     folder, stored = write_mini(tmp_path_factory.mktemp("any"), seed=size, size=size, parts=parts)
-    check_mini(look(folder), stored, parts)
+    check_mini(detect(folder), stored, parts)
 
 
 def test_real_omniglot_as_read_by_hand(real_root):
     stored = by_hand(real_root / "omniglot" / "data.hdf5")
-    found = look(real_root / "omniglot")
+    found = detect(real_root / "omniglot")
     check_omniglot(found, stored)
     assert len(found.classes) == 136 and all(len(entry.images) == 20 for entry in found.classes)
 
@@ -115,14 +115,14 @@ def test_real_miniimagenet_as_read_by_hand(real_root):
         held = by_hand(folder / f"{part}_data.hdf5")
         stored |= {name.removeprefix("datasets/"): images for name, images in held.items()}
         parts[part] = json.loads((folder / f"{part}_labels.json").read_text())
-    check_mini(look(folder), stored, parts)
-    assert Counter(len(entry.images) for entry in look(folder).classes) == {20: 16}
+    check_mini(detect(folder), stored, parts)
+    assert Counter(len(entry.images) for entry in detect(folder).classes) == {20: 16}
 
 
 @pytest.mark.parametrize("part", ["background", "evaluation"])
 def test_real_omniglot_equals_the_original_drawings(real_root, omniglot_root, part):
     """Pixel by pixel through each recipe, whatever order torchmeta found the drawings in."""
-    classes = [c for c in look(real_root / "omniglot").classes if c.part == {"background": "train"}.get(part, "test")]
+    classes = [c for c in detect(real_root / "omniglot").classes if c.part == {"background": "train"}.get(part, "test")]
     alphabets = {entry.group for entry in classes}
     with zipfile.ZipFile(omniglot_root / f"images_{part}.zip") as archive:
         drawn = {}
@@ -143,7 +143,7 @@ def test_real_omniglot_equals_the_original_drawings(real_root, omniglot_root, pa
 
 def test_images_pass_through_the_recipe_like_files(tmp_path):
     folder, stored = write_mini(tmp_path / "root", size=19)
-    source = look(folder).classes[0].images[2]
+    source = detect(folder).classes[0].images[2]
     Image.fromarray(stored["n01"][2]).save(tmp_path / "image.png")
     for recipe in (*RECIPES, COLOUR):
         assert np.array_equal(source.read(recipe), read_image(tmp_path / "image.png", recipe))
@@ -159,8 +159,8 @@ def test_other_layouts_are_left_alone(tmp_path, other):
         (tmp_path / "omniglot" / "images_background.zip").write_bytes(b"PK")
     elif other == "store":
         (tmp_path / "data.hdf5").write_bytes(b"")
-    assert look(tmp_path) is None and look(tmp_path / "omniglot") is None
-    assert look(tmp_path / "data.hdf5") is None
+    assert detect(tmp_path) is None and detect(tmp_path / "omniglot") is None
+    assert detect(tmp_path / "data.hdf5") is None
 
 
 def rewrite(file, change):
@@ -271,10 +271,10 @@ MINI_DAMAGE = {
 
 
 def check_refused(folder, damage, told):
-    assert look(folder) is not None
+    assert detect(folder) is not None
     damage(folder)
     with pytest.raises(DataError, match=told) as raised:
-        look(folder)
+        detect(folder)
     assert "\n" not in str(raised.value) and str(raised.value).count("; ") == 1
 
 
@@ -291,36 +291,36 @@ def test_damaged_miniimagenet(tmp_path, fault):
 def test_a_root_with_both_sets_asks_for_one(tmp_path, monkeypatch):
     write_omniglot(tmp_path), write_mini(tmp_path)
     with pytest.raises(DataError, match="2 data sets; give .*omniglot or .*miniimagenet instead$") as told:
-        look(tmp_path)
+        detect(tmp_path)
     offered = re.search("give (.*) or (.*) instead", str(told.value)).groups()
-    assert [look(Path(folder)).name for folder in offered] == ["omniglot", "miniimagenet"]
+    assert [detect(Path(folder)).name for folder in offered] == ["omniglot", "miniimagenet"]
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=r"give \./omniglot or \./miniimagenet instead"):  # `omniglot` is another set
-        look(Path("."))
+        detect(Path("."))
 
 
 def test_without_h5py(tmp_path, monkeypatch):
     folder, _ = write_omniglot(tmp_path)
-    source = look(folder).classes[0].images[0]
+    source = detect(folder).classes[0].images[0]
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(DataError, match=r"pip install 'autometa-nas\[hdf5\]'"):
-        look(folder)
-    assert look(tmp_path / "elsewhere") is None
+        detect(folder)
+    assert detect(tmp_path / "elsewhere") is None
     with pytest.raises(DataError, match="^a torchmeta root is read with h5py"):
         source.read(COLOUR)
 
 
 def test_vinyals_lists_may_be_missing(tmp_path):
     folder, _ = write_omniglot(tmp_path)
-    whole = look(folder).classes
+    whole = detect(folder).classes
     for table in folder.glob("vinyals_*.json"):
         table.unlink()
-    assert look(folder).classes == whole
+    assert detect(folder).classes == whole
 
 
 def test_reading_keeps_no_more_than_a_few_images(tmp_path):
     folder, stored = write_mini(tmp_path, size=96)
-    entries, recipe = look(folder).classes, Recipe(3, 96, "box", "as-is")
+    entries, recipe = detect(folder).classes, Recipe(3, 96, "box", "as-is")
     entries[0].images[0].read(recipe)
     tracemalloc.start()
     for entry in entries:
@@ -333,7 +333,7 @@ def test_reading_keeps_no_more_than_a_few_images(tmp_path):
 
 def test_sources_are_small_open_once_and_see_a_replaced_file(tmp_path, monkeypatch):
     folder, stored = write_mini(tmp_path)
-    sources = [source for entry in look(folder).classes for source in entry.images]
+    sources = [source for entry in detect(folder).classes for source in entry.images]
     assert max(len(pickle.dumps(source)) for source in sources) < 400 + len(str(folder))
     opened = []
     monkeypatch.setattr(torchmeta_files, "_h5py", lambda: Recorder(opened))
@@ -361,7 +361,7 @@ def read_sum(source):
 
 @pytest.mark.parametrize("method", [m for m in ("fork", "spawn") if m in multiprocessing.get_all_start_methods()])
 def test_other_processes_read_the_same(tmp_path, method):
-    sources = [source for entry in look(write_mini(tmp_path)[0]).classes for source in entry.images]
+    sources = [source for entry in detect(write_mini(tmp_path)[0]).classes for source in entry.images]
     here = [read_sum(source) for source in sources]
     with multiprocessing.get_context(method).Pool(2) as pool:
         assert pool.map(read_sum, sources) == here
@@ -370,7 +370,7 @@ def test_other_processes_read_the_same(tmp_path, method):
 
 def test_an_image_that_is_gone_is_named(tmp_path):
     folder, _ = write_mini(tmp_path)
-    source = look(folder).classes[0].images[1]
+    source = detect(folder).classes[0].images[1]
     beyond = StoredImage(source.file, source.dataset, 1000)
     with pytest.raises(DataError, match=r"datasets/n01\[1000\] cannot be read"):
         beyond.read(COLOUR)
@@ -381,7 +381,7 @@ def test_an_image_that_is_gone_is_named(tmp_path):
 
 def test_fingerprint_follows_the_files(tmp_path):
     folder, _ = write_mini(tmp_path)
-    first = look(folder).fingerprint
-    assert look(folder).fingerprint == first
+    first = detect(folder).fingerprint
+    assert detect(folder).fingerprint == first
     os.utime(folder / "val_data.hdf5", ns=(1, 1))
-    assert look(folder).fingerprint != first
+    assert detect(folder).fingerprint != first

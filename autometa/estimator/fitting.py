@@ -1,4 +1,4 @@
-"""Teach labelled pictures, teach more of them, and refuse to answer where confidence is low."""
+"""Fit a classifier to labelled images, fit it to more of them, and refuse to answer where confidence is low."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LABELLED = record({"dtype": one_of(*DTYPES), "values": many(anything)})
 
 @brief
 @dataclass(frozen=True)
-class Taught:
+class Fitted:
     """A classifier, and the labels that its names stand for: `classes` `[n]`, sorted, as they were given."""
 
     classifier: Classifier
@@ -40,19 +40,19 @@ class Taught:
     @property
     def support(self) -> tuple[np.ndarray, np.ndarray]:
         """The pictures it was taught with, uint8 `[M, C, H, W]`, and their labels `[M]`."""
-        lesson = self.classifier.lesson
-        return lesson.images.numpy(), self.classes[lesson.labels.numpy()]
+        support = self.classifier.lesson
+        return support.images.numpy(), self.classes[support.labels.numpy()]
 
     @classmethod
-    def of(cls, classifier: Classifier) -> Taught:
+    def of(cls, classifier: Classifier) -> Fitted:
         """A classifier read from its file, with its labels. Raises `InputError` where they are not its names."""
-        told = classifier.extra.get(LABELS)
-        if told is None:
+        saved = classifier.extra.get(LABELS)
+        if saved is None:
             return cls(classifier, np.array(list(map(composed, classifier.names))))
         try:
-            LABELLED(told, LABELS)
-            values = [composed(value) if isinstance(value, str) else value for value in told["values"]]
-            classes = np.array(values, dtype=told["dtype"])
+            LABELLED(saved, LABELS)
+            values = [composed(value) if isinstance(value, str) else value for value in saved["values"]]
+            classes = np.array(values, dtype=saved["dtype"])
         except (ValueError, TypeError, OverflowError) as error:
             raise InputError(f"the labels of the classifier are damaged: {error}; adapt again") from error
         if classes.ndim != 1 or list(map(str, classes.tolist())) != list(map(composed, classifier.names)):
@@ -61,8 +61,9 @@ class Taught:
 
 
 @dataclass(frozen=True)
-class Teaching:
-    """How to teach: `steps` and `seed` instead of the run's own where not None; `notice` hears what is notable."""
+class FitSettings:
+    """Settings of an adaptation: `steps` and `seed` instead of the run's own where not None; `notice` is called with
+    what is notable."""
 
     steps: int | None = None
     seed: int | None = None
@@ -70,17 +71,17 @@ class Teaching:
     notice: Callable[[str], None] = silent
 
 
-def teach(start: Start, images: np.ndarray, labels: np.ndarray, manner: Teaching) -> Taught:
+def fit(start: Start, images: np.ndarray, labels: np.ndarray, settings: FitSettings) -> Fitted:
     """Adapt the start to pictures uint8 `[M, C, H, W]` with labels `[M]`, strings, numbers or truth values.
 
     Equal sets of pictures teach the same, in whatever order their classes come.
     """
     name = Path(start.name).name if os.path.isabs(start.name) else start.name  # the rest is one machine's own business
     extra = {MODEL: name, **({CONFIDENCE: dict(start.confidence)} if start.confidence else {})}
-    return _teach(start.model, images, labels, manner, extra)
+    return _fit(start.model, images, labels, settings, extra)
 
 
-def teach_more(taught: Taught, images: np.ndarray, labels: np.ndarray, manner: Teaching) -> Taught:
+def fit_more(taught: Fitted, images: np.ndarray, labels: np.ndarray, settings: FitSettings) -> Fitted:
     """The same as teaching the earlier pictures and these together: adapts anew from the meta-learned start, since a
     few more steps from the adapted weights would forget the earlier classes. Labels may be old or new.
     """
@@ -90,10 +91,10 @@ def teach_more(taught: Taught, images: np.ndarray, labels: np.ndarray, manner: T
     if labels.dtype.kind != names.dtype.kind and not {labels.dtype.kind, names.dtype.kind} <= set("iu"):
         raise InputError(f"the labels so far are like {names[0]!r}, the new ones like {labels[0]!r}; give all alike")
     all_images, all_labels = np.concatenate([before, images]), np.concatenate([names, labels])
-    return _teach(start, all_images, all_labels, manner, taught.classifier.extra)
+    return _fit(start, all_images, all_labels, settings, taught.classifier.extra)
 
 
-def unseen(taught: Taught, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def not_in(taught: Fitted, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Which pictures, uint8 `[M, C, H, W]`, were not taught yet as what their labels `[M]` say, each once: bool `[M]`.
 
     Pictures are the same where the network sees the same.
@@ -111,14 +112,15 @@ def _content(image: np.ndarray) -> bytes:
     return hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest()
 
 
-def _teach(model: Model, images: np.ndarray, labels: np.ndarray, manner: Teaching, extra: Mapping[str, Any]) -> Taught:
+def _fit(
+    model: Model, images: np.ndarray, labels: np.ndarray, settings: FitSettings, extra: Mapping[str, Any]
+) -> Fitted:
     classes, codes = np.unique(labels, return_inverse=True)
     order = np.argsort(codes, kind="stable")
     names = [str(value) for value in classes.tolist()]
-    settings = {"steps": manner.steps, "seed": manner.seed, "device": manner.device, "notice": manner.notice}
-    made = learn(model, images[order], codes[order].astype(np.int64), names, **settings).to("cpu")
-    told = {"dtype": "str" if classes.dtype.kind == "U" else classes.dtype.name, "values": classes.tolist()}
-    return Taught(replace(made, extra={**extra, LABELS: told}), classes)
+    classifier = learn(model, images[order], codes[order].astype(np.int64), names, **vars(settings)).to("cpu")
+    saved = {"dtype": "str" if classes.dtype.kind == "U" else classes.dtype.name, "values": classes.tolist()}
+    return Fitted(replace(classifier, extra={**extra, LABELS: saved}), classes)
 
 
 def threshold_of(min_confidence: float | str, classifier: Classifier) -> float:

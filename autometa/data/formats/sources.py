@@ -45,9 +45,9 @@ class ImageFile:
 
 @brief
 @dataclass(frozen=True)
-class FoundClass:
+class SourceClass:
     """One class: its full name, group (alphabet, super-category), part (`train`, `val`, `test`, or "" where the set
-    does not say), images in a fixed order. What `recognise` gives out has no name twice (`parted.apart`)."""
+    does not say), images in a fixed order. `recognise` gives out no name twice (`with_disjoint_parts`)."""
 
     name: str
     group: str
@@ -57,7 +57,7 @@ class FoundClass:
 
 @brief
 @dataclass(frozen=True)
-class Found:
+class SourceDataset:
     """A data set as it was recognised; only tables and names were read.
 
     Args:
@@ -75,7 +75,7 @@ class Found:
     format: str
     name: str
     path: Path
-    classes: tuple[FoundClass, ...]
+    classes: tuple[SourceClass, ...]
     split: str
     variant: str
     fingerprint: str
