@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from autometa.data import catalogue
+from autometa.data.catalogue import LOADERS
 from autometa.meta.learner import LEARNERS
 from autometa.nas.predictors.predictor import PREDICTORS
 from autometa.nas.relax.relaxation import RELAXATIONS
@@ -33,8 +33,7 @@ def forget() -> None:
     for primitive in BY_CODE[BUILT_IN:]:
         del PRIMITIVES[primitive.name]
     del BY_CODE[BUILT_IN:]
-    catalogue._REGISTERED.clear()
-    for registry in (LEARNERS, STRATEGIES, PREDICTORS, RELAXATIONS):
+    for registry in (LOADERS, LEARNERS, STRATEGIES, PREDICTORS, RELAXATIONS):
         registry.forget()
     for name in [name for name in sys.modules if name.startswith("autometa_plugin_")]:
         del sys.modules[name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,17 +11,23 @@ from autometa.data.errors import DataError
 from autometa.data.folders import folder_split
 from autometa.data.formats.omniglot import root_of as omniglot_root
 from autometa.data.names import READING, composed, twice
-from autometa.data.omniglot import SPLITS, omniglot_split, open_omniglot
+from autometa.data.omniglot import SPLITS
 from autometa.data.prepare import prepare
 from autometa.data.splits import Split
 from autometa.data.store import META, ImageStore
-from autometa.data.strokes import StrokesConfig, open_strokes, strokes_split
-from autometa.errors import InputError
+from autometa.registry import Registry
 
 DATASETS = ("strokes", *(f"omniglot:{split}" for split in SPLITS))
 Load = Callable[..., tuple[ImageStore, Split]]
-_OWN_KINDS = ("strokes", "omniglot", "miniimagenet")
-_REGISTERED: dict[str, Load] = {}
+LOADERS: Registry[Load] = Registry(
+    "data set",
+    "autometa.datasets",
+    {
+        "strokes": "autometa.data.strokes:load",
+        "omniglot": "autometa.data.omniglot:load",
+        "miniimagenet": "autometa.data.catalogue:_miniimagenet",
+    },
+)
 
 
 def register(name: str, load: Load, *, replace: bool = False) -> None:
@@ -37,26 +42,18 @@ def register(name: str, load: Load, *, replace: bool = False) -> None:
     Raises:
         InputError: a name that is taken or cannot be one.
     """
-    if not name.replace("-", "_").isidentifier():
-        raise InputError(f"a data set's name is letters, digits, underscores and dashes, not {name!r}")
-    if name in _OWN_KINDS:
-        raise InputError(f"{name} is a data set of autometa; give yours another name")
-    if name in _REGISTERED and not replace:
-        raise InputError(f"a data set {name} is registered already; choose another name, or pass replace=True")
-    _REGISTERED[name] = load
+    LOADERS.register(name, load, replace=replace)
 
 
 def dataset_names() -> tuple[str, ...]:
-    """What `open_dataset` knows by name: autometa's own sets and those registered."""
-    return (*DATASETS, *_REGISTERED)
+    """What `open_dataset` knows by name: autometa's own sets and those that plugins and packages have added."""
+    return (*DATASETS, *LOADERS.added)
 
 
 def about_dataset(name: str) -> str:
     """A line about a data set."""
-    if name in _REGISTERED:
-        return (inspect.getdoc(_REGISTERED[name]) or "registered by a plugin").partition("\n")[0]
-    kind, _, split = name.partition(":")
-    return "characters that autometa draws itself" if kind == "strokes" else f"handwritten characters, split {split}"
+    kind, _, detail = name.partition(":")
+    return LOADERS.about(kind) + (f", split {detail}" if detail else "") or "registered by a plugin"
 
 
 def open_dataset(
@@ -86,26 +83,13 @@ def open_dataset(
         DataError: an unknown name, or data that are missing or damaged.
     """
     kind, _, detail = str(name).partition(":")
-    if kind == "omniglot":
-        if detail and detail not in SPLITS:
-            raise DataError(f"unknown Omniglot split {detail!r}; choose from {', '.join(SPLITS)}")
-        store = open_omniglot(size, variant, root)
-        return store, _turned(omniglot_split(store, detail or "background", seed), rotations)
-    if kind == "strokes":
-        store = open_strokes(_strokes_config(detail, size, seed))
-        return store, _turned(strokes_split(store), rotations)
-    if kind in _REGISTERED:
-        store, split = _loaded(kind, detail=detail, size=size, root=root, seed=seed, variant=variant)
-        return store, _turned(split, rotations)
     path = Path(os.path.expanduser(name))
+    if kind in LOADERS and (kind != "miniimagenet" or not path.exists()):
+        store, split = _loaded(kind, detail=detail, size=size, root=root, seed=seed, variant=variant)
+        return store, split if rotations is None else split.turned(rotations)
     if path.exists():
         store = _open_path(path, size, variant, reading)
         return store, folder_split(store, rotations, reading)
-    if kind == "miniimagenet":
-        raise DataError(
-            "Mini-ImageNet is not given out freely: name your copy with --data PATH (csv and images, pickles, class "
-            "folders, a torchmeta root; autometa data info PATH says whether it is recognised)"
-        )
     known = ", ".join(dataset_names())
     raise DataError(
         f"{str(name)!r} is no data set and no folder; choose from {known}, give a folder, or load the file that "
@@ -114,7 +98,7 @@ def open_dataset(
 
 
 def _loaded(kind: str, **asked) -> tuple[ImageStore, Split]:
-    found = _REGISTERED[kind](**asked)
+    found = LOADERS[kind](**asked)
     if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], ImageStore)):
         raise DataError(
             f"the loader of the data set {kind} must return (ImageStore, Split), not {type(found).__name__}"
@@ -125,8 +109,11 @@ def _loaded(kind: str, **asked) -> tuple[ImageStore, Split]:
     return store, split
 
 
-def _turned(split: Split, rotations: int | None) -> Split:
-    return split if rotations is None else split.turned(rotations)
+def _miniimagenet(**_: object) -> tuple[ImageStore, Split]:
+    raise DataError(
+        "Mini-ImageNet is not given out freely: name your copy with --data PATH (csv and images, pickles, class "
+        "folders, a torchmeta root; autometa data info PATH says whether it is recognised)"
+    )
 
 
 def _open_path(path: Path, size: int, variant: str, reading: int) -> ImageStore:
@@ -144,12 +131,3 @@ def _open_path(path: Path, size: int, variant: str, reading: int) -> ImageStore:
     if double is not None:
         raise DataError(f"{path} has the class {double} in two Unicode forms; prepare the data it was made of again")
     return replace(store, class_names=tuple(composed(name) for name in store.class_names))
-
-
-def _strokes_config(counts: str, size: int, seed: int) -> StrokesConfig:
-    if not counts:
-        return StrokesConfig(size=size, seed=seed)
-    numbers = counts.split("x")
-    if len(numbers) != 3 or not all(number.isdecimal() for number in numbers):
-        raise DataError(f"strokes:{counts} is not of the form strokes:40x20x20 (40 alphabets of 20 x 20)")
-    return StrokesConfig(*map(int, numbers), size=size, seed=seed)

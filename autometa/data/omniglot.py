@@ -114,15 +114,21 @@ def _read(source: Path, chars: Sequence[Character], how: Recipe) -> Iterator[np.
         yield ZipImage(source, file).read(how)
 
 
+def load(detail: str, size: int, root: str | Path | None, seed: int, variant: str) -> tuple[ImageStore, Split]:
+    """handwritten characters
+
+    detail: the split, `background` where empty. Raises `DataError` for an unknown one, and where data are missing.
+    """
+    if detail and detail not in SPLITS:
+        raise DataError(f"unknown Omniglot split {detail!r}; choose from {', '.join(SPLITS)}")
+    store = open_omniglot(size, variant, root)
+    return store, omniglot_split(store, detail or "background", seed)
+
+
 def omniglot_split(store: ImageStore, name: str = "background", seed: int = 0) -> Split:
     """One of Omniglot's splits by name; `seed` is that of the `reptile` shuffle."""
-    if name == "background":
-        return background_split(store)
-    if name == "vinyals":
-        return vinyals_split(store)
-    if name == "reptile":
-        return reptile_split(store, seed)
-    raise DataError(f"unknown Omniglot split {name!r}; choose from {', '.join(SPLITS)}")
+    make = {"background": background_split, "vinyals": vinyals_split, "reptile": lambda s: reptile_split(s, seed)}
+    return make[name](store)
 
 
 def background_split(store: ImageStore) -> Split:

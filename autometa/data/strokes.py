@@ -251,6 +251,18 @@ def open_strokes(config: StrokesConfig | None = None) -> ImageStore:
     )
 
 
+def load(detail: str, size: int, seed: int, **_: object) -> tuple[ImageStore, Split]:
+    """characters that autometa draws itself
+
+    detail: `AxCxD` for A alphabets of C characters with D drawings each. Raises `DataError` where it is no such.
+    """
+    counts = detail.split("x") if detail else []
+    if detail and (len(counts) != 3 or not all(count.isdecimal() for count in counts)):
+        raise DataError(f"strokes:{detail} is not of the form strokes:40x20x20 (40 alphabets of 20 x 20)")
+    store = open_strokes(StrokesConfig(*map(int, counts), size=size, seed=seed))
+    return store, strokes_split(store)
+
+
 def strokes_split(store: ImageStore) -> Split:
     """Whole alphabets as train, val and test, no rotations (many characters look the same turned)."""
     parts = np.array(store.parts)

@@ -66,7 +66,7 @@ BROKEN = {
     "import nowhere_at_all\n": "No module named 'nowhere_at_all'",
     "x = 1\ny = x / 0\n": r"ZeroDivisionError: division by zero (line 2)",
     "def f(:\n": "SyntaxError",
-    "from autometa.data import register\nregister('strokes', print)\n": "strokes is a data set of autometa",
+    "from autometa.data import register\nregister('strokes', print)\n": "strokes exists already",
     "from autometa.meta.learner import LEARNERS\nLEARNERS.register('reptile', print)\n": "reptile exists already",
 }
 

@@ -62,7 +62,7 @@ def test_what_a_loader_must_not_return(tmp_path, monkeypatch):
 
 def test_names_that_are_taken_or_none():
     register("mine", made)
-    for name, says in {"mine": "registered already", "omniglot": "data set of autometa", "a:b": "letters"}.items():
+    for name, says in {"mine": "mine exists already", "omniglot": "omniglot exists already", "a:b": "letters"}.items():
         with pytest.raises(InputError, match=says):
             register(name, made)
     register("mine", lambda **_: None, replace=True)

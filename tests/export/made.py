@@ -11,7 +11,7 @@ from autometa.algorithms import train
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.train import ReptileConfig
 from autometa.data import Recipe
-from autometa.models.classifier import Classifier, SupportBatches, balanced, final_network
+from autometa.models.classifier import Classifier, SupportBatches, balanced
 from autometa.models.model import Model
 from autometa.nas.networks.discrete import DiscreteNetwork
 from autometa.nas.spaces.genotype import CellGenotype, Genotype
@@ -68,7 +68,7 @@ def classifier(config, network, phi: Tensor, images: Tensor, recipe: Recipe) -> 
     """With the statistics of these support images, in 0 .. 1."""
     recorder = Recorder()
     with torch.no_grad():
-        final_network(config, network).logits(phi, images[None], recorder)
+        config.classifier(network).logits(phi, images[None], recorder)
     genotype = network.genotype if isinstance(network, DiscreteNetwork) else None
     names = tuple(f"class {k}" for k in range(network.ways))
     return Classifier(config, names, recipe, phi, tuple(recorder.kept), genotype)
