@@ -1,6 +1,6 @@
 """An exported program as an ONNX model: one ONNX node for each aten op, a `Scan` for the loop.
 
-PyTorch's own exporter (2.13) gives the same answers, but takes 2 to 26 s of a core where this takes 0.02 to 0.2 s, needs
+PyTorch's own exporter (2.13) gives the same answers, but takes 2 to 26 s of a core (here 0.02 to 0.2 s), needs
 another package and writes files 2 to 5 times as large; these graphs use few ops.
 """
 
