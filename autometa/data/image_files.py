@@ -90,8 +90,9 @@ def opened(source: str | Path | BinaryIO, name: str) -> Iterator[ImageFile.Image
     """
     name = shortened(name)
     with naming(name):
-        if isinstance(source, (str, Path)):
-            _check_suffix(Path(source), name)
+        suffix = Path(source).suffix.lower() if isinstance(source, (str, Path)) else ""
+        if suffix in UNREAD and Path(source).is_file():
+            raise DataError(f"{name} is {UNREAD[suffix]} and cannot be read; save it as JPEG or PNG, or remove it")
         with open(source, "rb") if isinstance(source, (str, Path)) else nullcontext(source) as file:
             image = _identified(file, name)
             width, height = image.size
@@ -122,12 +123,6 @@ def check_format(image: Image.Image) -> None:
             f"a Pillow image of the format {image.format} is not decoded here; give a copy of it, such as "
             'image.convert("RGB")'
         )
-
-
-def _check_suffix(path: Path, name: str) -> None:
-    suffix = path.suffix.lower()
-    if suffix in UNREAD and path.is_file():
-        raise DataError(f"{name} is {UNREAD[suffix]} and cannot be read; save it as JPEG or PNG, or remove it")
 
 
 def _identified(file: BinaryIO, name: str) -> ImageFile.ImageFile:

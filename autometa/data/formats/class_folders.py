@@ -78,13 +78,8 @@ def _inside(path: Path) -> dict[Path, list[Path]]:
 def part_folders(path: Path) -> dict[str, Path]:
     """part -> folder, for those there are."""
     there = {entry.name.lower(): entry for entry in path.iterdir() if entry.is_dir()}
-    found = {}
-    for part, names in NAMES_OF_PARTS.items():
-        for name in names:
-            if name in there:
-                found[part] = there[name]
-                break
-    return found
+    known = {part: [there[name] for name in names if name in there] for part, names in NAMES_OF_PARTS.items()}
+    return {part: folders[0] for part, folders in known.items() if folders}
 
 
 def _parts(path: Path, reading: int) -> Listed | None:
@@ -100,13 +95,14 @@ def _parts(path: Path, reading: int) -> Listed | None:
     listed = []
     for part in PARTS:
         if part in folders:
-            classes = _classes_of(folders[part]) if reading > 1 else before.class_folders(folders[part])
-            listed += [(part, name, files) for name, files in classes]
+            listed += [(part, name, files) for name, files in _classes_of(folders[part], reading)]
     return listed
 
 
-def _classes_of(folder: Path) -> Classes:
+def _classes_of(folder: Path, reading: int) -> Classes:
     """The classes of a part."""
+    if reading == 1:
+        return before.class_folders(folder)
     found = [(name, files) for _, name, files in _listed(folder)[1]]
     if not found or (len(found) == 1 and found[0][0].lower() in GENERIC):
         lacking = "class folders" if folders_in(folder) else "sub-folders"
@@ -180,7 +176,7 @@ def _cifar_fs(path: Path, reading: int) -> Listed | None:
     tables = path / "splits" / "bertinetto"
     if not tables.is_dir() or not (path / "data").is_dir():
         return None
-    classes = dict(_classes_of(path / "data") if reading > 1 else before.class_folders(path / "data"))
+    classes = dict(_classes_of(path / "data", reading))
     listed = []
     for part in PARTS:
         try:
