@@ -16,7 +16,7 @@ from torch.fx import Node
 
 Form = tuple[Any, ...]
 FORMS: dict[str, Callable[[SimpleNamespace], Form]] = {}
-"""Name of an op -> its form, of its arguments by name; besides them `node` and its `shape`."""
+"""Name of an op -> its form, of its arguments by name; besides them `node` and its shape, `traced`."""
 IDENTITIES = {f"aten.{op}.default" for op in ("alias", "clone", "contiguous", "detach", "lift_fresh_copy")}
 
 
@@ -30,7 +30,7 @@ def form_of(node: Node) -> Form:
         found[argument.name] = node.args[k] if k < len(node.args) else node.kwargs.get(argument.name, default)
     value = node.meta["val"]
     shape = [n if isinstance(n, int) else -1 for n in value.shape] if isinstance(value, torch.Tensor) else None
-    return FORMS[str(node.target)](SimpleNamespace(**found, node=node, shape=shape))
+    return FORMS[str(node.target)](SimpleNamespace(**found, node=node, traced=shape))
 
 
 def _form(*targets: str) -> Callable[[Callable], Callable]:
@@ -64,9 +64,9 @@ for _op, _target in {"ReduceSum": "sum.dim_IntList", "ReduceMean": "mean.dim"}.i
     _form(_target)(lambda a, op=_op: (op, [a.self, _axes(a.self, a.dim)], {"keepdims": int(a.keepdim)}))
 _form("to.dtype", "to.dtype_layout", "_to_copy.default")(lambda a: ("Cast", [a.self], {"to": a.node.meta["val"].dtype}))
 _form("view.default", "reshape.default", "_unsafe_view.default", "flatten.using_ints", "unsqueeze.default")(
-    lambda a: ("Reshape", [a.self, a.shape])
+    lambda a: ("Reshape", [a.self, a.traced])
 )
-_form("expand.default")(lambda a: ("Expand", [a.self, a.shape]))
+_form("expand.default")(lambda a: ("Expand", [a.self, a.traced]))
 _form("permute.default")(lambda a: ("Transpose", [a.self], {"perm": _axes(a.self, a.dims)}))
 _form("t.default")(lambda a: ("Transpose", [a.self], {"perm": [1, 0]}))
 _form("linear.default")(lambda a: ("Gemm", [a.input, a.weight, a.bias], {"transB": 1}))
@@ -122,7 +122,7 @@ def _pad(a):
     if getattr(a, "mode", "constant") != "constant":
         raise NotImplementedError(f"padding of mode {a.mode}")
     before, after = a.pad[::2][::-1], a.pad[1::2][::-1]
-    unpadded = [0] * (len(a.shape) - len(before))
+    unpadded = [0] * (len(a.traced) - len(before))
     return "Pad", [a.self, [*unpadded, *before, *unpadded, *after], float(a.value or 0)]
 
 
