@@ -39,6 +39,7 @@ SETITEM SETITEMS ADDITEMS GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE 
 """Operations of pickles that are carried out: none of them builds an instance of a class."""
 _STEP = 1 << 16
 _CONTINUED = 0x80  # the two highest bits of a UTF-8 byte that does not begin a character
+_DAMAGED = (pickle.UnpicklingError, ValueError, TypeError, LookupError, AttributeError, OverflowError, struct.error)
 _DTYPE = re.compile(r"[?]|[biufcSU][0-9]{1,9}")
 
 
@@ -58,11 +59,9 @@ def load(path: Path) -> object:
         raise DataError(
             f"{path} {error}, which no data set needs; it was not run: do not use this file, get it from its authors"
         ) from None
-    except (pickle.UnpicklingError, ValueError, TypeError, LookupError, struct.error, OverflowError) as error:
+    except _DAMAGED as error:
         what = "a web page, not a pickle" if is_web_page(path) else "no pickle that can be read"
         raise DataError(f"{path} is {what} ({error or type(error).__name__}); get the file again") from error
-    except AttributeError as error:
-        raise DataError(f"{path} is no pickle that can be read ({error}); get the file again") from error
     except MemoryError as error:
         raise DataError(f"{path} asks for more memory than there is; do not use it, or get a smaller one") from error
     except OSError as error:
@@ -189,8 +188,7 @@ class PickledArray:
     @property
     def window(self) -> Window | None:
         """Where the elements stand in the file, in C order without gaps; None for arrays held otherwise."""
-        plain = isinstance(self._data, Window) and self._order != "F" and self._axes is None
-        return self._data if plain else None
+        return self._data if isinstance(self._data, Window) and self._order != "F" and self._axes is None else None
 
     def open(self) -> np.ndarray:
         """The array, read-only; a memory map where it stays in the file."""
@@ -219,16 +217,8 @@ def _reconstruct(kind: object, *_: object) -> PickledArray:
     return PickledArray()
 
 
-def _dtype(name: object, *_: object) -> PickledDtype:
-    return PickledDtype(name)
-
-
 def _scalar(dtype: object, data: object) -> object:
     return PickledArray().fill(data, dtype, ()).open()[()].item()
-
-
-def _frombuffer(data: object, dtype: object, shape: object, order: object, axes: object = None) -> PickledArray:
-    return PickledArray().fill(data, dtype, shape, order, axes)
 
 
 def _bytes(value: object = b"", encoding: object = "latin1") -> object:
@@ -236,8 +226,7 @@ def _bytes(value: object = b"", encoding: object = "latin1") -> object:
         raise ValueError(f"bytes come in the unknown encoding {encoding!r}")
     if not isinstance(value, (str, bytes, Window)):
         raise ValueError("bytes are made of something that is no text")
-    if isinstance(value, Window):
-        len(value)  # reads it once, so that damage is told here
+    len(value)  # reads a window once, so that damage is told here
     return value.encode("latin-1") if isinstance(value, str) else value
 
 
@@ -264,7 +253,7 @@ def _key(value: object) -> object:
 
 ALLOWED = {
     "numpy.ndarray": _ndarray,
-    "numpy.dtype": _dtype,
+    "numpy.dtype": lambda name, *_: PickledDtype(name),
     "_codecs.encode": _bytes,
     "collections.OrderedDict": _dict,
     "collections.defaultdict": _dict,
@@ -273,7 +262,7 @@ ALLOWED = {
 for _module in ("numpy.core", "numpy._core"):
     ALLOWED[f"{_module}.multiarray._reconstruct"] = _reconstruct
     ALLOWED[f"{_module}.multiarray.scalar"] = _scalar
-    ALLOWED[f"{_module}.numeric._frombuffer"] = _frombuffer
+    ALLOWED[f"{_module}.numeric._frombuffer"] = lambda *arguments: PickledArray().fill(*arguments)
 for _module in ("builtins", "__builtin__"):
     ALLOWED |= {f"{_module}.{name}": _bytes for name in ("bytes", "bytearray")}
     ALLOWED |= {f"{_module}.{name}": _set for name in ("set", "frozenset")}
@@ -324,14 +313,13 @@ class _Unpickler(pickle._Unpickler):
         return value
 
     def find_class(self, module: str, name: str) -> FunctionType:
-        if f"{module}.{name}" not in ALLOWED:
-            asked = f"{module}.{name}"[:200]
-            raise Refused(f"asks for {asked if asked.isprintable() else ascii(asked)}")
-        return ALLOWED[f"{module}.{name}"]
+        asked = f"{module}.{name}"
+        if asked not in ALLOWED:
+            raise Refused(f"asks for {asked[:200] if asked[:200].isprintable() else ascii(asked[:200])}")
+        return ALLOWED[asked]
 
     def load_frame(self) -> None:
-        """Frames only help to read ahead."""
-        self.read(8)
+        self.read(8)  # frames only help to read ahead
 
     def load_counted(self, form: str, decoded: bool) -> None:
         """A string after its length; a long one stays in the file."""
@@ -353,8 +341,8 @@ class _Unpickler(pickle._Unpickler):
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, FunctionType) or not isinstance(arguments, tuple):
             raise ValueError("something is called that is no function")
-        sized = [a for a in arguments if isinstance(a, (str, bytes, Window, list, tuple, set, dict))]
-        self.file.spend(sum(len(a) * (1 if isinstance(a, (str, bytes, Window)) else OBJECT) for a in sized))
+        self.file.spend(sum(len(a) for a in arguments if isinstance(a, (str, bytes, Window))))
+        self.file.spend(OBJECT * sum(len(a) for a in arguments if isinstance(a, (list, tuple, set, dict))))
         self.append(function(*arguments))
 
     def load_build(self) -> None:
@@ -369,8 +357,7 @@ class _Unpickler(pickle._Unpickler):
         self._put(items)
 
     def load_setitem(self) -> None:
-        value, key = self.stack.pop(), self.stack.pop()
-        self._put([key, value])
+        self._put([self.stack.pop(-2), self.stack.pop()])
 
     def load_setitems(self) -> None:
         self._put(self.pop_mark())
@@ -398,13 +385,11 @@ class _Operations(dict):
         raise ValueError(f"byte {code} is no pickle operation")
 
 
-_LENGTHS = {"BINBYTES": "<I", "BINBYTES8": "<Q", "BYTEARRAY8": "<Q", "BINSTRING": "<i"}
-_LENGTHS |= {"BINUNICODE": "<I", "BINUNICODE8": "<Q"}
+_LENGTHS = dict(BINBYTES="<I", BINBYTES8="<Q", BYTEARRAY8="<Q", BINSTRING="<i", BINUNICODE="<I", BINUNICODE8="<Q")
 _CODES = {name: getattr(pickle, name)[0] for name in OPERATIONS}
 _Unpickler.dispatch = _Operations(
     {code: getattr(_Unpickler, pickle._Unpickler.dispatch[code].__name__) for code in _CODES.values()}
 )
 for _name, _form in _LENGTHS.items():
-    _Unpickler.dispatch[_CODES[_name]] = functools.partial(
-        _Unpickler.load_counted, form=_form, decoded="UNICODE" in _name
-    )
+    _counted = functools.partial(_Unpickler.load_counted, form=_form, decoded="UNICODE" in _name)
+    _Unpickler.dispatch[_CODES[_name]] = _counted
