@@ -94,7 +94,7 @@ def test_what_is_there_is_not_fetched_again(server, tmp_path):
 def test_nothing_wrong_is_kept(server, tmp_path):
     with pytest.raises(DataError, match=r"md5 differs.*put it into") as told:
         fetch(remote(server, "page", "missing"), tmp_path)
-    assert "Not SourceDataset" in str(told.value) and list(tmp_path.iterdir()) == []
+    assert "Not Found" in str(told.value) and list(tmp_path.iterdir()) == []
 
 
 def test_the_command(server, tmp_path, monkeypatch, capsys):
