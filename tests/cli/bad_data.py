@@ -189,7 +189,7 @@ def a_table_with_a_missing_image(bad):
     ravi(bad, train=[("a.jpg", "n1"), ("z.jpg", "n2")])
 
 
-@kind("make its first line")
+@kind("in the first line")
 def a_table_with_another_header(bad):
     ravi(bad, train="picture,kind\na.jpg,n1")
 
