@@ -86,8 +86,8 @@ def _outside_autocast(call: Callable) -> Callable:
 
 
 def registered() -> dict[str, tuple[str, ...]]:
-    """Op name -> the backends that implement it."""
-    return {op: tuple(found) for op, found in sorted(_REGISTRY.items())}
+    """Op name -> the backends that implement it, in the order of `BACKENDS`."""
+    return {op: tuple(b for b in BACKENDS if b in found) for op, found in sorted(_REGISTRY.items())}
 
 
 _COMPILED = "autometa._C"
