@@ -12,10 +12,18 @@ from pathlib import Path
 import pytest
 import torch
 
+ROOT = Path(__file__).resolve().parents[1]
+
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-ROOT = Path(__file__).resolve().parents[1]
+# Processes that tests start take the package that is tested, not one that lies in the folder they start in.
+_TESTED = importlib.util.find_spec("autometa")
+if _TESTED is not None and _TESTED.origin:
+    _PATHS = (str(Path(_TESTED.origin).parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep), str(ROOT))
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in _PATHS if path))
+    os.environ["PYTHONSAFEPATH"] = "1"
+
 OPTIONAL = ("hypothesis", "onnx", "onnxruntime")  # a machine with a GPU and no network may lack it
 _MISSING = {name for name in OPTIONAL if importlib.util.find_spec(name) is None}
 

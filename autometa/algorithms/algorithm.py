@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -23,7 +24,7 @@ from autometa.train.trainer import Trainer
 UNDECIDED = "No cell is chosen yet: cells are drawn here once the search is over."
 
 
-class Algorithm:
+class Algorithm(ABC):
     """Base of the algorithms: one object of each stands in `ALGORITHMS` by the tag of its configs.
 
     config: the class of its settings. word: of the command line. command: the word in full, with which its results are
@@ -55,19 +56,23 @@ class Algorithm:
         """The tag of its configs."""
         return self.config.algorithm
 
+    @abstractmethod
     def run(self, config: RunConfig, folder: RunFolder, terms: Terms) -> dict[str, Any]:
         """A whole run in its folder, from the start or from where it was left; what result.json then holds."""
-        raise NotImplementedError
 
+    @abstractmethod
     def trainer(self, network: Network, source: Source, config: RunConfig) -> Trainer:
         """The loop of meta-iterations whose outcome is handed out, from its beginning."""
-        raise NotImplementedError
 
     def evaluate(
         self, model: Model, source: Source, config: RunConfig, folder: RunFolder, terms: Terms, phase: str
     ) -> dict[str, Any]:
-        """Scores and sizes of what a run of it handed out, as a result has them."""
-        raise NotImplementedError
+        """Scores and sizes of what a run of it handed out, as a result has them.
+
+        Asked of the algorithm whose config the handed-out network carries: one whose runs hand out a network that
+        another one trained need not have it.
+        """
+        raise NotImplementedError(f"{self.command} evaluates no network of its own")
 
     def label(self, config: RunConfig) -> str | None:
         """What its runs are called by beside the word, where no preset was asked for."""
@@ -116,6 +121,22 @@ class Algorithm:
         return ""
 
 
+class Unknown(Algorithm):
+    """Algorithm of runs whose config has no tag, or one of a package that is not installed: they are told of alone."""
+
+    command = "a run of an unknown algorithm"
+
+    def run(self, config: RunConfig, folder: RunFolder, terms: Terms) -> dict[str, Any]:
+        raise self._unknown()
+
+    def trainer(self, network: Network, source: Source, config: RunConfig) -> Trainer:
+        raise self._unknown()
+
+    @staticmethod
+    def _unknown() -> InputError:
+        return InputError("this version does not know the algorithm of the run; install the package it came with")
+
+
 def algorithm_of(config: RunConfig) -> Algorithm:
     """Whose settings these are."""
     return ALGORITHMS[config.algorithm]
@@ -123,7 +144,7 @@ def algorithm_of(config: RunConfig) -> Algorithm:
 
 def algorithm_tagged(tag: object) -> Algorithm:
     """The algorithm of a config's tag; one that says little where there is none."""
-    return ALGORITHMS[tag] if tag in ALGORITHMS else Algorithm()
+    return ALGORITHMS[tag] if tag in ALGORITHMS else Unknown()
 
 
 def searches() -> dict[str, Algorithm]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Earlier:
+class Earlier(ABC):
     """A run, finished or stopped, from which a new search of the same algorithm begins.
 
     shape: settings that the new run takes over. alike: whether it takes over all of them where nothing else is said.
@@ -33,7 +34,9 @@ class Earlier:
 
     @classmethod
     def open(cls, run: str | os.PathLike, algorithm: Algorithm) -> Earlier:
-        """Raises `InputError` where there is none, or one of another algorithm."""
+        """Raises `InputError` where there is none or one of another algorithm, or where this one takes nothing over."""
+        if cls is Earlier:
+            raise InputError(f"{algorithm.command} takes nothing over from an earlier run; leave --init out")
         folder = RunFolder.open(run)
         config = config_of(folder)
         if config.algorithm != algorithm.name:
@@ -52,17 +55,17 @@ class Earlier:
         """`base` with a network of the earlier run's shape."""
         return replace(base, **{name: getattr(self.config, name) for name in self.shape})
 
+    @abstractmethod
     def check(self, config: RunConfig, source: Source, network: Network) -> None:
         """Raise `InputError` naming what differs, where what this run knows cannot serve the new one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def copy_to(self, folder: RunFolder, network: Network) -> None:
         """What the new run needs, into its own folder: it goes on even where the earlier one is gone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def told(self) -> str:
         """What is taken over, in a sentence."""
-        raise NotImplementedError
 
     def refuse(self, what: str, has: object, asked: object, why: str) -> None:
         """Raise `InputError`: both runs have to have the same."""

@@ -97,3 +97,8 @@ def test_outcomes_that_are_known_are_not_worked_for():
     asked = []
     work = knowing({"a": {"key": "a", "n": 1}}, lambda b: asked.extend(b.keys) or [{"key": k, "n": 2} for k in b.keys])
     assert [row["n"] for row in work(batch("a", "b"))] == [1, 2] and asked == ["b"]
+
+
+def test_an_algorithm_without_a_warm_start_says_so(tmp_path):
+    with pytest.raises(InputError, match="leave --init out"):
+        training().earlier.open(tmp_path, training())

@@ -77,7 +77,7 @@ def test_strategies_see_the_table_and_nothing_else(part, strategy):
     for trial in history:
         cell = part.cells[trial.key]
         assert trial.state == DONE and trial.accuracy == cell.accuracy and trial.parameters == cell.parameters
-        assert trial.seconds == pytest.approx(cell.seconds[-1]) and trial.reports == {200: cell.accuracy}
+        assert trial.seconds == pytest.approx(cell.seconds[-1]) and trial.reports == {spec.iterations: cell.accuracy}
     assert history == part.run(strategy, spec), "pure"
     way = steps(history, spec.iterations)
     assert way[-1].trainings == len(history) and way[-1].seconds == pytest.approx(sum(t.seconds for t in history))
@@ -90,7 +90,10 @@ def test_fidelities_are_points_of_the_curve(whole):
     strategy = SuccessiveHalving(eta=2, rungs=3)
     history = simulate(strategy, spec, whole.curve)
     rungs = [[t for t in history if t.round == r] for r in (1, 2, 3)]
-    assert [set(t.reports) for t in (rungs[0][0], rungs[2][0])] == [{50}, {50, 100, 200}]
+    assert [set(t.reports) for t in (rungs[0][0], rungs[2][0])] == [
+        {spec.iterations // 4},
+        {spec.iterations // n for n in (4, 2, 1)},
+    ]
     assert {t.state for t in rungs[0]} == {PAUSED} and {t.state for t in rungs[2]} == {DONE}
     trial = rungs[1][0]
     curve = whole.curve(trial.key)
@@ -100,7 +103,7 @@ def test_fidelities_are_points_of_the_curve(whole):
     assert way[-1].trainings <= spec.budget and way[len(rungs[0]) - 1].trainings == len(rungs[0]) / 4
     assert way[-1].key == max(rungs[2], key=lambda t: t.accuracy).key
     between = simulate(SuccessiveHalving(eta=3, rungs=2), spec, whole.curve)
-    assert set(between[0].reports) == {100}, "66 meta-iterations: up to the next point"
+    assert set(between[0].reports) == {spec.iterations // 2}, "66 meta-iterations: up to the next point"
 
 
 def test_limits_and_choices(whole):

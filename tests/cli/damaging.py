@@ -183,7 +183,8 @@ def ledger(path: Path, rng: random.Random) -> str:
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA foreign_keys = OFF")
         db.execute("PRAGMA ignore_check_constraints = ON")
-        table = rng.choice(["levels", "batches", "candidates", "scores"])
+        names = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+        table = rng.choice([name for name in names if db.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone()])
         rows = [row[0] for row in db.execute(f"SELECT rowid FROM {table}")]
         column = rng.choice([row[1] for row in db.execute(f"PRAGMA table_info({table})")])
         try:

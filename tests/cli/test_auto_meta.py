@@ -160,7 +160,7 @@ def test_dry_run():
 
 WRONG = [
     (("--preset", "paper"), "unknown preset 'paper'; choose from quick, omniglot-small, omniglot, miniimagenet-small"),
-    (("--surrogate.kind", "forest"), "surrogate.kind must be lstm or mlp, not forest"),
+    (("--surrogate.kind", "forest"), "surrogate.kind must be lstm or mlp or ridge or gp or trees or curve, not forest"),
     (("--beam", "many"), "beam must be a whole number, not many"),
     (("--beams", "3"), "did you mean --beam"),
     (("--validation.part", "test"), "test classes stay unseen"),

@@ -222,9 +222,7 @@ def test_text_for_a_number_in_the_ledger(pristine, tmp_path):
     assert "auto-meta is unreadable: the ledger auto-meta/ledger.sqlite is damaged (a value in row 1" in answer.out
     Path("auto-meta/result.json").unlink()
     answer = call("search", "auto-meta", "--resume", "auto-meta", "-q")
-    assert (
-        answer.code == 2 and "is damaged (a value in row 1 of its table candidates is of the wrong kind)" in answer.err
-    )
+    assert answer.code == 2 and "is damaged (a value in row 1 of its table trials is of the wrong kind)" in answer.err
 
 
 def test_a_saved_classifier_that_is_whole_is_read(pristine):

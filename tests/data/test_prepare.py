@@ -1,5 +1,6 @@
 """Conversion: killed and begun again, in flat memory, whichever number of threads decodes."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import autometa
 from autometa.data.formats.sources import SourceClass, SourceDataset
 from autometa.data.images import Recipe
 from autometa.data.prepare import AHEAD, prepare, read_all, without_bad
@@ -71,7 +71,7 @@ def test_killed_and_begun_again(tmp_path, monkeypatch):
         for k in range(150):
             pixels = np.random.default_rng(k).integers(0, 256, (128, 128, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "mine" / name / f"{k:03d}.png")
-    environment = {"AUTOMETA_CACHE": str(cache), "PYTHONPATH": str(Path(autometa.__file__).parents[1]), "PATH": ""}
+    environment = {**os.environ, "AUTOMETA_CACHE": str(cache), "PATH": ""}
     words = [sys.executable, "-m", "autometa", "data", "prepare", str(tmp_path / "mine"), "-q"]
     child = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60

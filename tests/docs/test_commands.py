@@ -32,6 +32,8 @@ TRAIN = changed(driving.TRAIN, data="strokes:6x6x8")
 CELLS = changed(TINY, blocks=1, data="strokes:6x6x8")
 RUNS = {"quick": ["search", *SEARCH], "reptile": ["train", "reptile-omniglot", *TRAIN]}
 RUNS["cells"] = ["search", "auto-meta", *CELLS]
+RUNS["three"] = ["search", *SEARCH, "--seeds", "2"]
+RUNGS = ["--meta.iterations", "9"]  # as few as three rungs by three
 COPIES = {"search": "quick", "progressive": "cells", "random": "cells"}
 PLACEHOLDERS = {"RUN": "runs/quick", "KEY": "published", "F": "4", "RATE": "1e-3", "P": "omniglot", "b": "5"}
 PLACEHOLDERS |= {"cell:KEY": "cell:published", "strokes": "strokes:6x6x8", "DIR": "runs/quick"}
@@ -110,6 +112,8 @@ def asked(words: list[str], elsewhere: bool) -> list[str]:
     if elsewhere or not (started or pairs.get("--preset") == "quick" or not images.startswith("omniglot")):
         return [*words, "--print-config"]
     tiny = CELLS if "auto-meta" in words else SEARCH if words[0] == "search" else TRAIN
+    if {"halving", "hyperband"} & set(words):
+        words = [*words, *RUNGS]
     for option, value in [] if started else list(pairwise(tiny))[::2]:
         words += [option, value] if option not in words else []
     return [*words, *(["--dry-run"] if "--dry-run" not in words else [])]

@@ -27,9 +27,11 @@ def test_without_ray_it_says_how_to_get_it(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def cluster(tmp_path_factory):
     ray = pytest.importorskip("ray", reason="Ray is not installed (the extra `ray`)")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("driver"))  # Ray's workers look for packages where the driver was started
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
     yield "auto"
     ray.shutdown()
 
