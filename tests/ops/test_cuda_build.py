@@ -56,7 +56,7 @@ def cuobjdump(module, *options: str) -> str:
 
 
 def test_it_has_these_entry_points_and_the_packages_version(module):
-    assert {name for name in dir(module) if not name.startswith("_")} == ENTRY_POINTS | {"architectures"}
+    assert {name for name in dir(module) if not name.startswith("_")} == ENTRY_POINTS | {"Arena", "architectures"}
     assert module.__version__ == __version__ and module.runtime_version() >= 12000
     assert OPS | {name for name in ENTRY_POINTS if name.endswith(("_scratch", "_version"))} == ENTRY_POINTS
 
