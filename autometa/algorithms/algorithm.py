@@ -11,11 +11,11 @@ from autometa.errors import InputError
 from autometa.models.model import Model
 from autometa.nas.networks.cell_network import CellNetwork
 from autometa.nas.networks.conv_network import ConvNetwork
+from autometa.nas.networks.network import Network
 from autometa.nas.networks.one_cell import BlockCellNetwork
 from autometa.nas.spaces.genotype import CellGenotype, Genotype
 from autometa.runs.folder import RunFolder
 from autometa.runs.forms import Form, anything
-from autometa.train.network import Network
 from autometa.train.phases import Terms
 from autometa.train.run_config import ALGORITHMS, RunConfig
 from autometa.train.tasks import Source

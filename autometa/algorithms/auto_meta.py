@@ -21,6 +21,7 @@ from autometa.meta.learner import MetaLearner
 from autometa.meta.reptile import Reptile
 from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
 from autometa.nas.networks.named import CELL
+from autometa.nas.networks.network import Network
 from autometa.nas.networks.one_cell import BlockCellNetwork
 from autometa.nas.one_shot.size_limits import Limits
 from autometa.nas.predictors.ensemble import Ensemble
@@ -52,7 +53,6 @@ from autometa.train.config import (
     one_of,
     require,
 )
-from autometa.train.network import Network
 from autometa.train.records import FOUND
 from autometa.train.run_config import RunConfig
 

@@ -12,6 +12,7 @@ from autometa.algorithms.auto_meta_job import SEARCH, known_outcomes, search_aut
 from autometa.algorithms.earlier import Earlier
 from autometa.algorithms.train import ReptileConfig
 from autometa.errors import InputError
+from autometa.nas.networks.network import Network
 from autometa.nas.networks.one_cell import BlockCellNetwork
 from autometa.nas.spaces.blocks import BlockCell
 from autometa.nas.spaces.genotype import CellGenotype
@@ -20,7 +21,6 @@ from autometa.runs.files import shown, write_json
 from autometa.runs.folder import RunFolder
 from autometa.runs.forms import many, record, text
 from autometa.train.config import differences
-from autometa.train.network import Network
 from autometa.train.phases import Terms
 from autometa.train.records import COUNT, KNOWN, LEVEL, WINNER, read_candidates
 from autometa.train.tasks import Source

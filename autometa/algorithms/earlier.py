@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from autometa.errors import InputError
+from autometa.nas.networks.network import Network
 from autometa.runs.files import plain, shown
 from autometa.runs.folder import RunFolder
 from autometa.train import records
-from autometa.train.network import Network
 from autometa.train.records import DATA
 from autometa.train.run_config import ALGORITHMS, RunConfig, config_of
 from autometa.train.tasks import Source

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from autometa.errors import InputError
 from autometa.models import confidence
+from autometa.nas.networks.network import Network
 from autometa.runs.files import shown, write_json
 from autometa.runs.folder import RunFolder
 from autometa.train import records, scores
 from autometa.train.judging import judged
 from autometa.train.learned import Learned
-from autometa.train.network import Network
 from autometa.train.pace import Pacer
 from autometa.train.phases import Terms, in_chunks
 from autometa.train.records import DATA

@@ -17,6 +17,7 @@ from autometa.meta.bn_modes import MODES
 from autometa.models.model import Model
 from autometa.nas.networks.cell_network import CellNetwork
 from autometa.nas.networks.conv_network import four_layer
+from autometa.nas.networks.network import Network
 from autometa.nas.one_shot.network import OneShotNetwork
 from autometa.nas.spaces.genotype import CellGenotype, most_frequent
 from autometa.runs import checkpoint
@@ -37,7 +38,6 @@ from autometa.train.health import (
 )
 from autometa.train.judging import judged
 from autometa.train.learned import Learned
-from autometa.train.network import Network
 from autometa.train.observations import ArchitectureSeries, observations
 from autometa.train.phases import Terms, meta_train, pacer_of
 from autometa.train.records import FOUND_CELLS, SCORES

@@ -16,6 +16,7 @@ from autometa.meta.reptile import Reptile
 from autometa.nas.networks.conv_network import FOUR_LAYER, four_layer
 from autometa.nas.networks.discrete import DiscreteNetwork
 from autometa.nas.networks.named import CELL, read_cell, read_genotype
+from autometa.nas.networks.network import Network
 from autometa.nas.networks.one_cell import BlockCellNetwork
 from autometa.nas.spaces.blocks import PUBLISHED_CONCAT
 from autometa.nas.spaces.genotype import Genotype
@@ -38,7 +39,6 @@ from autometa.train.config import (
     require,
 )
 from autometa.train.learned import Learned
-from autometa.train.network import Network
 from autometa.train.run_config import RunConfig
 from autometa.train.tasks import Source, TestTasks
 from autometa.train.trainer import Logits, Trainer

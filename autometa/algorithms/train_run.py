@@ -12,13 +12,13 @@ from autometa.nas.networks.cell_network import CellNetwork
 from autometa.nas.networks.conv_network import ConvNetwork
 from autometa.nas.networks.discrete import DiscreteNetwork
 from autometa.nas.networks.named import CELL, read_cell
+from autometa.nas.networks.network import Network
 from autometa.nas.networks.one_cell import BlockCellNetwork
 from autometa.nas.spaces.blocks import PUBLISHED_CONCAT
 from autometa.nas.spaces.genotype import CellGenotype
 from autometa.runs.folder import RunFolder
 from autometa.runs.forms import record, text
 from autometa.train.health import Health, Monitor, of_training, small_batches
-from autometa.train.network import Network
 from autometa.train.observations import observations
 from autometa.train.phases import Terms, meta_train, pacer_of
 from autometa.train.tasks import Source

@@ -12,10 +12,10 @@ import torch
 from autometa.algorithms.algorithm import algorithm_of
 from autometa.api.planning import Plan
 from autometa.models.confidence import Asking
+from autometa.nas.networks.network import Network
 from autometa.runs.environment import peak_memory
 from autometa.train.cost import iteration_seconds, task_cost
 from autometa.train.learned import Learned
-from autometa.train.network import Network
 from autometa.train.pace import LEAST_SHARE
 from autometa.train.tasks import Source
 

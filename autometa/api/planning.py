@@ -22,11 +22,11 @@ from autometa.brief import brief
 from autometa.data import dataset_names
 from autometa.data.folders import VARIANTS
 from autometa.errors import InputError
+from autometa.nas.networks.network import Network
 from autometa.runs.budget import parse_duration
 from autometa.runs.files import shown
 from autometa.runs.folder import CONFIG, RunFolder
 from autometa.train.config import DataConfig, differences
-from autometa.train.network import Network
 from autometa.train.run_config import RunConfig, config_of, settled_config
 from autometa.train.tasks import Source
 

@@ -19,6 +19,7 @@ from autometa.data.names import composed, twice
 from autometa.errors import DivergedError, InputError
 from autometa.models.compact import about, build, check_digest, config_from, genotype_of
 from autometa.models.model import Model
+from autometa.nas.networks.network import Network
 from autometa.nas.one_shot.network import AtTemperature
 from autometa.nas.spaces.genotype import Genotype
 from autometa.ops.batch_indices import batch_indices
@@ -29,7 +30,6 @@ from autometa.runs.tensors import check_tensor, digest, read_tensors
 from autometa.slots.statistics import Given, Recorder
 from autometa.train.checked import check_learned, check_names, check_row, check_statistics
 from autometa.train.learned import Learned
-from autometa.train.network import Network
 from autometa.train.records import confidence_form, recipe_form
 from autometa.train.run_config import RunConfig
 from autometa.train.tasks import silent

@@ -20,6 +20,7 @@ from autometa.data import Recipe
 from autometa.errors import InputError
 from autometa.models.model import Model, built
 from autometa.nas.networks.discrete import DiscreteNetwork
+from autometa.nas.networks.network import Network
 from autometa.nas.spaces.genotype import Genotype
 from autometa.runs.files import disk_errors, plain, read_json, shown, write_bytes, write_json
 from autometa.runs.folder import CONFIDENCE, CONFIG, RunFolder
@@ -28,7 +29,6 @@ from autometa.runs.tensors import check_tensor, digest, read_tensors
 from autometa.train import records
 from autometa.train.checked import check_learned, check_names
 from autometa.train.learned import LEARNER, Learned
-from autometa.train.network import Network
 from autometa.train.records import DATA
 from autometa.train.run_config import RunConfig, read_config
 

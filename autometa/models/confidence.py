@@ -16,12 +16,12 @@ from torch import Tensor
 
 from autometa.data import Episodes, TaskSpec
 from autometa.meta.bn_modes import query_logits
+from autometa.nas.networks.network import Network
 from autometa.runs.files import write_json
 from autometa.runs.folder import CONFIDENCE, RunFolder
 from autometa.runs.session import Session
 from autometa.runs.tensors import check_tensor
 from autometa.train.learned import Learned
-from autometa.train.network import Network
 from autometa.train.run_config import RunConfig
 from autometa.train.tasks import Source, TestTasks, chunks
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from autometa.brief import brief
 from autometa.data import Recipe
 from autometa.errors import InputError
+from autometa.nas.networks.network import Network
 from autometa.nas.spaces.genotype import Genotype
 from autometa.runs import checkpoint
 from autometa.runs.files import REMEDY, shown
@@ -19,7 +20,6 @@ from autometa.slots.layout import Layout
 from autometa.train import records
 from autometa.train.checked import check_captured
 from autometa.train.learned import Learned
-from autometa.train.network import Network
 from autometa.train.records import DATA
 from autometa.train.run_config import RunConfig, config_of, model_config
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from autometa.nas.networks.network import Network
 from autometa.nas.one_shot.network import AtTemperature
 from autometa.runs.forms import FormError
 from autometa.runs.tensors import check_tensor
@@ -14,7 +15,6 @@ from autometa.slots.arena import steps_by_kind
 from autometa.slots.layout import KINDS, Layout
 from autometa.slots.statistics import Recorder
 from autometa.train.learned import LEARNER, Learned
-from autometa.train.network import Network
 
 STATE = ("theta", "second", "steps")
 """The tensors of a loop of meta-iterations."""

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
+from autometa.nas.networks.network import Network
 from autometa.runs.environment import peak_memory
 from autometa.train.learned import Learned
 from autometa.train.loop import Loop, Trainer
-from autometa.train.network import Network
 from autometa.train.run_config import RunConfig
 from autometa.train.tasks import Source
 

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from autometa.nas.networks.cell_network import KINDS
+from autometa.nas.networks.network import Network
 from autometa.nas.spaces.cells import INPUT_STATES
 from autometa.runs.files import write_json
 from autometa.runs.folder import HEALTH, RunFolder
 from autometa.train import records
 from autometa.train.config import ArchitectureConfig, EvalConfig, InnerConfig, MetaConfig
-from autometa.train.network import Network
 
 SKIP = "skip_connect"
 Line = Mapping[str, Any]

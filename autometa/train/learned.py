@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from autometa.brief import brief
+from autometa.nas.networks.network import Network
 from autometa.slots.arena import Arena, steps_by_kind
 from autometa.slots.layout import KINDS, Layout
-from autometa.train.network import Network
 
 LEARNER = "learner."
 """What the names of a meta-learner's state begin with in a checkpoint."""

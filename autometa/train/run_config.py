@@ -13,6 +13,7 @@ from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES
 from autometa.meta.inner_loop import Batches
 from autometa.meta.learner import MetaLearner
+from autometa.nas.networks.network import Network
 from autometa.nas.one_shot.size_limits import Limits
 from autometa.nas.spaces.genotype import Genotype
 from autometa.registry import Registry, Tagged
@@ -21,7 +22,6 @@ from autometa.runs.folder import CONFIG, RunFolder
 from autometa.runs.migrate import migrated
 from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, from_json
 from autometa.train.learned import Learned
-from autometa.train.network import Network
 from autometa.train.tasks import Source
 
 Self = TypeVar("Self", bound="RunConfig")
