@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic
 
-from autometa.algorithms.earlier import Earlier
+from autometa.algorithms.earlier import Config, Earlier
 from autometa.errors import InputError
 from autometa.models.model import Model
 from autometa.nas.networks.cell_network import CellNetwork
@@ -24,7 +24,7 @@ from autometa.train.trainer import Trainer
 UNDECIDED = "No cell is chosen yet: cells are drawn here once the search is over."
 
 
-class Algorithm(ABC):
+class Algorithm(ABC, Generic[Config]):
     """Base of the algorithms: one object of each stands in `ALGORITHMS` by the tag of its configs.
 
     config: the class of its settings. word: of the command line. command: the word in full, with which its results are
@@ -45,8 +45,8 @@ class Algorithm(ABC):
     card: ClassVar[str] = "A network with a meta-trained initialisation."
     loop_title: ClassVar[str | None] = None
     sections: ClassVar[tuple[str, ...]] = ()
-    result: ClassVar[Form] = staticmethod(anything)
-    earlier: ClassVar[type[Earlier]] = Earlier
+    result: ClassVar[Form | staticmethod] = staticmethod(anything)
+    earlier: ClassVar[type[Earlier[Any]]] = Earlier  # type: ignore[type-abstract]  # `open` says that there is none
     searches: ClassVar[bool] = True
     workers: ClassVar[bool] = False
     ranks: ClassVar[bool] = True
@@ -57,15 +57,15 @@ class Algorithm(ABC):
         return self.config.algorithm
 
     @abstractmethod
-    def run(self, config: RunConfig, folder: RunFolder, terms: Terms) -> dict[str, Any]:
+    def run(self, config: Config, folder: RunFolder, terms: Terms) -> dict[str, Any]:
         """A whole run in its folder, from the start or from where it was left; what result.json then holds."""
 
     @abstractmethod
-    def trainer(self, network: Network, source: Source, config: RunConfig) -> Trainer:
+    def trainer(self, network: Any, source: Source, config: Any) -> Trainer:
         """The loop of meta-iterations whose outcome is handed out, from its beginning."""
 
     def evaluate(
-        self, model: Model, source: Source, config: RunConfig, folder: RunFolder, terms: Terms, phase: str
+        self, model: Model, source: Source, config: Config, folder: RunFolder, terms: Terms, phase: str
     ) -> dict[str, Any]:
         """Scores and sizes of what a run of it handed out, as a result has them.
 
@@ -74,16 +74,16 @@ class Algorithm(ABC):
         """
         raise NotImplementedError(f"{self.command} evaluates no network of its own")
 
-    def label(self, config: RunConfig) -> str | None:
+    def label(self, config: Config) -> str | None:
         """What its runs are called by beside the word, where no preset was asked for."""
         return None
 
-    def seconds_before(self, config: RunConfig, source: Source) -> dict[str, float]:
+    def seconds_before(self, config: Config, source: Source) -> dict[str, float]:
         """Seconds of what comes before the loop of meta-iterations, by name."""
         return {}
 
     def baselines(
-        self, config: RunConfig, parameters: float, image_shape: tuple[int, int, int]
+        self, config: Config, parameters: float, image_shape: tuple[int, int, int]
     ) -> dict[str, RunConfig | None]:
         """What a run is compared with at its end, by name: trained by this config, or only tested where it is None.
 
@@ -93,7 +93,7 @@ class Algorithm(ABC):
 
     def drawn(
         self,
-        config: RunConfig,
+        config: Config,
         image_shape: tuple[int, int, int],
         genotypes: Mapping[str, Genotype],
         key: str | None,
@@ -112,16 +112,16 @@ class Algorithm(ABC):
         """What the network is, in a few sentences; found: whether there are cells to draw."""
         return "This folder holds no run of a kind that this version draws."
 
-    def length(self, folder: RunFolder, config: RunConfig) -> dict[str, Any]:
+    def length(self, folder: RunFolder, config: Config) -> dict[str, Any]:
         """Settings beside the number of meta-iterations that repeat how long a run was, which a time budget cut."""
         return {}
 
-    def announcement(self, config: RunConfig) -> str:
+    def announcement(self, config: Config) -> str:
         """What comes before the loop of meta-iterations, in words."""
         return ""
 
 
-class Unknown(Algorithm):
+class Unknown(Algorithm[RunConfig]):
     """Algorithm of runs whose config has no tag, or one of a package that is not installed: they are told of alone."""
 
     command = "a run of an unknown algorithm"
@@ -129,7 +129,7 @@ class Unknown(Algorithm):
     def run(self, config: RunConfig, folder: RunFolder, terms: Terms) -> dict[str, Any]:
         raise self._unknown()
 
-    def trainer(self, network: Network, source: Source, config: RunConfig) -> Trainer:
+    def trainer(self, network: Any, source: Source, config: RunConfig) -> Trainer:
         raise self._unknown()
 
     @staticmethod
@@ -137,27 +137,27 @@ class Unknown(Algorithm):
         return InputError("this version does not know the algorithm of the run; install the package it came with")
 
 
-def algorithm_of(config: RunConfig) -> Algorithm:
+def algorithm_of(config: Config) -> Algorithm[Config]:
     """Whose settings these are."""
     return ALGORITHMS[config.algorithm]
 
 
-def algorithm_tagged(tag: object) -> Algorithm:
+def algorithm_tagged(tag: str | None) -> Algorithm[Any]:
     """The algorithm of a config's tag; one that says little where there is none."""
-    return ALGORITHMS[tag] if tag in ALGORITHMS else Unknown()
+    return ALGORITHMS[tag] if tag is not None and tag in ALGORITHMS else Unknown()
 
 
-def searches() -> dict[str, Algorithm]:
+def searches() -> dict[str, Algorithm[Any]]:
     """The algorithms of `search` by name, the one taken where none is named first."""
     return {name: found for name, found in ALGORITHMS.items() if found.searches}
 
 
-def training() -> Algorithm:
+def training() -> Algorithm[Any]:
     """The algorithm of `train`."""
     return next(found for found in ALGORITHMS.values() if not found.searches)
 
 
-def search_named(name: str | None) -> Algorithm:
+def search_named(name: str | None) -> Algorithm[Any]:
     """The search of that name, the first one where it is None. Raises `InputError` naming those that exist."""
     known = searches()
     if name is not None and name not in known:

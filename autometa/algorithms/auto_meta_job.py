@@ -150,6 +150,7 @@ def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) ->
     unit = CandidateUnit(config.candidate(), config.data, config.precision, known)
     seconds = progress(config, folder, terms, kept, unit, config.fits(source.image_shape))
     best, rows = kept.winner, kept.rows()
+    assert best is not None, "progress ends with a winner or raises"
     final = config.final_config(best["key"])
     network = final.build(source.image_shape)
     health.tell(FINAL, 0, small_batches(network, final.inner, final.test, inner_group="final_inner"))
@@ -196,9 +197,9 @@ class Kept:
         value = records.read(self.folder, FOUND, {"levels": [], "winner": None})
         self.levels, self.winner = value["levels"], value["winner"]
 
-    def record(self, level: int, found: dict) -> None:
+    def record(self, level: int, report: Mapping[Any, Any]) -> None:
         """Keep the report of a level, in the place of an earlier one of the same level."""
-        self.levels = [*(known for known in self.levels if known["level"] < level), plain(found, strict=True)]
+        self.levels = [*(known for known in self.levels if known["level"] < level), plain(dict(report), strict=True)]
         self._write()
 
     def decide(self, best: Candidate) -> None:
@@ -291,13 +292,16 @@ def finished(ledger: Ledger) -> list[list[Candidate]]:
 
 def told(batches: Sequence[Sequence[Candidate]], n: int) -> dict[str, float | int | None]:
     """What the metrics keep of batch n."""
-    own, so_far = measured(batches[n]), measured([row for rows in batches[: n + 1] for row in rows])
+    own, so_far = (
+        [row.accuracy for row in measured(rows) if row.accuracy is not None]
+        for rows in (batches[n], [row for rows in batches[: n + 1] for row in rows])
+    )
     return {
         "level": batches[n][0].level,
         "candidates": len(batches[n]),
         "failed": len(batches[n]) - len(own),
-        "accuracy": max((row.accuracy for row in own), default=None),
-        "best": max((row.accuracy for row in so_far), default=None),
+        "accuracy": max(own, default=None),
+        "best": max(so_far, default=None),
         "trained": len(so_far),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from autometa.algorithms import train
@@ -10,12 +11,14 @@ from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.auto_meta_cost import search_seconds
 from autometa.algorithms.auto_meta_job import SEARCH, known_outcomes, search_auto_meta
 from autometa.algorithms.earlier import Earlier
-from autometa.algorithms.train import ReptileConfig
+from autometa.algorithms.train_run import TRAIN
 from autometa.errors import InputError
+from autometa.nas.networks.cell_network import CellNetwork
+from autometa.nas.networks.conv_network import ConvNetwork
 from autometa.nas.networks.network import Network
 from autometa.nas.networks.one_cell import BlockCellNetwork
 from autometa.nas.spaces.blocks import BlockCell
-from autometa.nas.spaces.genotype import CellGenotype
+from autometa.nas.spaces.genotype import CellGenotype, Genotype
 from autometa.runs import checkpoint
 from autometa.runs.files import shown, write_json
 from autometa.runs.folder import RunFolder
@@ -36,7 +39,7 @@ ALIKE = ("data.root", "meta.max_slots", "validation.max_slots")
 """Settings of a candidate that do not change its score."""
 
 
-class Scores(Earlier):
+class Scores(Earlier[AutoMetaConfig]):
     """An earlier search whose candidates' scores are taken over."""
 
     alike = True
@@ -62,7 +65,7 @@ class Scores(Earlier):
         return f"candidates that {shown(self.folder.path)} has scored are not trained again"
 
 
-class AutoMeta(Algorithm):
+class AutoMeta(Algorithm[AutoMetaConfig]):
     """Progressive search with a surrogate around Reptile (Kim et al. 2018), or another strategy and meta-learner."""
 
     config = AutoMetaConfig
@@ -93,20 +96,28 @@ in full."""
     def run(self, config: AutoMetaConfig, folder: RunFolder, terms: Terms) -> dict[str, Any]:
         return search_auto_meta(config, folder, terms)
 
-    def trainer(self, network: Network, source: Source, config: ReptileConfig) -> Trainer:
+    def trainer(self, network: Any, source: Source, config: Any) -> Trainer:
         return train.trainer(network, source, config)
 
     def seconds_before(self, config: AutoMetaConfig, source: Source) -> dict[str, float]:
         return {"search": search_seconds(config, source)}
 
-    def drawn(self, config: AutoMetaConfig, image_shape, genotypes, key) -> BlockCellNetwork:
-        return config.final_config(key).build(image_shape)
+    def drawn(
+        self,
+        config: AutoMetaConfig,
+        image_shape: tuple[int, int, int],
+        genotypes: Mapping[str, Genotype],
+        key: str | None,
+    ) -> ConvNetwork | BlockCellNetwork | CellNetwork | None:
+        return None if key is None else TRAIN.drawn(config.final_config(key), image_shape, {}, None)
 
-    def cells(self, config, genotypes, key) -> dict[str, CellGenotype]:
+    def cells(
+        self, config: Mapping[str, Any], genotypes: Mapping[str, Genotype], key: str | None
+    ) -> dict[str, CellGenotype]:
         return {} if key is None else {"cell": BlockCell.parse(key).genotype()}
 
-    def introduction(self, config, found, winner) -> str:
-        if not found:
+    def introduction(self, config: Mapping[str, Any], found: bool, winner: Mapping[str, Any] | None) -> str:
+        if not found or winner is None:
             return UNDECIDED
         mean, width = winner["validation_accuracy"], winner["validation_interval"]
         accuracy = f"{mean:.2f}" if width is None else f"{mean:.2f} ± {width:.2f}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from autometa.errors import InputError
 from autometa.nas.networks.network import Network
@@ -19,9 +19,11 @@ from autometa.train.tasks import Source
 if TYPE_CHECKING:
     from autometa.algorithms.algorithm import Algorithm
 
+Config = TypeVar("Config", bound=RunConfig)
+
 
 @dataclass(frozen=True)
-class Earlier(ABC):
+class Earlier(ABC, Generic[Config]):
     """A run, finished or stopped, from which a new search of the same algorithm begins.
 
     shape: settings that the new run takes over. alike: whether it takes over all of them where nothing else is said.
@@ -30,10 +32,10 @@ class Earlier(ABC):
     shape: ClassVar[tuple[str, ...]] = ()
     alike: ClassVar[bool] = False
     folder: RunFolder
-    config: RunConfig
+    config: Config
 
     @classmethod
-    def open(cls, run: str | os.PathLike, algorithm: Algorithm) -> Earlier:
+    def open(cls, run: str | os.PathLike, algorithm: Algorithm[Config]) -> Earlier[Config]:
         """Raises `InputError` where there is none or one of another algorithm, or where this one takes nothing over."""
         if cls is Earlier:
             raise InputError(f"{algorithm.command} takes nothing over from an earlier run; leave --init out")
@@ -44,23 +46,23 @@ class Earlier(ABC):
                 f"{shown(folder.path)} holds {ALGORITHMS[config.algorithm].what}, not {algorithm.what}: "
                 "a search can start from one of its own kind alone"
             )
-        return cls(folder, config)
+        return cls(folder, cast(Config, config))
 
     @property
-    def own(self) -> RunConfig:
+    def own(self) -> Config:
         """Its settings, for a new run that says nothing else."""
-        return replace(self.config, init=None)
+        return replace(cast(Any, self.config), init=None)
 
-    def shaped(self, base: RunConfig) -> RunConfig:
+    def shaped(self, base: Config) -> Config:
         """`base` with a network of the earlier run's shape."""
-        return replace(base, **{name: getattr(self.config, name) for name in self.shape})
+        return replace(cast(Any, base), **{name: getattr(self.config, name) for name in self.shape})
 
     @abstractmethod
-    def check(self, config: RunConfig, source: Source, network: Network) -> None:
+    def check(self, config: Config, source: Source, network: Any) -> None:
         """Raise `InputError` naming what differs, where what this run knows cannot serve the new one."""
 
     @abstractmethod
-    def copy_to(self, folder: RunFolder, network: Network) -> None:
+    def copy_to(self, folder: RunFolder, network: Any) -> None:
         """What the new run needs, into its own folder: it goes on even where the earlier one is gone."""
 
     @abstractmethod

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
+from autometa.algorithms.earlier import Config
 from autometa.errors import InputError
 from autometa.models import confidence
 from autometa.nas.networks.network import Network
@@ -22,7 +23,9 @@ from autometa.train.run_config import RunConfig
 from autometa.train.tasks import Source
 
 
-def confident(network, learned: Learned, source: Source, config, folder: RunFolder, terms: Terms) -> dict:
+def confident(
+    network: Network, learned: Learned, source: Source, config: RunConfig, folder: RunFolder, terms: Terms
+) -> dict[str, Any]:
     """The `confidence` of result.json, measured on classes that training never saw."""
     asking = confidence.Asking(network, learned, source, config)
     return {"confidence": confidence.measure(asking, folder, terms.session)}
@@ -58,9 +61,9 @@ def figures(network: Network, source: Source, config: RunConfig, found: dict[str
     }
 
 
-def tested(config, found: dict[str, Tensor], pacer: Pacer | None):
+def tested(config: Config, found: dict[str, Tensor], pacer: Pacer | None) -> Config:
     """The config with as many test tasks as were done."""
-    return config if pacer is None else replace(config, test=pacer.tested(config.test, len(found["finite"])))
+    return config if pacer is None else replace(cast(Any, config), test=pacer.tested(config.test, len(found["finite"])))
 
 
 def record_data(folder: RunFolder, source: Source) -> None:
@@ -78,14 +81,14 @@ def record_data(folder: RunFolder, source: Source) -> None:
     write_json(path, about)
 
 
-def limits_of(config) -> dict:
+def limits_of(config: RunConfig) -> dict[str, Any]:
     """The limits that a run's network kept to, where there were any."""
     found = {"max_params": config.max_params, "max_macs": config.max_macs}
     found = {name: limit for name, limit in found.items() if limit is not None}
     return {"limits": found} if found else {}
 
 
-def protocol(config, source: Source) -> dict:
+def protocol(config: RunConfig, source: Source) -> dict[str, Any]:
     """What every accuracy must be read with: split, ways, shots, queries, tasks, seeds."""
     test, inner = config.test, config.inner
     return {
@@ -100,7 +103,7 @@ def protocol(config, source: Source) -> dict:
     }
 
 
-def computed(config, terms: Terms) -> dict:
+def computed(config: RunConfig, terms: Terms) -> dict[str, Any]:
     """Where and in which precision a result was computed: the CPU knows float32 alone."""
     kind = terms.device.type
     return {"device": kind, "precision": "fp32" if kind == "cpu" else config.precision}

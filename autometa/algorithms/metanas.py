@@ -199,21 +199,21 @@ class MetaNASConfig(RunConfig):
             relaxation=self.relaxation,
         )
 
-    def adapt(self, network: OneShotNetwork, learned: Learned, batches: Batches, slots: int) -> Tensor:
+    def adapt(self, network: Any, learned: Learned, batches: Batches, slots: int) -> Tensor:
         """Weights and architecture, then weights alone: see `adapt`."""
         return adapt(network, learned, batches, slots, self)
 
     def evaluate_chunk(
-        self, network: OneShotNetwork, learned: Learned, source: Source, start: int, stop: int
+        self, network: Any, learned: Learned, source: Source, start: int, stop: int
     ) -> dict[str, Tensor]:
         """Meta-testing, as `as_tensors` gives it."""
         return as_tensors(network, meta_test_chunk(network, learned, source, self, start, stop))
 
-    def classifier(self, network: OneShotNetwork) -> AtTemperature:
+    def classifier(self, network: Any) -> AtTemperature:
         """The network, hard-pruned."""
         return AtTemperature(network, self.t_min_test, self.prune_testing)
 
-    def with_room(self, image_shape, given: Collection[str]) -> tuple[MetaNASConfig, str | None]:
+    def with_room(self, image_shape: tuple[int, int, int], given: Collection[str]) -> tuple[MetaNASConfig, str | None]:
         """Room for a typical cell, by fewer channels, then fewer cells; where even the least has none, the first that
         can be pruned to the limits at all."""
         tried = list(self._smaller(given)) if self.limits else []

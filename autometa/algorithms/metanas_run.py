@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from autometa.nas.networks.cell_network import CellNetwork
 from autometa.nas.networks.conv_network import four_layer
 from autometa.nas.networks.network import Network
 from autometa.nas.one_shot.network import OneShotNetwork
-from autometa.nas.spaces.genotype import CellGenotype, most_frequent
+from autometa.nas.spaces.genotype import CellGenotype, Genotype, most_frequent
 from autometa.runs import checkpoint
 from autometa.runs.files import shown
 from autometa.runs.folder import RunFolder
@@ -39,6 +40,7 @@ from autometa.train.health import (
 from autometa.train.judging import judged
 from autometa.train.learned import Learned
 from autometa.train.observations import ArchitectureSeries, observations
+from autometa.train.pace import Pacer
 from autometa.train.phases import Terms, meta_train, pacer_of
 from autometa.train.records import FOUND_CELLS, SCORES
 from autometa.train.run_config import RunConfig
@@ -49,7 +51,7 @@ INIT = "init"
 """The part of a run's folder that holds what an earlier run had learned, from which this one starts."""
 
 
-class Weights(Earlier):
+class Weights(Earlier[MetaNASConfig]):
     """An earlier search whose weights and architecture are taken over."""
 
     shape = ("channels", "cells", "reductions", "nodes", "primitives", "stem_stride")
@@ -92,7 +94,7 @@ EXAMPLES = """  autometa search --data my_photos/                               
   autometa search --resume runs/first"""
 
 
-class MetaNAS(Algorithm):
+class MetaNAS(Algorithm[MetaNASConfig]):
     """DARTS inside Reptile, with soft pruning to task-dependent cells (Elsken et al. 2020)."""
 
     config = MetaNASConfig
@@ -111,16 +113,24 @@ task it is trained on the support images, then pruned to a cell of the task's ow
     def run(self, config: MetaNASConfig, folder: RunFolder, terms: Terms) -> dict[str, Any]:
         return search_metanas(config, folder, terms)
 
-    def trainer(self, network: Network, source: Source, config: MetaNASConfig) -> Trainer:
+    def trainer(self, network: Any, source: Source, config: MetaNASConfig) -> Trainer:
         return metanas_steps.trainer(network, source, config)
 
-    def evaluate(self, model, source, config, folder, terms, phase) -> dict[str, Any]:
-        network = model.network
+    def evaluate(
+        self, model: Model, source: Source, config: MetaNASConfig, folder: RunFolder, terms: Terms, phase: str
+    ) -> dict[str, Any]:
+        network = cast(OneShotNetwork, model.network)
         found, seconds, _ = meta_test(network, model.learned, source, config, folder, terms, phase)
         told = judged(source, network.ways, config.test, found, found["pruned.support_statistics"])
         return {**metanas_scores(found), **told, "seconds": {"test": seconds}}
 
-    def drawn(self, config: MetaNASConfig, image_shape, genotypes, key) -> CellNetwork:
+    def drawn(
+        self,
+        config: MetaNASConfig,
+        image_shape: tuple[int, int, int],
+        genotypes: Mapping[str, Genotype],
+        key: str | None,
+    ) -> CellNetwork:
         """Without the operations that hard pruning also kept."""
         genotype = genotypes["most_frequent"]
         return CellNetwork(
@@ -135,10 +145,12 @@ task it is trained on the support images, then pruned to a cell of the task's ow
             stem_stride=config.stem_stride,
         )
 
-    def cells(self, config, genotypes, key) -> dict[str, CellGenotype]:
+    def cells(
+        self, config: Mapping[str, Any], genotypes: Mapping[str, Genotype], key: str | None
+    ) -> dict[str, CellGenotype]:
         return both_kinds(genotypes.get("most_frequent"))
 
-    def introduction(self, config, found, winner) -> str:
+    def introduction(self, config: Mapping[str, Any], found: bool, winner: Mapping[str, Any] | None) -> str:
         if not found:
             return UNDECIDED
         at = [str(c) for c in config.get("reductions", []) if c < config["cells"]]
@@ -153,7 +165,9 @@ task it is trained on the support images, then pruned to a cell of the task's ow
     def length(self, folder: RunFolder, config: MetaNASConfig) -> dict[str, Any]:
         return {"warmup": min(config.warmup, config.meta.iterations)}
 
-    def baselines(self, config, parameters, image_shape) -> dict[str, RunConfig | None]:
+    def baselines(
+        self, config: MetaNASConfig, parameters: float, image_shape: tuple[int, int, int]
+    ) -> dict[str, RunConfig | None]:
         iterations = config.meta.iterations
         known = {
             "untrained": lambda: None,
@@ -177,8 +191,8 @@ def search_metanas(config: MetaNASConfig, folder: RunFolder, terms: Terms) -> di
     for finding in (small_batches(network, config.inner, config.test), only_warmup(config)):
         health.tell("search", 0, finding)
     monitor = Monitor(health, "search", of_training(config.inner, config.meta), of_architecture(config))
-    watched = {"series": series, "monitor": monitor, "pacer": (pacer := pacer_of(folder, terms))}
-    trained = meta_train(run, folder, terms, "search", ranks=terms.ranks, **watched)
+    pacer = pacer_of(folder, terms)
+    trained = meta_train(run, folder, terms, "search", ranks=terms.ranks, series=series, monitor=monitor, pacer=pacer)
     config = replace(config, meta=trained.meta, warmup=trained.warmup)
     found, test_seconds, genotypes = meta_test(network, trained.learned, source, config, folder, terms, "test", pacer)
     config = jobs.tested(config, found, pacer)
@@ -241,7 +255,16 @@ def begun_from(folder: RunFolder, config: MetaNASConfig, layout: Layout) -> Lear
         raise InputError(f"checkpoint {shown(found.path)} does not fit this run: {error}; begin a new run") from error
 
 
-def meta_test(network, learned, source, config, folder, terms, phase, pacer=None):
+def meta_test(
+    network: OneShotNetwork,
+    learned: Learned,
+    source: Source,
+    config: MetaNASConfig,
+    folder: RunFolder,
+    terms: Terms,
+    phase: str,
+    pacer: Pacer | None = None,
+) -> tuple[dict[str, Tensor], float, list[Genotype]]:
     """Meta-testing in chunks; scores per task, seconds, genotypes."""
     found, seconds = jobs.evaluated(network, learned, source, config, folder, terms, phase, pacer)
     return found, seconds, genotypes_from(network, found["genotypes"])
@@ -288,7 +311,9 @@ def four_layer_like(
     )
 
 
-def _compare_four_layer(config, iterations: int, source: Source, parameters: float, folder, terms) -> dict:
+def _compare_four_layer(
+    config: MetaNASConfig, iterations: int, source: Source, parameters: float, folder: RunFolder, terms: Terms
+) -> dict[str, Any]:
     """Train and test the rival of a search that did `iterations`; its part of the result."""
     rival = four_layer_like(config, iterations, parameters, source.image_shape)
     network: Network = rival.build(source.image_shape)

@@ -123,8 +123,16 @@ def unlimited(
 
     learning = guided(network, config, phase, TaskChunk(loss, batches)).objective
     learner.adapt_(arena, learning, batches, optimiser, test.steps, state)
-    still = {"first_step": test.steps, "frozen": ("architecture",)}
-    learner.adapt_(arena, loss, batches, optimiser, config.test_weight_steps, state, **still)
+    learner.adapt_(
+        arena,
+        loss,
+        batches,
+        optimiser,
+        config.test_weight_steps,
+        state,
+        first_step=test.steps,
+        frozen=("architecture",),
+    )
     note(arena.phi)
     return arena.phi
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from autometa.algorithms.auto_meta import AutoMetaConfig, MacroConfig, SurrogateConfig
 from autometa.algorithms.metanas import MetaNASConfig
@@ -168,7 +170,7 @@ AUTO_META["photos"] = replace(
     test=replace(_QUICK.test, tasks=100),
 )
 
-PRESETS = {"metanas": METANAS, "auto-meta": AUTO_META, "train": TRAIN}
+PRESETS: Mapping[str, Mapping[str, Any]] = {"metanas": METANAS, "auto-meta": AUTO_META, "train": TRAIN}
 
 
 def preset(kind: str, name: str) -> MetaNASConfig | AutoMetaConfig | ReptileConfig:

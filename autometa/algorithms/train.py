@@ -13,7 +13,7 @@ from autometa.meta.bn_modes import MODES, accuracy, answers, logits_by_mode
 from autometa.meta.inner_loop import Batches
 from autometa.meta.learner import MetaLearner
 from autometa.meta.reptile import Reptile
-from autometa.nas.networks.conv_network import FOUR_LAYER, four_layer
+from autometa.nas.networks.conv_network import FOUR_LAYER, ConvNetwork, four_layer
 from autometa.nas.networks.discrete import DiscreteNetwork
 from autometa.nas.networks.named import CELL, read_cell, read_genotype
 from autometa.nas.networks.network import Network
@@ -45,6 +45,9 @@ from autometa.train.trainer import Logits, Trainer
 
 OWN_GENOTYPE = "network"
 """The copy of the genotype file that a run began with, in its folder."""
+
+
+FixedNetwork = ConvNetwork | BlockCellNetwork | DiscreteNetwork
 
 
 @brief
@@ -110,7 +113,7 @@ class ReptileConfig(RunConfig):
         require(self.stem_stride in (1, 2), f"stem_stride must be 1 or 2, not {self.stem_stride}")
         require(0.0 <= self.drop_path < 1.0, f"drop_path must be at least 0 and below 1, not {self.drop_path:g}")
 
-    def build(self, image_shape: tuple[int, int, int], genotype: Genotype | None = None) -> Network:
+    def build(self, image_shape: tuple[int, int, int], genotype: Genotype | None = None) -> FixedNetwork:
         """The network, of `genotype` where it is given instead of the file that `network` names.
 
         Raises `InputError` where the name or the genotype file is wrong.

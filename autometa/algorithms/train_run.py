@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from autometa.algorithms import jobs, train
 from autometa.algorithms.algorithm import Algorithm, both_kinds
 from autometa.algorithms.train import OWN_GENOTYPE, ReptileConfig
+from autometa.models.model import Model
 from autometa.nas.networks.cell_network import CellNetwork
 from autometa.nas.networks.conv_network import ConvNetwork
 from autometa.nas.networks.discrete import DiscreteNetwork
@@ -15,7 +17,7 @@ from autometa.nas.networks.named import CELL, read_cell
 from autometa.nas.networks.network import Network
 from autometa.nas.networks.one_cell import BlockCellNetwork
 from autometa.nas.spaces.blocks import PUBLISHED_CONCAT
-from autometa.nas.spaces.genotype import CellGenotype
+from autometa.nas.spaces.genotype import CellGenotype, Genotype
 from autometa.runs.folder import RunFolder
 from autometa.runs.forms import record, text
 from autometa.train.health import Health, Monitor, of_training, small_batches
@@ -31,7 +33,7 @@ EXAMPLES = """  autometa train reptile-omniglot --out runs/reptile
   autometa train --resume runs/reptile"""
 
 
-class Training(Algorithm):
+class Training(Algorithm[ReptileConfig]):
     """Meta-training of a fixed network."""
 
     config = ReptileConfig
@@ -47,24 +49,34 @@ class Training(Algorithm):
     def run(self, config: ReptileConfig, folder: RunFolder, terms: Terms) -> dict[str, Any]:
         return train_network(config, folder, terms)
 
-    def trainer(self, network: Network, source: Source, config: ReptileConfig) -> Trainer:
+    def trainer(self, network: Any, source: Source, config: ReptileConfig) -> Trainer:
         return train.trainer(network, source, config)
 
-    def evaluate(self, model, source, config, folder, terms, phase) -> dict[str, Any]:
+    def evaluate(
+        self, model: Model, source: Source, config: ReptileConfig, folder: RunFolder, terms: Terms, phase: str
+    ) -> dict[str, Any]:
         found, seconds = jobs.evaluated(model.network, model.learned, source, config, folder, terms, phase)
         return {**jobs.figures(model.network, source, config, found), "seconds": {"test": seconds}}
 
-    def drawn(self, config: ReptileConfig, image_shape, genotypes, key) -> ConvNetwork | BlockCellNetwork | CellNetwork:
+    def drawn(
+        self,
+        config: ReptileConfig,
+        image_shape: tuple[int, int, int],
+        genotypes: Mapping[str, Genotype],
+        key: str | None,
+    ) -> ConvNetwork | BlockCellNetwork | CellNetwork:
         made = config.build(image_shape, genotypes.get(OWN_GENOTYPE))
         return made.network if isinstance(made, DiscreteNetwork) else made
 
-    def cells(self, config, genotypes, key) -> dict[str, CellGenotype]:
+    def cells(
+        self, config: Mapping[str, Any], genotypes: Mapping[str, Genotype], key: str | None
+    ) -> dict[str, CellGenotype]:
         network = str(config.get("network", ""))
         if network.startswith(CELL):
             return {"cell": read_cell(network).genotype(PUBLISHED_CONCAT if network == f"{CELL}published" else None)}
         return both_kinds(genotypes.get(OWN_GENOTYPE))
 
-    def introduction(self, config, found, winner) -> str:
+    def introduction(self, config: Mapping[str, Any], found: bool, winner: Mapping[str, Any] | None) -> str:
         return f"No search: the fixed network {config.get('network', '')} was meta-trained."
 
     def label(self, config: ReptileConfig) -> str:

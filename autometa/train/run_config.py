@@ -69,17 +69,17 @@ class RunConfig(Tagged):
         """The network; genotype: in place of a file that the settings name. Raises `InputError` or `ValueError`."""
         raise NotImplementedError
 
-    def adapt(self, network: Network, learned: Learned, batches: Batches, slots: int) -> Tensor:
+    def adapt(self, network: Any, learned: Learned, batches: Batches, slots: int) -> Tensor:
         """Train on the support sets of tasks, all slots at once, as `test` says; the adapted rows `[slots, row]`."""
         raise NotImplementedError
 
     def evaluate_chunk(
-        self, network: Network, learned: Learned, source: Source, start: int, stop: int
+        self, network: Any, learned: Learned, source: Source, start: int, stop: int
     ) -> dict[str, Tensor]:
         """Adapt to evaluation tasks start .. stop - 1, and answer; tensors by name, one value per task `[T, ...]`."""
         raise NotImplementedError
 
-    def classifier(self, network: Network) -> Any:
+    def classifier(self, network: Any) -> Any:
         """What classifies after adaptation, with `logits(phi, images, statistics)`."""
         return network
 
@@ -119,7 +119,7 @@ class RunConfig(Tagged):
         """A network that can keep to the limits, where settings other than `given` allow it; what was changed."""
         return self, None
 
-    def smallest(self, network: Network) -> tuple[tuple[int, int], str, str]:
+    def smallest(self, network: Any) -> tuple[tuple[int, int], str, str]:
         """Weights and MACs of the smallest network of this run; what it is, and how it could be smaller, in words."""
         raise NotImplementedError
 

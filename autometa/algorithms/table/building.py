@@ -65,7 +65,7 @@ def _by_seed(jobs: Sequence[Job]) -> list[Job]:
 
 def missing(store: TableStore, parts: Sequence[str]) -> list[Job]:
     """The jobs of these parts, in order, that are not in the store yet."""
-    done, found = store.done(), {}
+    done, found = store.done(), dict[Job, None]()
     for part in parts:
         for job in store.spec.jobs(part, store.accuracy()):
             if job not in done:
@@ -162,8 +162,9 @@ def _alone(spec: TableSpec, waiting: Sequence[Batch], workers: int) -> Trained:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        source = Source.open(spec.config.data) if waiting else None
+        source: Source | None = None
         for batch in waiting:
+            source = source or Source.open(spec.config.data)
             yield measure(batch.keys, spec, batch.seed, batch.length, source), machine(source)
     finally:
         torch.set_num_threads(threads)

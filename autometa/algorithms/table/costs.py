@@ -50,7 +50,7 @@ def features(key: str, macro: BlockMacro) -> tuple[float, ...]:
     """A cell's `FEATURES` in the network around it."""
     network = macro.network(all_cells()[key].cell())
     sizes, parts = map_sizes(network), parts_used(network)
-    preprocessing, often, pixels = 0, Counter(), Counter()
+    preprocessing, often, pixels = 0, Counter[str](), Counter[str]()
     for c, used in parts.items():
         height, width = sizes[c]
         preprocessing += sum(height * width * network.output_channels(c - 2 + p) * network.width(c) for p in used)

@@ -36,8 +36,8 @@ class Training:
 
     seed: int
     length: int
-    validation: tuple[float, float, float, float]
-    losses: tuple[float, float, float, float]
+    validation: tuple[float, ...]
+    losses: tuple[float, ...]
     interval: float
     test: float
     test_interval: float
@@ -59,14 +59,14 @@ class TabledCell:
     longer: Training | None
     parameters: int
     macs: int
-    seconds: tuple[float, float, float, float]
+    seconds: tuple[float, ...]
 
     @property
-    def validation(self) -> tuple[float, float, float, float]:
+    def validation(self) -> tuple[float, ...]:
         return self.first.validation
 
     @property
-    def losses(self) -> tuple[float, float, float, float]:
+    def losses(self) -> tuple[float, ...]:
         return self.first.losses
 
     @property
@@ -147,7 +147,8 @@ class Table:
         """A cell's trainings by seed and length."""
         seeds = (self.spec.config.seed, *self.spec.seeds)
         asked = [*((seed, 1) for seed in seeds), (seeds[0], self.spec.longer)]
-        return {how: self._rows[(key, *how)] for how in asked if (key, *how) in self._rows}
+        found = {how: self._rows.get((key, *how)) for how in asked}
+        return {how: row for how, row in found.items() if row is not None}
 
     def _training(self, row: Measured) -> Training:
         config, test = self.spec.config, self.spec.test

@@ -56,7 +56,12 @@ FITS = 5
 
 
 def _of_predictor(
-    name: str, tabled: TabledSpace, cells: Sequence, small: Sequence[TabledCell], large: Sequence[TabledCell], drawn
+    name: str,
+    tabled: TabledSpace,
+    cells: Sequence[Any],
+    small: Sequence[TabledCell],
+    large: Sequence[TabledCell],
+    drawn: Sequence[np.ndarray],
 ) -> dict[str, Any]:
     kind, found = PREDICTORS[name], {}
     needs = getattr(kind, "needs", None)
@@ -104,7 +109,7 @@ def ceiling(tabled: TabledSpace) -> dict[str, Any] | None:
     what accuracies are on average; noise: standard deviation over seeds, in points; regret: of the first seed's
     accuracy, among these cells, where the mean of the other seeds chooses.
     """
-    own = [c for c in tabled.scored if len(c.seeds) > 1 and not math.isnan(mean_of_seeds(c))]
+    own = [c for c in tabled.scored if len(c.seeds) > 1 and not math.isnan(mean_of_seeds(c) or math.nan)]
     if len(own) < LEAST:
         return None
     seeds = sorted(set.intersection(*(set(cell.seeds) for cell in own)))

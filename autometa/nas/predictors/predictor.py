@@ -10,7 +10,7 @@ import numpy as np
 from autometa.nas.spaces.space import Architecture, Space
 from autometa.registry import Registry
 
-Measure = Callable[[str, Sequence[Architecture]], np.ndarray]
+Measure = Callable[[str, Sequence[Any]], np.ndarray]
 """What a search knows of architectures beside accuracies, by name, float64 `[n, numbers]`: `sizes`, weights and
 multiply-accumulates, without training; `early`, after an eighth of a training, the loss summed up to there (nats) and
 the accuracy there (percent)."""

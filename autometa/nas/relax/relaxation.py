@@ -8,7 +8,7 @@ that learn from the same batches as the weights.
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -53,7 +53,7 @@ class Task(NamedTuple):
     columns: int
     held_out: Callable[[], tuple[Tensor, Tensor]] | None
     lr: float
-    weights: Callable[[Tensor], dict[str, list[tuple[Tensor, Tensor | None]]]]
+    weights: Callable[[Tensor], Mapping[str, Sequence[tuple[Tensor, Tensor | None]]]]
     primitives: tuple[str, ...]
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from itertools import accumulate, repeat
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from autometa.errors import DivergedError
 from autometa.nas.predictors.predictor import Predictor
@@ -123,7 +123,7 @@ class SearchSpec:
     iterations: int = 1000
     predictor: Callable[[], Predictor] | None = None
     uncertainty_weight: float = 0.0
-    fits: Callable[[Architecture], bool] = everything
+    fits: Callable[[Any], bool] = everything
     processes: int = 1
     earlier: tuple[Sequence[Trial], ...] = ()
     _learned: dict[tuple, Predictor] = field(default_factory=dict, init=False, repr=False, compare=False)
