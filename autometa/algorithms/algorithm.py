@@ -11,7 +11,6 @@ from autometa.errors import InputError
 from autometa.models.model import Model
 from autometa.nas.networks.cell_network import CellNetwork
 from autometa.nas.networks.conv_network import ConvNetwork
-from autometa.nas.networks.network import Network
 from autometa.nas.networks.one_cell import BlockCellNetwork
 from autometa.nas.spaces.genotype import CellGenotype, Genotype
 from autometa.runs.folder import RunFolder

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from autometa.errors import InputError
-from autometa.nas.networks.network import Network
 from autometa.runs.files import plain, shown
 from autometa.runs.folder import RunFolder
 from autometa.train import records

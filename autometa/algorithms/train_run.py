@@ -14,7 +14,6 @@ from autometa.nas.networks.cell_network import CellNetwork
 from autometa.nas.networks.conv_network import ConvNetwork
 from autometa.nas.networks.discrete import DiscreteNetwork
 from autometa.nas.networks.named import CELL, read_cell
-from autometa.nas.networks.network import Network
 from autometa.nas.networks.one_cell import BlockCellNetwork
 from autometa.nas.spaces.blocks import PUBLISHED_CONCAT
 from autometa.nas.spaces.genotype import CellGenotype, Genotype
