@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from autometa.api.numbers import check_numbers
+from autometa.api.numbers import read
 from autometa.errors import InputError
-from autometa.registry import Tagged
 from autometa.runs.files import plain
 from autometa.train.config import flat, from_json, is_named
 from autometa.train.run_config import RunConfig
@@ -21,16 +17,6 @@ from autometa.train.run_config import RunConfig
 Config = TypeVar("Config", bound=RunConfig)
 MOST = 1000
 """Values and groups in a file of settings, many times as many as there are."""
-
-_WANTED = {
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    int | None: "a whole number or null",
-    str | None: "text or null",
-    tuple[int, ...]: "a list of whole numbers such as [0,2]",
-    tuple[str, ...]: "a list of names such as [one,two]",
-}
 
 
 def field_types(base: type | Config, prefix: str = "") -> dict[str, Any]:
@@ -70,64 +56,55 @@ def settle(base: Config, file: str | Path | None = None, settings: Mapping[str, 
 
     Raises `InputError` naming the setting that is unknown, of the wrong type, or does not fit the others.
     """
-    texts: dict[str, tuple[str, str]] = {}
-    sources = [(f"{file}: ", {**read_yaml(file)})] if file is not None else []
-    for where, values in sources:
-        for name, value in base.tag().items() if isinstance(base, Tagged) else ():
-            own = values.pop(name, value)
-            if own != value:
-                raise InputError(f"{where}these are settings of {own}, not of {value}")
+    sources = [("", dict(settings or {}))]
+    if file is not None:
+        sources.insert(0, (f"{file}: ", read_yaml(file)))
     chosen = {name for name, hint in own_types(base).items() if is_named(hint)}
     sources = [
         (where, {f"{name}.name" if name in chosen else name: value for name, value in values.items()})
-        for where, values in [*sources, ("", dict(settings or {}))]
+        for where, values in sources
     ]
     base = _chosen(base, {name: value for _, values in sources for name, value in values.items()})
-    known = field_types(base)
+    known, merged, tag = field_types(base), flat(plain(base)), base.tag()
     for where, values in sources:
         for name, value in values.items():
-            if name not in known:
-                raise InputError(f"{where}unknown setting {name}{_nearest(name, known)}")
-            texts[name] = (_text(name, value, known[name], where), where)
-    merged = flat(plain(base)) | _typed(base, texts)
+            if name in tag and where:
+                if value != tag[name]:
+                    raise InputError(f"{where}these are settings of {value}, not of {tag[name]}")
+            elif name not in known:
+                raise InputError(f"{where}unknown setting {name}{nearest(name, known)}")
+            else:
+                merged[name] = value_of(value, known[name], f"{where}{name}")
     config = from_json(type(base), _nested(merged))
     config.check()
     return config
 
 
+def value_of(value: Any, hint: Any, name: str) -> Any:
+    """A setting as `read` has it. Raises `InputError` naming it where that refuses it."""
+    try:
+        return plain(read(getattr(value, "tolist", lambda: value)(), hint))
+    except ValueError as error:
+        raise InputError(f"{name} must be {error}, not {str(value)[:60]}") from error
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The settings of a YAML file by dotted name."""
+    """The settings of a YAML file by dotted name: text, and lists of it."""
     import yaml
 
     try:
-        value = yaml.load(Path(path).read_text(encoding="utf-8"), _yaml_loader())  # noqa: S506  a SafeLoader
+        value = yaml.load(Path(path).read_text(encoding="utf-8"), yaml.BaseLoader)  # noqa: S506  text alone
     except OSError as error:
         raise InputError(f"config file {path} cannot be read: {error.strerror or error}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark else ""
         raise InputError(f"config file {path} is not valid YAML{line}; --print-config shows the form") from error
-    if value is None:
+    if value in (None, ""):
         return {}
     if not isinstance(value, dict) or not _is_tree(value):
         raise InputError(f"config file {path} must hold settings as `name: value`; --print-config shows the form")
     return flat(value)
-
-
-def _yaml_loader() -> type:
-    """YAML without readings of its own of a number: `1_0`, `010`, `.inf`, `1:30` and dates stay text."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        yaml_implicit_resolvers = {
-            first: [(tag, form) for tag, form in known if tag.rpartition(":")[2] not in ("int", "float", "timestamp")]
-            for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-        }
-
-    Loader.add_implicit_resolver(
-        "tag:yaml.org,2002:int", re.compile("[+-]?(0|[1-9][0-9]{0,18})$"), list("+-0123456789")
-    )
-    return Loader
 
 
 def _is_tree(value: Any) -> bool:
@@ -140,7 +117,7 @@ def _is_tree(value: Any) -> bool:
             waiting += item.values()
         elif isinstance(item, list):
             waiting += item
-        elif not (item is None or isinstance(item, (str, int, float))):
+        elif not isinstance(item, str):
             return False
     return not waiting
 
@@ -154,16 +131,9 @@ def as_yaml(config: RunConfig) -> str:
 
 def settings_help(base: RunConfig) -> str:
     """Every setting with its meaning and its value in `base`."""
-    parser = _parser(base)
-    parser.set_defaults({name: value for name, value in flat(plain(base)).items() if name not in base.tag()})
-    text = parser.format_help()
-    return text[text.index("\n\n") + 2 :].rstrip()
-
-
-def _parser(base: RunConfig):
     from jsonargparse import ArgumentParser
 
-    parser = ArgumentParser(exit_on_error=False, add_help=False, usage="")
+    parser = ArgumentParser(add_help=False, usage="")
     chosen = {name: hint for name, hint in own_types(base).items() if is_named(hint)}
     parser.add_class_arguments(type(base), None, skip=set(chosen))
     for name, hint in chosen.items():
@@ -171,44 +141,9 @@ def _parser(base: RunConfig):
         parser.add_argument(f"--{name}.name", type=str, help=f"{registry.what}: {', '.join(registry.names())}")
         if fields(value):
             parser.add_class_arguments(type(value), name)
-    return parser
-
-
-def _typed(base: RunConfig, texts: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
-    """Values of the settings' types from (text, where it stands)."""
-    if not texts:
-        return {}
-    known = field_types(base)
-    try:
-        parsed = _parser(base).parse_args([f"--{name}={text}" for name, (text, _) in texts.items()])
-        return {name: plain(parsed[name]) for name in texts}
-    except (argparse.ArgumentError, TypeError, ValueError) as error:
-        guilty = [name for name in texts if f'key "{name}"' in str(error)]
-        if not guilty:
-            raise InputError(" ".join(str(error).split())) from error
-        text, where = texts[guilty[0]]
-        raise InputError(f"{where}{guilty[0]} must be {_wanted(known[guilty[0]])}, not {text}") from error
-
-
-def _text(name: str, value: Any, hint: Any, where: str) -> str:
-    """A setting as it would be typed. Raises `InputError` where it must be a number and is none."""
-    if not isinstance(value, str):
-        try:
-            value = json.dumps(plain(value))
-        except TypeError as error:
-            raise InputError(f"{where}{name} must be {_wanted(hint)}, not {value!r}") from error
-    is_list = getattr(hint, "__origin__", None) is tuple
-    value = f"[{value}]" if is_list and not value.startswith("[") else value
-    try:
-        check_numbers(value, hint)
-    except ValueError as error:
-        wanted = str(error) if hint in (int, float) else _wanted(hint)
-        raise InputError(f"{where}{name} must be {wanted}, not {value[:60]}") from error
-    return value
-
-
-def _wanted(hint: Any) -> str:
-    return _WANTED.get(hint, str(hint))
+    parser.set_defaults({name: value for name, value in flat(plain(base)).items() if name not in base.tag()})
+    text = parser.format_help()
+    return text[text.index("\n\n") + 2 :].rstrip()
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,7 +157,7 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def _nearest(name: str, known: Mapping[str, Any]) -> str:
+def nearest(name: str, known: Mapping[str, Any]) -> str:
     group = [other for other in known if other.startswith(f"{name}.")]
     if group:
         return f"; it is a group, set one of {', '.join(group)}"

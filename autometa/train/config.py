@@ -15,7 +15,7 @@ from autometa.meta.schedule import SHAPES, Schedule
 from autometa.ops.backend import PRECISIONS
 from autometa.registry import Named
 from autometa.runs.files import plain
-from autometa.runs.forms import WHOLE, Form, FormError, many, maybe, number, text, told, whole
+from autometa.runs.forms import WHOLE, Form, FormError, flag, many, maybe, number, text, told, whole
 
 MOST = 10_000_000
 """Of anything that is counted: tasks, images, slots."""
@@ -272,6 +272,7 @@ def differences(old: Any, new: Any) -> dict[str, tuple]:
 
 _WHOLE = whole(-WHOLE)
 TYPES: dict[Any, Form] = {
+    bool: flag,
     int: _WHOLE,
     float: number(),
     str: text,

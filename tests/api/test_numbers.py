@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from autometa.algorithms.presets import METANAS
-from autometa.api.settings import as_yaml, settle
+from autometa.algorithms.presets import AUTO_META, METANAS
+from autometa.api.settings import as_yaml, own_types, settle
 from autometa.api.size_budget import parse_count
 from autometa.errors import InputError
+from autometa.train.config import is_named
+from autometa.train.run_config import ALGORITHMS
 from tests.cli.driving import call
 
 QUICK = METANAS["quick"]
@@ -84,3 +86,21 @@ def test_options_that_are_numbers():
         with pytest.raises(InputError, match="--max-params must be a number such as"):
             parse_count(count, "--max-params")
     assert (parse_count(50000, "x"), parse_count("1.5m", "x"), parse_count("50_000", "x")) == (50000, 1500000, 50000)
+
+
+@pytest.mark.parametrize("kind", sorted(ALGORITHMS))
+def test_everything_that_can_be_chosen_is_settled_and_read_back(kind, tmp_path):
+    base = ALGORITHMS[kind].config()
+    for name, hint in own_types(base).items():
+        for chosen in hint.registry if is_named(hint) else ():
+            made = settle(base, None, {name: chosen})
+            (tmp_path / "c.yaml").write_text(as_yaml(made))
+            assert getattr(made, name).name == chosen and settle(base, tmp_path / "c.yaml") == made
+
+
+def test_true_and_false_are_written_as_such():
+    tree = {"strategy": "tpe", "strategy.joint": "false"}
+    assert settle(AUTO_META["quick"], None, tree).strategy.joint is False
+    for value in ("no", "1", 1, None):
+        with pytest.raises(InputError, match="strategy.joint must be true or false, not"):
+            settle(AUTO_META["quick"], None, {**tree, "strategy.joint": value})
