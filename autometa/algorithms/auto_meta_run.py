@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from autometa.algorithms import train
 from autometa.algorithms.algorithm import UNDECIDED, Algorithm
 from autometa.algorithms.auto_meta import AutoMetaConfig
-from autometa.algorithms.auto_meta_cost import search_seconds
 from autometa.algorithms.auto_meta_job import SEARCH, known_outcomes, search_auto_meta
 from autometa.algorithms.earlier import Earlier
 from autometa.algorithms.train_run import TRAIN
@@ -17,13 +17,14 @@ from autometa.nas.networks.cell_network import CellNetwork
 from autometa.nas.networks.conv_network import ConvNetwork
 from autometa.nas.networks.network import Network
 from autometa.nas.networks.one_cell import BlockCellNetwork
-from autometa.nas.spaces.blocks import BlockCell
+from autometa.nas.spaces.blocks import BlockCell, expansions, level_one
 from autometa.nas.spaces.genotype import CellGenotype, Genotype
 from autometa.runs import checkpoint
 from autometa.runs.files import shown, write_json
 from autometa.runs.folder import RunFolder
 from autometa.runs.forms import many, record, text
 from autometa.train.config import differences
+from autometa.train.cost import candidate_cost
 from autometa.train.phases import Terms
 from autometa.train.records import COUNT, KNOWN, LEVEL, WINNER, read_candidates
 from autometa.train.tasks import Source
@@ -65,6 +66,15 @@ class Scores(Earlier[AutoMetaConfig]):
         return f"candidates that {shown(self.folder.path)} has scored are not trained again"
 
 
+def some(level: int) -> Iterator[BlockCell]:
+    """Different cells of a level, neither the simplest nor the largest."""
+    for number, cell in enumerate(level_one()):
+        for _ in range(1, level):
+            grown = list(islice(expansions(cell), 7 * number + 60))
+            cell = grown[-1]
+        yield cell
+
+
 class AutoMeta(Algorithm[AutoMetaConfig]):
     """Progressive search with a surrogate around Reptile (Kim et al. 2018), or another strategy and meta-learner."""
 
@@ -100,7 +110,12 @@ in full."""
         return train.trainer(network, source, config)
 
     def seconds_before(self, config: AutoMetaConfig, source: Source) -> dict[str, float]:
-        return {"search": search_seconds(config, source)}
+        """Of all candidates, trained and scored in this process; surrogates, seconds each, are left out."""
+        total = 0.0
+        for level, count, share in config.strategy.workload(config.spec()):
+            cells = list(islice(some(level), min(config.batch, count)))
+            total += count * candidate_cost(cells, config.candidate(), source, share)
+        return {"search": total}
 
     def drawn(
         self,

@@ -171,6 +171,11 @@ class MetaNASConfig(RunConfig):
         require(len(set(self.primitives)) == len(self.primitives), "primitives names one of them twice")
         require(set(self.primitives) - {"none"} != set(), "primitives must name at least one operation beside none")
 
+    @property
+    def stages(self) -> tuple[float, ...]:
+        """Ops that are taken away for good are not evaluated any longer."""
+        return tuple(sorted({*super().stages, *self.relaxation.shrink}))
+
     def arch_steps(self) -> Schedule:
         """The meta step size of the architecture over the run."""
         return Schedule(self.arch_step_size, self.arch_step_size_end, self.arch_schedule)

@@ -14,7 +14,7 @@ from autometa.api.planning import Plan
 from autometa.models.confidence import Asking
 from autometa.nas.networks.network import Network
 from autometa.runs.environment import peak_memory
-from autometa.train.cost import iteration_seconds, task_cost
+from autometa.train.cost import LoopCost, loop_cost, task_cost
 from autometa.train.learned import Learned
 from autometa.train.pace import LEAST_SHARE
 from autometa.train.tasks import Source
@@ -22,10 +22,11 @@ from autometa.train.tasks import Source
 
 @dataclass(frozen=True)
 class Rest:
-    """What comes beside the loop of meta-iterations: seconds of each part that does not depend on its length, and of an
-    iteration of a rival that trains as long (0 without one), which is one of the parts. task: of one test task; memory:
-    bytes, as tried."""
+    """What comes beside the loop of meta-iterations, and what an iteration of it costs: seconds of each part that does
+    not depend on its length, and of an iteration of a rival that trains as long (0 without one), which is one of the
+    parts. task: of one test task; memory: bytes, as tried."""
 
+    iteration: LoopCost
     task: float
     parts: dict[str, float]
     rival_iteration: float
@@ -38,21 +39,29 @@ class Rest:
 
 
 def rest(network: Network, source: Source, config) -> Rest:
-    """Of a run of this config, from a few real steps."""
-    task, size, memory = task_cost(network, source, config)
+    """Of a run of this config, from a few real steps; tested is a network as its loop leaves it."""
+    iteration, learned = _loop(network, source, config)
+    task, size, memory = task_cost(network, learned, source, config)
     parts, each, rival = {"evaluation": task * config.test.tasks}, 0.0, ""
     for name, other in algorithm_of(config).baselines(config, size, source.image_shape).items():
         if other is None:
             parts[f"yardstick: {name}"] = parts["evaluation"]
             continue
         net, rival = other.build(source.image_shape), f"yardstick: {name}"
-        each = iteration_seconds(algorithm_of(other).trainer(net, source, other), other)
-        per_task, *_ = task_cost(net, source, other)
+        loop, rivals = _loop(net, source, other)
+        each = loop.mean()
+        per_task, *_ = task_cost(net, rivals, source, other)
         parts[rival] = per_task * other.test.tasks
     asking = Asking(network, Learned.untrained(network, config.seed), source, config)
     if asking.refusal() is None:
         parts["confidences"] = task * sum(part.stop - part.start for part in asking.parts())
-    return Rest(task, parts, each, memory, rival)
+    return Rest(iteration, task, parts, each, memory, rival)
+
+
+def _loop(network: Network, source: Source, config) -> tuple[LoopCost, Learned]:
+    """What a meta-iteration costs, and what the network has learned in those that told."""
+    trainer = algorithm_of(config).trainer(network, source, config)
+    return loop_cost(trainer, config), Learned.of(trainer.capture()[0])
 
 
 def estimate_plan(plan: Plan, budget: float | None = None, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -67,8 +76,8 @@ def estimate_plan(plan: Plan, budget: float | None = None, device: torch.device 
         parts[name] = min(seconds, budget or math.inf)
     if config.handed_out() is not config:
         config, budget = config.handed_out(), None
-    iteration = iteration_seconds(plan.algorithm.trainer(network, source, config), config)
     found = rest(network, source, config)
+    iteration = found.iteration.mean()
     iterations = config.meta.iterations
     if budget is not None:
         fit = int(max(found.loop(budget, iteration), LEAST_SHARE * budget) / iteration)

@@ -12,7 +12,6 @@ from autometa.api.estimate import rest
 from autometa.api.planning import Plan
 from autometa.runs.budget import format_duration
 from autometa.runs.folder import RunFolder
-from autometa.train.cost import phase_seconds
 from autometa.train.pace import LEAST_SHARE, RESERVE, Pace, spent_in
 
 MARGIN = 0.02
@@ -37,20 +36,18 @@ def paced(
     if final is not config:
         network = final.build(source.image_shape)
     found = rest(network, source, final)
-    early, late = phase_seconds(plan.algorithm.trainer(network, source, final), final)
     after, known = sum(found.parts.values()), None if plan.resume is None else Pace.read(RunFolder.open(plan.resume))
     left -= time.monotonic() - begun + MARGIN * budget
     pace = Pace(
         left,
-        early,
-        late,
+        found.iteration,
         after,
         tested=found.parts["evaluation"] / after if after else 1.0,
         stretch=plan.stretched if known is None else known.stretch,
-        warm=config.warmup / max(config.meta.iterations, 1) if known is None else known.warm,
+        warm=config.warm if known is None else known.warm,
         spent=0.0 if plan.resume is None else spent_in(RunFolder.open(plan.resume)),
     )
-    iteration = pace.each(0.0)
+    iteration = found.iteration.mean()
     pace.ratio = found.rival_iteration / iteration
     if final is not config:
         after += iteration * final.meta.iterations

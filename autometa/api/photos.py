@@ -29,6 +29,7 @@ from autometa.data.splits import Split
 from autometa.data.store import META
 from autometa.errors import InputError
 from autometa.train.config import EvalConfig, InnerConfig
+from autometa.train.cost import nominal_iterations
 from autometa.train.run_config import RunConfig
 
 PHOTOS = "photos"
@@ -38,11 +39,6 @@ SIZES = {"ink": (14, 20, 28), "grey": (14, 20, 28), "colour": (20, 28, 32)}
 """Sizes that a search of a few minutes can afford, by variant."""
 SECONDS = 270.0
 """The time budget where none is given: what is left of five minutes when adapting and predicting have had theirs."""
-MACS_A_SECOND = 4.4e9
-"""Multiply-accumulates of training for each second of the time budget, about a fifth of what two idle cores reach: the
-length that follows from the images alone, which a run replaces by what fits at the speed that it measures."""
-STEPS_A_SECOND = 4
-"""Meta-iterations, likewise, where a network is so small that its arithmetic does not decide."""
 
 
 @brief
@@ -172,10 +168,8 @@ def with_length(config: RunConfig, channels: int, seconds: float) -> RunConfig:
     """A search that trains one network, with as many meta-iterations as fit into `seconds` with room to spare."""
     if config.handed_out() is not config:
         return config
-    size, inner, meta = config.data.image_size, config.inner, config.meta
-    each = 3 * config.build((channels, size, size)).macs() * inner.batch * inner.steps * meta.batch
-    iterations = max(10, int(min(seconds * MACS_A_SECOND / each, STEPS_A_SECOND * seconds)) // 10 * 10)
-    return config.with_iterations(iterations)
+    macs = config.build((channels, config.data.image_size, config.data.image_size)).macs()
+    return config.with_iterations(nominal_iterations(macs, config, seconds))
 
 
 def told(config: RunConfig, photos: Photos) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from autometa.algorithms.table import building, packed, searching
 from autometa.algorithms.table.agreement import agreement
-from autometa.algorithms.table.costs import CostModel, fit, timed
+from autometa.algorithms.table.costs import timed
 from autometa.algorithms.table.spec import DEFAULT, PARTS, spec_named
 from autometa.algorithms.table.store import FILE, TableStore
 from autometa.algorithms.table.tables import Table
@@ -22,6 +22,7 @@ from autometa.runs.environment import usable_cpus
 from autometa.runs.files import plain, say, write_text
 from autometa.search.main_guard import check_main_guard
 from autometa.train.config import differences
+from autometa.train.cost import CostModel
 from autometa.train.tasks import Source
 
 PathLike = str | os.PathLike
@@ -161,7 +162,7 @@ def time_cells(name: str = DEFAULT, out: PathLike | None = None) -> CostModel:
     place = (default_folder(name) if out is None else Path(out)) / FILE
     with TableStore(place, spec, create=False) as store:
         source = Source.open(spec.config.data)
-        model = fit(*timed(spec, source), building.machine(source))
+        model = CostModel.fitted(*timed(spec, source), building.machine(source))
         store.tell("costs", json.dumps(plain(model)))
     return model
 

@@ -7,16 +7,16 @@ same settings repeats it.
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from autometa.errors import InputError
 from autometa.runs import checkpoint
 from autometa.runs.files import plain, read_json, shown, write_json
 from autometa.runs.folder import PACE, RunFolder
-from autometa.train.config import EvalConfig, MetaConfig
+from autometa.train.config import EvalConfig, MetaConfig, from_json
+from autometa.train.cost import LoopCost
 
 RESERVE = 1.2
 """What the estimated time after a loop is multiplied by, for machines that grow busier."""
@@ -33,15 +33,13 @@ class Pace:
     """What was measured before a run with a time budget began.
 
     left: seconds for the loop of meta-iterations and all after it, where `spent` seconds of loops were done before;
-    early, late: of a meta-iteration in warm-up and after it; after: of what follows the loop; tested: the share of it
-    that the first evaluation is; ratio: of an iteration of a rival that trains as long to one of the loop;
-    stretch: whether the numbers of meta-iterations and test tasks may be changed; warm: the share of the schedule that
-    is warm-up.
+    iteration: of a meta-iteration; after: of what follows the loop; tested: the share of it that the first evaluation
+    is; ratio: of an iteration of a rival that trains as long to one of the loop; stretch: whether the numbers of
+    meta-iterations and test tasks may be changed; warm: the share of the schedule that is warm-up.
     """
 
     left: float
-    early: float
-    late: float
+    iteration: LoopCost
     after: float
     tested: float = 1.0
     ratio: float = 0.0
@@ -59,31 +57,24 @@ class Pace:
         if not path.exists():
             return None
         found = read_json(path)
-        names = {f.name for f in fields(cls)}
-        if not isinstance(found, dict) or set(found) != names or not all(_number(value) for value in found.values()):
-            raise InputError(f"{shown(path)} does not hold a run's pace; remove it to go on without the time budget")
-        pace, spent = cls(**found), spent_in(folder)
+        if isinstance(found, dict) and "early" in found:  # of an earlier version, which knew warm-up and the rest
+            begins, seconds = [0.0, found.get("warm")], [found.pop("early"), found.pop("late", None)]
+            found["iteration"] = {"begins": begins, "seconds": seconds}
+        try:
+            pace, spent = from_json(cls, found), spent_in(folder)
+        except InputError as error:
+            raise InputError(
+                f"{shown(path)} does not hold a run's pace; remove it to go on without the time budget"
+            ) from error
         return replace(pace, left=pace.left - (spent - pace.spent), spent=spent)
 
     def write(self, folder: RunFolder) -> None:
         """Keep it for a process that goes on."""
         write_json(folder.path / PACE, asdict(self))
 
-    def each(self, over: float) -> float:
-        """Seconds of a meta-iteration at the speed measured, as a mean over what the schedule has left."""
-        share = self._warm_of(over)
-        return share * self.early + (1 - share) * self.late
-
     def warmup(self, over: float, count: int) -> int:
         """Of `count` meta-iterations that the schedule has left: those in warm-up."""
-        return round(self._warm_of(over) * count)
-
-    def _warm_of(self, over: float) -> float:
-        return max(0.0, self.warm - over) / (1 - over) if over < 1 else 0.0
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+        return round(max(0.0, self.warm - over) / (1 - over) * count) if over < 1 else 0
 
 
 def spent_in(folder: RunFolder) -> float:
@@ -116,10 +107,10 @@ class Pacer:
         after = RESERVE * pace.after * self._speed + pace.ratio * elapsed
         return max((pace.end - now - after) / (1 + pace.ratio), self._floor - now)
 
-    def done(self, step: int, warmup: int) -> None:
-        """`step` meta-iterations are done, one of them since the last call."""
+    def done(self, over: float) -> None:
+        """A meta-iteration is done, before which this share of the schedule was over."""
         pace, now = self.pace, time.monotonic()
-        expected = self._marks[-1][1] + (pace.early if step <= warmup else pace.late)
+        expected = self._marks[-1][1] + pace.iteration.at(over)
         self._marks.append((now, expected))
         window = EVERY * pace.left
         while len(self._marks) > 3 and now - self._marks[1][0] >= window:
@@ -137,7 +128,7 @@ class Pacer:
         if not self.pace.stretch or planned < 1 or step <= decided:
             return None
         over = meta.position(step)
-        each = self._speed * self.pace.each(over)
+        each = self._speed * self.pace.iteration.mean(over)
         fit = max(0, int(left / each))
         missed = max(TOLERANCE * planned, LEAST_CHANGE * self.pace.left / each)
         if left > 0 and (now - self._changed < EVERY * self.pace.left or abs(fit - planned) <= missed):

@@ -130,7 +130,7 @@ def meta_train(
             journal.finish()
 
     def keep_pace(pacer: Pacer, step: int) -> None:
-        pacer.done(step, run.warmup)
+        pacer.done(run.meta.position(step - 1))
         changed = pacer.plan(step, session.elapsed, run.meta, run.warmup) if ranks is None else None
         if changed is not None:
             run.replan(*changed)

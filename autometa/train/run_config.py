@@ -150,6 +150,16 @@ class RunConfig(Tagged):
         return len(self.tests) > 1
 
     @property
+    def warm(self) -> float:
+        """The share of the schedule that is warm-up."""
+        return self.warmup / max(self.meta.iterations, 1)
+
+    @property
+    def stages(self) -> tuple[float, ...]:
+        """Shares of the schedule from which on a meta-iteration costs something else, the first 0."""
+        return (0.0, self.warm) if 0 < self.warm < 1 else (0.0,)
+
+    @property
     def outer(self) -> MetaConfig:
         """The loop of meta-iterations whose outcome the run hands out."""
         return getattr(self, f"{self.prefix}meta")

@@ -20,7 +20,7 @@ import autometa
 from autometa.algorithms.table import building, packed
 from autometa.algorithms.table.agreement import agreement, compared
 from autometa.algorithms.table.building import Batch, batches, build
-from autometa.algorithms.table.costs import FEATURES, features, fit, timed
+from autometa.algorithms.table.costs import FEATURES, features, timed
 from autometa.algorithms.table.spec import OMNIGLOT, SPECS, TableSpec, all_cells, order
 from autometa.algorithms.table.store import FILE, TableStore
 from autometa.algorithms.table.tables import NotTabled, Table
@@ -30,6 +30,7 @@ from autometa.nas.networks.many_cells import BlockNetwork
 from autometa.nas.spaces.blocks import BlockCell, count
 from autometa.train.candidates import CandidateConfig
 from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig
+from autometa.train.cost import CostModel
 from autometa.train.scoring import train_candidates
 from autometa.train.tasks import Source
 from tests.cli.driving import call
@@ -308,7 +309,7 @@ def test_seconds_are_fitted(built):
     found = np.array([features(key, macro) for key in order()[:40]])
     assert found.shape == (40, len(FEATURES))
     both = np.array([[1e-3, 2e-3, *[4e-4] * 5, *[1e-2] * 5], [1e-4, 0, *[2e-5] * 5, *[0] * 5]])
-    model = fit(found @ both.T, found, {})
+    model = CostModel.fitted(found @ both.T, found, {})
     assert model.error < 0.01 and model.timed == 40 and min(model.iteration) >= 0
     for row in found[:5]:
         assert model.seconds(row, 8, 6) == pytest.approx(row @ (8 * both[0] + 6 * both[1]), rel=0.02)

@@ -19,6 +19,7 @@ from autometa.errors import InputError, Interrupted
 from autometa.report.repeat import command_to_repeat, iterations_of
 from autometa.runs import RunFolder
 from autometa.train.config import MetaConfig
+from autometa.train.cost import LoopCost
 from autometa.train.run_config import config_of
 from autometa.train.trainer import Trainer
 from tests.cli.driving import call, same_outcome
@@ -42,8 +43,8 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def paced(monkeypatch, plan, evaluation, rival=0.0, iteration=0.5):
-    monkeypatch.setattr(pacing, "rest", lambda *_: Rest(0.0, {"evaluation": evaluation}, rival, "", 0))
-    monkeypatch.setattr(pacing, "phase_seconds", lambda *_: (iteration, iteration))
+    each = LoopCost((0.0,), (iteration,))
+    monkeypatch.setattr(pacing, "rest", lambda *_: Rest(each, 0.0, {"evaluation": evaluation}, rival, 0))
     told = []
     made, _, loop = pacing.paced(plan, BUDGET, BUDGET, torch.device("cpu"), told.append)
     return made, loop, told

@@ -1,12 +1,10 @@
-"""What a cell costs in seconds: a linear model of its network, fitted on some cells that were timed alone."""
+"""What a cell's cost in seconds is predicted from, and the times of some cells that were timed alone."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -25,25 +23,6 @@ ITERATIONS, TASKS = 4, 10
 FEATURES = ("network", "preprocessing", *OPS, *(f"{op} output" for op in OPS))
 """1; thousand multiply-accumulates of the preprocessings; of each op how often it stands in the network, and thousand
 pixels that it puts out."""
-
-
-@dataclass(frozen=True)
-class CostModel:
-    """Seconds of one thread for a meta-iteration and for a task that is scored, linear in `FEATURES`.
-
-    error: half of the timed cells were predicted, from the others, better than this share of their time.
-    """
-
-    iteration: tuple[float, ...]
-    task: tuple[float, ...]
-    error: float
-    timed: int
-    machine: Mapping[str, Any]
-
-    def seconds(self, features: Sequence[float], iterations: int, tasks: int) -> float:
-        """Of a training of so many meta-iterations and the scoring of so many tasks."""
-        each = np.array(self.iteration) * iterations + np.array(self.task) * tasks
-        return float(each @ np.array(features))
 
 
 def features(key: str, macro: BlockMacro) -> tuple[float, ...]:
@@ -87,27 +66,3 @@ def _once(key: str, spec: TableSpec, source: Source) -> tuple[float, float]:
     between = time.process_time()
     score(trainer, source, replace(spec.config.validation, tasks=TASKS, max_slots=TASKS))
     return (between - begin) / ITERATIONS, (time.process_time() - between) / TASKS
-
-
-def fit(seconds: np.ndarray, found: np.ndarray, machine: Mapping[str, Any]) -> CostModel:
-    """From what `timed` gave: relative errors are made small, and no feature may save time."""
-    both = [_fitted(found, seconds[:, k]) for k in range(2)]
-    left_out = []
-    for n in range(len(found)):
-        rest = np.arange(len(found)) != n
-        left_out.append(abs(found[n] @ _fitted(found[rest], seconds[rest, 0]) / seconds[n, 0] - 1))
-    iteration, task = (tuple(values.tolist()) for values in both)
-    return CostModel(iteration, task, float(np.median(left_out)), len(found), dict(machine))
-
-
-def _fitted(found: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    """Least squares of relative errors; features that would save time are left out, the most saving one first."""
-    rows, values = found / seconds[:, None], np.zeros(found.shape[1])
-    kept = np.arange(found.shape[1])
-    while len(kept):
-        solved = np.linalg.lstsq(rows[:, kept], np.ones(len(rows)), rcond=None)[0]
-        if solved.min() >= 0:
-            values[kept] = solved
-            break
-        kept = np.delete(kept, int((solved * rows[:, kept].mean(axis=0)).argmin()))
-    return values

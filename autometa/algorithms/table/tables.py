@@ -9,12 +9,13 @@ from functools import cached_property
 from pathlib import Path
 
 from autometa.algorithms.table import packed
-from autometa.algorithms.table.costs import CostModel, features
+from autometa.algorithms.table.costs import features
 from autometa.algorithms.table.packed import Packed
 from autometa.algorithms.table.spec import DEFAULT, POINTS, Job, TableSpec, all_cells, spec_named
 from autometa.algorithms.table.training import NOT_SCORED, Measured
 from autometa.errors import InputError
 from autometa.nas.spaces.blocks import BlockCell
+from autometa.train.cost import CostModel
 
 
 class NotTabled(InputError, KeyError):
