@@ -30,7 +30,7 @@ from autometa.nas.spaces.blocks import BlockCell, expand, level_one
 from autometa.ops.cross_entropy import cross_entropy
 from autometa.slots.arena import Arena
 from autometa.train.candidates import SLOTS, Cells
-from autometa.train.trainer import SameBatches
+from autometa.train.tasks import SameBatches
 from benchmarks.inner_step import machine
 from benchmarks.networks import forced
 

@@ -13,7 +13,7 @@ from autometa.algorithms.metanas_outcome import CODED, as_tensors
 from autometa.algorithms.metanas_steps import adapt, meta_test_chunk
 from autometa.algorithms.train import ReptileConfig
 from autometa.brief import brief
-from autometa.meta.bn_modes import MODES
+from autometa.meta.bn_modes import MODES, Classifier
 from autometa.meta.inner_loop import Batches
 from autometa.meta.learner import MetaLearner
 from autometa.meta.reptile import Reptile
@@ -214,8 +214,12 @@ class MetaNASConfig(RunConfig):
         """Meta-testing, as `as_tensors` gives it."""
         return as_tensors(network, meta_test_chunk(network, learned, source, self, start, stop))
 
-    def classifier(self, network: Any) -> AtTemperature:
+    def classifier(self, network: Any) -> Classifier:
         """The network, hard-pruned."""
+        return self.learner.classifier(self.pruned(network), network.layout.row)
+
+    def pruned(self, network: OneShotNetwork) -> AtTemperature:
+        """The network, hard-pruned, before the learner's answers."""
         return AtTemperature(network, self.t_min_test, self.prune_testing)
 
     def with_room(self, image_shape: tuple[int, int, int], given: Collection[str]) -> tuple[MetaNASConfig, str | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from autometa.nas.one_shot.traces import traces
 from autometa.nas.relax.relaxation import SEARCH, TEST, WARMUP, Phase, Task
 from autometa.ops.cross_entropy import cross_entropy
 from autometa.ops.finite_slots import finite_slots
+from autometa.slots.layout import head_columns
 from autometa.train.learned import Learned
 from autometa.train.tasks import Source, TestTasks
 from autometa.train.trainer import Logits, Trainer
@@ -30,24 +31,26 @@ if TYPE_CHECKING:
 def guided(network: OneShotNetwork, config: MetaNASConfig, phase: Phase, task: TaskChunk) -> TaskChunk:
     """A task whose objective gives the architecture the gradient of the config's relaxation."""
     lr, weights = config.inner.lr, lambda phi: network.shares(phi, phase.t_max)
-    source = Task(phase.steps, network.layout.weights, task.queries, lr, weights, network.primitives)
+    held_out = task.queries if config.learner.inner_loop else None  # without, the loss is that of the queries
+    source = Task(phase.steps, network.layout.weights, held_out, lr, weights, network.primitives)
     return task._replace(objective=config.relaxation.objective(task.objective, source, phase))
 
 
 def trainer(network: OneShotNetwork, source: Source, config: MetaNASConfig, start: Learned | None = None) -> Trainer:
     """A meta-training run from a fresh initialisation, or from `start`: one forward and backward per inner step updates
     weights and architecture together (section 3.2); the temperature falls within every task once warm-up is over."""
-    keep = 1.0 - config.drop_path
+    keep, model = 1.0 - config.drop_path, config.learner.classifier(network, network.layout.row)
 
     def phase_of(warm: bool) -> Phase:
         return config.phase_of(WARMUP if warm else SEARCH)
 
     def logits_of(ids: Tensor, warm: bool) -> Logits:
-        def logits(phi: Tensor, images: Tensor, t: int) -> Tensor:
+        def logits(phi: Tensor, images: Tensor, t: int, *, features: bool = False) -> Tensor:
             heat = config.relaxation.temperature(t, phase_of(warm))
             drop = network.drop(keep, config.seed, ids, t, images.shape[1], phi.dtype)
             threshold = None if warm else config.prune_training
-            return network.logits(phi, images, temperature=heat, threshold=threshold, drop=drop)
+            how: dict[str, Any] = {"temperature": heat, "threshold": threshold, "drop": drop, "features": features}
+            return model.logits(phi, images, **how)
 
         return logits
 
@@ -78,10 +81,23 @@ def adapt(
 ) -> Tensor:
     """Train weights and architecture for `test.steps` steps, then weights alone (section 3.3), all slots at once.
 
-    Returns the adapted rows `[slots, row]`, whose networks keep to the config's limits once they are pruned. seen:
-    receives the architecture `[slots, A]` before each of its steps and after the last one.
+    Returns the adapted rows `[slots, row]`, whose networks keep to the config's limits once they are pruned, as the
+    learner's classifier takes them. seen: receives the architecture `[slots, A]` before each of its steps and after the
+    last one.
     """
-    return limited(network, unlimited(network, learned, batches, slots, config, seen), config)
+    phi = limited(network, unlimited(network, learned, batches, slots, config, seen), config)
+    return ready(config.pruned(network), phi, batches, config)
+
+
+@torch.no_grad()
+def ready(model: AtTemperature, phi: Tensor, batches: Batches, config: MetaNASConfig) -> Tensor:
+    """Adapted rows `[slots, row]` as the learner's classifier around `model` takes them."""
+    head = head_columns([model.layout], model.layout.row).to(phi.device).expand(len(phi), -1, -1)
+
+    def no_loss(phi: Tensor, images: Tensor, labels: Tensor, step: int) -> Tensor:
+        raise NotImplementedError("nothing is trained any more")
+
+    return config.learner.ready(phi, head, TaskChunk.of(model, no_loss, batches))
 
 
 def limited(network: OneShotNetwork, phi: Tensor, config: MetaNASConfig) -> Tensor:
@@ -121,19 +137,15 @@ def unlimited(
         heat = config.relaxation.temperature(t, phase)
         return cross_entropy(network.logits(phi, images, temperature=heat), labels)
 
-    learning = guided(network, config, phase, TaskChunk(loss, batches)).objective
-    learner.adapt_(arena, learning, batches, optimiser, test.steps, state)
-    learner.adapt_(
-        arena,
-        loss,
-        batches,
-        optimiser,
-        config.test_weight_steps,
-        state,
-        first_step=test.steps,
-        frozen=("architecture",),
-    )
-    note(arena.phi)
+    def features(phi: Tensor, images: Tensor, t: int) -> Tensor:
+        return network.logits(phi, images, temperature=config.relaxation.temperature(t, phase), features=True)
+
+    task = TaskChunk(loss, batches, None, features)
+    learner.adapt_(arena, guided(network, config, phase, task), optimiser, test.steps, state)
+    last = config.test_weight_steps
+    learner.adapt_(arena, task, optimiser, last, state, first_step=test.steps, frozen=("architecture",))
+    for _ in range(steps + 1 - len(seen or ())):  # after the last step; at all of them where none was taken
+        note(arena.phi)
     return arena.phi
 
 
@@ -155,17 +167,18 @@ def meta_test_chunk(
     seen: list[Tensor] = []
     adapted = unlimited(network, learned, tasks.batches, stop - start, config, seen)
     phi = limited(network, adapted, config)
-    soft = AtTemperature(network, config.t_min_test)
-    hard = AtTemperature(network, config.t_min_test, config.prune_testing)
+    soft, hard = AtTemperature(network, config.t_min_test), config.pruned(network)
+    soft_phi, hard_phi = (ready(model, rows, tasks.batches, config) for model, rows in ((soft, adapted), (hard, phi)))
+    answering = config.learner.classifier(soft, network.layout.row)
     sizes = [pruned_size(network, phi, slot, config) for slot in range(len(phi))]
-    found = logits_by_mode(hard, phi, tasks.support, tasks.queries, modes)
+    found = logits_by_mode(config.classifier(network), hard_phi, tasks.support, tasks.queries, modes)
     return MetaTest(
-        soft=accuracies(soft, adapted, tasks.support, tasks.queries, tasks.labels, modes),
+        soft=accuracies(answering, soft_phi, tasks.support, tasks.queries, tasks.labels, modes),
         pruned={mode: accuracy(logits, tasks.labels) for mode, logits in found.items()},
         genotypes=tuple(genotype_of(network, phi, slot) for slot in range(len(phi))),
         parameters=torch.tensor([weights for weights, _ in sizes], device="cpu"),
         macs=torch.tensor([macs for _, macs in sizes], device="cpu"),
-        finite=finite_slots(phi),
+        finite=finite_slots(hard_phi),
         answers=answers(found),
         traces=traces(network, torch.stack(seen), config.temperatures(), config.prune_testing),
     )

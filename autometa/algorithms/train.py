@@ -4,14 +4,15 @@ with Reptile's network (Nichol et al. 2018)."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from autometa.brief import brief
 from autometa.meta.bn_modes import MODES, accuracy, answers, logits_by_mode
 from autometa.meta.inner_loop import Batches
-from autometa.meta.learner import MetaLearner
+from autometa.meta.learner import MetaLearner, TaskChunk
 from autometa.meta.reptile import Reptile
 from autometa.nas.networks.conv_network import FOUR_LAYER, ConvNetwork, four_layer
 from autometa.nas.networks.discrete import DiscreteNetwork
@@ -179,13 +180,14 @@ class ReptileConfig(RunConfig):
 
 def trainer(network: Network, source: Source, config: ReptileConfig) -> Trainer:
     """A meta-training run from a fresh initialisation, by the meta-learner of the config."""
-    keep = 1.0 - config.drop_path
+    keep, model = 1.0 - config.drop_path, config.classifier(network)
 
     def logits_of(ids: Tensor, warm: bool) -> Logits:
-        def logits(phi: Tensor, images: Tensor, t: int) -> Tensor:
+        def logits(phi: Tensor, images: Tensor, t: int, *, features: bool = False) -> Tensor:
+            how: dict[str, Any] = {"features": features}
             if keep < 1.0 and isinstance(network, DiscreteNetwork):
-                return network.training_logits(phi, images, keep, config.seed, ids, t)
-            return network.logits(phi, images)
+                how["drop"] = network.drop(keep, config.seed, ids, t, images.shape[1], phi.dtype)
+            return model.logits(phi, images, **how)
 
         return logits
 
@@ -201,7 +203,8 @@ def trainer(network: Network, source: Source, config: ReptileConfig) -> Trainer:
 
 
 def adapt(network: Network, learned: Learned, batches: Batches, slots: int, config: ReptileConfig) -> Tensor:
-    """Take `test.steps` inner steps, all slots at once; returns the adapted rows `[slots, row]`.
+    """Take `test.steps` inner steps, all slots at once; returns the adapted rows `[slots, row]`, as the learner's
+    classifier takes them.
 
     With Adam's state carried each slot starts from the training slots' mean second moment and their step count.
     """
@@ -211,8 +214,10 @@ def adapt(network: Network, learned: Learned, batches: Batches, slots: int, conf
 
     arena = learned.arena(network.layout, slots, config.inner.adam_state)
     optimiser = config.inner.optimiser(config.learner)
-    config.learner.adapt_(arena, loss, batches, optimiser, config.test.steps, learned.state)
-    return arena.phi
+    task = TaskChunk.of(network, loss, batches)
+    config.learner.adapt_(arena, task, optimiser, config.test.steps, learned.state)
+    with torch.no_grad():
+        return config.learner.ready(arena.phi, arena.head_of_slot, task)
 
 
 def evaluate_chunk(
@@ -230,6 +235,6 @@ def evaluate_chunk(
     mode = test.batch_mode or config.inner.batch_mode
     tasks = TestTasks.draw(source.testing(network.ways, test), start, stop, test.batch, test.steps, mode)
     phi = adapt(network, learned, tasks.batches, stop - start, config)
-    found = logits_by_mode(network, phi, tasks.support, tasks.queries, modes)
+    found = logits_by_mode(config.classifier(network), phi, tasks.support, tasks.queries, modes)
     right = {mode: accuracy(logits, tasks.labels) for mode, logits in found.items()}
     return {**right, "finite": finite_slots(phi), **answers(found)}

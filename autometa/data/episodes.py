@@ -189,7 +189,7 @@ class Episodes:
         )
         flat = picks.flatten(1)
         tables = (table.gather(1, flat).view_as(picks) for table in (index, rotation, labels))
-        return Batches(self, *tables)
+        return Batches(self, tasks, *tables)
 
 
 @brief
@@ -201,6 +201,7 @@ class Batches:
     """
 
     episodes: Episodes
+    tasks: Tasks
     index: torch.Tensor
     rotation: torch.Tensor
     labels: torch.Tensor
@@ -212,6 +213,10 @@ class Batches:
         """Images float32 `[T, batch, C, H, W]` and labels int64 `[T, batch]` of inner step t."""
         images = self.episodes._gather(self.index[:, t], self.rotation[:, t])
         return images, self.episodes._out(self.labels[:, t])
+
+    def support(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """All images and labels of the support sets."""
+        return self.episodes.support(self.tasks)
 
 
 def _check(store: ImageStore, classes: np.ndarray, spec: TaskSpec, seed: int) -> None:

@@ -42,8 +42,8 @@ class Adaptation(nn.Module):
         optimiser = config.inner.optimiser(config.learner)
         if not isinstance(optimiser, Adam):
             raise InputError(
-                f"the adaptation of a network learned by {config.learner.name} cannot be exported: its inner loop is "
-                "gradient descent; export the classifier instead"
+                f"the adaptation of a network learned by {config.learner.name} cannot be exported, only an inner loop "
+                "of Adam can; export the classifier instead"
             )
         self.plan, self.layout = plan_of(model.network), model.network.layout
         self.ways, self.shots = model.network.ways, shots

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autometa.errors import InputError
 from autometa.export.forward import logits
 from autometa.export.plan import plan_of
 from autometa.models.classifier import Classifier
-from autometa.nas.one_shot.network import AtTemperature
 
 
 class Adapted(nn.Module):
@@ -22,8 +22,14 @@ class Adapted(nn.Module):
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
+        learner = classifier.config.learner
+        if not learner.linear:
+            raise InputError(
+                f"a classifier learned by {learner.name} compares with the images that it was taught, and cannot be "
+                "exported; train with another --learner"
+            )
         network, phi = classifier.network, classifier.phi.cpu()
-        layout = network.network.layout if isinstance(network, AtTemperature) else network.layout
+        layout = network.layout
         self.plan, self.dtype = plan_of(network, phi), phi.dtype
         read = self.plan.blocks()
         found = {n: value for n, value in layout.unpack(phi[0]).items() if n.rpartition(".")[0] in read}

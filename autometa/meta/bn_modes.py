@@ -19,9 +19,15 @@ MODES = ("transductive", "support_plus_one", "support_statistics")
 
 
 class Classifier(Protocol):
-    """logits(phi `[S, row]`, images `[S, N, C, H, W]`, statistics) -> `[S, N, ways]`."""
+    """logits(phi `[S, row]`, images `[S, N, C, H, W]`, statistics) -> `[S, N, ways]`, or with `features` what the last
+    layer reads, `[S, N, F]`."""
 
-    def logits(self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None) -> Tensor: ...
+    @property
+    def ways(self) -> int: ...
+
+    def logits(
+        self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None, *, features: bool = False
+    ) -> Tensor: ...
 
 
 @torch.no_grad()

@@ -19,9 +19,11 @@ class Objective(Protocol):
 
 
 class Batches(Protocol):
-    """The data of inner step t: images `[S, N, C, H, W]` and int64 labels `[S, N]`."""
+    """The data of inner step t: images `[S, N, C, H, W]` and int64 labels `[S, N]`; and all of the support sets."""
 
     def step(self, t: int) -> tuple[Tensor, Tensor]: ...
+
+    def support(self) -> tuple[Tensor, Tensor]: ...
 
 
 def slot_gradients(

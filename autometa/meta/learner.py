@@ -9,10 +9,12 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
+from autometa.meta.bn_modes import Classifier
 from autometa.meta.inner_loop import Batches, Objective, adapt_
 from autometa.meta.optimisers import NONE, SGD, Adam, PerKind
 from autometa.ops.reptile import reptile_
@@ -24,11 +26,19 @@ State = Mapping[str, Tensor]
 
 
 class TaskChunk(NamedTuple):
-    """Some slots' tasks: objective, support batches, and query images and labels where the learner needs them."""
+    """Some slots' tasks: objective, support batches, and query images and labels where the learner needs them.
+
+    features(phi `[S, row]`, images `[S, N, C, H, W]`, inner step) gives what the last layer reads, `[S, N, F]`."""
 
     objective: Objective
     batches: Batches
     queries: Callable[[], tuple[Tensor, Tensor]] | None = None
+    features: Callable[[Tensor, Tensor, int], Tensor] | None = None
+
+    @classmethod
+    def of(cls, network: Classifier, objective: Objective, batches: Batches) -> TaskChunk:
+        """The tasks of a network that is the same in every inner step."""
+        return cls(objective, batches, None, lambda phi, images, step: network.logits(phi, images, features=True))
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,12 @@ class MetaLearner(Named, ABC):
     """Names of the state that adaptation needs: models that are handed out keep these."""
     still: ClassVar[tuple[str, ...]] = NONE
     """Kinds of columns that the inner loop never changes."""
+    inner_loop: ClassVar[bool] = True
+    """Whether anything is adapted by gradient steps. Without, `ready` alone looks at the support set."""
+    any_ways: ClassVar[bool] = False
+    """Whether what was learned serves any number of classes as it serves those of training."""
+    linear: ClassVar[bool] = True
+    """Whether the network's own last layer answers, so that rows are no wider than its layout."""
 
     def optimiser(self, lr: PerKind, weight_decay: PerKind, beta2: float, state: str) -> Adam | SGD:
         """Of the inner loop, from the settings of a run."""
@@ -63,11 +79,26 @@ class MetaLearner(Named, ABC):
         """What is kept beside theta, before the first meta-iteration."""
         return {}
 
+    def begin(self, phi: Tensor, head: Tensor, task: TaskChunk) -> Tensor:
+        """The rows that the inner loop begins at, a differentiable function of those that were learned, `[S, row]`.
+
+        head: columns of the last layers, int64 `[S, ways, F + 1]`.
+        """
+        return phi
+
+    def ready(self, phi: Tensor, head: Tensor, task: TaskChunk, step: int = 0) -> Tensor:
+        """The rows that answer queries, a differentiable function of those after the inner loop; wider where `linear`
+        is false. step: the inner step of the network that makes features."""
+        return phi
+
+    def classifier(self, network: Any, row: int) -> Any:
+        """What answers by the rows that `ready` gave, with the methods that `network` has; row: columns of its own."""
+        return network
+
     def adapt_(
         self,
         arena: Arena,
-        objective: Objective,
-        batches: Batches,
+        task: TaskChunk,
         optimiser: Adam | SGD,
         steps: int,
         state: State,
@@ -75,9 +106,16 @@ class MetaLearner(Named, ABC):
         first_step: int = 0,
         frozen: Collection[str] = NONE,
     ) -> Tensor:
-        """The inner loop on `arena.phi`, in place, in training and evaluation alike; losses `[steps, S]`."""
-        still = (*frozen, *self.still)
-        return adapt_(arena, objective, batches, optimiser, steps, first_step=first_step, frozen=still)
+        """The inner loop on `arena.phi`, in place, in training and evaluation alike; losses `[steps, S]`, of no steps
+        where the learner takes none."""
+        if first_step == 0:
+            with torch.no_grad():
+                start = self.begin(arena.phi, arena.head_of_slot, task)
+            if start is not arena.phi:
+                arena.phi.copy_(start)
+        how: dict[str, Any] = {"first_step": first_step, "frozen": (*frozen, *self.still)}
+        steps = steps if self.inner_loop else 0
+        return adapt_(arena, task.objective, task.batches, optimiser, steps, **how)
 
     def train_(
         self,
@@ -90,7 +128,7 @@ class MetaLearner(Named, ABC):
         frozen: Collection[str] = NONE,
     ) -> Adapted:
         """The inner loop of slots that stand at theta; leaves in `arena.phi` what theta shall move towards."""
-        return Adapted(self.adapt_(arena, task.objective, task.batches, optimiser, steps, state, frozen=frozen))
+        return Adapted(self.adapt_(arena, task, optimiser, steps, state, frozen=frozen))
 
     def update_(
         self, arena: Arena, moves: Mapping[str, Tensor], finite: Tensor, sizes: Tensor, state: dict[str, Tensor]
@@ -118,6 +156,10 @@ LEARNERS: Registry[type[MetaLearner]] = Registry(
         "fomaml": "autometa.meta.maml:FOMAML",
         "maml": "autometa.meta.maml:MAML",
         "anil": "autometa.meta.maml:ANIL",
+        "protonet": "autometa.meta.protonet:ProtoNet",
+        "matching": "autometa.meta.matching:Matching",
+        "proto-maml": "autometa.meta.proto_maml:ProtoMAML",
+        "unicorn": "autometa.meta.unicorn:Unicorn",
     },
 )
 MetaLearner.registry = LEARNERS

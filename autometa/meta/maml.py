@@ -6,7 +6,7 @@ changes the head alone: Raghu et al. 2020, arXiv 1909.09157, section 4.  Slots a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
@@ -23,6 +23,7 @@ from autometa.slots.arena import Arena
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 OUTER = ("adam", "sgd")
+GRADIENTS = ("first-order", "exact")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class WholeSet:
     labels: Tensor
 
     def step(self, t: int) -> tuple[Tensor, Tensor]:
+        return self.images, self.labels
+
+    def support(self) -> tuple[Tensor, Tensor]:
         return self.images, self.labels
 
 
@@ -92,11 +96,14 @@ def meta_gradient(
     steps: int,
     lr: float | Tensor,
     second_order: bool = True,
+    begin: Callable[[Tensor], Tensor] | None = None,
+    at: int | None = None,
 ) -> MetaGradient:
     """Adapt phi `[S, row]` to each slot's support batches, and differentiate the query loss.
 
     objective(phi, images, labels, step) gives losses `[S]`, each of which may depend on its own row alone; it is called
-    with step = `steps` for the query. query: images `[S, Q, C, H, W]`, labels `[S, Q]`. lr: as of `adapt`; columns with
+    with step = `at` for the query, `steps` where None. begin(phi) gives the rows of the first step, wider perhaps; the
+    gradient goes through it. query: images `[S, Q, C, H, W]`, labels `[S, Q]`. lr: as of `adapt`; columns with
     lr 0 stay as they are. The exact gradient (`second_order`) goes through every inner step and needs ops that can be
     differentiated twice; the first-order one is the query loss's gradient at the adapted row.
 
@@ -104,11 +111,14 @@ def meta_gradient(
     """
     if steps < 0:
         raise ValueError(f"steps must not be negative, it is {steps}")
-    start = phi.detach().clone().requires_grad_(True)
+    learned = phi.detach().clone().requires_grad_(True)
+    start = learned if begin is None else begin(learned)
     path = adapt(objective, start, support, steps, lr, second_order=second_order)
     last = path.rows[-1] if second_order else path.rows[-1].detach().requires_grad_(True)
-    loss = objective(last, *query, steps)
-    (gradient,) = torch.autograd.grad(loss.sum(), start if second_order else last)
+    loss = objective(last, *query, steps if at is None else at)
+    (gradient,) = torch.autograd.grad(loss.sum(), learned if second_order else last)
+    if start is not learned and not second_order:
+        (gradient,) = torch.autograd.grad(start, learned, gradient)
     return MetaGradient(path.losses, loss.detach(), last.detach(), gradient.contiguous())
 
 
@@ -125,8 +135,9 @@ def mean_over_finite(values: Tensor, finite: Tensor, group_of_slot: Tensor, grou
 
 
 @dataclass(frozen=True)
-class _Family(MetaLearner):
-    """What MAML's relatives share: gradient descent in the inner loop, the query loss's gradient outside.
+class QueryGradient(MetaLearner):
+    """What MAML's relatives share: gradient descent in the inner loop, the query loss's gradient outside; the same
+    gradient without an inner loop.
 
     Args:
         outer: `adam` (Finn et al.'s code; moments are kept) or `sgd`; its learning rate is the run's meta.step_size.
@@ -166,14 +177,27 @@ class _Family(MetaLearner):
     ) -> Adapted:
         """Leaves theta minus the meta-gradient in `arena.phi`."""
         lr = optimiser.lr.columns(arena, (*frozen, *self.still))
-        start = arena.phi.clone()
+        start, head = arena.phi.clone(), arena.head_of_slot
         assert task.queries is not None, "drawn for a learner that needs them"
+
+        def begin(phi: Tensor) -> Tensor:
+            return self.begin(phi, head, task) if self.inner_loop else self.ready(phi, head, task, steps - 1)
+
         found = meta_gradient(
-            task.objective, start, task.batches, task.queries(), steps=steps, lr=lr, second_order=self.second_order
+            task.objective,
+            start,
+            task.batches,
+            task.queries(),
+            steps=steps if self.inner_loop else 0,
+            lr=lr,
+            second_order=self.second_order,
+            begin=begin,
+            at=steps if self.inner_loop else steps - 1,
         )
-        moving = PerKind(1.0, 1.0).columns(arena, frozen)
-        arena.phi.copy_(torch.where(torch.isfinite(found.adapted), start - moving * found.gradient, found.adapted))
-        return Adapted(found.support_losses)
+        moving, adapted = PerKind(1.0, 1.0).columns(arena, frozen), found.adapted[:, : start.shape[1]]
+        arena.phi.copy_(torch.where(torch.isfinite(adapted), start - moving * found.gradient, adapted))
+        losses = found.support_losses if self.inner_loop else found.query_loss.expand(steps, -1)
+        return Adapted(losses)
 
     def update_(
         self, arena: Arena, moves: Mapping[str, Tensor], finite: Tensor, sizes: Tensor, state: dict[str, Tensor]
@@ -221,22 +245,49 @@ def _columns_of_groups(arena: Arena, sizes: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class MAML(_Family):
+class MAML(QueryGradient):
     """Model-agnostic meta-learning, the exact gradient through all inner steps (Finn et al. 2017, algorithm 1)."""
 
     order: ClassVar[int] = 2
 
 
 @dataclass(frozen=True)
-class FOMAML(_Family):
-    """First-order MAML: the query loss's gradient at the adapted weights (Finn et al. 2017, section 5.2)."""
+class FirstOrder(QueryGradient):
+    """Those that take no second derivatives."""
 
     order: ClassVar[int] = 1
     second_order: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
-class ANIL(_Family):
+class EitherOrder(QueryGradient):
+    """Those that do so where asked.
+
+    Args:
+        gradient: `first-order`, or `exact` through all inner steps, by the reference and many times slower.
+    """
+
+    gradient: str = GRADIENTS[0]
+
+    order: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gradient not in GRADIENTS:
+            raise InputError(f"learner.gradient must be {' or '.join(GRADIENTS)}, not {self.gradient}")
+
+    @property
+    def second_order(self) -> bool:  # type: ignore[override]  # a setting here
+        return self.gradient == GRADIENTS[1]
+
+
+@dataclass(frozen=True)
+class FOMAML(FirstOrder):
+    """First-order MAML: the query loss's gradient at the adapted weights (Finn et al. 2017, section 5.2)."""
+
+
+@dataclass(frozen=True)
+class ANIL(QueryGradient):
     """Almost no inner loop: MAML whose inner loop changes the last layer alone (Raghu et al. 2020, section 4)."""
 
     order: ClassVar[int] = 2

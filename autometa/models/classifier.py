@@ -19,8 +19,6 @@ from autometa.data.names import composed, twice
 from autometa.errors import DivergedError, InputError
 from autometa.models.compact import about, build, check_digest, config_from, genotype_of
 from autometa.models.model import Model
-from autometa.nas.networks.network import Network
-from autometa.nas.one_shot.network import AtTemperature
 from autometa.nas.spaces.genotype import Genotype
 from autometa.ops.batch_indices import batch_indices
 from autometa.ops.torch_state import in_own_torch_state
@@ -67,6 +65,9 @@ class SupportBatches:
     def step(self, t: int) -> tuple[Tensor, Tensor]:
         pick = self.picks[t]
         return self.images[pick][None], self.labels[pick][None]
+
+    def support(self) -> tuple[Tensor, Tensor]:
+        return self.images[None], self.labels[None]
 
 
 def balanced(labels: Tensor) -> Tensor:
@@ -126,7 +127,7 @@ class Classifier:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def network(self) -> Network | AtTemperature:
+    def network(self) -> Any:
         config = replace(self.config, inner=replace(self.config.inner, ways=len(self.names)))
         return config.classifier(build(config, self.recipe, self.genotype))
 
@@ -240,8 +241,11 @@ class Classifier:
         """Hold every tensor against network, names and recipe. Raises `FormError`, or `InputError` where the network
         cannot be built."""
         network = self.network
-        layout = network.network.layout if isinstance(network, AtTemperature) else network.layout
-        check_row("phi", self.phi, layout, (1,))
+        if self.config.learner.linear:
+            check_row("phi", self.phi, network.layout, (1,))
+        else:  # behind the row stands what was kept of the support set, which a forward pass looks at
+            check_tensor("phi", self.phi, torch.float32, (1, None))
+            check_row("phi", self.phi[:, : network.layout.row], network.layout, (1,))
         shape = (self.recipe.channels, self.recipe.size, self.recipe.size)
         check_statistics(self.statistics, network, self.phi, shape)
         if self.lesson is None:
@@ -281,7 +285,7 @@ def learn(
     """
     if len(names) < 2:
         raise InputError("a classifier needs images of at least two classes, not of one class")
-    if len(names) > model.network.ways:
+    if len(names) > model.network.ways and not model.config.learner.any_ways:
         notice(
             f"{len(names)} classes for a network trained on {model.network.ways}: the new rows of its last layer "
             "start at the mean of the trained ones, expect lower accuracy"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from autometa.brief import brief
 from autometa.ops.rows import Rows
-from autometa.slots.layout import Layout
+from autometa.slots.layout import Layout, head_columns
 
 
 @brief
@@ -21,7 +21,8 @@ class Arena:
 
     theta `[G, row]` meta-parameters; phi `[S, row]` adapted parameters; second `[S, row]` Adam's second moment;
     steps int64 `[S, K]` Adam's step count; bounds int64 `[L, K + 1]` column boundaries of the kinds;
-    group_of_slot, layout_of_slot int64 `[S]`.
+    head int64 `[L, ways, F + 1]` columns of the last layers, see `head_columns`; group_of_slot, layout_of_slot int64
+    `[S]`.
     """
 
     theta: Tensor
@@ -29,6 +30,7 @@ class Arena:
     second: Tensor
     steps: Tensor
     bounds: Tensor
+    head: Tensor
     group_of_slot: Tensor
     layout_of_slot: Tensor
 
@@ -54,6 +56,7 @@ class Arena:
             second=theta.new_zeros(slots, theta.shape[1]),
             steps=torch.zeros(slots, bounds.shape[1] - 1, dtype=torch.int64, device=device),
             bounds=bounds,
+            head=head_columns(layouts, theta.shape[1]).to(device),
             group_of_slot=group_of_slot,
             layout_of_slot=layout_of_group.index_select(0, group_of_slot),
         )
@@ -67,6 +70,11 @@ class Arena:
     def rows(self) -> Rows:
         """The tables as the ops on arenas read them."""
         return Rows(self.bounds, self.group_of_slot, self.layout_of_slot)
+
+    @property
+    def head_of_slot(self) -> Tensor:
+        """Columns of each slot's last layer, int64 `[S, ways, F + 1]`."""
+        return self.head.index_select(0, self.layout_of_slot)
 
     @property
     def slots(self) -> int:

@@ -7,7 +7,7 @@ Offsets are multiples of 16 elements, in the order in which a forward pass reads
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -145,6 +145,24 @@ class Layout:
                 raise ValueError(f"parameter {e.name!r} must be {e.shape}, not {tuple(values[e.name].shape)}")
             row[e.offset : e.offset + e.size] = values[e.name].reshape(-1).to(dtype)
         return row
+
+
+def head_columns(layouts: Sequence[Layout], row: int) -> Tensor:
+    """Columns of the last layers: int64 `[layouts, ways, F + 1]`, of each class its weights, then its bias; F is that
+    of the layout with the most features, `row`, the column behind a row's end, stands where a layout has fewer.
+
+    Empty `[layouts, 0, 1]` where a layout has no last layer.
+    """
+    pairs = [[layout.by_name.get(f"head.{role}") for role in ("weight", "bias")] for layout in layouts]
+    heads = [(weight, bias) for weight, bias in pairs if weight is not None and bias is not None]
+    if len(heads) < len(layouts):
+        return torch.zeros(len(layouts), 0, 1, dtype=torch.int64, device="cpu")
+    ways, most = heads[0][0].shape[0], max(weight.shape[1] for weight, _ in heads)
+    found = torch.full((len(heads), ways, most + 1), row, dtype=torch.int64, device="cpu")
+    for own, (weight, bias) in zip(found, heads, strict=True):
+        own[:, : weight.shape[1]] = weight.offset + torch.arange(weight.size, device="cpu").view(weight.shape)
+        own[:, -1] = bias.offset + torch.arange(ways, device="cpu")
+    return found
 
 
 class LayoutBuilder:

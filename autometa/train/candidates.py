@@ -136,8 +136,14 @@ class Cells:
     network: BlockNetwork
     cell_of_slot: Tensor
 
-    def logits(self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None) -> Tensor:
-        return self.network.logits(phi, images, self.cell_of_slot, statistics)
+    @property
+    def ways(self) -> int:
+        return self.network.ways
+
+    def logits(
+        self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None, *, features: bool = False
+    ) -> Tensor:
+        return self.network.logits(phi, images, self.cell_of_slot, statistics, features)
 
     def loss(self, phi: Tensor, images: Tensor, labels: Tensor, step: int) -> Tensor:
         """The inner loop's objective."""
@@ -167,7 +173,7 @@ class CandidateTrainer(Trainer):
             optimiser=config.inner.optimiser(learner),
             inner=config.inner,
             meta=config.meta,
-            losses=lambda cell_of_slot: Cells(network, cell_of_slot).loss,
+            networks=lambda cell_of_slot: learner.classifier(Cells(network, cell_of_slot), network.row),
             learner=learner,
             network=network,
             config=config,

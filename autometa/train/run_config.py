@@ -81,7 +81,7 @@ class RunConfig(Tagged):
 
     def classifier(self, network: Any) -> Any:
         """What classifies after adaptation, with `logits(phi, images, statistics)`."""
-        return network
+        return self.learner.classifier(network, network.layout.row)
 
     @property
     def by_genotype(self) -> bool:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from autometa.meta.bn_modes import accuracies
+from autometa.meta.learner import TaskChunk
 from autometa.nas.spaces.blocks import BlockCell
 from autometa.ops.finite_slots import finite_slots
 from autometa.slots.arena import Arena
@@ -19,8 +20,7 @@ from autometa.train.config import (
     EvalConfig,
 )
 from autometa.train.scores import Score
-from autometa.train.tasks import Source, TestTasks, chunks
-from autometa.train.trainer import SameBatches
+from autometa.train.tasks import SameBatches, Source, TestTasks, chunks
 
 LOST = 0.1
 """Share of validation tasks that may leave the finite numbers."""
@@ -127,8 +127,12 @@ def _score_chunk(
         layout_of_slot=learned.layout_of_slot.index_select(0, cell),
     )
     cells = Cells(trainer.network, arena.layout_of_slot)
-    learner, batches = config.learner, SameBatches(drawn, task)
-    learner.adapt_(arena, cells.loss, batches, trainer.optimiser, steps, trainer.state)
+    batches = SameBatches(drawn, task, lambda: (tasks.support, tasks.support_labels))
+    learner, own = config.learner, TaskChunk.of(cells, cells.loss, batches)
+    learner.adapt_(arena, own, trainer.optimiser, steps, trainer.state)
+    with torch.no_grad():
+        phi = learner.ready(arena.phi, arena.head_of_slot, own)
+    model = learner.classifier(cells, arena.phi.shape[1])
     support, queries, labels = (x.index_select(0, task) for x in (tasks.support, tasks.queries, tasks.labels))
-    right = accuracies(cells, arena.phi, support, queries, labels, (config.mode,))[config.mode]
-    return right, finite_slots(arena.phi)
+    right = accuracies(model, phi, support, queries, labels, (config.mode,))[config.mode]
+    return right, finite_slots(phi)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Protocol
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from autometa.brief import brief
 from autometa.data import Episodes, ImageStore, Split, TaskSpec, open_dataset
-from autometa.data.episodes import Batches, place_images
+from autometa.data.episodes import place_images
+from autometa.meta.inner_loop import Batches
 from autometa.train.config import DataConfig, EvalConfig, InnerConfig
 
 
@@ -100,6 +101,36 @@ class TestTasks:
         queries, labels = episodes.queries(tasks)
         batches = episodes.batches(tasks, batch, steps, mode)
         return cls(tasks.ids, batches, support, support_labels, queries, labels)
+
+
+class SameBatches:
+    """Batches of a few tasks for many slots: `task` int64 `[S]` is the task of each slot; whole() gives the support
+    sets of the tasks, where a learner asks for them."""
+
+    def __init__(
+        self,
+        steps: Sequence[tuple[Tensor, Tensor]],
+        task: Tensor,
+        whole: Callable[[], tuple[Tensor, Tensor]] | None = None,
+    ) -> None:
+        self._steps, self._task, self._whole = steps, task, whole
+
+    @staticmethod
+    def drawn(batches: Batches, steps: int) -> list[tuple[Tensor, Tensor]]:
+        """All steps of all tasks, made once."""
+        return [batches.step(t) for t in range(steps)]
+
+    def step(self, t: int) -> tuple[Tensor, Tensor]:
+        return self.of_slots(self._steps[t])
+
+    def support(self) -> tuple[Tensor, Tensor]:
+        assert self._whole is not None, "given wherever a learner may want them"
+        return self.of_slots(self._whole())
+
+    def of_slots(self, drawn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """What tasks have, for their slots."""
+        images, labels = drawn
+        return images.index_select(0, self._task), labels.index_select(0, self._task)
 
 
 def chunks(total: int, size: int) -> list[tuple[int, int]]:

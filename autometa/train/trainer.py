@@ -13,9 +13,9 @@ from torch import Tensor
 
 from autometa.brief import brief
 from autometa.data import Episodes
+from autometa.data.episodes import Tasks
 from autometa.errors import InputError
-from autometa.meta.bn_modes import accuracy
-from autometa.meta.inner_loop import Batches, Objective
+from autometa.meta.bn_modes import Classifier, accuracy
 from autometa.meta.learner import MetaLearner, TaskChunk
 from autometa.meta.optimisers import NONE, SGD, Adam, PerKind
 from autometa.meta.outer_loop import TaskSource, adapt_slots_, meta_iteration_
@@ -28,6 +28,7 @@ from autometa.runs.tensors import check_tensor
 from autometa.slots.arena import Arena, steps_by_kind
 from autometa.train.config import InnerConfig, MetaConfig
 from autometa.train.learned import LEARNER
+from autometa.train.tasks import SameBatches
 
 WINDOW = 4096
 """Meta-iterations whose step sizes lie on the device."""
@@ -38,9 +39,15 @@ PER_SLOT = ("second", "steps")
 
 
 class Logits(Protocol):
-    """phi `[S, row]`, images `[S, N, C, H, W]`, inner step -> `[S, N, ways]`."""
+    """phi `[S, row]`, images `[S, N, C, H, W]`, inner step -> `[S, N, ways]`, or the last layer's `features`."""
 
-    def __call__(self, phi: Tensor, images: Tensor, step: int, /) -> Tensor: ...
+    def __call__(self, phi: Tensor, images: Tensor, step: int, /, *, features: bool = False) -> Tensor: ...
+
+
+class Learning(Classifier, Protocol):
+    """Networks of some slots, with their objective."""
+
+    def loss(self, phi: Tensor, images: Tensor, labels: Tensor, step: int, /) -> Tensor: ...
 
 
 @brief
@@ -93,22 +100,6 @@ class StepSizes:
         return sizes.expand(groups, sizes.shape[1]).contiguous()
 
 
-class SameBatches:
-    """Batches of a few tasks for many slots: `task` int64 `[S]` is the task of each slot."""
-
-    def __init__(self, steps: Sequence[tuple[Tensor, Tensor]], task: Tensor) -> None:
-        self._steps, self._task = steps, task
-
-    @staticmethod
-    def drawn(batches: Batches, steps: int) -> list[tuple[Tensor, Tensor]]:
-        """All steps of all tasks, made once."""
-        return [batches.step(t) for t in range(steps)]
-
-    def step(self, t: int) -> tuple[Tensor, Tensor]:
-        images, labels = self._steps[t]
-        return images.index_select(0, self._task), labels.index_select(0, self._task)
-
-
 @brief
 @dataclass
 class Trainer:
@@ -116,7 +107,7 @@ class Trainer:
 
     logits(task ids `[S]`, in warm-up?) gives the network of those slots, which are one group's. Of several groups, each
     another architecture, all see the same tasks and batches (common random numbers), so that differences between them
-    are not those between tasks; losses(layouts of slots `[S]`) gives their objective, and nobody counts right answers.
+    are not those between tasks; networks(layouts of slots `[S]`) gives theirs, and nobody counts right answers.
     architecture_step is the meta step size of
     the architecture parameters, which stand still for `warmup` meta-iterations. state: what the meta-learner keeps
     beside theta, by name, as at the start where None. counter int64 `[1]`: the number of the next meta-iteration, where
@@ -132,7 +123,7 @@ class Trainer:
     inner: InnerConfig
     meta: MetaConfig
     logits: Callable[[Tensor, bool], Logits] | None = None
-    losses: Callable[[Tensor], Objective] | None = None
+    networks: Callable[[Tensor], Learning] | None = None
     architecture_step: Schedule = Schedule(0.0)
     warmup: int = 0
     weights: int | None = None
@@ -220,8 +211,8 @@ class Trainer:
         """Arena, tasks, optimiser and steps of the meta-iteration that `counter` names."""
         ids = self._ids()
         tasks: TaskSource = partial(self._tasks, ids, warm, right)
-        if self.losses is not None:
-            tasks = partial(self._shared, self.losses, *self._drawn(ids))
+        if self.networks is not None:
+            tasks = partial(self._shared, self.networks, *self._drawn(ids))
         return self.arena, tasks, self.optimiser, self.inner.steps
 
     def _ids(self) -> Tensor:
@@ -290,17 +281,17 @@ class Trainer:
         losses = rows[:-2].to(self.arena.theta.dtype)
         return Step(losses, rows[-2], rows[-1] != 0, *self._moved(before))
 
-    def _drawn(self, ids: Tensor) -> tuple[list[tuple[Tensor, Tensor]], tuple[Tensor, Tensor] | None]:
-        """The batches of these tasks for all inner steps, and their queries where they are needed."""
+    def _drawn(self, ids: Tensor) -> tuple[Tasks, list[tuple[Tensor, Tensor]], tuple[Tensor, Tensor] | None]:
+        """These tasks, their batches for all inner steps, and their queries where they are needed."""
         inner, tasks = self.inner, self.episodes.tasks(ids)
         queries = self.episodes.queries(tasks) if self.learner.needs_queries else None
-        return SameBatches.drawn(
-            self.episodes.batches(tasks, inner.batch, inner.steps, inner.batch_mode), inner.steps
-        ), queries
+        batches = self.episodes.batches(tasks, inner.batch, inner.steps, inner.batch_mode)
+        return tasks, SameBatches.drawn(batches, inner.steps if self.learner.inner_loop else 0), queries
 
     def _shared(
         self,
-        losses: Callable[[Tensor], Objective],
+        networks: Callable[[Tensor], Learning],
+        tasks: Tasks,
         drawn: Sequence[tuple[Tensor, Tensor]],
         queries: tuple[Tensor, Tensor] | None,
         start: int,
@@ -308,8 +299,10 @@ class Trainer:
     ) -> TaskChunk:
         """Objective, batches and queries of some slots of several groups."""
         task = torch.arange(start, stop, device=self.device) % self.meta.batch
-        same = None if queries is None else partial(SameBatches([queries], task).step, 0)
-        return TaskChunk(losses(self.arena.layout_of_slot[start:stop]), SameBatches(drawn, task), same)
+        batches = SameBatches(drawn, task, partial(self.episodes.support, tasks))
+        same = None if queries is None else partial(batches.of_slots, queries)
+        network = networks(self.arena.layout_of_slot[start:stop])
+        return TaskChunk.of(network, network.loss, batches)._replace(queries=same)
 
     def _tasks(self, ids: Tensor, warm: bool, right: list[Tensor], start: int, stop: int) -> TaskChunk:
         """Objective, batches and queries of some of these tasks; `right` receives their shares of right answers."""
@@ -324,7 +317,7 @@ class Trainer:
             return cross_entropy(out, labels)
 
         batches = self.episodes.batches(drawn, inner.batch, inner.steps, inner.batch_mode)
-        task = TaskChunk(loss, batches, lambda: self.episodes.queries(drawn))
+        task = TaskChunk(loss, batches, lambda: self.episodes.queries(drawn), partial(logits, features=True))
         return task if self.guide is None else self.guide(task, warm)
 
     def try_slots(self, slots: int, warm: bool) -> None:

@@ -198,7 +198,8 @@ def test_first_order_maml_without_inner_steps_is_gradient_descent():
 def test_anil_leaves_the_body_alone_in_the_inner_loop():
     arena, batches = Arena.single(NETWORK.layout, NETWORK.initial(0).double(), 2), Images((1, 2), SHAPE)
     before, learner = arena.phi.clone(), ANIL()
-    learner.adapt_(arena, OBJECTIVE, batches, learner.optimiser(PerKind(0.1), PerKind(0.0), 0.999, "reset"), 3, {})
+    task = TaskChunk(OBJECTIVE, batches)
+    learner.adapt_(arena, task, learner.optimiser(PerKind(0.1), PerKind(0.0), 0.999, "reset"), 3, {})
     assert torch.equal(arena.phi[:, ~HEAD], before[:, ~HEAD]) and not torch.equal(arena.phi, before)
 
 

@@ -45,7 +45,7 @@ def trainer(config: MetaNASConfig = CONFIG) -> Trainer:
 
     def in_float64(ids, warm):
         logits = logits_of(ids, warm)
-        return lambda phi, images, t: logits(phi, images.double(), t)
+        return lambda phi, images, t, **how: logits(phi, images.double(), t, **how)
 
     return replace(run, logits=in_float64, arena=run.arena)
 

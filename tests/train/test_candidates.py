@@ -71,8 +71,8 @@ class Alone:
     def initial(self, seed):
         return self.network.initial(seed)[0]
 
-    def logits(self, phi, images, statistics=None):
-        return self.network.logits(phi, images, torch.zeros(len(phi), dtype=torch.int64), statistics)
+    def logits(self, phi, images, statistics=None, *, features=False):
+        return self.network.logits(phi, images, torch.zeros(len(phi), dtype=torch.int64), statistics, features)
 
 
 def alone(cell: BlockCell, source: Source) -> Alone:

@@ -111,7 +111,8 @@ class TestParts:
         phi = (theta + torch.randn(slots, 48, generator=random, dtype=torch.float64)).to(dtype)
         zeros = torch.zeros(slots, dtype=torch.int64)
         bounds = torch.tensor([[0, 16, 32, 48]])
-        return Arena(theta, phi, torch.zeros_like(phi), torch.zeros(slots, 3, dtype=torch.int64), bounds, zeros, zeros)
+        steps, head = torch.zeros(slots, 3, dtype=torch.int64), torch.zeros(1, 0, 1, dtype=torch.int64)
+        return Arena(theta, phi, torch.zeros_like(phi), steps, bounds, head, zeros, zeros)
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     @pytest.mark.parametrize("size", [1, 2, 3, 7])

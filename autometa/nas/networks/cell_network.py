@@ -16,7 +16,7 @@ from torch import Tensor
 from autometa.brief import brief
 from autometa.nas.spaces.cells import Cell, op_table
 from autometa.ops.conv_block import ConvBlock, conv_block
-from autometa.ops.linear_head import head_parameters, linear_head
+from autometa.ops.linear_head import head_features, head_parameters, linear_head
 from autometa.ops.mixed_op import mixed_op
 from autometa.ops.preprocess import preprocess, preprocess_parameters
 from autometa.ops.primitives import primitive_named
@@ -153,8 +153,9 @@ class CellNetwork:
         drop: Mapping[tuple[int, int], Tensor] | None = None,
         activations: dict[str, list[Tensor]] | None = None,
         blocks: Mapping[str, Tensor] | None = None,
+        features: bool = False,
     ) -> Tensor:
-        """phi `[S, row]`, images `[S, N, C, H, W]` -> logits `[S, N, ways]`.
+        """phi `[S, row]`, images `[S, N, C, H, W]` -> logits `[S, N, ways]`, or the last layer's `features`.
 
         weights: per kind of cell one `NodeWeights` per node, all 1 where None; drop: (cell, node) -> `[S, N, I]`;
         activations, where given, receives the states that stem and cells put out; blocks: `layout.split(phi)`, if done.
@@ -173,7 +174,8 @@ class CellNetwork:
             ready[c] = self._cell(c, blocks, before, last, weights, statistics, drop)
             if activations is not None:
                 activations[f"cell{c}"] = ready[c][0]
-        return linear_head(ready[self.cells - 1].pop(), blocks["head"], self.ways)
+        states = ready[self.cells - 1].pop()
+        return head_features(states) if features else linear_head(states, blocks["head"], self.ways)
 
     def readers(self, c: int) -> int:
         """How many read what cell c puts out: the two cells after it, the stem's (-1) first cell twice, or the head."""

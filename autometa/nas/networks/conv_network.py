@@ -12,7 +12,7 @@ from torch import Tensor
 from autometa.brief import brief
 from autometa.ops.conv_block import ConvBlock, conv_block
 from autometa.ops.conv_stack import conv_stack
-from autometa.ops.linear_head import head_parameters, linear_head
+from autometa.ops.linear_head import head_features, head_parameters, linear_head
 from autometa.slots.init import ONES, ZEROS, convolution_init, initial_row
 from autometa.slots.layout import Layout, LayoutBuilder
 from autometa.slots.statistics import BatchStatistics
@@ -65,9 +65,12 @@ class ConvNetwork:
         """A freshly initialised row `[row]`."""
         return initial_row(self.layout, seed)
 
-    def logits(self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None) -> Tensor:
-        """phi `[S, row]`, images `[S, N, C, H, W]` -> logits `[S, N, ways]`."""
-        if statistics is None or type(statistics) is BatchStatistics:
+    def logits(
+        self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None, *, features: bool = False
+    ) -> Tensor:
+        """phi `[S, row]`, images `[S, N, C, H, W]` -> logits `[S, N, ways]`, or the last layer's `features`."""
+        statistics = statistics or BatchStatistics()
+        if type(statistics) is BatchStatistics and not features:
             return conv_stack(images, phi, self.blocks, self.ways, flatten=self.flatten)
         blocks = self.layout.split(phi)
         x = images
@@ -75,6 +78,8 @@ class ConvNetwork:
             given = statistics.take()
             x, kept = conv_block(x, blocks[f"conv{i}"], block, given=given, want_statistics=statistics.record)
             statistics.keep(kept)
+        if features:
+            return head_features([x], flatten=self.flatten)
         return linear_head([x], blocks["head"], self.ways, flatten=self.flatten)
 
     @property

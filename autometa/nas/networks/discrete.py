@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from autometa.brief import brief
@@ -51,16 +53,24 @@ class DiscreteNetwork:
         """A freshly initialised row `[row]`."""
         return initial_row(self.layout, seed)
 
-    def logits(self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None) -> Tensor:
-        """phi `[S, row]`, images `[S, N, C, H, W]` -> logits `[S, N, ways]`."""
-        return self.network.forward(phi, images, statistics=statistics)
-
-    def training_logits(
-        self, phi: Tensor, images: Tensor, keep: float, seed: int, task_ids: Tensor, step: int
+    def logits(
+        self,
+        phi: Tensor,
+        images: Tensor,
+        statistics: BatchStatistics | None = None,
+        *,
+        drop: Mapping[tuple[int, int], Tensor] | None = None,
+        features: bool = False,
     ) -> Tensor:
-        """Logits with drop path: each op instance survives with probability `keep`, per image."""
-        masks = drop_masks(self.network, keep, seed, task_ids, step, images.shape[1], phi.dtype)
-        return self.network.forward(phi, images, drop=masks)
+        """phi `[S, row]`, images `[S, N, C, H, W]` -> logits `[S, N, ways]`, or the last layer's `features`; drop: what
+        `drop` gave."""
+        return self.network.forward(phi, images, statistics=statistics, drop=drop, features=features)
+
+    def drop(
+        self, keep: float, seed: int, task_ids: Tensor, step: int, batch: int, dtype: torch.dtype
+    ) -> dict[tuple[int, int], Tensor] | None:
+        """Drop-path masks of one inner step, see `drop_masks`: op instances survive with probability `keep`."""
+        return drop_masks(self.network, keep, seed, task_ids, step, batch, dtype)
 
     @property
     def smallest_map(self) -> tuple[int, int]:

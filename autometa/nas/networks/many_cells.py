@@ -99,15 +99,22 @@ class BlockNetwork:
         return network_macs(self.networks[g], parts=self.parts[g])
 
     def logits(
-        self, phi: Tensor, images: Tensor, cell_of_slot: Tensor, statistics: BatchStatistics | None = None
+        self,
+        phi: Tensor,
+        images: Tensor,
+        cell_of_slot: Tensor,
+        statistics: BatchStatistics | None = None,
+        features: bool = False,
     ) -> Tensor:
-        """phi `[S, row]`, images `[S, N, C, H, W]`, cell_of_slot int64 `[S]` -> logits `[S, N, ways]`.
+        """phi `[S, row]`, images `[S, N, C, H, W]`, cell_of_slot int64 `[S]` -> logits `[S, N, ways]`, or the features
+        that the last layer reads, 0 behind those of a slot with fewer.
 
         Raises `ValueError` where cell_of_slot is too short, or, where that can be seen without waiting for a GPU,
         names a cell that does not exist.
         """
         program, of_slot = self._program_for(phi, cell_of_slot)
-        return evaluate(program, self.layouts[0].split(phi), images, of_slot, statistics or BatchStatistics())
+        blocks, statistics = self.layouts[0].split(phi), statistics or BatchStatistics()
+        return evaluate(program, blocks, images, of_slot, statistics, features=features)
 
     def _program_for(self, phi: Tensor, cell_of_slot: Tensor) -> tuple[Program, Tensor]:
         """A program that has rows for the cells of these slots, and the row of each slot."""

@@ -45,10 +45,12 @@ class BlockCellNetwork:
         """A freshly initialised row `[row]`."""
         return self.network.initial(seed)[0]
 
-    def logits(self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None) -> Tensor:
-        """phi `[S, row]`, images `[S, N, C, H, W]` -> logits `[S, N, ways]`."""
+    def logits(
+        self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None, *, features: bool = False
+    ) -> Tensor:
+        """phi `[S, row]`, images `[S, N, C, H, W]` -> logits `[S, N, ways]`, or the last layer's `features`."""
         cell_of_slot = torch.zeros(phi.shape[0], dtype=torch.int64, device=phi.device)
-        return self.network.logits(phi, images, cell_of_slot, statistics)
+        return self.network.logits(phi, images, cell_of_slot, statistics, features)
 
     @property
     def smallest_map(self) -> tuple[int, int]:

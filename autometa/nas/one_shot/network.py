@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -155,11 +156,12 @@ class OneShotNetwork:
         threshold: float | None = None,
         drop: Mapping[tuple[int, int], Tensor] | None = None,
         activations: dict | None = None,
+        features: bool = False,
     ) -> Tensor:
-        """phi `[S, row]`, images `[S, N, C, H, W]` -> logits `[S, N, ways]`."""
+        """phi `[S, row]`, images `[S, N, C, H, W]` -> logits `[S, N, ways]`, or the last layer's `features`."""
         blocks = self.layout.split(phi)
         weights = self.weights(phi, temperature, threshold, blocks["architecture"])
-        return self.network.forward(phi, images, weights, statistics, drop, activations, blocks)
+        return self.network.forward(phi, images, weights, statistics, drop, activations, blocks, features)
 
     def macs(self) -> int:
         """Multiply-accumulates of convolutions and linear layer for one image, all ops evaluated."""
@@ -189,5 +191,12 @@ class AtTemperature:
     def ways(self) -> int:
         return self.network.ways
 
-    def logits(self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None) -> Tensor:
-        return self.network.logits(phi, images, statistics, temperature=self.temperature, threshold=self.threshold)
+    @property
+    def layout(self) -> Layout:
+        return self.network.layout
+
+    def logits(
+        self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None, *, features: bool = False
+    ) -> Tensor:
+        how: dict[str, Any] = {"temperature": self.temperature, "threshold": self.threshold, "features": features}
+        return self.network.logits(phi, images, statistics, **how)

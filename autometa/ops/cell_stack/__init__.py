@@ -21,7 +21,7 @@ from autometa.ops.backend import BackendError, dispatch, implements
 from autometa.ops.cell_stack.cpp import cell_stack_cpp
 from autometa.ops.conv_block import ConvBlock, conv_block
 from autometa.ops.cross_entropy import check_labels, cross_entropy
-from autometa.ops.linear_head import linear_head
+from autometa.ops.linear_head import head_features, linear_head
 from autometa.ops.mixed_op import mixed_op
 from autometa.ops.mixed_op.triton import mixed_op_triton
 from autometa.ops.preprocess import preprocess
@@ -72,9 +72,13 @@ def evaluate(
     of_slot: Tensor | None,
     statistics: Any,
     backend: str | None = None,
+    features: bool = False,
 ) -> Tensor:
-    """Logits `[S, N, ways]`, op by op.  blocks: name -> `[S, columns]`; images `[S, N, C, H, W]`; of_slot int64 `[S]`:
-    the row of every table that a slot follows; statistics: `take()` gives an op's, `keep` gets them if `record`."""
+    """Logits `[S, N, ways]`, or the `features` that the head reads (`head_features`), op by op.
+
+    blocks: name -> `[S, columns]`; images `[S, N, C, H, W]`; of_slot int64 `[S]`: the row of every table that a slot
+    follows; statistics: `take()` gives an op's, `keep` gets them if `record`.
+    """
 
     def slots_of(table: Tensor | None) -> Tensor | None:
         return None if table is None or table.shape[0] == 1 else of_slot
@@ -104,10 +108,10 @@ def evaluate(
         statistics.keep(kept)
         ready[step.result] = list(share(x, program.readers[step.result], backend=backend))
     head = program.head
-    states = [ready[state].pop() for state in head.states]
-    return linear_head(
-        states, blocks["head"], program.ways, table=head.table, table_of_slot=slots_of(head.table), backend=backend
-    )
+    states, tables = [ready[state].pop() for state in head.states], (head.table, slots_of(head.table))
+    if features:
+        return head_features(states, table=tables[0], table_of_slot=tables[1])
+    return linear_head(states, blocks["head"], program.ways, table=tables[0], table_of_slot=tables[1], backend=backend)
 
 
 def cell_stack(

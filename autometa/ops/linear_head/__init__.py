@@ -1,4 +1,4 @@
-"""The classifier on top: mean over height and width (or all of it), then a linear layer with bias."""
+"""The classifier on top: mean over height and width (or all of it), then a linear layer with bias; what it reads."""
 
 from __future__ import annotations
 
@@ -66,12 +66,36 @@ def _reference(states, params, classes, flatten, table=None, table_of_slot=None)
     return logits
 
 
+def head_features(
+    states: Sequence[Tensor],
+    *,
+    flatten: bool = False,
+    table: Tensor | None = None,
+    table_of_slot: Tensor | None = None,
+) -> Tensor:
+    """What `linear_head` of these states multiplies by its weights, `[S, N, F]`, in plain PyTorch.
+
+    With a table F is what all states provide together; a slot's features stand in the order in which it reads them, and
+    0 behind them.
+    """
+    parts = [x.flatten(2) if flatten else x.mean(dim=(3, 4)) for x in states]
+    features = torch.cat(parts, dim=2)
+    if table is None:
+        return features
+    rows = table if table_of_slot is None else table.index_select(0, table_of_slot)  # [S or 1, J]
+    slots, batch, width = features.shape
+    place, beside = [], width  # what a slot does not read goes behind the end, and is cut off
+    for j, part in enumerate(parts):
+        own = torch.arange(part.shape[2], device=features.device)
+        place.append(torch.where(rows[:, j, None] < 0, beside + own, rows[:, j, None] + own))
+        beside += part.shape[2]
+    index = torch.cat(place, dim=1)[:, None].expand(slots, batch, width)
+    return features.new_zeros(slots, batch, beside).scatter(2, index, features)[..., :width]
+
+
 def _alike(states, params, classes, flatten):
     """Slots that all read all states."""
-    if flatten:
-        features = torch.cat([x.flatten(2) for x in states], dim=2)
-    else:
-        features = torch.cat([x.mean(dim=(3, 4)) for x in states], dim=2)
+    features = head_features(states, flatten=flatten)
     weight, bias = read_parameters(params, head_parameters(features.shape[2], classes))
     return torch.baddbmm(bias[:, None], features, weight.transpose(1, 2))
 
