@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 def guided(network: OneShotNetwork, config: MetaNASConfig, phase: Phase, task: TaskChunk) -> TaskChunk:
     """A task whose objective gives the architecture the gradient of the config's relaxation."""
     lr, weights = config.inner.lr, lambda phi: network.shares(phi, phase.t_max)
-    held_out = task.queries if config.learner.inner_loop else None  # without, the loss is that of the queries
-    source = Task(phase.steps, network.layout.weights, held_out, lr, weights, network.primitives)
+    steps = phase.steps if config.learner.inner_loop else 0
+    source = Task(steps, network.layout.weights, task.queries, lr, weights, network.primitives)
     return task._replace(objective=config.relaxation.objective(task.objective, source, phase))
 
 

@@ -16,6 +16,9 @@ from autometa.meta.maml import EitherOrder
 class Unicorn(EitherOrder):
     """MAML with one shared head vector: the last layer begins as copies of its first class's weights and bias, so that
     the order of classes says nothing and their number is free. The paper takes 15 to 20 inner steps.
+
+    A softmax cancels what all classes share: the vector moves no answer and gets no gradient, and a last layer that
+    begins at 0 is the same (Kao et al. 2022, the zeroing trick).
     """
 
     any_ways: ClassVar[bool] = True

@@ -11,10 +11,17 @@ from autometa.algorithms import metanas_steps, train
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.train import ReptileConfig
 from autometa.errors import InputError
-from autometa.meta.learner import LEARNERS, MetaLearner
+from autometa.meta.learner import LEARNERS, MetaLearner, TaskChunk
 from autometa.meta.maml import ANIL, FOMAML, MAML
+from autometa.meta.matching import Matching
+from autometa.meta.proto_maml import ProtoMAML
+from autometa.meta.protonet import ProtoNet
+from autometa.meta.ranks import Ranks
 from autometa.meta.reptile import Reptile
+from autometa.meta.unicorn import Unicorn
+from autometa.nas.relax.relaxation import RELAXATIONS
 from autometa.nas.spaces.blocks import BlockCell
+from autometa.ops.cross_entropy import cross_entropy
 from autometa.runs.files import plain
 from autometa.train.candidates import CandidateConfig, CandidateTrainer
 from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, from_json
@@ -30,14 +37,22 @@ NET = ReptileConfig(filters=3, data=DATA, inner=INNER, meta=META, test=TEST)
 SEARCH = MetaNASConfig(
     channels=2, cells=1, reductions=(0,), nodes=1, data=DATA, inner=INNER, meta=META, test=TEST, warmup=1, drop_path=0.0
 )
-EACH = {"reptile": Reptile(), "fomaml": FOMAML(), "maml": MAML(), "anil": ANIL(), "sgd": FOMAML(outer="sgd")}
-SMOOTH = {"reptile": Reptile(), **{name: replace(EACH[name], outer="sgd") for name in ("fomaml", "maml", "anil")}}
+ANY_WAYS = {"protonet": ProtoNet(), "matching": Matching(), "proto-maml": ProtoMAML(), "unicorn": Unicorn()}
+EACH = {
+    "reptile": Reptile(),
+    "fomaml": FOMAML(),
+    "maml": MAML(),
+    "anil": ANIL(),
+    "sgd": FOMAML(outer="sgd"),
+    **ANY_WAYS,
+}
+SMOOTH = {"reptile": Reptile(), **{n: replace(EACH[n], outer="sgd") for n in ("fomaml", "maml", "anil", *ANY_WAYS)}}
 """Without the outer Adam, which makes steps of full length from gradients that are 0 but for rounding."""
 
 
 def near(learner) -> dict[str, float]:
     """Second derivatives come from the reference, whose float32 sums depend on the slots beside; worst seen 1e-5."""
-    return {"rtol": 1e-6, "atol": 1e-7} if learner.order < 2 else {"rtol": 1e-3, "atol": 3e-5}
+    return {"rtol": 1e-6, "atol": 1e-7} if not getattr(learner, "second_order", False) else {"rtol": 1e-3, "atol": 3e-5}
 
 
 @pytest.fixture
@@ -78,6 +93,74 @@ def test_chunks_of_slots_give_the_same(source, name):
     for i in range(2):
         whole.step(i), parts.step(i)
     torch.testing.assert_close(whole.arena.theta, parts.arena.theta, **near(SMOOTH[name]))
+
+
+class Half(Ranks):
+    """One of two processes, whose parts this one adds up."""
+
+    def copied(self, values):
+        pass
+
+    def scattered(self, rows, own, total):
+        pass
+
+
+@pytest.mark.parametrize("base", [NET, SEARCH], ids=["train", "metanas"])
+@pytest.mark.parametrize("name", ANY_WAYS)
+def test_two_processes_give_the_meta_weights_of_one(source, base, name):
+    config = replace(base, learner=SMOOTH[name])
+    whole, halves = trainer(source, config), [trainer(source, config) for _ in range(2)]
+    for rank, half in enumerate(halves):
+        half.divide_(Half(rank, 2, 0))
+    before = whole.arena.theta.clone()
+    for i in range(2):
+        one, parts = whole.step(i), []
+        for half in halves:
+            half.reach(i)
+            half.counter.fill_(i)
+            parts.append(half.begun(i < half.warmup))
+        for half in halves:
+            done = half.ended(sum(parts))
+            torch.testing.assert_close(done.losses, one.losses, rtol=1e-5, atol=1e-6)
+    change = (whole.arena.theta - before).abs().max()
+    for half in halves:
+        assert (half.arena.theta - whole.arena.theta).abs().max() < 1e-3 * change
+    assert torch.equal(halves[0].arena.theta, halves[1].arena.theta)
+
+
+@pytest.mark.parametrize("relaxation", ["same-batch", "held-out", "query", "training-speed"])
+@pytest.mark.parametrize("name", ["protonet", "matching"])
+def test_without_an_inner_loop_the_architecture_takes_the_query_losss_gradient(source, name, relaxation):
+    learner = replace(EACH[name], outer="sgd")
+    config = replace(SEARCH, learner=learner, warmup=0, arch_step_size=1.0, t_min=0.3, t_max=5.0)
+    run = trainer(source, replace(config, relaxation=RELAXATIONS[relaxation]()))
+    before, network = run.arena.theta.clone(), config.build(source.image_shape)
+    tasks = run.episodes.tasks(range(3))
+    support, query = run.episodes.support(tasks), run.episodes.queries(tasks)
+    leaf = before.expand(3, -1).clone().requires_grad_(True)
+    task = TaskChunk(None, Support(*support), None, lambda *given: at_the_end(network, *given, features=True))
+    model = learner.classifier(network, network.layout.row)
+    out = at_the_end(model, learner.ready(leaf, run.arena.head_of_slot, task), query[0], 1)
+    (gradient,) = torch.autograd.grad(cross_entropy(out, query[1]).sum(), leaf)
+    run.step(0)
+    cut = run.before_architecture
+    assert float(gradient[:, cut:].abs().max()) > 1e-5
+    sizes = torch.where(torch.arange(before.shape[1]) < cut, META.step_size, 1.0)
+    torch.testing.assert_close(before - run.arena.theta, sizes * gradient.mean(0, keepdim=True), rtol=1e-3, atol=1e-6)
+
+
+@dataclass(frozen=True)
+class Support:
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    def support(self):
+        return self.images, self.labels
+
+
+def at_the_end(model, phi, images, step, **how):
+    """At the lowest temperature, as pruned as training prunes."""
+    return model.logits(phi, images, temperature=0.3, threshold=SEARCH.prune_training, **how)
 
 
 def test_warm_up_leaves_the_architecture_alone(source):

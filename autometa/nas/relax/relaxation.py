@@ -44,9 +44,10 @@ class Phase(NamedTuple):
 class Task(NamedTuple):
     """What the architecture of some slots may learn from.
 
-    steps: inner steps; columns: of a row, those before the architecture's; held_out: query images and labels, None at
-    meta-testing, where nobody knows them; lr: of the weights in the inner loop; weights: kind of cell -> per node op
-    weights `[S, inputs, primitives]` and pair weights `[S, pairs]` (or None) of phi.
+    steps: inner steps, 0 where the loss is that of the queries and moves all there is to learn; columns: of a row,
+    those before the architecture's; held_out: query images and labels, None at meta-testing, where nobody knows them;
+    lr: of the weights in the inner loop; weights: kind of cell -> per node op weights `[S, inputs, primitives]` and
+    pair weights `[S, pairs]` (or None) of phi.
     """
 
     steps: int
@@ -101,7 +102,7 @@ class Relaxation(Named, ABC):
 
     def objective(self, loss: Loss, task: Task, phase: Phase) -> Loss:
         """The inner loop's objective, whose gradient moves weights and architecture; its value is the training loss."""
-        gradient = loss if phase.name == WARMUP else self.guided(loss, task)
+        gradient = loss if phase.name == WARMUP or task.steps == 0 else self.guided(loss, task)
         if not (self.entropy or self.skip) or phase.name == WARMUP:
             return gradient
 
