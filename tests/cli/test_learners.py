@@ -4,7 +4,7 @@ import pytest
 
 from autometa.runs.files import read_json
 from tests.cli import driving
-from tests.cli.driving import call
+from tests.cli.driving import call, changed
 from tests.cli.test_auto_meta import TINY
 from tests.estimator.drawings import saved, shots, strokes
 
@@ -12,7 +12,7 @@ NAMES = ("protonet", "matching", "proto-maml", "unicorn")
 COMMANDS = {
     "train": ["train", "reptile-omniglot", *driving.TRAIN],
     "metanas": ["search", "metanas", "--preset", "quick", *driving.SEARCH],
-    "auto-meta": ["search", "auto-meta", "--preset", "quick", *TINY, "--blocks", "1", "--batch", "28"],
+    "auto-meta": ["search", "auto-meta", "--preset", "quick", *changed(TINY, blocks=1, batch=28)],
 }
 
 
@@ -31,7 +31,8 @@ def characters(tmp_path):
 def test_it_trains_and_is_taught_more_classes_than_it_trained_with(characters, command, name):
     if command == "auto-meta" and name in ("proto-maml", "unicorn"):
         pytest.skip("the same code as train's there, and minutes of searches")
-    rates = ["--learner", name, "--meta.step_size", "1e-3"]
+    rates = ["--learner", name, "--meta.step_size", "1e-3", "--inner.queries", "2"]
+    rates += ["--final_inner.queries", "2"] if command == "auto-meta" else []
     run = call(*COMMANDS[command], *rates, "--out", "run", "-q")
     assert run.code == 0, run.err
     assert read_json("run/config.json")["learner"]["name"] == name
@@ -40,5 +41,5 @@ def test_it_trains_and_is_taught_more_classes_than_it_trained_with(characters, c
     assert "Learned 5 classes" in taught.out and "for a network trained on" not in taught.err
     rows = call("predict", "new/a", "new/b", "--json", "-q").json
     assert len(rows) == 10 and all(set(row["probabilities"]) == set("abcde") for row in rows)
-    again = call("eval", "run", "--json", "-q")
+    again = call("eval", "--run", "run", "--json", "-q")
     assert again.code == 0, again.err
