@@ -15,7 +15,7 @@ from autometa.api.listing import Choice, choices
 from autometa.api.planning import Plan, plan_search, plan_train
 from autometa.api.predicting import Predictions, answered, image_files, read_all
 from autometa.api.recipes import recipe, verdicts
-from autometa.api.running import Manner, carry_out, computing, device_of, open_run
+from autometa.api.running import RunOptions, carry_out, computing, device_of, open_run
 from autometa.api.tables import table
 from autometa.api.teaching import teach_folder
 from autometa.errors import InputError
@@ -74,7 +74,7 @@ def search(
     init: PathLike | None = None,
     max_params: int | str | None = None,
     max_macs: int | str | None = None,
-    **manner: Any,
+    **options: Any,
 ) -> dict[str, Any]:
     """Search for a network and its initialisation; returns the result (result.json, plus `run` and `iterations`).
 
@@ -86,7 +86,7 @@ def search(
         settings: single settings over both, such as `{"meta.iterations": 10, "data.name": "strokes"}`.
         out: the run's folder, runs/<date>-<name> where None.
         resume: the folder of a run to go on with, or True for that in `out` or the last one.
-        manner: quiet, device ("auto", "cpu", "cuda", "cuda:1"), time_budget ("30m"), checkpoint_every ("60s"),
+        options: quiet, device ("auto", "cpu", "cuda", "cuda:1"), time_budget ("30m"), checkpoint_every ("60s"),
             seeds (so many runs, of this seed and the next ones, below one folder, side by side where they fit; the
             result then holds mean and interval over seeds), workers and ray (of auto-meta), trackers (what follows the
             run beside its metrics: "tensorboard", "package.module:Class", or objects with the methods of `Tracker`).
@@ -99,9 +99,9 @@ def search(
         InputError: before work starts. DivergedError, Interrupted: with the run saved.
     """
     asked = {"preset_name": preset, "config": config, "settings": settings, "out": out, "resume": resume}
-    limits = {"max_params": max_params, "max_macs": max_macs, "time_budget": manner.get("time_budget")}
+    limits = {"max_params": max_params, "max_macs": max_macs, "time_budget": options.get("time_budget")}
     plan = plan_search(algorithm, init=init, **asked, **limits)
-    return seeds.carry_out(plan, Manner(**manner))
+    return seeds.carry_out(plan, RunOptions(**options))
 
 
 @in_own_torch_state
@@ -115,7 +115,7 @@ def train(
     resume: bool | PathLike = False,
     max_params: int | str | None = None,
     max_macs: int | str | None = None,
-    **manner: Any,
+    **options: Any,
 ) -> dict[str, Any]:
     """Meta-train a fixed network with Reptile; arguments as of `search`.
 
@@ -124,17 +124,16 @@ def train(
     """
     asked = {"preset_name": preset, "config": config, "settings": settings, "out": out, "resume": resume}
     plan = plan_train(network, **asked, max_params=max_params, max_macs=max_macs)
-    return seeds.carry_out(plan, Manner(**manner))
+    return seeds.carry_out(plan, RunOptions(**options))
 
 
 @in_own_torch_state
-def estimate(word: str = "search", *arguments: Any, preset: str | None = None, **options: Any) -> dict[str, Any]:
+def estimate(word: str = "search", *arguments: Any, preset: str | None = None, **asked: Any) -> dict[str, Any]:
     """Time and memory that `search` or `train` with these arguments would take; writes no run."""
     if word not in PLANS:
         raise InputError(f"only {' and '.join(PLANS)} can be estimated, not {word!r}")
-    manner = Manner(device=options.pop("device", "auto"), seeds=options.pop("seeds", None))
-    plan = PLANS[word](*arguments, preset_name=preset, **options)
-    return seeds.estimate(plan, manner)
+    options = RunOptions(device=asked.pop("device", "auto"), seeds=asked.pop("seeds", None))
+    return seeds.estimate(PLANS[word](*arguments, preset_name=preset, **asked), options)
 
 
 @in_own_torch_state
@@ -144,14 +143,14 @@ def evaluate(
     ways: int | None = None,
     settings: Mapping[str, Any] | None = None,
     quiet: bool = False,
-    **manner: Any,
+    **options: Any,
 ) -> dict[str, Any]:
     """Evaluate a run again; `settings` are those of its `test` group: tasks, shots, queries, steps, seed, ...
 
     Returns the scores, which are also kept in RUN/evaluations; of a folder of several seeds those of each, and mean and
     interval over seeds.
     """
-    return seeds.evaluate(run, settings or {}, ways, Manner(quiet=quiet, **manner))
+    return seeds.evaluate(run, settings or {}, ways, RunOptions(quiet=quiet, **options))
 
 
 @in_own_torch_state
@@ -176,7 +175,7 @@ def adapt(
         quiet: no notices.
         device: as of `search`.
     """
-    return teach_folder(support, run=run, out=out, add=add, manner=Manner(quiet, device)).classifier
+    return teach_folder(support, run=run, out=out, add=add, options=RunOptions(quiet, device)).classifier
 
 
 @in_own_torch_state
@@ -201,10 +200,10 @@ def predict(
     """
     where = device_of(device)
     files = image_files(images)
-    known, place = find_classifier(run, Manner(quiet).notice)
+    known, place = find_classifier(run, RunOptions(quiet).notice)
     threshold_of(min_confidence, known)
     if min_confidence == CALIBRATED:
-        Manner(quiet).notice(refusing(known.extra.get(CONFIDENCE, {})) or "Unknown classes: not measured")
+        RunOptions(quiet).notice(refusing(known.extra.get(CONFIDENCE, {})) or "Unknown classes: not measured")
     paths, pixels, bad = read_all(files, known.recipe)
     for sentence in bad:
         unread(sentence)
@@ -227,10 +226,10 @@ def doctor() -> dict[str, Any]:
 
 @in_own_torch_state
 def reproduce(
-    name: str, *, out: PathLike | None = None, resume: bool | PathLike = False, **manner: Any
+    name: str, *, out: PathLike | None = None, resume: bool | PathLike = False, **options: Any
 ) -> dict[str, Any]:
     """Run a recipe and compare with what it must show; `passed` tells whether all did."""
-    result = carry_out(plan_recipe(name, out, resume), Manner(words=f"reproduce {name}", **manner))
+    result = carry_out(plan_recipe(name, out, resume), RunOptions(words=f"reproduce {name}", **options))
     made = verdicts(recipe(name), result)
     passed = all(verdict.passed for verdict in made)
     return {"recipe": name, "passed": passed, "checks": [asdict(verdict) for verdict in made], "result": result}

@@ -13,7 +13,7 @@ from typing import Any
 from autometa.algorithms import jobs
 from autometa.algorithms.algorithm import algorithm_of
 from autometa.api.outcome import Outcome
-from autometa.api.running import Manner, computing, device_of, open_run, tell_unfinished
+from autometa.api.running import RunOptions, computing, device_of, open_run, tell_unfinished
 from autometa.api.settings import settle
 from autometa.errors import InputError, Interrupted
 from autometa.models.model import Model
@@ -29,13 +29,12 @@ EVALUATIONS = "evaluations"
 
 @in_own_torch_state
 def evaluate_run(
-    run: str | Path | RunFolder, settings: Mapping[str, Any], ways: int | None, manner: Manner
+    run: str | Path | RunFolder, settings: Mapping[str, Any], ways: int | None, options: RunOptions
 ) -> dict[str, Any]:
     """Scores of a run under changed `test.*` settings; kept in RUN/evaluations.
 
     settings: fields of `EvalConfig` by name, `shots` or `test.shots`. Raises `InputError` before work starts.
     """
-    manner.check()
     folder = open_run(run)
     asked = {f"test.{name.removeprefix('test.')}": value for name, value in settings.items()}
     config = settle(model_config(folder), None, asked)
@@ -44,21 +43,21 @@ def evaluate_run(
         if ways < 2:
             raise InputError(f"ways must be at least 2, not {ways}")
         if ways > model.network.ways:
-            manner.notice(f"{ways} ways for a network trained on {model.network.ways}: expect lower accuracy")
+            options.notice(f"{ways} ways for a network trained on {model.network.ways}: expect lower accuracy")
         config, model = replace(config, inner=replace(config.inner, ways=ways)), model.with_ways(ways)
-    device = device_of(manner.device)
-    source = Source.open(config.data, device, manner.notice)
+    device = device_of(options.device)
+    source = Source.open(config.data, device, options.notice)
     source.testing(config.inner.ways, config.test)
-    done = tell_unfinished(folder, manner.notice)
-    _tell_doubts(config, model_config(folder), source, model, manner)
+    done = tell_unfinished(folder, options.notice)
+    _tell_doubts(config, model_config(folder), source, model, options)
     tag = hashlib.sha256(json.dumps([plain(config), done], sort_keys=True).encode()).hexdigest()[:12]
     phase = f"{EVAL_PHASE}{tag}"
-    terms = manner.terms(shlex.join(manner.typed), device)
+    terms = options.terms(shlex.join(options.typed), device)
     try:
-        with computing(device, config, manner.notice):
+        with computing(device, config, options.notice):
             found = algorithm_of(config).evaluate(model.to(device), source, config, folder, terms, phase)
     except KeyboardInterrupt as error:
-        raise Interrupted(f"interrupted; go on with: {shlex.join(manner.typed)}") from error
+        raise Interrupted(f"interrupted; go on with: {shlex.join(options.typed)}") from error
     found = {
         "run": str(folder.path),
         "kind": f"eval of {algorithm_of(config_of(folder)).word}",
@@ -76,14 +75,14 @@ def evaluate_run(
     return Outcome({**found, "file": str(path)})
 
 
-def _tell_doubts(config, own, source: Source, model: Model, manner: Manner) -> None:
+def _tell_doubts(config, own, source: Source, model: Model, options: RunOptions) -> None:
     """Say where classes under evaluation may have been seen in training."""
     if source.store.data_hash != model.data_hash:
-        manner.notice("the images are not those that the run was trained on; its training classes may be among them")
+        options.notice("the images are not those that the run was trained on; its training classes may be among them")
     if config.test.part == "val" and own.test.part != "val":
         seen = len(set(source.split.val.tolist()) & set(source.split.train.tolist()))
         if seen:
-            manner.notice(f"{seen} of the {len(source.split.val)} val classes were training classes of this run")
+            options.notice(f"{seen} of the {len(source.split.val)} val classes were training classes of this run")
 
 
 def _label(ways: int, test: EvalConfig) -> str:

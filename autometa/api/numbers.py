@@ -56,18 +56,22 @@ _READERS: Mapping[type, Callable[[Any], Any]] = {int: whole_number, float: finit
 
 
 def read(value: Any, hint: Any) -> Any:
-    """A setting of this type, of text or of what Python has. Raises ValueError with what it must be."""
-    parts = get_args(hint)
+    """A setting of this type, of text or of what Python has; hint: the type, or what reads it.
+
+    Raises ValueError with what it must be.
+    """
+    parts = [part for part in get_args(hint) if part is not NoneType]
     if get_origin(hint) is tuple:
         return _listed(value, parts[0])
-    if NoneType in parts:
-        if value is None or (isinstance(value, str) and value.strip() in _NULL):
-            return None
-        try:
-            return read(value, parts[0])
-        except ValueError as error:
-            raise ValueError(f"{error} or null") from error
-    return _READERS[hint](value)
+    if len(parts) < len(get_args(hint)) and (value is None or (isinstance(value, str) and value.strip() in _NULL)):
+        return None
+    if len(parts) > 1:  # it depends on what is chosen
+        return value
+    kind = parts[0] if parts else hint
+    try:
+        return _READERS.get(kind, kind)(value)
+    except ValueError as error:
+        raise ValueError(f"{error}{' or null' * bool(parts)}") from error
 
 
 def _listed(value: Any, hint: type) -> tuple[Any, ...]:

@@ -40,7 +40,7 @@ from autometa.train.tasks import Source
 
 
 @dataclass(frozen=True)
-class Manner:
+class RunOptions:
     """How a command behaves: quiet (no progress, no notices), the device, limits, the command line as typed.
 
     workers, ray: who trains an Auto-Meta search's candidates, processes here or those of a Ray cluster. seeds: runs to
@@ -69,30 +69,26 @@ class Manner:
     def typed(self) -> list[str]:
         return list(self.command) or ["python", *sys.argv]
 
-    def check(self) -> None:
-        """Raise `InputError` for a device or duration that cannot be used."""
-        device_of(self.device)
-        parse_duration(self.checkpoint_every)
-        if self.time_budget is not None:
-            parse_duration(self.time_budget)
-        if self.workers is not None and self.workers < 1:
-            raise InputError(f"at least one worker is needed, not {self.workers}")
-        if self.seeds is not None and self.seeds < 1:
-            raise InputError(f"at least one seed is needed, not {self.seeds} (--seeds)")
-
-    @property
-    def budget(self) -> float | None:
-        """Seconds for training, None without limit."""
-        return None if self.time_budget is None else parse_duration(self.time_budget)
+    def __post_init__(self) -> None:
+        """Raises `InputError` for a device, a duration or a number that cannot be used."""
+        if self.device != "auto":
+            device_of(self.device)
+        for name in ("time_budget", "checkpoint_every"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, None if given is None else parse_duration(given))
+        for name in ("workers", "seeds"):
+            given = getattr(self, name)
+            if given is not None and given < 1:
+                raise InputError(f"--{name} must be at least 1, not {given}")
 
     def terms(
         self, resume_command: str, device: torch.device, ranks: Ranks | None = None, trackers: Trackers | None = None
     ) -> Terms:
         return Terms(
             self.quiet,
-            self.budget,
+            self.time_budget,
             resume_command,
-            parse_duration(self.checkpoint_every),
+            self.checkpoint_every,
             device,
             workers=self.workers,
             ray=self.ray,
@@ -149,49 +145,48 @@ def computing(device: torch.device, config: RunConfig, notice: Callable[[str], N
 
 
 @in_own_torch_state
-def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
+def carry_out(plan: Plan, options: RunOptions) -> dict[str, Any]:
     """Run to the end; returns `outcome`. A finished run is left as it is.
 
     Started by torchrun, the processes divide meta-batches; the first one alone keeps the run, the others return `rank`.
     Raises `Interrupted` after Ctrl-C, `DivergedError`, and `InputError` before anything is written.
     """
-    check_main_guard(manner.workers is not None or manner.ray is not None)
-    manner.check()
-    begun, ranks = time.monotonic() - manner.before, Ranks.launched()
+    check_main_guard(options.workers is not None or options.ray is not None)
+    begun, ranks = time.monotonic() - options.before, Ranks.launched()
     if ranks is not None and not plan.algorithm.ranks:
         raise InputError(f"torchrun cannot divide {plan.algorithm.command}; it takes --workers N or --ray ADDRESS")
     if ranks is not None and not ranks.leads:
-        return _followed(plan, manner, ranks)
+        return _followed(plan, options, ranks)
     if plan.resume is not None:
         folder = RunFolder.open(plan.resume, whole=True)
         if folder.seeds:
             raise InputError(f"{shown(folder.path)} holds {len(folder.seeds)} seeds; go on with one of their folders")
         if folder.result is not None:
-            manner.notice(f"{shown(folder.path)} is finished already; nothing was done")
+            options.notice(f"{shown(folder.path)} is finished already; nothing was done")
             if ranks is not None:
                 ranks.told(None)
             mend_card(folder)
             return outcome(folder)
-    trackers = Trackers(trackers_of(manner.trackers), manner.notice)
+    trackers = Trackers(trackers_of(options.trackers), options.notice)
     plan.prepare()
-    device = _device_for(plan, manner)
+    device = _device_for(plan, options)
     for note in plan.notes:
-        manner.notice(note)
+        options.notice(note)
     with contextlib.ExitStack() as held:
-        held.enter_context(_threads_of(plan, manner))
+        held.enter_context(_threads_of(plan, options))
         held.enter_context(_settled())
-        plan, pace, loop = _paced(plan, manner, device, begun)
-        folder = held.enter_context(enter(plan, manner, device))
+        plan, pace, loop = _paced(plan, options, device, begun)
+        folder = held.enter_context(enter(plan, options, device))
         if pace is not None:
             pace.write(folder)
-        again, config = resume_command(folder, manner.words, manner.trackers), settled_config(folder)
+        again, config = resume_command(folder, options.words, options.trackers), settled_config(folder)
         try:
             trackers.begin(folder.path, folder.config)
-            manner.notice(_announcement(plan, folder, device))
-            with computing(device, config, manner.notice):
+            options.notice(_announcement(plan, folder, device))
+            with computing(device, config, options.notice):
                 if ranks is not None:
                     ranks.told(config)
-                terms = manner.terms(again, device, ranks, trackers)
+                terms = options.terms(again, device, ranks, trackers)
                 plan.algorithm.run(config, folder, replace(terms, time_budget=loop, pace=pace))
         except KeyboardInterrupt as error:
             raise Interrupted(f"interrupted; go on with: {again}") from error
@@ -201,13 +196,15 @@ def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
         return outcome(folder)
 
 
-def _paced(plan: Plan, manner: Manner, device: torch.device, begun: float) -> tuple[Plan, Pace | None, float | None]:
+def _paced(
+    plan: Plan, options: RunOptions, device: torch.device, begun: float
+) -> tuple[Plan, Pace | None, float | None]:
     """The plan, and where there is a time budget the run's pace and the seconds of its loop over candidates."""
-    budget = manner.budget or plan.seconds
+    budget = options.time_budget or plan.seconds
     if budget is None:
         return plan, None if plan.resume is None else Pace.read(RunFolder.open(plan.resume)), None
     with computing(device, plan.config, lambda _: None):
-        plan, pace, loop = paced(plan, budget, budget - (time.monotonic() - begun), device, manner.notice)
+        plan, pace, loop = paced(plan, budget, budget - (time.monotonic() - begun), device, options.notice)
         return plan, pace, loop if plan.config.handed_out() is not plan.config else None
 
 
@@ -218,37 +215,37 @@ def mend_card(folder: RunFolder) -> None:
             write_card(folder)
 
 
-def _followed(plan: Plan, manner: Manner, ranks: Ranks) -> dict[str, Any]:
+def _followed(plan: Plan, options: RunOptions, ranks: Ranks) -> dict[str, Any]:
     """One of several processes that does not lead: the leader's config, its own device and copy of the data."""
     config = ranks.told()
     if config is None:
         return {"rank": ranks.rank}
     number = f"cuda:{ranks.local}"
-    device = device_of(number if manner.device == "auto" and not gpu_refuses(ranks.local) else manner.device)
+    device = device_of(number if options.device == "auto" and not gpu_refuses(ranks.local) else options.device)
     with _settled(), computing(device, config, lambda _: None):
         source = Source.open(config.data, device, lambda _: None)
         follow(plan.algorithm.trainer(config.build(source.image_shape), source, config), ranks)
     return {"rank": ranks.rank}
 
 
-def _device_for(plan: Plan, manner: Manner) -> torch.device:
+def _device_for(plan: Plan, options: RunOptions) -> torch.device:
     """A resumed run goes on where it began, if that works here and nothing else is asked for: it decides its bits."""
     began = None if plan.resume is None else RunFolder.open(plan.resume).environment.get("device")
-    if manner.device != "auto" or began is None:
-        return device_of(manner.device)
+    if options.device != "auto" or began is None:
+        return device_of(options.device)
     try:
         return device_of(began)
     except InputError:
         return device_of("auto")
 
 
-def enter(plan: Plan, manner: Manner, device: torch.device, seeds: Mapping[str, Any] | None = None) -> RunFolder:
+def enter(plan: Plan, options: RunOptions, device: torch.device, seeds: Mapping[str, Any] | None = None) -> RunFolder:
     """The folder of a plan's run, begun or opened to go on; seeds: as of `RunFolder.create`."""
     if plan.resume is not None:
-        return RunFolder.resume(plan.resume, manner.typed, notice=manner.notice, device=str(device))
+        return RunFolder.resume(plan.resume, options.typed, notice=options.notice, device=str(device))
     config = plan.config
     about = {"seed": config.seed, "device": str(device), "precision": config.precision, "seeds": seeds}
-    folder = RunFolder.create(plan.out, plan.name, config, manner.typed, notice=manner.notice, **about)
+    folder = RunFolder.create(plan.out, plan.name, config, options.typed, notice=options.notice, **about)
     config.keep(folder)
     if plan.earlier is not None:
         plan.earlier.copy_to(folder, config.build(Source.open(config.data).image_shape))
@@ -278,12 +275,12 @@ def _settled() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _threads_of(plan: Plan, manner: Manner) -> Iterator[None]:
+def _threads_of(plan: Plan, options: RunOptions) -> Iterator[None]:
     """A resumed run goes on with as many threads as it began with: their number decides its bits."""
     before = torch.get_num_threads()
     began = before if plan.resume is None else RunFolder.open(plan.resume).environment.get("torch_threads", before)
     if began != before:
-        manner.notice(f"going on with {began} thread{'s' * (began > 1)} as before, to keep the same bits")
+        options.notice(f"going on with {began} thread{'s' * (began > 1)} as before, to keep the same bits")
         torch.set_num_threads(began)
     try:
         yield

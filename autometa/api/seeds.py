@@ -20,7 +20,7 @@ from autometa.api.estimate import estimate_plan, free_memory
 from autometa.api.evaluating import evaluate_run
 from autometa.api.outcome import Outcome
 from autometa.api.planning import Plan
-from autometa.api.running import Manner, computing, device_of, gpu_refuses, resume_command
+from autometa.api.running import RunOptions, computing, device_of, gpu_refuses, resume_command
 from autometa.errors import AutometaError, InputError, Interrupted
 from autometa.meta.ranks import Ranks
 from autometa.ops.torch_state import in_own_torch_state
@@ -38,31 +38,29 @@ SPARE = 0.9
 """Of the memory that is free: what runs side by side may take by the estimate of one of them."""
 
 
-def carry_out(plan: Plan, manner: Manner) -> dict[str, Any]:
-    """Run to the end, one run or one of each of `manner.seeds`; returns `outcome`.
+def carry_out(plan: Plan, options: RunOptions) -> dict[str, Any]:
+    """Run to the end, one run or one of each of `options.seeds`; returns `outcome`.
 
     Raises as `running.carry_out`. What ends one seed leaves the others to go on, and is raised when they are done.
     """
-    known, asked = {} if plan.resume is None else seeds_of(plan.resume), manner.seeds
-    manner.check()
+    known, asked = {} if plan.resume is None else seeds_of(plan.resume), options.seeds
     if plan.resume is not None and asked not in (None, len(known) or 1):
         has = f"{len(known)} seeds" if known else "one run"
         raise InputError(
             f"{shown(plan.resume)} holds {has}, not {asked} seeds; go on with --resume alone, or begin anew with --out"
         )
     if not known and asked in (None, 1):
-        return running.carry_out(plan, manner)
-    return _carry_out_all(plan, manner)
+        return running.carry_out(plan, options)
+    return _carry_out_all(plan, options)
 
 
-def estimate(plan: Plan, manner: Manner) -> dict[str, Any]:
+def estimate(plan: Plan, options: RunOptions) -> dict[str, Any]:
     """`estimate_plan` of one seed as it will run, and under `seeds` of all that are to be made or gone on with."""
-    manner.check()
-    device, budget = device_of(manner.device), manner.budget or plan.seconds
-    todo = _unfinished(plan) if plan.resume is not None else _seeds(plan, manner)
-    side, threads = _side_by_side(plan, manner, device, len(todo)) if len(todo) > 1 else (1, torch.get_num_threads())
+    device, budget = device_of(options.device), options.time_budget or plan.seconds
+    todo = _unfinished(plan) if plan.resume is not None else _seeds(plan, options)
+    side, threads = _side_by_side(plan, options, device, len(todo)) if len(todo) > 1 else (1, torch.get_num_threads())
     turns = -(-len(todo) // side)
-    with _threads(threads), computing(device, plan.config, manner.notice):
+    with _threads(threads), computing(device, plan.config, options.notice):
         found = estimate_plan(plan, None if budget is None else budget / turns, device)
     if len(todo) < 2:
         return found
@@ -71,22 +69,22 @@ def estimate(plan: Plan, manner: Manner) -> dict[str, Any]:
 
 
 def evaluate(
-    run: str | os.PathLike | RunFolder, settings: Mapping[str, Any], ways: int | None, manner: Manner
+    run: str | os.PathLike | RunFolder, settings: Mapping[str, Any], ways: int | None, options: RunOptions
 ) -> dict[str, Any]:
     """`evaluate_run`; of a folder of several seeds of every one that has begun, and what they show together."""
     folder = run if isinstance(run, RunFolder) else RunFolder.open(run, whole=True)
     if not folder.seeds:
-        return evaluate_run(folder, settings, ways, manner)
+        return evaluate_run(folder, settings, ways, options)
     found: dict[int, Any] = {}
     for seed, path in folder.seeds.items():
         if (path / CONFIG).is_file():
-            manner.notice(f"seed {seed}")
-            found[seed] = evaluate_run(RunFolder(path), settings, ways, manner)
+            options.notice(f"seed {seed}")
+            found[seed] = evaluate_run(RunFolder(path), settings, ways, options)
     return Outcome({"run": str(folder.path), **summary(found), "runs": list(found.values())})
 
 
-def _seeds(plan: Plan, manner: Manner) -> list[int]:
-    return [plan.config.seed + n for n in range(manner.seeds or 1)]
+def _seeds(plan: Plan, options: RunOptions) -> list[int]:
+    return [plan.config.seed + n for n in range(options.seeds or 1)]
 
 
 def _unfinished(plan: Plan) -> list[int]:
@@ -94,28 +92,28 @@ def _unfinished(plan: Plan) -> list[int]:
 
 
 @in_own_torch_state
-def _carry_out_all(plan: Plan, manner: Manner) -> dict[str, Any]:
-    begun = time.monotonic() - manner.before
+def _carry_out_all(plan: Plan, options: RunOptions) -> dict[str, Any]:
+    begun = time.monotonic() - options.before
     if Ranks.launched() is not None:
         raise InputError("torchrun divides one run among processes; leave --seeds out, or torchrun")
     whole = None if plan.resume is None else RunFolder(plan.resume)
     if whole is not None and whole.result is not None:
-        manner.notice(f"{shown(whole.path)} is finished already; nothing was done")
+        options.notice(f"{shown(whole.path)} is finished already; nothing was done")
         running.mend_card(whole)
         return Outcome(read_summary(whole))
     plan.prepare()
-    device = device_of(manner.device)
+    device = device_of(options.device)
     for note in plan.notes:
-        manner.notice(note)
-    todo = _seeds(plan, manner) if plan.resume is None else _unfinished(plan)
-    side, threads = _side_by_side(plan, manner, device, len(todo))
-    each = None if manner.budget is None else manner.budget / max(1, -(-len(todo) // side))
+        options.notice(note)
+    todo = _seeds(plan, options) if plan.resume is None else _unfinished(plan)
+    side, threads = _side_by_side(plan, options, device, len(todo))
+    each = None if options.time_budget is None else options.time_budget / max(1, -(-len(todo) // side))
     spec = {"seeds": todo, "preset": plan.preset, "seconds": plan.seconds, "length_asked": plan.length_asked}
-    with running.enter(plan, manner, device, {**spec, "budget": each}) as folder:
-        end = None if manner.budget is None else begun + manner.budget
-        work = _Work(_restored(plan, folder), folder, manner, deque(todo), side, threads, end)
+    with running.enter(plan, options, device, {**spec, "budget": each}) as folder:
+        end = None if options.time_budget is None else begun + options.time_budget
+        work = _Work(_restored(plan, folder), folder, options, deque(todo), side, threads, end)
         how = f"{side} side by side with {threads} thread{'s' * (threads > 1)} each" if side > 1 else "one by one"
-        manner.notice(f"{plan.algorithm.word} of seeds {', '.join(map(str, todo))} in {shown(folder.path)}, {how}")
+        options.notice(f"{plan.algorithm.word} of seeds {', '.join(map(str, todo))} in {shown(folder.path)}, {how}")
         try:
             work.run()
         except KeyboardInterrupt as error:
@@ -136,9 +134,9 @@ def _restored(plan: Plan, folder: RunFolder) -> Plan:
     return replace(plan, earlier=init and plan.algorithm.earlier.open(init, plan.algorithm), **own)
 
 
-def _side_by_side(plan: Plan, manner: Manner, device: torch.device, count: int) -> tuple[int, int]:
+def _side_by_side(plan: Plan, options: RunOptions, device: torch.device, count: int) -> tuple[int, int]:
     """How many runs fit beside each other, by memory and processors, and the threads of each."""
-    own = manner.workers or manner.ray or not all(isinstance(one, str) for one in manner.trackers)
+    own = options.workers or options.ray or not all(isinstance(one, str) for one in options.trackers)
     threads = torch.get_num_threads()
     most = 1 if own else min(count, threads)
     if most > 1:
@@ -147,17 +145,17 @@ def _side_by_side(plan: Plan, manner: Manner, device: torch.device, count: int) 
         free = free_memory()
         fit = [most if free is None else int(SPARE * free / found["memory_bytes"])]
         if found["gpu_memory_bytes"]:
-            room = sum(torch.cuda.mem_get_info(place)[0] for place in _devices(manner))
+            room = sum(torch.cuda.mem_get_info(place)[0] for place in _devices(options))
             fit.append(int(SPARE * room / found["gpu_memory_bytes"]))
         most = max(1, min(most, *fit))
     check_main_guard(most > 1)
     return most, max(1, threads // most)
 
 
-def _devices(manner: Manner) -> list[str]:
+def _devices(options: RunOptions) -> list[str]:
     """Those that runs side by side are dealt out to."""
-    if manner.device != "auto" or gpu_refuses(0):
-        return [manner.device]
+    if options.device != "auto" or gpu_refuses(0):
+        return [options.device]
     return [f"cuda:{n}" for n in range(torch.cuda.device_count()) if not gpu_refuses(n)]
 
 
@@ -178,7 +176,7 @@ class _Work:
 
     plan: Plan
     folder: RunFolder
-    manner: Manner
+    options: RunOptions
     waiting: deque[int]
     side: int
     threads: int
@@ -188,7 +186,7 @@ class _Work:
     @property
     def again(self) -> str:
         """What goes on with all of them."""
-        return resume_command(self.folder, self.manner.words, self.manner.trackers)
+        return resume_command(self.folder, self.options.words, self.options.trackers)
 
     def run(self) -> None:
         """Until all are done. Raises what ended one of them, and `Interrupted`."""
@@ -206,7 +204,7 @@ class _Work:
     def _one_by_one(self) -> None:
         while self.waiting:
             seed = self.waiting[0]
-            self.manner.notice(f"seed {seed}")
+            self.options.notice(f"seed {seed}")
             try:
                 running.carry_out(*self._next(0))
             except AutometaError as error:
@@ -215,36 +213,36 @@ class _Work:
                     return
 
     def _side_by_side(self) -> None:
-        places = _devices(self.manner)
+        places = _devices(self.options)
         with Children() as children:
             while (self.waiting and not children.stopping) or children.running:
                 while self.waiting and len(children.running) < self.side and not children.stopping:
                     seed, used = self.waiting[0], [child.device for child in children.running]
-                    plan, manner = self._next(len(used))
-                    if plan.resume is None or self.manner.device != "auto":
-                        manner = replace(manner, device=min(places, key=used.count))
-                    children.start(seed, manner.device, _serve, plan, manner, self.threads)
+                    plan, options = self._next(len(used))
+                    if plan.resume is None or self.options.device != "auto":
+                        options = replace(options, device=min(places, key=used.count))
+                    children.start(seed, options.device, _serve, plan, options, self.threads)
                 for child in children.ended():
                     error = child.error()
-                    self.manner.notice(f"seed {child.name} {'is done' if error is None else f'ended: {error}'}")
+                    self.options.notice(f"seed {child.name} {'is done' if error is None else f'ended: {error}'}")
                     if error is not None:
                         self.errors[int(child.name)] = error
 
-    def _next(self, others: int) -> tuple[Plan, Manner]:
+    def _next(self, others: int) -> tuple[Plan, RunOptions]:
         """What begins the first seed that waits, or goes on with it, while so many others run."""
         turns = -(-(len(self.waiting) + others) // self.side)
         seed = self.waiting.popleft()
         path, share = self.folder.seeds[seed], None
         if self.end is not None:
             share = max(1.0, (self.end - time.monotonic()) / turns)
-        manner = replace(self.manner, seeds=None, time_budget=share, before=0.0)
+        options = replace(self.options, seeds=None, time_budget=share, before=0.0)
         if (path / CONFIG).is_file():
-            return Plan(self.plan.algorithm, settled_config(RunFolder(path)), resume=path), manner
+            return Plan(self.plan.algorithm, settled_config(RunFolder(path)), resume=path), options
         if share is None:
-            manner = replace(manner, time_budget=(read_seeds(self.folder.path) or {}).get("budget"))
+            options = replace(options, time_budget=(read_seeds(self.folder.path) or {}).get("budget"))
         typed = _of_one(shlex.split(self.folder.environment["command"]), seed)
         config = replace(self.plan.config, seed=seed)
-        return replace(self.plan, config=config, out=path, resume=None), replace(manner, command=typed)
+        return replace(self.plan, config=config, out=path, resume=None), replace(options, command=typed)
 
 
 def _of_one(words: list[str], seed: int) -> list[str]:
@@ -254,8 +252,8 @@ def _of_one(words: list[str], seed: int) -> list[str]:
     return [*without(words, {"--seeds", "--seed", "--out", "--resume", "--time-budget"}), "--seed", str(seed)]
 
 
-def _serve(plan: Plan, manner: Manner, threads: int) -> None:
+def _serve(plan: Plan, options: RunOptions, threads: int) -> None:
     """A seed in a process of its own."""
     torch.set_num_threads(threads)
     plugins.load()
-    running.carry_out(plan, replace(manner, before=process_age()))
+    running.carry_out(plan, replace(options, before=process_age()))

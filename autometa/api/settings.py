@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from autometa.api.numbers import read
 from autometa.errors import InputError
+from autometa.registry import Registry
 from autometa.runs.files import plain
 from autometa.train.config import flat, from_json, is_named
 from autometa.train.run_config import RunConfig
@@ -21,17 +23,25 @@ MOST = 1000
 
 def field_types(base: type | Config, prefix: str = "") -> dict[str, Any]:
     """The type of every setting by dotted name, of a config or its class; of what is chosen by name from a registry the
-    name, and of a config the settings of what it has chosen."""
-    found = {}
+    name, and of a config the settings of what it has chosen, of a class those of all that it can choose."""
+    found: dict[str, Any] = {}
     for name, hint in own_types(base).items():
-        value = getattr(base, name, None) if not isinstance(base, type) else None
+        parts = [getattr(base, name, hint)] if is_dataclass(hint) or is_named(hint) else []
         if is_named(hint):
             found[f"{prefix}{name}.name"] = str
-        if is_dataclass(hint) or (is_named(hint) and value is not None):
-            found |= field_types(hint if value is None else value, f"{prefix}{name}.")
-        elif not is_named(hint):
+            parts = _choices(hint.registry) if isinstance(base, type) else parts
+        elif not parts:
             found[f"{prefix}{name}"] = hint
+        for key, kind in (item for part in parts for item in field_types(part, f"{prefix}{name}.").items()):
+            found[key] = kind if found.get(key, kind) == kind else found[key] | kind
     return found
+
+
+def _choices(registry: Registry) -> Iterator[Any]:
+    """What can be chosen; not what an installed package fails to load."""
+    for name in registry:
+        with contextlib.suppress(InputError):
+            yield registry[name]
 
 
 def own_types(base: type | Config) -> dict[str, Any]:
@@ -72,7 +82,8 @@ def settle(base: Config, file: str | Path | None = None, settings: Mapping[str, 
                 if value != tag[name]:
                     raise InputError(f"{where}these are settings of {value}, not of {tag[name]}")
             elif name not in known:
-                raise InputError(f"{where}unknown setting {name}{nearest(name, known)}")
+                hint = nearest(name, known) or "; --help-settings lists all"
+                raise InputError(f"{where}unknown setting {name}{hint}")
             else:
                 merged[name] = value_of(value, known[name], f"{where}{name}")
     config = from_json(type(base), _nested(merged))
@@ -157,9 +168,12 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def nearest(name: str, known: Mapping[str, Any]) -> str:
-    group = [other for other in known if other.startswith(f"{name}.")]
+def nearest(name: str, known: Collection[str], before: str = "") -> str:
+    """What was meant by a name that is not known, in words; empty where nothing is like it. before: of each name."""
+    group = [f"{before}{other}" for other in known if other.startswith(f"{name}.")]
     if group:
         return f"; it is a group, set one of {', '.join(group)}"
-    near = difflib.get_close_matches(name, known, n=1) or [k for k in known if k.split(".")[-1] == name.split(".")[-1]]
-    return f"; did you mean {near[0]}?" if near else "; --help-settings lists all"
+    near = [other for other in known if "." not in name and other.rpartition(".")[2] == name]
+    near = near or difflib.get_close_matches(name, known, n=1)
+    near = near or [other for other in known if other.rpartition(".")[2] == name.rpartition(".")[2]][:1]
+    return f"; did you mean {' or '.join(before + other for other in near)}?" if near else ""

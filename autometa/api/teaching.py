@@ -11,7 +11,7 @@ import numpy as np
 
 from autometa.api.photos import variant_of
 from autometa.api.predicting import place_of
-from autometa.api.running import Manner, computing, device_of, tell_unfinished
+from autometa.api.running import RunOptions, computing, device_of, tell_unfinished
 from autometa.data import load_class_folder
 from autometa.data.folders import support_set
 from autometa.data.kinds import sample, unlike
@@ -41,35 +41,35 @@ def teach_folder(
     run: str | os.PathLike | RunFolder | None,
     out: str | os.PathLike | None,
     add: bool,
-    manner: Manner,
+    options: RunOptions,
 ) -> Lesson:
     """Arguments as of `autometa.adapt`."""
     if not isinstance(support, (str, os.PathLike)):
         raise InputError(f"support is the path of a folder with one sub-folder per class, not {type(support).__name__}")
-    where = device_of(manner.device)
+    where = device_of(options.device)
     run = run.path if isinstance(run, RunFolder) else run
     kind = _kind(support)
     if add:
-        known, place = find_classifier(run, manner.notice)
+        known, place = find_classifier(run, options.notice)
         recipe, config, model = known.recipe, known.config, str(known.extra.get(MODEL, "not recorded"))
     else:
-        start = choose_start(run, None if run is not None else kind, manner.notice)
+        start = choose_start(run, None if run is not None else kind, options.notice)
         place, recipe, config, model = place_of(start), start.model.recipe, start.model.config, start.name
         if start.run is not None:
-            tell_unfinished(start.run, manner.notice)
+            tell_unfinished(start.run, options.notice)
     differs = unlike(kind, recipe)
     warnings = [] if differs is None else [differs]
     for text in warnings:
-        manner.notice(f"{shown(support)}: {text}")
+        options.notice(f"{shown(support)}: {text}")
     images, labels, names = load_class_folder(support, recipe)
     if len(names) < 2 and not add:
         raise InputError(f"{support} holds one class; a classifier needs at least two class folders")
-    labelled, teaching = np.array(names)[labels], FitSettings(device=where, notice=manner.notice)
-    with computing(where, config, manner.notice):
+    labelled, teaching = np.array(names)[labels], FitSettings(device=where, notice=options.notice)
+    with computing(where, config, options.notice):
         if add:
             before = Fitted.of(known)
             new = not_in(before, images, labelled)
-            _tell_known(labelled[~new], manner)
+            _tell_known(labelled[~new], options)
             taught = fit_more(before, images[new], labelled[new], teaching)
         else:
             taught = fit(start, images, labelled, teaching)
@@ -83,9 +83,9 @@ def _kind(support: str | os.PathLike) -> str:
     return variant_of(sample([image for c in support_set(support).classes for image in c.images]))
 
 
-def _tell_known(labels: np.ndarray, manner: Manner) -> None:
+def _tell_known(labels: np.ndarray, options: RunOptions) -> None:
     """labels: of the pictures that were given twice, or are taught already."""
     if len(labels):
         counts = Counter(str(label) for label in labels)
         by_class = ", ".join(f"{count} of {name}" for name, count in counts.items())
-        manner.notice(f"pictures that are taught already, or given twice, are not counted again: {by_class}")
+        options.notice(f"pictures that are taught already, or given twice, are not counted again: {by_class}")

@@ -27,9 +27,7 @@ def compare(words: list[str], typed: list[str]) -> int:
     """`autometa compare RUN...`."""
     parser = Parser("compare", "Runs side by side: accuracy against parameters and full trainings.", EXAMPLES)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs, finished or not")
-    parser.add_argument("--plot", metavar="FILE", help="draw to a .png, .svg or .pdf file (needs matplotlib)")
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON document, nothing else")
-    given = parser.parse_args(words)
+    given = parser.parse(words, "plot", "json")
     if given.plot is not None:
         plot.check(given.plot)
     found = compare_runs(given.runs)

@@ -33,9 +33,7 @@ def data(words: list[str], typed: list[str]) -> int:
     parser.add_argument("--variant", metavar="NAME", help="ink (dark on light becomes 255 on 0), grey or colour")
     parser.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read")
     parser.add_argument("--force", action="store_true", help="take classes that stand in several parts, split by hash")
-    parser.add_argument("--json", action="store_true", help="print the answer as one JSON document, nothing else")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
-    given = parser.parse_args(words)
+    given = parser.parse(words, "json", "quiet")
     if given.what != "prepare" and (given.size or given.variant or given.skip_bad):
         raise InputError(f"--size, --variant and --skip-bad belong to data prepare, not to data {given.what}")
     if given.what == "download":

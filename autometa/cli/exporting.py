@@ -27,19 +27,11 @@ def export(words: list[str], typed: list[str]) -> int:
     parser.add_argument(
         "--images", default=INPUTS[0], metavar="KIND", help="images go in as uint8 (default) or float in 0..1"
     )
-    parser.add_argument("--json", action="store_true", help="print the metadata as one JSON document")
-    given = parser.parse_args(words)
+    given = parser.parse(words, "json")
     if given.out is None:
         raise InputError("export needs --out FILE, named .pt2 (torch.export) or .onnx")
-    found = api.export(
-        given.run,
-        out=given.out,
-        what=given.what,
-        format=given.format,
-        ways=given.ways,
-        shots=given.shots,
-        images=given.images,
-    )
+    how = {name: given[name] for name in ("out", "what", "format", "ways", "shots", "images")}
+    found = api.export(given.run, **how)
     print_json(found) if given.json else put(_lines(found))
     return 0
 

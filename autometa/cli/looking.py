@@ -17,8 +17,7 @@ def runs(words: list[str], typed: list[str]) -> int:
     parser = Parser("runs", "List the runs of a folder: status, progress and accuracy.", "  autometa runs list runs")
     parser.add_argument("what", nargs="?", choices=["list"], default="list", metavar="list")
     parser.add_argument("root", nargs="?", default="runs", metavar="ROOT", help="folder of the runs (default: runs)")
-    parser.add_argument("--json", action="store_true", help="print a JSON document")
-    given = parser.parse_args(words)
+    given = parser.parse(words, "json")
     if not Path(given.root).is_dir() and given.root != "runs":
         raise InputError(f"there is no folder {given.root}; name the folder that holds the runs")
     rows = api.list_runs(given.root)
@@ -32,8 +31,7 @@ def names(words: list[str], typed: list[str]) -> int:
     parser = Parser("list", "What can be chosen by name, with a line about each.", examples)
     kinds = ", ".join(KINDS)
     parser.add_argument("kind", nargs="?", metavar="KIND", help=f"one of {kinds} (default: all of them)")
-    parser.add_argument("--json", action="store_true", help="print a JSON document")
-    given = parser.parse_args(words)
+    given = parser.parse(words, "json")
     found = api.choices(given.kind)
     print_json(found) if given.json else put(show.choices(found))
     return 0
@@ -42,8 +40,7 @@ def names(words: list[str], typed: list[str]) -> int:
 def doctor(words: list[str], typed: list[str]) -> int:
     """`autometa doctor`."""
     parser = Parser("doctor", "What is installed, which code runs on this machine and why, which data are found.")
-    parser.add_argument("--json", action="store_true", help="print a JSON document")
-    given = parser.parse_args(words)
+    given = parser.parse(words, "json")
     found = api.doctor()
     print_json(found) if given.json else put(show.checkup(found))
     return 0

@@ -1,109 +1,122 @@
-"""Options that commands share, and the split of a command line into options and settings."""
+"""The parser of every command: options that commands share, defined once, and settings of a run as typed options."""
 
 from __future__ import annotations
 
-import argparse
-import difflib
-from collections.abc import Sequence
-from typing import NoReturn
+import re
+from argparse import Action, ArgumentTypeError, RawDescriptionHelpFormatter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, get_args
 
+from jsonargparse import SUPPRESS, ArgumentParser, Namespace
+
+from autometa.api.numbers import whole_number
+from autometa.api.settings import nearest, value_of
 from autometa.cli.output import put
 from autometa.errors import InputError
+from autometa.runs.budget import parse_duration
 
-SHORT = {"data": "data.name", "rotations": "data.rotations"}
+
+def typed(reader: Callable[[str], Any], before: str = "") -> Callable[[str], Any]:
+    """The type of options that `reader` reads; before: what stands before its complaint."""
+
+    def read(text: str) -> Any:
+        try:
+            return reader(text)
+        except ValueError as error:
+            raise ArgumentTypeError(f"{before}{error}{f', not {text[:60]}' * bool(before)}") from error
+
+    return read
 
 
-class Parser(argparse.ArgumentParser):
-    """An argparse parser that raises `InputError` with one sentence."""
+whole, seconds = typed(whole_number, "must be "), typed(parse_duration)
+SHARED: dict[str, dict[str, Any]] = {
+    "out": {"metavar": "DIR", "help": "folder of the run (default: runs/<date>-<name>)"},
+    "resume": {
+        **{"nargs": "?", "const": True, "default": False, "metavar": "DIR"},
+        "help": "go on with a run that was stopped; without DIR the one in --out, or the last one",
+    },
+    "checkpoint_every": {
+        **{"type": seconds, "default": 60.0, "metavar": "TIME"},
+        "help": "how much work a crash may cost (default: 60s)",
+    },
+    "dry_run": {"action": "store_true", "help": "estimate time and memory from a few steps"},
+    "workers": {"type": whole, "metavar": "N", "help": "processes that train candidates (default: none)"},
+    "plot": {"metavar": "FILE", "help": "draw to a .png, .svg or .pdf file (needs matplotlib)"},
+    "device": {
+        **{"default": "auto", "metavar": "NAME"},
+        "help": "where to compute: cpu, cuda, cuda:1 (default: a GPU where one works, else the CPU)",
+    },
+    "json": {"action": "store_true", "help": "print the result as one JSON document, nothing else"},
+    "quiet": {"action": "store_true", "help": "no progress and no notices"},
+}
+"""Options by name that several commands have."""
+COMPUTING = ("device", "json", "quiet")
+RUNNING = ("out", "resume", "checkpoint_every", *COMPUTING)
+"""Of commands that compute, and of those that make a run."""
 
-    def __init__(self, word: str, about: str, examples: str = ""):
+
+class Parser(ArgumentParser):
+    """A parser of one command that raises `InputError` with one sentence.
+
+    settings: those that `parse` has found, typed, by dotted name.
+    """
+
+    def __init__(self, word: str, about: str, examples: str = "") -> None:
         super().__init__(
             prog=f"autometa {word}",
             description=about,
             epilog=f"examples:\n{examples}" if examples else None,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        self.settings: tuple[str, ...] = ()
+        self._negative_number_matcher = re.compile(r"-\.?[0-9]")
+        self.settings: dict[str, Any] = {}
 
-    def options(self) -> list[str]:
-        """The long options."""
-        return [name for action in self._actions for name in action.option_strings if name.startswith("--")]
+    def parse(self, words: Sequence[str], *shared: str) -> Namespace:
+        """What the words say; shared: options of `SHARED` that the command has beside its own."""
+        for name in shared:
+            self.add_argument(*["-q"] * (name == "quiet"), f"--{name.replace('_', '-')}", **SHARED[name])
+        return self.parse_args(words)
+
+    def add_settings(self, types: Mapping[str, Any], about: Mapping[str, str]) -> None:
+        """An option for each of these settings; about: help of those that --help tells, which have a short form.
+
+        `--data` is `--data.name`, as of all that is chosen by name. Options that are there already come first.
+        """
+        for name, hint in types.items():
+            group, _, leaf = name.rpartition(".")
+            short = group if leaf == "name" else leaf if name in about else name
+            flags = {f"--{name}": SUPPRESS, f"--{short}": SUPPRESS}
+            flags[f"--{short.replace('_', '-') if name in about else short}"] = about.get(name, SUPPRESS)
+            for flag, told in flags.items():
+                if flag not in self._option_string_actions:
+                    kind = "NAME" if str in (hint, *get_args(hint)) else "N"
+                    of = {"setting": name, "hint": hint, "default": SUPPRESS}
+                    self.add_argument(flag, action=_Setting, dest=flag, metavar=kind, help=told, **of)
 
     def _print_message(self, message: str, file: object = None) -> None:
         put(message.removesuffix("\n").split("\n"))
 
-    def error(self, message: str) -> NoReturn:
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        page, message = "--help", re.sub(r"argument (\S+): expected one argument", r"\1 needs a value", message)
         if message.startswith("unrecognized arguments: "):
-            name = message.removeprefix("unrecognized arguments: ").split()[0]
-            hint = self._nearest(name.partition("=")[0])
-            message = f"unknown {'option' if name.startswith('-') else 'argument'} {name}"
-            message = f"{message}{hint}"
-        raise InputError(f"{message}; {self.prog} --help explains")
-
-    def _nearest(self, name: str) -> str:
-        near = [f"--{setting}" for setting in self.settings if setting.split(".")[-1] == name.lstrip("-")]
-        near = near or difflib.get_close_matches(name, [*self.options(), *(f"--{s}" for s in self.settings)], n=1)
-        return f"; did you mean {' or '.join(near)}?" if near else ""
+            name = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
+            known = [flag[2:] for flag in self._option_string_actions if flag.startswith("--")]
+            hint = nearest(name.lstrip("-"), known, "--")
+            message = f"unknown {'option' if name.startswith('-') else 'argument'} {name}{hint}"
+            page = f"--help{'-settings' * ('help-settings' in known and '.' in name)}"
+        raise InputError(f"{message}; {self.prog} {page} explains") from ex
 
 
-def whole(text: str) -> int:
-    """The type of options that are whole numbers."""
-    from autometa.api.numbers import whole_number
+class _Setting(Action):
+    """An option that is a setting of type `hint`: once, into the parser's `settings`."""
 
-    try:
-        return whole_number(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"must be {error}, not {text[:60]}") from error
+    def __init__(self, setting: str, hint: Any, **options: Any) -> None:
+        super().__init__(**options)
+        self.setting, self.hint = setting, hint
 
-
-def common(parser: Parser) -> None:
-    """--device, --json, -q."""
-    devices = "where to compute: cpu, cuda, cuda:1 (default: a GPU where one works, else the CPU)"
-    parser.add_argument("--device", default="auto", metavar="NAME", help=devices)
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON document, nothing else")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no notices")
-
-
-def running(parser: Parser) -> None:
-    """What commands share that make a run."""
-    parser.add_argument("--out", metavar="DIR", help="folder of the run (default: runs/<date>-<name>)")
-    parser.add_argument(
-        "--resume",
-        nargs="?",
-        const=True,
-        default=False,
-        metavar="DIR",
-        help="go on with a run that was stopped; without DIR the one in --out, or the last one",
-    )
-    parser.add_argument(
-        "--checkpoint-every", default="60s", metavar="TIME", help="how much work a crash may cost (default: 60s)"
-    )
-    common(parser)
-
-
-def split_settings(words: Sequence[str], parser: Parser) -> tuple[list[str], dict[str, str]]:
-    """The words that are not settings, and the settings: `--inner.lr 1e-3`, `--seed=3`, `--data NAME`.
-
-    Options of the parser come before settings of the same name, save --data, --rotations and --seed, which are
-    settings. A word with a dot is taken for a setting, known or not.
-    """
-    groups = {name.partition(".")[0] for name in parser.settings}
-    known = {*parser.settings, *groups, *SHORT}
-    own = set(parser.options()) - {f"--{name}" for name in (*SHORT, "seed")}
-    rest, found, waiting = [], {}, list(words)
-    while waiting:
-        word = waiting.pop(0)
-        name, equals, value = word.partition("=")
-        key = name[2:]
-        if not name.startswith("--") or name in own or not (key in known or "." in key):
-            rest.append(word)
-            continue
-        if not equals:
-            if not waiting or waiting[0].startswith("--"):
-                raise InputError(f"{name} needs a value")
-            value = waiting.pop(0)
-        key = SHORT.get(key, key)
-        if found.setdefault(key, value) != value:
-            raise InputError(f"{name} is given twice, as {found[key]} and {value}")
-    return rest, found
+    def __call__(self, parser: Parser, namespace: Namespace, value: str, option: str | None = None) -> None:
+        read = value_of(value, self.hint, self.setting if "." in self.setting else str(option))
+        known = parser.settings.setdefault(self.setting, read)
+        if known != read:
+            raise InputError(f"{option} is given twice, as {known} and {read}")

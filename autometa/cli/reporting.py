@@ -17,8 +17,7 @@ def report(words: list[str], typed: list[str]) -> int:
     parser = Parser("report", about, EXAMPLES)
     parser.add_argument("run", nargs="?", default="latest", metavar="RUN", help="folder of the run (default: the last)")
     parser.add_argument("--out", metavar="FILE", help="where to write it (default: RUN/report.html)")
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON document, nothing else")
-    given = parser.parse_args(words)
+    given = parser.parse(words, "json")
     path = shown(api.report(given.run, given.out))
     print_json({"report": path}) if given.json else put([f"Report  {path}  (one file; open it in a browser)"])
     return 0

@@ -36,9 +36,7 @@ def table(words: list[str], typed: list[str]) -> int:
     parser.add_argument("--csv", metavar="FILE", help="export: file to write (default: the terminal)")
     parser.add_argument("--to", metavar="FILE", help="pack: file to write (default: the package's own)")
     parser.add_argument("--file", metavar="FILE", help="status, query, export: a packed file (default: the package's)")
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON document, nothing else")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
-    given = parser.parse_args(words)
+    given = parser.parse(words, "json", "quiet")
     if given.cells and given.what != "query":
         raise InputError(f"autometa table {given.what} takes no cells; autometa table --help explains")
     return _COMMANDS[given.what](given)

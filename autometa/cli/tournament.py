@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import Namespace
+
 from autometa.algorithms.table.spec import DEFAULT
 from autometa.api import tables
-from autometa.api.size_budget import limits_of
 from autometa.cli.options import Parser, whole
 from autometa.cli.output import print_json, put
 from autometa.cli.show import columns
@@ -37,10 +37,7 @@ def tournament(words: list[str], typed: list[str]) -> int:
         "--whole", action="store_true", help="judge on all cells, not on the half that no settings were chosen on"
     )
     parser.add_argument("--workers", type=whole, metavar="N", help="processes (default: as many as processors)")
-    parser.add_argument("--plot", metavar="FILE", help="draw to a .png, .svg or .pdf file (needs matplotlib)")
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON document, nothing else")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
-    given = parser.parse_args(words)
+    given = parser.parse(words, "plot", "json", "quiet")
     if given.plot is not None:
         plot.check(given.plot)
     name, file = named(given.table)
@@ -131,16 +128,15 @@ def _ranks(found: Mapping[str, Any] | None) -> list[str]:
     return [*lines, *(f"{name} was left out: {reason}" for name, reason in found["refused"].items())]
 
 
-def search_table(given: argparse.Namespace, settings: Mapping[str, str], parser: Parser) -> int:
+def search_table(given: Namespace, settings: Mapping[str, Any], parser: Parser) -> int:
     """`autometa search auto-meta --table NAME`: no run, nothing is written."""
-    wanted = ("algorithm", "table", "config", "max_params", "max_macs", "json", "quiet")
+    wanted = ("algorithm", "table", "config", "json", "quiet")
     for name, value in vars(given).items():
         if name not in wanted and value != parser.get_default(name):
             option = "--" + name.replace("_", "-")
             raise InputError(f"{option} is for searches that train; with --table nothing is trained and no run begun")
-    limits = limits_of(given.max_params, given.max_macs)
     name, file = named(given.table)
-    found = tables.search_table(name, file=file, config=given.config, settings={**settings, **limits})
+    found = tables.search_table(name, file=file, config=given.config, settings=settings)
     print_json(found) if given.json else put(_search(found))
     return 0
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from autometa import api
-from autometa.api.running import Manner
+from autometa.api.running import RunOptions
 from autometa.api.settings import field_types
 from autometa.api.teaching import teach_folder
 from autometa.cli import seeds, show
-from autometa.cli.options import Parser, common, whole
+from autometa.cli.options import COMPUTING, Parser
 from autometa.cli.output import print_json, put
 from autometa.errors import InputError
 from autometa.runs.files import say, shown
@@ -25,33 +25,29 @@ PREDICT_EXAMPLES = """  autometa predict new.png other.png --run runs/first
   autometa predict new.png --min-confidence 0.6         answers "none of these" where it is less sure"""
 
 
+MEANINGS = {
+    "inner.ways": "classes of a task",
+    "test.tasks": "number of tasks",
+    "test.shots": "support images per class",
+    "test.queries": "query images per class",
+    "test.steps": "steps of learning on the support images",
+    "test.batch": "images of one such step",
+    "test.batch_mode": "passes or replacement",
+    "test.seed": "of the tasks",
+    "test.part": "test or val classes",
+    "test.max_slots": "tasks at once; fewer need less memory, with the same result",
+}
+
+
 def eval(words: list[str], typed: list[str]) -> int:  # noqa: A001  the word of the command line
     """`autometa eval [--run RUN]`."""
     parser = Parser("eval", "Evaluate a run on unseen classes again, under other conditions.", EVAL_EXAMPLES)
     parser.add_argument("--run", default="latest", metavar="RUN", help="folder of the run (default: the last one)")
-    parser.add_argument("--ways", "--inner.ways", type=whole, metavar="N", help="classes of a task")
-    meanings = {
-        "tasks": "number of tasks",
-        "shots": "support images per class",
-        "queries": "query images per class",
-        "steps": "steps of learning on the support images",
-        "batch": "images of one such step",
-        "batch_mode": "passes or replacement",
-        "seed": "of the tasks",
-        "part": "test or val classes",
-        "max_slots": "tasks at once; fewer need less memory, with the same result",
-    }
-    names = [name for name in field_types(EvalConfig)]
-    for name in names:
-        flags = dict.fromkeys((f"--{name.replace('_', '-')}", f"--{name}", f"--test.{name}"))
-        parser.add_argument(*flags, dest=f"test_{name}", metavar="X", help=meanings.get(name))
-    common(parser)
-    given = parser.parse_args(words)
-    settings = {name: getattr(given, f"test_{name}") for name in names}
-    settings = {name: value for name, value in settings.items() if value is not None}
-    found = api.evaluate(
-        given.run, ways=given.ways, settings=settings, quiet=given.quiet, device=given.device, command=tuple(typed)
-    )
+    types = {"inner.ways": int, **{f"test.{name}": hint for name, hint in field_types(EvalConfig).items()}}
+    parser.add_settings(types, MEANINGS)
+    given, settings = parser.parse(words, *COMPUTING), parser.settings
+    how = {"quiet": given.quiet, "device": given.device, "command": tuple(typed)}
+    found = api.evaluate(given.run, ways=settings.pop("inner.ways", None), settings=settings, **how)
     print_json(found) if given.json else put(seeds.lines(found) if "seeds" in found else show.evaluation(found))
     return 0
 
@@ -60,19 +56,15 @@ def adapt(words: list[str], typed: list[str]) -> int:
     """`autometa adapt --support DIR`."""
     parser = Parser("adapt", "Teach a network new classes from a few pictures of each.", ADAPT_EXAMPLES)
     parser.add_argument("--support", metavar="DIR", help="folder with one sub-folder of 1 to 5 pictures per class")
-    parser.add_argument(
-        "--run",
-        metavar="RUN",
-        help="whose network learns: a run's (default: the last finished one's that fits, else that of autometa)",
-    )
+    whose = "whose network learns: a run's (default: the last finished one's that fits, else that of autometa)"
+    parser.add_argument("--run", metavar="RUN", help=whose)
     parser.add_argument("--add", action="store_true", help="teach these classes beside those taught before")
     parser.add_argument("--out", metavar="DIR", help="where to keep what was learned (default: RUN/adapted or adapted)")
-    common(parser)
-    given = parser.parse_args(words)
+    given = parser.parse(words, *COMPUTING)
     if given.support is None:
         raise InputError("adapt needs --support DIR, a folder with one sub-folder of pictures per class")
-    manner = Manner(given.quiet, given.device)
-    lesson = teach_folder(given.support, run=given.run, out=given.out, add=given.add, manner=manner)
+    options = RunOptions(given.quiet, given.device)
+    lesson = teach_folder(given.support, run=given.run, out=given.out, add=given.add, options=options)
     classifier, place = lesson.classifier, lesson.place
     counts = dict(zip(classifier.names, classifier.lesson.labels.bincount().tolist(), strict=True))
     if given.json:
@@ -89,19 +81,11 @@ def predict(words: list[str], typed: list[str]) -> int:
     """`autometa predict IMAGE...`."""
     parser = Parser("predict", "Classify pictures with what `autometa adapt` learned.", PREDICT_EXAMPLES)
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="image files, or folders of them")
-    parser.add_argument(
-        "--run",
-        metavar="RUN",
-        help="a run that was adapted, or the folder given to adapt --out (default: what was taught last)",
-    )
-    parser.add_argument(
-        "--min-confidence",
-        default="0",
-        metavar="P",
-        help='probability below which the answer is "none of these", such as 0.6; calibrated: as measured',
-    )
-    common(parser)
-    given = parser.parse_args(words)
+    taught = "a run that was adapted, or the folder given to adapt --out (default: what was taught last)"
+    parser.add_argument("--run", metavar="RUN", help=taught)
+    least = 'probability below which the answer is "none of these", such as 0.6; calibrated: as measured'
+    parser.add_argument("--min-confidence", default="0", metavar="P", help=least)
+    given = parser.parse(words, *COMPUTING)
     asked = {"run": given.run, "min_confidence": given.min_confidence, "device": given.device, "quiet": given.quiet}
     unread: list[str] = []
     found = api.predict(given.images, unread=unread.append, **asked)

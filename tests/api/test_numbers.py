@@ -5,7 +5,7 @@ import pytest
 
 from autometa.algorithms.presets import AUTO_META, METANAS
 from autometa.api.settings import as_yaml, own_types, settle
-from autometa.api.size_budget import parse_count
+from autometa.api.size_budget import count, limits_of
 from autometa.errors import InputError
 from autometa.train.config import is_named
 from autometa.train.run_config import ALGORITHMS
@@ -82,10 +82,11 @@ def test_options_that_are_numbers():
     for words in (["eval", "--ways", "1_0"], ["export", "--out", "x.onnx", "--shots", "１"]):
         answer = call(*words)
         assert answer.code == 2 and "must be a whole number, not" in answer.err, answer
-    for count in (0, -5, True, 2**63, "9" * 400, "nan", "1e999"):
+    for wrong in (0, -5, True, 2**63, "9" * 400, "nan", "1e999"):
         with pytest.raises(InputError, match="--max-params must be a number such as"):
-            parse_count(count, "--max-params")
-    assert (parse_count(50000, "x"), parse_count("1.5m", "x"), parse_count("50_000", "x")) == (50000, 1500000, 50000)
+            limits_of(wrong, None)
+    assert (count(50000), count("1.5m"), count("50_000")) == (50000, 1500000, 50000)
+    assert limits_of("2k", None) == {"max_params": 2000}
 
 
 @pytest.mark.parametrize("kind", sorted(ALGORITHMS))

@@ -165,7 +165,7 @@ WRONG = [
     (("--beams", "3"), "did you mean --beam"),
     (("--validation.part", "test"), "test classes stay unseen"),
     (("--inner.ways", "40"), "40"),
-    (("--workers", "0"), "at least one worker"),
+    (("--workers", "0"), "--workers must be at least 1"),
     (("--channels", "4"), "unknown option --channels"),
 ]
 

@@ -53,14 +53,16 @@ def test_a_resumed_run_goes_on_where_it_began(began, asked, place, two_gpus, mon
     about = json.loads((tmp_path / "run/environment.json").read_text())
     (tmp_path / "run/environment.json").write_text(json.dumps({**about, "device": began}))
     plan = Plan(search_named(None), METANAS["quick"], resume=tmp_path / "run")
-    assert running._device_for(plan, running.Manner(device=asked)) == torch.device(place)
-    assert running._device_for(Plan(search_named(None), METANAS["quick"]), running.Manner()) == torch.device("cuda:0")
+    assert running._device_for(plan, running.RunOptions(device=asked)) == torch.device(place)
+    assert running._device_for(Plan(search_named(None), METANAS["quick"]), running.RunOptions()) == torch.device(
+        "cuda:0"
+    )
 
 
 def test_a_search_over_cells_takes_a_device_too(two_gpus):
     plan = Plan(search_named(None), AUTO_META["quick"])
     for asked, place in (("auto", "cuda:0"), ("cuda:1", "cuda:1"), ("cpu", "cpu")):
-        assert running._device_for(plan, running.Manner(device=asked)) == torch.device(place)
+        assert running._device_for(plan, running.RunOptions(device=asked)) == torch.device(place)
 
 
 def test_precision_is_a_setting_that_the_cpu_does_without(tmp_path):

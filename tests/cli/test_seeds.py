@@ -12,7 +12,7 @@ import torch
 
 from autometa import api
 from autometa.api import children, running, seeds
-from autometa.api.running import Manner
+from autometa.api.running import RunOptions
 from autometa.errors import DivergedError, InputError, Interrupted
 from autometa.models.find import choose_start, find_start
 from autometa.report.seeds import over_seeds, read_summary
@@ -140,7 +140,7 @@ def test_what_contradicts_is_refused(both, tmp_path):
     assert "holds 2 seeds, not 3" in call("search", "--resume", run, "--seeds", 3).err
     assert "has inner.lr" in call("search", "--resume", run, "--inner.lr", 1).err
     assert "holds one run, not 2" in call("search", "--resume", run / "seed-4", "--seeds", 2).err
-    assert "at least one seed" in call("search", *SEARCH, "--seeds", 0, "--out", tmp_path / "none").err
+    assert "--seeds must be at least 1" in call("search", *SEARCH, "--seeds", 0, "--out", tmp_path / "none").err
     assert not (tmp_path / "none").exists()
     (tmp_path / "run").mkdir()
     for name in ("config", "environment"):
@@ -157,12 +157,12 @@ def test_a_dry_run_counts_the_turns(tmp_path, monkeypatch):
     monkeypatch.setattr(seeds, "free_memory", lambda: 350)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     plan = api.plan_train(NET, settings={"data.name": "strokes:6x6x6"})
-    found = seeds.estimate(plan, Manner(seeds=5, time_budget=60))["seeds"]
+    found = seeds.estimate(plan, RunOptions(seeds=5, time_budget=60))["seeds"]
     assert found == {"seeds": [0, 1, 2, 3, 4], "side_by_side": 3, "seconds": 20.0, "memory_bytes": 300}
-    assert seeds.estimate(plan, Manner(seeds=5, time_budget=60))["budget"] == 30
-    one_by_one = seeds.estimate(plan, Manner(seeds=5, workers=2))["seeds"]
+    assert seeds.estimate(plan, RunOptions(seeds=5, time_budget=60))["budget"] == 30
+    one_by_one = seeds.estimate(plan, RunOptions(seeds=5, workers=2))["seeds"]
     assert (one_by_one["side_by_side"], one_by_one["seconds"]) == (1, 50.0)
-    assert "seeds" not in seeds.estimate(plan, Manner())
+    assert "seeds" not in seeds.estimate(plan, RunOptions())
 
 
 @pytest.fixture
@@ -170,9 +170,9 @@ def begun(tmp_path):
     """Three seeds of a training whose turn has not come."""
     plan = api.plan_train(NET, settings={"data.name": "strokes:6x6x6"}, out=tmp_path / "run")
     spec = {"seeds": [0, 1, 2], "budget": 17.0}
-    with running.enter(plan, Manner(command=["autometa", "train", NET]), torch.device("cpu"), spec) as folder:
-        manner = Manner(quiet=True)
-        yield lambda end=None, side=2: seeds._Work(plan, folder, manner, deque([0, 1, 2]), side, 1, end)
+    with running.enter(plan, RunOptions(command=["autometa", "train", NET]), torch.device("cpu"), spec) as folder:
+        options = RunOptions(quiet=True)
+        yield lambda end=None, side=2: seeds._Work(plan, folder, options, deque([0, 1, 2]), side, 1, end)
 
 
 def test_a_time_budget_is_shared_out(begun):
@@ -185,7 +185,7 @@ def test_a_time_budget_is_shared_out(begun):
 def test_what_ends_one_leaves_the_others_to_go_on(begun, monkeypatch):
     done = []
 
-    def one(plan, manner):
+    def one(plan, options):
         done.append(plan.config.seed)
         if plan.config.seed == 0:
             raise DivergedError("too many slots")

@@ -43,7 +43,7 @@ def test_version_and_help():
         assert answer.code == 0 and answer.out.startswith(f"usage: autometa {word}")
     assert "autometa search metanas --preset quick" in call("search", "--help").out
     explained = call("search", "--help-settings").out
-    assert all(f"--{name}" in explained for name in settings.field_types(type(METANAS["quick"])))
+    assert all(f"--{name}" in explained for name in settings.field_types(METANAS["quick"]))
 
 
 @pytest.mark.parametrize("word, names", [("search", METANAS), ("train", TRAIN)])
