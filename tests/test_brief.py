@@ -16,8 +16,8 @@ from autometa.brief import LIMIT
 from autometa.data import TaskSpec, open_dataset
 from autometa.models.find import find_start
 from autometa.models.model import Model
-from autometa.runs import RunFolder, list_runs, load_latest
-from autometa.runs.listing import RunRow
+from autometa.report.listing import RunRow, list_runs
+from autometa.runs import RunFolder, load_latest
 from tests.cli.driving import class_folders
 from tests.estimator.drawings import saved, shots, strokes
 

@@ -24,10 +24,10 @@ from autometa.export.writing import export
 from autometa.models.classifier import ADAPTED, Classifier
 from autometa.models.find import CONFIDENCE, find_classifier
 from autometa.ops.torch_state import in_own_torch_state
-from autometa.report.trust import refusing
+from autometa.report.listing import RunRow, list_runs
+from autometa.report.view import refusing
 from autometa.report.writing import report
 from autometa.runs.folder import RunFolder
-from autometa.runs.listing import RunRow, list_runs
 from autometa.runs.tracking import Tracker
 
 __all__ = [

@@ -6,12 +6,10 @@ import html
 
 from autometa.brief import TEXT, cut
 from autometa.printable import printable
+from autometa.report.view import FIRST, View
 from autometa.report.words import MODES, large, score
 from autometa.runs.budget import format_duration
 from autometa.runs.files import shown
-
-FIRST = "support_statistics"
-"""The accuracy that is shown: that of `predict`."""
 
 
 class Outcome(dict):
@@ -19,14 +17,12 @@ class Outcome(dict):
 
     def _rows(self) -> list[tuple[str, str]]:
         rows = [("run", shown(self.get("run", "")))]
-        protocol, found = self.get("protocol") or {}, (self.get("scores") or {}).get(FIRST)
-        if found and protocol:
-            shots = f"{protocol['shots']} image{'s' * (protocol['shots'] != 1)} of each"
-            told = f"{score(found)} % on {protocol['tasks']} new tasks of {protocol['ways']} classes, {shots}"
-            rows.append(("accuracy", f"{told} ({MODES[FIRST]})"))
-        if self.get("macs") is not None:
-            rows.append(("network", f"{self['parameters']:,.0f} parameters, {large(self['macs'])} MACs"))
-        times = ", ".join(f"{name} {format_duration(value)}" for name, value in (self.get("seconds") or {}).items())
+        view = View(self)
+        if view.score and view.protocol:
+            rows.append(("accuracy", f"{score(view.score)} % on {view.tasks} ({MODES[FIRST]})"))
+        if view.macs is not None:
+            rows.append(("network", f"{view.parameters:,.0f} parameters, {large(view.macs)} MACs"))
+        times = ", ".join(f"{name} {format_duration(value)}" for name, value in view.part("seconds").items())
         done = self.get("iterations") or {}
         if done:
             times = f"{done['done']} of {done['planned']} meta-iterations; {times}"
@@ -34,7 +30,7 @@ class Outcome(dict):
         return [(name, cut(printable(value), 2 * TEXT)) for name, value in rows]
 
     def _title(self) -> str:
-        return printable(str(self.get("kind", "run")))
+        return printable(View(self).kind or "run")
 
     def __repr__(self) -> str:
         return "\n".join([self._title(), *(f"  {name:<9} {value}" for name, value in self._rows())])

@@ -8,6 +8,7 @@ from typing import Any
 
 from autometa.cli.show import columns
 from autometa.report.seeds import ABOUT, means, rows
+from autometa.report.view import View
 from autometa.report.words import size
 from autometa.runs.budget import format_duration
 from autometa.runs.files import shown
@@ -15,11 +16,10 @@ from autometa.runs.files import shown
 
 def lines(found: Mapping[str, Any]) -> list[str]:
     """What a search, a training or an evaluation of several seeds found."""
-    p, run = found["protocol"], shlex.quote(shown(found["run"]))
-    shots = f"{p['shots']} support and {p['queries']} query image{'s' if p['queries'] > 1 else ''} per class"
+    view, run = View(found), shlex.quote(shown(found["run"]))
     made = [
-        f"{found['kind']}: accuracy in % on {p['tasks']} new tasks of {p['ways']} classes, {shots}",
-        f"  split {p['split']}, {p['part']} classes; tasks of seed {p['test_seed']}, the same for all",
+        f"{view.kind}: accuracy in % on {view.tasks}",
+        f"  {view.classes}; tasks of seed {view.protocol['test_seed']}, the same for all",
         *columns(means(found), right=(1,)),
         "",
         *columns(rows(found), right=(0, 1, 2, 3, 4)),

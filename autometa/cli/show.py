@@ -8,9 +8,8 @@ from typing import Any
 
 from autometa.api.listing import Choice
 from autometa.printable import printable
-from autometa.report.trust import over_tasks, sentences
 from autometa.report.view import View
-from autometa.report.words import MODES, large, score, size
+from autometa.report.words import large, score, size
 from autometa.runs.budget import format_duration
 from autometa.runs.files import shown
 
@@ -43,7 +42,7 @@ def result(found: Mapping[str, Any]) -> list[str]:
         lines += [*_cells(found), ""]
     if "cell" in found:
         lines += [*_cell(found), "", *_levels(found), ""]
-    lines += [*_accuracy(found), "", *_sizes(found), "", *_precision(found), f"Time   {_times(found['seconds'])}"]
+    lines += _measured(found)
     kept = "result.json, config.json, checkpoints/, genotypes/" if "genotype" in found else "result.json, checkpoints/"
     kept = f"{kept}, search.json, ledger.sqlite" if "cell" in found else kept
     lines += [f"Files  {run}  ({kept})"]
@@ -54,8 +53,7 @@ def result(found: Mapping[str, Any]) -> list[str]:
 
 def evaluation(found: Mapping[str, Any]) -> list[str]:
     """A run evaluated again."""
-    lines = [*_accuracy(found), "", *_sizes(found), "", *_precision(found), f"Time   {_times(found['seconds'])}"]
-    return [*lines, f"Files  {shown(found['file'])}"]
+    return [*_measured(found), f"Files  {shown(found['file'])}"]
 
 
 def _cells(found: Mapping[str, Any]) -> list[str]:
@@ -131,51 +129,31 @@ def _ranking(found: Mapping[str, float | None] | None) -> str:
     return f"{found['spearman']:.2f} / {found['kendall']:.2f}"
 
 
-def _accuracy(found: Mapping[str, Any]) -> list[str]:
-    p = found["protocol"]
-    shots = f"{p['shots']} support and {p['queries']} query image{'s' if p['queries'] > 1 else ''} per class"
-    lines = [
-        f"Accuracy in % on {p['tasks']} new tasks of {p['ways']} classes, {shots}; mean and 95% confidence interval",
-        f"  {over_tasks(found)}",
-        f"  split {p['split']}, {p['part']} classes; seed {p['seed']}, tasks of seed {p['test_seed']}",
-    ]
+def _measured(found: Mapping[str, Any]) -> list[str]:
+    """Accuracies, sizes, times."""
     view = View(found)
-    rows = [["normalised with statistics of", *view.networks]]
-    for mode, title in MODES.items():
-        rows.append([title, *(score(scores.get(mode)) for scores in view.networks.values())])
-    lines += columns(rows, right=range(1, len(rows[0])))
-    if view.pruning_cost is not None:
-        cost = score(view.pruning_cost)
-        lines.append(f"  pruning costs {cost} points or less (mean of before - after, task by task)")
-    if view.lost:
-        told = "tasks left the finite numbers: their answers count as wrong; try a smaller --inner.lr"
-        lines.append(f"  {view.lost} {told}")
-    return [*lines, *(f"  {one}" for one in sentences(found))]
-
-
-def _sizes(found: Mapping[str, Any]) -> list[str]:
-    sizes = View(found).sizes.items()
-    table = [[name, f"{size['parameters']:,.0f} parameters", f"{large(size['macs'])} MACs"] for name, size in sizes]
-    lines = ["Size   (MACs: multiplications with addition, for one image)", *columns(table, right=(1, 2))]
-    limits = found.get("limits", {})
-    if limits:
-        kept = " and ".join(
-            f"{limit:,} {'parameters' if name == 'max_params' else 'MACs'}" for name, limit in limits.items()
-        )
-        lines.append(
-            f"  every task's pruned network keeps to {kept}" if "search_network" in found else f"  at most {kept}"
-        )
-    return lines
-
-
-def _precision(found: Mapping[str, Any]) -> list[str]:
-    """A line where results were computed in less than float32."""
-    mode = View(found).reduced_precision
-    return [] if mode is None else [f"Precision  {mode}: less exact than fp32, which is the default"]
-
-
-def _times(seconds: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {format_duration(value)}" for name, value in seconds.items())
+    sizes = [
+        [name, f"{size['parameters']:,.0f} parameters", f"{large(size['macs'])} MACs"]
+        for name, size in view.sizes.items()
+    ]
+    kept = [
+        f"{limit:,} {'parameters' if name == 'max_params' else 'MACs'}" for name, limit in view.part("limits").items()
+    ]
+    what = "every task's pruned network keeps to" if "search_network" in found else "at most"
+    times = ", ".join(f"{name} {format_duration(value)}" for name, value in view.part("seconds").items())
+    return [
+        f"Accuracy in % on {view.tasks}; mean and 95% confidence interval",
+        f"  {view.over_tasks}",
+        f"  {view.classes}; seed {view.protocol['seed']}, tasks of seed {view.protocol['test_seed']}",
+        *columns(view.table, right=range(1, len(view.networks) + 1)),
+        *(f"  {one}" for one in (*view.caveats, *view.sentences)),
+        "",
+        "Size   (MACs: multiplications with addition, for one image)",
+        *columns(sizes, right=(1, 2)),
+        *([f"  {what} {' and '.join(kept)}"] if kept else []),
+        "",
+        f"Time   {times}",
+    ]
 
 
 def estimate(found: Mapping[str, Any]) -> list[str]:

@@ -15,8 +15,8 @@ from autometa.report import seeds
 from autometa.report.markdown import block, code, words
 from autometa.report.repeat import command_to_repeat, iterations_of
 from autometa.report.seeds import read_summary
-from autometa.report.trust import over_tasks, sentences
 from autometa.report.view import View
+from autometa.report.words import plural
 from autometa.runs.budget import format_duration
 from autometa.runs.files import disk_errors, shown, write_text
 from autometa.runs.folder import HEALTH, MODEL_CARD, OBSERVATIONS, RunFolder
@@ -24,14 +24,9 @@ from autometa.train import records
 from autometa.train.records import read_result
 from autometa.train.run_config import RunConfig, config_of
 
-MODES = {
-    "transductive": ("transductive", "all queries of a task together"),
-    "support_plus_one": ("support + one", "the support images and one query"),
-    "support_statistics": ("support statistics", "the support images alone; what `predict` does"),
-}
-BN_CAVEAT = """The three rows answer different questions and must not be compared with each other. Transductive figures,
-which many papers report, let the queries of a task help each other; a picture that comes alone is served by the last
-row."""
+BN_CAVEAT = """The rows answer different questions and must not be compared with each other. Figures normalised with
+all queries of the task (transductive), which many papers report, let the queries help each other; a picture that comes
+alone is served by support images alone, which is what `predict` does."""
 USE = """Teach it about {ways} new classes of pictures like those above from one to five pictures each
 (`autometa adapt`), then classify others (`autometa predict`). It is a result of research on few-shot learning and
 architecture search: a starting point for such tasks, and something to compare other methods with."""
@@ -62,81 +57,56 @@ def model_card(run: RunFolder) -> str:
     result, config = read_result(run), config_of(run)
     if result is None:
         raise InputError(f"{shown(run.path)} is not finished; its card is written when it is")
-    environment = run.environment
+    environment, view = run.environment, View(result)
     parts = [
-        [f"# {words(environment.get('name', result['kind']))}", "", algorithm_of(config).card, *_found(config, result)],
-        ["## Data", "", *_data(run, config, result)],
-        ["## Accuracy", "", *_accuracy(result), "", BN_CAVEAT],
+        [f"# {words(environment.get('name', view.kind))}", "", algorithm_of(config).card, *_found(config, view)],
+        ["## Data", "", *_data(run, config, view)],
+        ["## Accuracy", "", *_accuracy(view), BN_CAVEAT],
         *([["## Over seeds", "", *_over_seeds(whole)]] if whole.seeds else []),
-        ["## Size and cost", "", *_sizes(result), *_cost(run, result, environment)],
-        ["## Intended use", "", USE.format(ways=result["protocol"]["ways"])],
-        ["## Limits", "", *_limits(run, config, result, len(whole.seeds))],
+        ["## Size and cost", "", *_sizes(view), *_cost(run, view, environment)],
+        ["## Intended use", "", USE.format(ways=view.protocol["ways"])],
+        ["## Limits", "", *_limits(run, config, view, len(whole.seeds))],
         ["## How to repeat it", "", *_repeat(run, config, environment)],
     ]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
-def _found(config: RunConfig, result: Mapping[str, Any]) -> Iterator[str]:
+def _found(config: RunConfig, view: View) -> Iterator[str]:
     """The architecture in a few lines."""
+    result = view.result
+    yield ""
     if "genotype" in result:
-        cells, tasks = result["genotype"], result["protocol"]["tasks"]
-        yield ""
+        cells, tasks = result["genotype"], view.protocol["tasks"]
         for kind in ("normal", "reduction"):
             share = f"{words(cells[f'{kind}_found_in'])} of {tasks} test tasks"
             yield f"* commonest {kind} cell, in {share}: {code(cells[kind])}"
         yield f"* different pairs of cells over the test tasks: {words(cells['different_cells'])}"
     elif "cell" in result:
-        yield ""
         cell, trained = result["cell"], result["candidates"]["trained"]
         yield f"* cell {code(cell['key'])}, the best of {words(trained)} trained candidates"
         yield f"* its blocks: {code(cell['blocks'])}"
     else:
         learner = config.learner.name
-        yield ""
         yield f"* network {code(Path(result['network']).name)}, meta-learner {code(learner)}"
 
 
-def _data(run: RunFolder, config: RunConfig, result: Mapping[str, Any]) -> list[str]:
-    protocol = result["protocol"]
+def _data(run: RunFolder, config: RunConfig, view: View) -> list[str]:
+    protocol = view.protocol
     recipe = records.read(run, records.DATA)["recipe"]
     colour = "colour" if recipe["channels"] == 3 else "grey"
     ink = "dark ink on light paper becomes 255 on 0" if recipe["polarity"] == "inverted" else "values as they are"
-    shots = (
-        f"{_count(protocol['shots'], 'support image')} and {_count(protocol['queries'], 'query', 'queries')} per class"
-    )
     return [
         f"* set {code(config.data.name)}, split {code(protocol['split'])}; trained on its training classes, judged on "
         f"its {words(protocol['part'])} classes, which training never saw",
         f"* pictures: {colour}, {recipe['size']}x{recipe['size']}, filter {words(recipe['filter'])}, {ink}",
-        f"* sha256 over recipe, class names, sizes and pixels: {code(result['data_hash'])}",
-        f"* protocol: {protocol['tasks']} tasks of {protocol['ways']} classes, {shots}; "
-        f"seed {protocol['seed']}, tasks drawn with seed {protocol['test_seed']}",
+        f"* sha256 over recipe, class names, sizes and pixels: {code(view.result['data_hash'])}",
+        f"* protocol: {view.tasks}; seed {protocol['seed']}, tasks drawn with seed {protocol['test_seed']}",
     ]
 
 
-def _accuracy(result: Mapping[str, Any]) -> list[str]:
-    view = View(result)
-    columns = view.networks
-    lines = [f"Percent of queries, mean and 95% confidence interval {over_tasks(result)}.", ""]
-    rows = [["batch normalisation by", *columns]]
-    for mode, (name, meaning) in MODES.items():
-        rows.append([f"{name}: {meaning}", *(_score(scores.get(mode)) for scores in columns.values())])
-    lines += _table(rows)
-    if view.lost:
-        lines += ["", f"{view.lost} tasks left the finite numbers; their answers count as wrong."]
-    told = sentences(result)
-    return [*lines, "", *(f"* {words(one)}" for one in told)] if told else lines
-
-
-def _score(score: Mapping[str, Any] | None) -> str:
-    if not score or score["mean"] is None:
-        return "-"
-    interval = "" if score["ci95"] is None else f" ± {score['ci95']:.2f}"
-    return f"{score['mean']:.2f}{interval}"
-
-
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or f'{one}s'}"
+def _accuracy(view: View) -> list[str]:
+    lines = [f"Percent of queries, mean and 95% confidence interval {view.over_tasks}.", "", *_table(view.table), ""]
+    return [*lines, *(f"* {words(one)}" for one in (*view.caveats, *view.sentences)), ""]
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -145,21 +115,20 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]
 
 
-def _sizes(result: Mapping[str, Any]) -> list[str]:
-    sizes = View(result).sizes
-    rows = [[name, f"{size['parameters']:,.0f}", f"{size['macs']:,.0f}"] for name, size in sizes.items()]
+def _sizes(view: View) -> list[str]:
+    rows = [[name, f"{size['parameters']:,.0f}", f"{size['macs']:,.0f}"] for name, size in view.sizes.items()]
     return _table([["", "weights", "multiply-accumulates for one image"], *rows])
 
 
-def _cost(run: RunFolder, result: Mapping[str, Any], environment: Mapping[str, Any]) -> Iterator[str]:
-    seconds = ", ".join(f"{words(name)} {format_duration(value)}" for name, value in result["seconds"].items())
-    machine = environment.get("gpu") if result.get("device") == "cuda" else environment.get("cpu")
+def _cost(run: RunFolder, view: View, environment: Mapping[str, Any]) -> Iterator[str]:
+    seconds = ", ".join(f"{words(name)} {format_duration(value)}" for name, value in view.part("seconds").items())
+    machine = environment.get("gpu") if view.result.get("device") == "cuda" else environment.get("cpu")
     threads = environment.get("torch_threads")
-    where = words(machine or "an unrecorded machine") + (f", {_count(threads, 'thread')}" if threads else "")
+    where = words(machine or "an unrecorded machine") + (f", {plural(threads, 'thread')}" if threads else "")
     yield ""
-    yield f"Time: {seconds}, on {where}; precision {words(result.get('precision', 'fp32'))}."
+    yield f"Time: {seconds}, on {where}; precision {words(view.result.get('precision', 'fp32'))}."
     if environment.get("resumed"):
-        yield f"The run was resumed {_count(len(environment['resumed']), 'time')}; seconds count all its parts."
+        yield f"The run was resumed {plural(len(environment['resumed']), 'time')}; seconds count all its parts."
     memory = records.read(run, OBSERVATIONS, {}).get("memory") or {}
     peaks = {"memory": memory.get("peak_bytes"), "GPU memory": memory.get("gpu_peak_bytes")}
     for name, value in peaks.items():
@@ -172,15 +141,15 @@ def _over_seeds(whole: RunFolder) -> list[str]:
     return [*_table(seeds.means(found)), "", *_table(seeds.rows(found)), "", *seeds.ABOUT]
 
 
-def _limits(run: RunFolder, config: RunConfig, result: Mapping[str, Any], many: int) -> Iterator[str]:
+def _limits(run: RunFolder, config: RunConfig, view: View, many: int) -> Iterator[str]:
     done, planned = iterations_of(run, config)
     if done < planned:
         yield f"* Training ended after {done} of {planned} meta-iterations."
-    protocol = result["protocol"]
+    protocol = view.protocol
     runs = "One training run with one seed: intervals say how tasks and classes differ, not how runs would."
     if many:
         runs = f"This is one of {many} training runs, that of the first seed; how they differ stands above."
-    yield LIMITS.format(runs=runs, ways=protocol["ways"], shots=_count(protocol["shots"], "support image"))
+    yield LIMITS.format(runs=runs, ways=protocol["ways"], shots=plural(protocol["shots"], "support image"))
     for alarm in records.read(run, HEALTH, []):
         where = f"{words(alarm.get('phase', 'run'))} step {words(alarm.get('step'))}"
         yield f"* Alarm while training, {where}: {words(alarm.get('found'))}"

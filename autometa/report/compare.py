@@ -14,12 +14,12 @@ from typing import Any
 
 from autometa.brief import brief
 from autometa.errors import InputError
+from autometa.report.listing import describe_run
 from autometa.report.seeds import over_seeds
-from autometa.report.trust import bounds
+from autometa.report.view import View
 from autometa.runs.files import shown
 from autometa.runs.folder import CONFIG, RunFolder
 from autometa.runs.ledger import LEDGER, Candidate, Ledger
-from autometa.runs.listing import describe_run
 from autometa.runs.places import seeds_of
 from autometa.train.records import read_accuracy
 
@@ -27,11 +27,6 @@ MARKS = tuple(m * 10**e for e in range(1, 6) for m in (1, 2, 5))
 """Numbers of full trainings at which searches are read off."""
 ALIKE = ("data", "macro", "inner", "meta", "validation")
 """Settings that decide what a candidate's accuracy means."""
-TERMS = {"split": "split", "part": "classes", "ways": "ways", "shots": "shots", "queries": "queries"} | {
-    "tasks": "test tasks",
-    "test_seed": "seed of tasks",
-}
-"""Of a result's protocol: what a test accuracy must be read with, by its title."""
 
 
 @dataclass(frozen=True)
@@ -125,11 +120,11 @@ def compare(runs: Sequence[str | os.PathLike]) -> Comparison:
         try:
             if row.reason:
                 raise InputError(row.reason)
-            rows, final = _rows(folder), _final(read_accuracy(folder))
+            rows, view = _rows(folder), View(read_accuracy(folder) or {})
+            found.append(_compared(folder, name, rows, view))
         except InputError as error:
             unreadable[name] = str(error)
             continue
-        found.append(_compared(folder, name, rows, final))
         alike.setdefault(_but_for_the_seed(folder), []).append(found[-1])
         searches += [folder.config] if (folder.path / LEDGER).is_file() else []
     if not found:
@@ -181,7 +176,8 @@ def _rows(folder: RunFolder) -> list[Candidate]:
         return ledger.outcomes()
 
 
-def _compared(folder: RunFolder, name: str, rows: list[Candidate], final: Point | None) -> Compared:
+def _compared(folder: RunFolder, name: str, rows: list[Candidate], view: View) -> Compared:
+    final = _final(view)
     if not rows and final is None:
         raise InputError(f"{shown(folder.path)} has no candidates and no result yet; there is nothing to compare")
     done, scored = [row for row in rows if row.state == "done"], [row for row in rows if row.scored]
@@ -201,29 +197,15 @@ def _compared(folder: RunFolder, name: str, rows: list[Candidate], final: Point 
         front=front(points),
         scatter=tuple(points),
         final=final,
-        other_classes=_other_classes(folder.result or {}),
+        other_classes=None if view.bounds is None else f"{view.bounds} ({view.part('new_classes').get('classes')})",
         data=_text_of(folder.config.get("data"), "name"),
         seed=seed if isinstance(seed := folder.config.get("seed"), int) else None,
-        terms={} if final is None else _terms(folder.result or {}),
+        terms={} if final is None else view.terms,
     )
 
 
 def _text_of(value: Any, name: str) -> str | None:
     return str(value[name]) if isinstance(value, Mapping) and name in value else None
-
-
-def _terms(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Data, tasks and BN mode of a test accuracy, None what the run does not tell."""
-    protocol = result.get("protocol")
-    told = protocol if isinstance(protocol, Mapping) else {}
-    modes = [mode for mode, score in result.get("scores", {}).items() if score.get("mean") == result.get("accuracy")]
-    mode = "support_statistics" if "support_statistics" in modes else modes[0] if modes else None
-    images = result.get("data_hash")
-    return {
-        "images (sha256)": None if images is None else str(images)[:12],
-        **{title: told.get(name) for name, title in TERMS.items()},
-        "BN mode": mode,
-    }
 
 
 def _kind(folder: RunFolder) -> str:
@@ -233,16 +215,10 @@ def _kind(folder: RunFolder) -> str:
     return f"{kind} ({strategy})" if strategy else kind
 
 
-def _final(result: Mapping[str, Any] | None) -> Point | None:
-    if not result or result.get("accuracy") is None:
+def _final(view: View) -> Point | None:
+    if view.accuracy is None:
         return None
-    scores = result.get("scores", {}).get("support_statistics", {})
-    return Point(result["accuracy"], scores.get("ci95"), result.get("parameters"), str(result.get("kind", "")))
-
-
-def _other_classes(result: Mapping[str, Any]) -> str | None:
-    within = bounds(result)
-    return None if within is None else f"{within} ({result['new_classes'].get('classes')})"
+    return Point(view.accuracy, view.score.get("ci95"), view.parameters, view.kind)
 
 
 def spent(rows: Sequence[Candidate], whole: Any) -> list[float]:

@@ -12,12 +12,12 @@ from autometa.algorithms.algorithm import Algorithm, algorithm_tagged
 from autometa.brief import brief
 from autometa.errors import InputError
 from autometa.nas.spaces.genotype import CellGenotype, Genotype
+from autometa.report.listing import describe_run
 from autometa.report.repeat import command_to_repeat
 from autometa.report.view import View
 from autometa.runs.files import shown
 from autometa.runs.folder import CONFIG, ENVIRONMENT, EVAL_PHASE, HEALTH, OBSERVATIONS, RESULT, RunFolder
 from autometa.runs.ledger import LEDGER, Candidate
-from autometa.runs.listing import describe_run
 from autometa.runs.metrics import read_metrics
 from autometa.train import records
 from autometa.train.records import DATA, FOUND

@@ -10,13 +10,13 @@ from typing import Any
 from autometa.errors import InputError
 from autometa.report.charts import Bar, bars
 from autometa.report.markup import Markup, aside, figure, note, table
+from autometa.report.view import View
 from autometa.report.words import MODES, score, short
 from autometa.runs.budget import format_duration
 from autometa.runs.folder import CONFIG, RunFolder
 from autometa.train.intervals import t_quantile
 from autometa.train.records import read_result
 
-FIRST = "support_statistics"
 ABOUT = (
     "Interval over seeds: 95%, Student's t, of training runs that differ in their seed alone, on the same test tasks.",
     "Beside a single seed the interval is over tasks.",
@@ -37,33 +37,32 @@ def summary(results: Mapping[int, Mapping[str, Any] | None]) -> dict[str, Any]:
 
     results: of each seed, None where it is not finished. Raises `InputError` where none is.
     """
-    done = {seed: result for seed, result in results.items() if result is not None}
+    done = {seed: View(result) for seed, result in results.items() if result is not None}
     if not done:
         raise InputError("no seed is finished yet; go on with them first")
     first = next(iter(done.values()))
     scores = {
         mode: over_seeds([found["mean"] for found in each if found["mean"] is not None])
         for mode in MODES
-        if len(each := [result["scores"][mode] for result in done.values() if mode in result["scores"]]) == len(done)
+        if all(each := [view.part("scores").get(mode) for view in done.values()])
     }
     return {
-        "kind": f"{len(results)} seeds of {first['kind']}",
-        "accuracy": over_seeds([r["accuracy"] for r in done.values() if r.get("accuracy") is not None])["mean"],
+        "kind": f"{len(results)} seeds of {first.kind}",
+        "accuracy": over_seeds([view.accuracy for view in done.values() if view.accuracy is not None])["mean"],
         "scores": scores,
-        "parameters": statistics.fmean(result["parameters"] for result in done.values()),
-        "macs": statistics.fmean(result["macs"] for result in done.values()),
-        "protocol": {name: value for name, value in first["protocol"].items() if name != "seed"},
-        "data_hash": first["data_hash"],
-        "seeds": [_row(seed, result) for seed, result in results.items()],
-        "seconds": {f"seed {seed}": sum(result["seconds"].values()) for seed, result in done.items()},
+        "parameters": statistics.fmean(view.parameters for view in done.values()),
+        "macs": statistics.fmean(view.macs for view in done.values()),
+        "protocol": {name: value for name, value in first.protocol.items() if name != "seed"},
+        "data_hash": first.result["data_hash"],
+        "seeds": [_row(seed, done.get(seed)) for seed in results],
+        "seconds": {f"seed {seed}": sum(view.seconds.values()) for seed, view in done.items()},
     }
 
 
-def _row(seed: int, result: Mapping[str, Any] | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"seed": seed, "run": f"seed-{seed}", "finished": result is not None}
-    if result is not None:
-        row |= {name: result.get(name) for name in ("accuracy", "parameters", "macs")}
-        row |= {"ci95": result["scores"].get(FIRST, {}).get("ci95"), "seconds": sum(result["seconds"].values())}
+def _row(seed: int, view: View | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"seed": seed, "run": f"seed-{seed}", "finished": view is not None}
+    if view is not None:
+        row |= {**view.size, "ci95": view.score.get("ci95"), "seconds": sum(view.seconds.values())}
     return row
 
 

@@ -8,9 +8,8 @@ from typing import Any
 from autometa.report.charts import Axes, Interval, Mark, intervals
 from autometa.report.markup import Markup, Missing, aside, breakable, el, figure, note, picture, table
 from autometa.report.recorded import Recorded
-from autometa.report.trust import over_tasks, sentences, verdict
 from autometa.report.view import OWN_BEFORE
-from autometa.report.words import MODES, large, plural, score, share
+from autometa.report.words import MODES, large, plural, share
 
 MOST_CONFUSED = 10
 
@@ -23,10 +22,9 @@ def accuracy(run: Recorded) -> list[Markup]:
     """Chart and table of the three BN modes."""
     if not tested(run):
         return [note("Not tested yet: accuracy on unseen classes is measured at the end of a run.")]
-    p, by_name = run.result["protocol"], run.view.networks
+    view, by_name = run.view, run.view.networks
     rows: list[Interval] = []
-    modes = list(reversed(run.view.modes))
-    for mode in modes:
+    for mode in reversed(view.modes):
         rows.append(Interval(f"normalised with {MODES[mode]}"))
         for k, (name, scores) in enumerate(by_name.items()):
             found = scores.get(mode) or {}
@@ -36,53 +34,38 @@ def accuracy(run: Recorded) -> list[Markup]:
     means = [row.mean for row in rows if row.mean is not None]
     if not means:
         return [note("No test task stayed finite: there is no accuracy to show.")]
-    chance = 100 / p["ways"]
+    chance = 100 / view.protocol["ways"]
     mark = Mark(chance, f"chance {chance:.0f} %") if min(means) < chance + 25 else None
     caption = [
         el("b", "Accuracy in %, mean and 95% confidence interval"),
-        f" {over_tasks(run.result)}: {_protocol(p)}.",
+        f" {view.over_tasks}: {view.tasks} ({view.classes}; seed {view.protocol['seed']}, tasks of seed "
+        f"{view.protocol['test_seed']}).",
     ]
     if mark is None:
         caption.append(f" Chance is {chance:.0f} %.")
     drawn = intervals("Accuracy in the three modes of batch normalisation", rows, Axes(x="accuracy, %"), mark, 372.0)
-    head = ["normalised with statistics of", *by_name]
-    body = [[MODES[mode], *(score(scores.get(mode)) for scores in by_name.values())] for mode in modes]
-    right = range(1, len(head))
-    return [figure(caption, drawn), table(head, body, right, "The same in numbers"), *_trust(run), *_notes(run)]
-
-
-def _trust(run: Recorded) -> list[Markup]:
-    """Other classes, yardsticks without learning, unknown classes; a network that beats none of them in bold."""
-    alarming = verdict(run.result)
-    return [el("p", el("b", one) if one == alarming else one) for one in sentences(run.result)]
-
-
-def _protocol(p: Mapping[str, Any]) -> str:
-    images = f"{plural(p['shots'], 'support image')} and {plural(p['queries'], 'query image')} per class"
-    seeds = f"split {p['split']}, {p['part']} classes; seed {p['seed']}, tasks of seed {p['test_seed']}"
-    return f"{plural(p['tasks'], 'task')} of {p['ways']} classes that training never saw, {images} ({seeds})"
+    head, *body = view.table
+    numbers = table(head, body, range(1, len(head)), "The same in numbers")
+    return [figure(caption, drawn), numbers, *_notes(run)]
 
 
 def _notes(run: Recorded) -> list[Markup]:
-    made = []
-    made.append(
+    """Other classes, yardsticks without learning, unknown classes, a network that beats none of them in bold; then what
+    the numbers are to be read with."""
+    view = run.view
+    told = [
         "“Support images alone” is what predict uses: no answer depends on the other pictures. “All queries of the "
-        "task” looks at the queries together, as many papers do, and often reads higher."
-    )
-    if run.view.pruning_cost is not None:
-        cost = score(run.view.pruning_cost)
-        made.append(f"Pruning costs {cost} points or less (mean of before minus after, task by task).")
-    four = run.view.four_layer
+        "task” looks at the queries together, as many papers do, and often reads higher.",
+        *view.caveats,
+    ]
+    four = view.rivals.get("four-layer")
     if four:
-        made.append(
+        told.append(
             f"The four-layer net has {four['filters']} filters, {large(four['parameters'])} parameters, and was "
             "trained by Reptile on as many images."
         )
-    if run.view.lost:
-        made.append(f"{plural(run.view.lost, 'task')} left the finite numbers: their answers count as wrong.")
-    if run.view.reduced_precision:
-        made.append(f"Computed in {run.view.reduced_precision}, which is less exact than fp32.")
-    return [aside(words) for words in made]
+    sure = [el("p", el("b", one) if one == view.verdict else one) for one in view.sentences]
+    return [*sure, *(aside(words) for words in told)]
 
 
 def confusion(run: Recorded) -> list[Markup]:

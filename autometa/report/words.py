@@ -90,4 +90,5 @@ def share(part: float, whole: float) -> str:
 
 
 def plural(count: int, thing: str) -> str:
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+    """A count with what is counted."""
+    return f"{count:,} {thing}{'' if count == 1 else 'es' if thing.endswith('s') else 's'}"

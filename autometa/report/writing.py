@@ -17,7 +17,6 @@ from autometa.report.markup import Markup, el, gathered, join, note
 from autometa.report.recorded import Recorded, read
 from autometa.report.seeds import section
 from autometa.report.sure import accuracy, confusion, examples
-from autometa.report.trust import bounds
 from autometa.report.words import large, plural, short
 from autometa.runs.budget import format_duration
 from autometa.runs.files import shown, write_text
@@ -120,30 +119,26 @@ def _subtitle(run: Recorded) -> str:
 
 def _key_figures(run: Recorded) -> Markup | None:
     """The few numbers that one looks for first."""
-    result = run.result or {}
-    found: list[tuple[str, Markup | str]] = []
-    scores = (result.get("scores") or {}).get("support_statistics") or {}
-    protocol = result.get("protocol") or {}
+    view, found = run.view, []
+    protocol, scores, within = view.protocol, view.score, view.bounds
     if scores.get("mean") is not None:
-        within = bounds(result)
         width = "" if scores.get("ci95") is None or within else f" ± {scores['ci95']:.1f}"
         title = f"accuracy, {protocol.get('ways')} ways, {plural(protocol.get('shots', 0), 'shot')}"
         found.append((title, join([f"{scores['mean']:.1f}{width} ", el("small", "%")])))
         if within:
             found.append(("on other classes, 95% interval", join([f"{within} ", el("small", "%")])))
-    if result.get("parameters") is not None:
-        title = "parameters, pruned (median)" if "search_network" in result else "parameters"
-        found.append((title, short(result["parameters"])))
-    if result.get("macs") is not None:
-        found.append(("multiplications per image", short(result["macs"])))
-    if "genotype" in result:
+    if view.parameters is not None:
+        title = "parameters, pruned (median)" if "search_network" in view.result else "parameters"
+        found.append((title, short(view.parameters)))
+    if view.macs is not None:
+        found.append(("multiplications per image", short(view.macs)))
+    if view.part("genotype"):
         title = f"different pairs of cells in {plural(protocol.get('tasks', 0), 'task')}"
-        found.append((title, f"{result['genotype']['different_cells']:,}"))
-    if result.get("candidates"):
-        found.append(("candidates trained", large(result["candidates"]["trained"])))
-    seconds = run.view.seconds
-    if seconds:
-        found.append(("time in all", format_duration(sum(seconds.values()))))
+        found.append((title, f"{view.part('genotype')['different_cells']:,}"))
+    if view.part("candidates"):
+        found.append(("candidates trained", large(view.part("candidates")["trained"])))
+    if view.seconds:
+        found.append(("time in all", format_duration(sum(view.seconds.values()))))
     notes = [note(problem) for problem in run.problems]
     if not found:
         return join(notes) if notes else None

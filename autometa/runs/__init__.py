@@ -4,7 +4,6 @@ from autometa.runs.budget import format_duration, parse_duration
 from autometa.runs.checkpoint import Checkpoint, load_latest, load_named
 from autometa.runs.folder import RunFolder
 from autometa.runs.ledger import Ledger
-from autometa.runs.listing import RunRow, list_runs
 from autometa.runs.metrics import MetricsWriter, read_metrics
 from autometa.runs.session import Session
 from autometa.runs.watch import NonFiniteWatch
@@ -15,10 +14,8 @@ __all__ = [
     "MetricsWriter",
     "NonFiniteWatch",
     "RunFolder",
-    "RunRow",
     "Session",
     "format_duration",
-    "list_runs",
     "load_latest",
     "load_named",
     "parse_duration",

@@ -15,8 +15,8 @@ from autometa.models.compact import keep, load_kept
 from autometa.models.find import find_classifier, find_start
 from autometa.models.model import Model
 from autometa.report.compare import compare
+from autometa.report.listing import list_runs
 from autometa.runs.folder import RunFolder
-from autometa.runs.listing import list_runs
 from tests.cli import damaging
 from tests.cli.driving import SEARCH, TRAIN, call, changed, class_folders
 from tests.cli.test_auto_meta import TINY

@@ -14,7 +14,7 @@ def test_a_search_says_what_was_found_how_accurate_where_and_what_next(searched)
     assert "normal cell" in answer.out and "reduction cell" in answer.out
     for row in ("all queries of the task", "support images + one query", "support images alone"):
         assert sum(row in line and line.count("±") == 3 for line in answer.out.splitlines()) == 1
-    assert "2 new tasks of 2 classes, 1 support and 2 query images per class" in answer.out
+    assert "2 new tasks of 2 classes, 1 support image and 2 query images per class" in answer.out
     assert "before pruning" in answer.out and "untrained, pruned" in answer.out
     assert "parameters" in answer.out and "MACs" in answer.out
     assert f"autometa adapt --support FOLDER --run {run}" in answer.out

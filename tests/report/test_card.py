@@ -54,11 +54,11 @@ def test_a_card_of_what_was_recorded(run):
     run.write_result(RESULT)
     lines = model_card(run).splitlines()
     assert lines[0] == "# train-mine"
-    assert "| support + one: the support images and one query | 91.25 ± 0.50 |" in lines
-    assert "| support statistics: the support images alone; what `predict` does | 90.00 |" in lines
+    assert "| support images + one query | 91.25 ± 0.50 |" in lines
+    assert "| support images alone | 90.00 |" in lines
     assert "| this network | 1,234,567 | 7,654,321 |" in lines
     assert any("colour, 84x84" in line and "values as they are" in line for line in lines)
-    assert any("1 support image and 3 queries per class; seed 4" in line for line in lines)
+    assert any("1 support image and 3 query images per class; seed 4" in line for line in lines)
     assert "autometa train 'reptile omniglot'" in lines
     text = "\n".join(lines)
     assert "Peak of" not in text and "Alarm" not in text and "resumed" not in text and "finite" not in text

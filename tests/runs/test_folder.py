@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from autometa.errors import InputError
-from autometa.runs import RunFolder, checkpoint, environment, list_runs
+from autometa.report.listing import list_runs
+from autometa.runs import RunFolder, checkpoint, environment
 
 COMMAND = ["autometa", "search", "--out", "a b"]
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import autometa
-from autometa.runs import list_runs, load_latest
+from autometa.report.listing import list_runs
+from autometa.runs import load_latest
 
 from . import loop
 

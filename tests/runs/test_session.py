@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from autometa.errors import DiskError, DivergedError, InputError, Interrupted
-from autometa.runs import RunFolder, Session, checkpoint, list_runs, load_latest, load_named, read_metrics
+from autometa.report.listing import list_runs
+from autometa.runs import RunFolder, Session, checkpoint, load_latest, load_named, read_metrics
 
 from .loop import Trainer
 

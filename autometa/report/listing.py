@@ -9,6 +9,7 @@ from pathlib import Path
 
 from autometa.brief import brief
 from autometa.errors import InputError
+from autometa.report.view import View
 from autometa.runs.checkpoint import entries, peek
 from autometa.runs.folder import CHECKPOINTS, CONFIG, EVAL_PHASE, RunFolder, is_locked
 
@@ -50,7 +51,6 @@ def describe_run(path: Path) -> RunRow:
         status = "unreadable"
     else:
         status = "finished" if result is not None else "interrupted"
-    accuracy = (result or {}).get("accuracy")
     return RunRow(
         name=path.name,
         path=path,
@@ -58,7 +58,7 @@ def describe_run(path: Path) -> RunRow:
         kind=f"{about.get('name', '?')}{f', {len(seeds)} seeds' if seeds else ''}",
         started=about.get("started", ""),
         progress=_progress(path / CHECKPOINTS) if not seeds else None,
-        accuracy=None if accuracy is None else float(accuracy),
+        accuracy=View(result or {}).accuracy,
         reason=reason,
     )
 
