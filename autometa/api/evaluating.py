@@ -13,7 +13,7 @@ from typing import Any
 from autometa.algorithms import jobs
 from autometa.algorithms.algorithm import algorithm_of
 from autometa.api.outcome import Outcome
-from autometa.api.running import RunOptions, computing, device_of, open_run, tell_unfinished
+from autometa.api.running import RunOptions, computing, device_of, tell_unfinished
 from autometa.api.settings import settle
 from autometa.errors import InputError, Interrupted
 from autometa.models.model import Model
@@ -35,7 +35,7 @@ def evaluate_run(
 
     settings: fields of `EvalConfig` by name, `shots` or `test.shots`. Raises `InputError` before work starts.
     """
-    folder = open_run(run)
+    folder = RunFolder.open(run)
     asked = {f"test.{name.removeprefix('test.')}": value for name, value in settings.items()}
     config = settle(model_config(folder), None, asked)
     model = Model.of(folder)

@@ -16,6 +16,7 @@ from autometa.nas.networks.conv_network import FOUR_LAYER
 from autometa.nas.networks.named import CELL, read_cell, read_genotype
 from autometa.runs.files import shown
 from autometa.runs.folder import CONFIG, RunFolder
+from autometa.runs.places import place_of
 from autometa.train.run_config import RunConfig, config_of, model_config
 
 PLACEHOLDERS = {config.network for config in TRAIN.values()} - set(FOUR_LAYER)
@@ -91,9 +92,10 @@ def _own(preset_name: str | None) -> RunConfig:
 
 def _winner(network: str) -> RunConfig | None:
     """How a search over candidates trained its winner, where `network` is the folder of one."""
-    if network != "latest" and not (Path(network) / CONFIG).is_file():
+    place = place_of(network)
+    if not (place / CONFIG).is_file():
         return None
-    folder = RunFolder.open(network)
+    folder = RunFolder.open(place)
     config = config_of(folder)
     return model_config(folder) if config.handed_out() is not config else None
 
@@ -106,17 +108,14 @@ def _in_macro(base: RunConfig, winner: RunConfig) -> RunConfig:
 
 def _genotype_file(network: str) -> tuple[str, RunConfig | None]:
     """The genotype file meant by `network`, and the config of the run in whose folder it lies, where it does."""
-    path = Path(network)
-    if network == "latest":
-        path = RunFolder.open(network).path
+    path = place_of(network)
     if not path.exists():
         known = ", ".join(FOUR_LAYER)
         raise InputError(f"unknown network {network!r}: neither one of {known}, nor a genotype file, nor a run folder")
     if path.is_dir():
-        RunFolder.open(path)
-        path = path / "genotypes" / "most_frequent.json"
+        path = RunFolder.open(path).path / "genotypes" / "most_frequent.json"
         if not path.exists():
-            raise InputError(f"{network} holds no genotype; give the folder of a finished search")
+            raise InputError(f"{shown(path.parent.parent)} holds no genotype; give the folder of a finished search")
     path = path.resolve()
     home = path.parent.parent
     return str(path), config_of(RunFolder.open(home)) if (home / CONFIG).is_file() else None

@@ -16,8 +16,7 @@ from autometa.data.image_files import is_content, shortened, stream_of
 from autometa.data.images import read_image
 from autometa.errors import InputError
 from autometa.estimator.fitting import NONE_OF_THESE, threshold_of
-from autometa.models.classifier import ADAPTED, Classifier
-from autometa.models.find import Start
+from autometa.models.classifier import Classifier
 
 KINDS = 'paths, bytes or files opened with "rb"'
 SHOWN = 3
@@ -51,13 +50,6 @@ class Predictions(list[Prediction]):
     def __repr__(self) -> str:
         told = [f"{cut(str(one.image), TEXT)}: {cut(one.name, TEXT)} {one.probability:.3f}" for one in self[:SHOWN]]
         return cut(f"Predictions({len(self)} images: {', '.join(told)}{', ...' * (len(self) > SHOWN)})", LIMIT)
-
-
-def place_of(start: Start) -> Path:
-    """Where a classifier that began with this model goes: RUN/adapted, the folder it was read from, or here."""
-    if start.run is not None:
-        return start.run.path / ADAPTED
-    return start.path if start.taught is not None else Path(ADAPTED)
 
 
 def answered(found: Iterable[tuple], classifier: Classifier, min_confidence: float | str) -> list[Prediction]:

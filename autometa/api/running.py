@@ -316,5 +316,5 @@ def tell_unfinished(folder: RunFolder, notice: Callable[[str], None]) -> Mapping
 
 
 def open_run(run: str | Path | RunFolder) -> RunFolder:
-    """A run by folder or by the word `latest`."""
-    return run if isinstance(run, RunFolder) else RunFolder.open(run)
+    """A run by folder, by its name in ./runs, or by the word `latest`."""
+    return RunFolder.open(run)

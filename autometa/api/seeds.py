@@ -72,7 +72,7 @@ def evaluate(
     run: str | os.PathLike | RunFolder, settings: Mapping[str, Any], ways: int | None, options: RunOptions
 ) -> dict[str, Any]:
     """`evaluate_run`; of a folder of several seeds of every one that has begun, and what they show together."""
-    folder = run if isinstance(run, RunFolder) else RunFolder.open(run, whole=True)
+    folder = RunFolder.open(run, whole=True)
     if not folder.seeds:
         return evaluate_run(folder, settings, ways, options)
     found: dict[int, Any] = {}

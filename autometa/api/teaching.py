@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from autometa.api.photos import variant_of
-from autometa.api.predicting import place_of
 from autometa.api.running import RunOptions, computing, device_of, tell_unfinished
 from autometa.data import load_class_folder
 from autometa.data.folders import support_set
@@ -47,14 +46,13 @@ def teach_folder(
     if not isinstance(support, (str, os.PathLike)):
         raise InputError(f"support is the path of a folder with one sub-folder per class, not {type(support).__name__}")
     where = device_of(options.device)
-    run = run.path if isinstance(run, RunFolder) else run
     kind = _kind(support)
     if add:
         known, place = find_classifier(run, options.notice)
         recipe, config, model = known.recipe, known.config, str(known.extra.get(MODEL, "not recorded"))
     else:
         start = choose_start(run, None if run is not None else kind, options.notice)
-        place, recipe, config, model = place_of(start), start.model.recipe, start.model.config, start.name
+        place, recipe, config, model = start.place, start.model.recipe, start.model.config, start.name
         if start.run is not None:
             tell_unfinished(start.run, options.notice)
     differs = unlike(kind, recipe)

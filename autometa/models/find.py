@@ -21,7 +21,7 @@ from autometa.models.compact import TENSORS, confidence_of, load_kept
 from autometa.models.model import Model
 from autometa.runs.files import read_json, shown
 from autometa.runs.folder import RunFolder
-from autometa.runs.places import LATEST, finished_here, runs_here
+from autometa.runs.places import finished_here, place_of, runs_here
 from autometa.train.records import DATA, FORMS
 from autometa.train.tasks import silent
 
@@ -54,30 +54,46 @@ class Start:
             return str(self.taught.extra.get(MODEL, shown(self.path)))
         return shown(self.path)
 
+    @property
+    def place(self) -> Path:
+        """Where a classifier that begins here goes: RUN/adapted, the folder it was read from, or ./adapted."""
+        if self.run is not None:
+            return self.run.path / ADAPTED
+        return self.path if self.taught is not None else Path(ADAPTED)
+
 
 def shipped() -> Path:
     """The folder of the model inside the package."""
     return Path(str(resources.files("autometa"))) / "pretrained" / SHIPPED
 
 
-def find_start(path: str | os.PathLike | None = None) -> Start:
-    """The start in a run folder, a folder that was adapted to, one of a kept model, or that of the word `latest`;
-    None: the shipped model. Raises `InputError` where there is none.
+def find_start(run: str | os.PathLike | RunFolder | None = None) -> Start:
+    """The start in a run (by folder, name or `latest`, as `RunFolder.open` finds it), in a folder that was adapted to
+    or one of a kept model, or of its file; None, or its name: the shipped one. Raises `InputError` where there is none.
     """
-    place = shipped() if path is None else Path(path)
-    if os.fspath(place) != LATEST:
-        if (place / FILE).is_file():
-            taught = Classifier.load(place)
-            return Start(taught.start, place, taught=taught, confidence=taught.extra.get(CONFIDENCE, {}))
-        if (place / TENSORS).is_file():
-            kept = load_kept(place)
-            return Start(kept.model, place, confidence=kept.confidence)
+    place = _folder_of(run)
+    if (place / FILE).is_file():
+        taught = Classifier.load(place)
+        return Start(taught.start, place, taught=taught, confidence=taught.extra.get(CONFIDENCE, {}))
+    if (place / TENSORS).is_file():
+        kept = load_kept(place)
+        return Start(kept.model, place, confidence=kept.confidence)
     run = RunFolder.open(place)
     return Start(Model.of(run), run.path, run=run, confidence=confidence_of(run.path))
 
 
+def _folder_of(run: str | os.PathLike | RunFolder | None) -> Path:
+    """Where `find_start` looks."""
+    if isinstance(run, RunFolder):
+        return run.path
+    place = shipped() if run is None else place_of(run)
+    if os.fspath(place) == SHIPPED and not place.exists():
+        return shipped()
+    return place.parent if place.name in (FILE, TENSORS) else place
+
+
 def choose_start(
-    run: str | os.PathLike | None, kind: str | None = None, notice: Callable[[str], None] = silent
+    run: str | os.PathLike | RunFolder | None, kind: str | None = None, notice: Callable[[str], None] = silent
 ) -> Start:
     """`find_start(run)`; without `run` the last finished run here that fits pictures of this kind (`data.kinds`).
 
@@ -114,7 +130,9 @@ def _fits(run: Path, kind: str | None) -> bool:
     return kind is None or unlike(kind, recipe) is None
 
 
-def find_classifier(run: str | os.PathLike | None, notice: Callable[[str], None] = silent) -> tuple[Classifier, Path]:
+def find_classifier(
+    run: str | os.PathLike | RunFolder | None, notice: Callable[[str], None] = silent
+) -> tuple[Classifier, Path]:
     """The classifier in a folder that `adapt` wrote to, or in RUN/adapted, and its folder; without `run` the one taught
     last, in ./adapted or by a run here, which is told. Raises `InputError` where there is none.
     """
@@ -122,8 +140,8 @@ def find_classifier(run: str | os.PathLike | None, notice: Callable[[str], None]
         place = _taught_last()
         notice(f"answering by {shown(place)}{os.sep}, which adapt left here last; --run names another one")
         return Classifier.load(place), place
-    path = Path(run)
-    if os.fspath(path) != LATEST and (path / FILE).is_file():
+    path = _folder_of(run)
+    if (path / FILE).is_file():
         return Classifier.load(path), path
     folder = RunFolder.open(path)
     if not (folder.path / ADAPTED / FILE).is_file():

@@ -81,7 +81,7 @@ class Recorded:
 
 def read(run: str | os.PathLike | RunFolder) -> Recorded:
     """Read a run folder. Raises `InputError` where there is none."""
-    folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
+    folder = RunFolder.open(run)
     row, problems = describe_run(folder.path), []
 
     def kept(read: Callable[[], Any], otherwise: Any, what: str) -> Any:

@@ -33,7 +33,7 @@ def report(run: str | os.PathLike | RunFolder = "latest", out: str | os.PathLike
 
     Raises `InputError` where there is no such run or no folder for `out`, `DiskError` where it cannot be written.
     """
-    folder = run if isinstance(run, RunFolder) else RunFolder.open(run, whole=True)
+    folder = RunFolder.open(run, whole=True)
     path = folder.path / REPORT if out is None else Path(out)
     if path.is_dir():
         raise InputError(f"{shown(path)} is a folder; name the file to write, such as {shown(path / REPORT)}")

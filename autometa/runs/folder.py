@@ -34,7 +34,7 @@ from autometa.runs.files import (
 )
 from autometa.runs.forms import maybe, number, record, text
 from autometa.runs.migrate import migrated
-from autometa.runs.places import CONFIG, ENVIRONMENT, LATEST, METRICS, RESULT, SEEDS, last_run, seeds_of
+from autometa.runs.places import CONFIG, ENVIRONMENT, LATEST, METRICS, RESULT, SEEDS, place_of, seeds_of
 
 CHECKPOINTS, GENOTYPES, LOCK = "checkpoints", "genotypes", ".autometa.lock"
 OBSERVATIONS, HEALTH, PACE, CONFIDENCE = "observations.json", "health.json", "pace.json", "confidence.json"
@@ -106,14 +106,17 @@ class RunFolder:
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike = LATEST, *, root: str | os.PathLike = "runs", whole: bool = False
+        cls, run: str | os.PathLike | RunFolder = LATEST, *, root: str | os.PathLike = "runs", whole: bool = False
     ) -> RunFolder:
-        """An existing run, for reading; `latest` is the last run of `root` or of the present folder.
+        """An existing run, for reading: by its folder, by its name in `root`, or by `latest`, the last run of `root` or
+        of the present folder; one that is open already is returned.
 
         A folder of several seeds stands for the run of its first one, unless the `whole` is asked for: any other
         choice would be one by accuracy on test tasks. Raises `InputError` where there is none.
         """
-        found = last_run(root) if os.fspath(path) == LATEST else Path(path)
+        if isinstance(run, RunFolder):
+            return run
+        found = place_of(run, root)
         if not found.is_dir():
             raise InputError(f"there is no run folder {shown(found)}; `autometa runs list` shows the runs")
         if not (found / CONFIG).is_file():

@@ -44,6 +44,16 @@ def finished_here(root: str | os.PathLike = "runs") -> list[Path]:
     return _sorted([path for path in finished if path in [*seeds_of(path.parent).values(), path][:1]], RESULT)
 
 
+def place_of(run: str | os.PathLike, root: str | os.PathLike = "runs") -> Path:
+    """The folder or file meant by a path, by the name of a run in `root`, or by the word `latest`, which is
+    `last_run`."""
+    path = Path(run)
+    if os.fspath(run) == LATEST:
+        return last_run(root)
+    there = not path.exists() and len(path.parts) == 1 and (Path(root) / path / CONFIG).is_file()
+    return Path(root) / path if there else path
+
+
 def last_run(root: str | os.PathLike = "runs") -> Path:
     """Where the younger of <root>/latest and ./latest points; on a disk without links, the run begun or resumed last.
 

@@ -15,7 +15,7 @@ def test_runs_write_their_cards(searched, trained):
         card = (run / "MODEL_CARD.md").read_text()
         assert card == model_card(RunFolder.open(run))
         for mode in ("all queries of the task", "support images + one query", "support images alone"):
-            assert sum(line.startswith(f"| {mode}: ") for line in card.splitlines()) == 1
+            assert sum(line.startswith(f"| {mode} |") for line in card.splitlines()) == 1
         for score in result["scores"].values():
             assert f"{score['mean']:.2f} ± {score['ci95']:.2f}" in card
         assert result["data_hash"] in card and f"{result['parameters']:,.0f}" in card
