@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Generic
 
 from autometa.algorithms.earlier import Config, Earlier
+from autometa.algorithms.jobs import Job
 from autometa.errors import InputError
 from autometa.models.model import Model
 from autometa.nas.networks.cell_network import CellNetwork
@@ -63,9 +64,7 @@ class Algorithm(ABC, Generic[Config]):
     def trainer(self, network: Any, source: Source, config: Any) -> Trainer:
         """The loop of meta-iterations whose outcome is handed out, from its beginning."""
 
-    def evaluate(
-        self, model: Model, source: Source, config: Config, folder: RunFolder, terms: Terms, phase: str
-    ) -> dict[str, Any]:
+    def evaluate(self, model: Model, job: Job[Config], phase: str) -> dict[str, Any]:
         """Scores and sizes of what a run of it handed out, as a result has them.
 
         Asked of the algorithm whose config the handed-out network carries: one whose runs hand out a network that

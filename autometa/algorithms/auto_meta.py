@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -279,18 +279,8 @@ class AutoMetaConfig(RunConfig):
 
     def candidate(self) -> CandidateConfig:
         """How one candidate is trained and scored."""
-        return CandidateConfig(
-            filters=self.macro.filters,
-            repeats=self.macro.repeats,
-            scale_rate=self.macro.scale_rate,
-            data=self.data,
-            learner=self.learner,
-            inner=self.inner,
-            meta=self.meta,
-            validation=self.validation,
-            mode=self.validation_mode,
-            seed=self.seed,
-        )
+        own = {name: getattr(self, name) for name in ("data", "learner", "inner", "meta", "validation", "seed")}
+        return CandidateConfig(**vars(self.macro), **own, mode=self.validation_mode)
 
     def fits(self, image_shape: tuple[int, int, int]) -> Fits:
         """Which cells keep to the limits, in the network where they are judged and in the one that is handed out."""
@@ -323,28 +313,9 @@ class AutoMetaConfig(RunConfig):
 
     def training(self, genotype: str) -> ReptileConfig:
         """As the winner is trained in full."""
-        return ReptileConfig(
-            network=genotype,
-            filters=self.final.filters,
-            data=self.data,
-            inner=self.final_inner,
-            meta=replace(self.final_meta, planned=()),
-            test=self.test,
-            seed=self.seed,
-        )
+        return ReptileConfig.like(self, network=genotype, filters=self.final.filters)
 
     def final_config(self, key: str) -> ReptileConfig:
         """The winner's training in full, on the training classes alone, tested on unseen ones."""
-        return ReptileConfig(
-            network=f"{CELL}{key}",
-            filters=self.final.filters,
-            repeats=self.final.repeats,
-            scale_rate=self.final.scale_rate,
-            data=self.data,
-            learner=self.learner,
-            inner=self.final_inner,
-            meta=self.final_meta,
-            test=self.test,
-            seed=self.seed,
-            precision=self.precision,
-        )
+        own = {"meta": self.final_meta, "learner": self.learner, "precision": self.precision}
+        return ReptileConfig.like(self, network=f"{CELL}{key}", **vars(self.final), **own)

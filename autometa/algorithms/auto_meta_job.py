@@ -13,6 +13,7 @@ import torch
 from autometa import plugins
 from autometa.algorithms import jobs, train
 from autometa.algorithms.auto_meta import AutoMetaConfig, Fits
+from autometa.algorithms.jobs import Job
 from autometa.errors import InputError
 from autometa.nas.spaces.blocks import BlockCell
 from autometa.nas.spaces.genotype import Genotype
@@ -28,9 +29,9 @@ from autometa.search.workers import Unit, Work, workforce
 from autometa.train import records
 from autometa.train.candidates import CandidateConfig, Outcome, Snapshot
 from autometa.train.config import DataConfig
-from autometa.train.health import Health, Monitor, of_training, small_batches
+from autometa.train.health import of_training, small_batches
 from autometa.train.observations import observations
-from autometa.train.phases import Terms, meta_train, pacer_of
+from autometa.train.phases import Terms, pacer_of
 from autometa.train.records import EARLIER, FOUND, KNOWN, check_candidates, read_candidates
 from autometa.train.run_config import config_of
 from autometa.train.scoring import train_candidates
@@ -139,32 +140,31 @@ def _measured(folder: RunFolder) -> list[dict[str, Any]]:
     return [{"key": t.key, "accuracy": t.accuracy, "step": max(t.reports, default=0)} for t in history if t.scored]
 
 
-def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) -> dict:
+def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) -> dict[str, Any]:
     """Search, train, test; returns (and keeps as result.json) what was found."""
-    source = terms.source(config.data)
-    jobs.record_data(folder, source)
-    kept, health = Kept(folder), Health(folder, terms.notice)
+    begun, kept = Job.begun(config, folder, terms), Kept(folder)
+    source = begun.source
     candidate = replace(config, final=config.macro).build(source.image_shape)
-    health.tell(SEARCH, 0, small_batches(candidate, config.inner, config.validation, test_group="validation"))
+    begun.health.tell(SEARCH, 0, small_batches(candidate, config.inner, config.validation, test_group="validation"))
     known = _known(folder, config)
     unit = CandidateUnit(config.candidate(), config.data, config.precision, known)
     seconds = progress(config, folder, terms, kept, unit, config.fits(source.image_shape))
     best, rows = kept.winner, kept.rows()
     assert best is not None, "progress ends with a winner or raises"
     final = config.final_config(best["key"])
-    network = final.build(source.image_shape)
-    health.tell(FINAL, 0, small_batches(network, final.inner, final.test, inner_group="final_inner"))
-    run, monitor = train.trainer(network, source, final), Monitor(health, FINAL, of_training(final.inner, final.meta))
+    network, job = final.build(source.image_shape), Job(final, folder, terms, source, begun.health)
+    job.health.tell(FINAL, 0, small_batches(network, final.inner, final.test, inner_group="final_inner"))
+    run, alarms = train.trainer(network, source, final), of_training(final.inner, final.meta)
     pacer = pacer_of(folder, terms, "final_meta") if terms.pace is not None and terms.pace.stretch else None
-    trained = meta_train(run, folder, terms, FINAL, budget=False, monitor=monitor, pacer=pacer)
+    trained = job.trained(run, FINAL, alarms, budget=False, pacer=pacer)
     final = replace(final, meta=trained.meta)
-    found, test_seconds = jobs.evaluated(network, trained.learned, source, final, folder, terms, "test", pacer)
-    final = jobs.tested(final, found, pacer)
-    result = {
+    job = replace(job, config=final)
+    found, test_seconds = job.evaluated(network, trained.learned, "test", pacer)
+    job = job.tested(found, pacer)
+    own = {
         "kind": "search auto-meta",
         "strategy": config.strategy.name,
-        "protocol": jobs.protocol(final, source),
-        **jobs.figures(network, source, final, found),
+        **job.figures(network, found),
         **jobs.limits_of(config),
         "cell": best,
         "levels": [{name: value for name, value in level.items() if name != "cells"} for level in kept.levels],
@@ -174,15 +174,9 @@ def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) ->
             "failed": sum(row.state == "failed" for row in rows),
         },
         "validation": plain(config.validation),
-        "data_hash": source.store.data_hash,
-        **jobs.computed(final, terms),
         "seconds": {"search": seconds, "final": trained.seconds, "test": test_seconds},
     }
-    result |= jobs.confident(network, trained.learned, source, final, folder, terms)
-    folder.write_observations(observations(source, final.inner.ways, final.test, found))
-    health.finish()
-    folder.write_result(result)
-    return result
+    return job.finished(network, trained.learned, own, observations(source, network.ways, job.config.test, found))
 
 
 @dataclass

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic
 
 from torch import Tensor
 
@@ -14,56 +15,95 @@ from autometa.nas.networks.network import Network
 from autometa.runs.files import shown, write_json
 from autometa.runs.folder import RunFolder
 from autometa.train import records, scores
+from autometa.train.health import Check, Health, Monitor
 from autometa.train.judging import judged
 from autometa.train.learned import Learned
 from autometa.train.pace import Pacer
-from autometa.train.phases import Terms, in_chunks
+from autometa.train.phases import MetaTrained, Terms, in_chunks, meta_train
 from autometa.train.records import DATA
 from autometa.train.run_config import RunConfig
 from autometa.train.tasks import Source
+from autometa.train.trainer import Trainer
 
 
-def confident(
-    network: Network, learned: Learned, source: Source, config: RunConfig, folder: RunFolder, terms: Terms
-) -> dict[str, Any]:
-    """The `confidence` of result.json, measured on classes that training never saw."""
-    asking = confidence.Asking(network, learned, source, config)
-    return {"confidence": confidence.measure(asking, folder, terms.session)}
+@dataclass(frozen=True)
+class Job(Generic[Config]):
+    """A run as its algorithm works on it; source: the data, for computing on its device; health: its alarms."""
 
+    config: Config
+    folder: RunFolder
+    terms: Terms
+    source: Source
+    health: Health
 
-def evaluated(
-    network: Network,
-    learned: Learned,
-    source: Source,
-    config: RunConfig,
-    folder: RunFolder,
-    terms: Terms,
-    phase: str,
-    pacer: Pacer | None = None,
-) -> tuple[dict[str, Tensor], float]:
-    """Evaluation in chunks: tensors `[tasks, ...]` by name, and seconds; pacer as of `in_chunks`."""
+    @classmethod
+    def of(cls, config: Config, folder: RunFolder, terms: Terms, source: Source) -> Job[Config]:
+        """In a run's folder, of any config of its algorithm."""
+        return cls(config, folder, terms, source, Health(folder, terms.notice))
 
-    def work(start: int, stop: int) -> dict[str, Tensor]:
-        return config.evaluate_chunk(network, learned, source, start, stop)
+    @classmethod
+    def begun(cls, config: Config, folder: RunFolder, terms: Terms) -> Job[Config]:
+        """Of a run that begins or goes on. Raises `InputError` where it goes on with other data than it began with."""
+        source = terms.source(config.data)
+        record_data(folder, source)
+        return cls.of(config, folder, terms, source)
 
-    return in_chunks(folder, terms, phase, config.test, work, config.evaluated, pacer)
+    def trained(self, run: Trainer, phase: str, *checks: Sequence[Check], **how: Any) -> MetaTrained:
+        """A loop of meta-iterations that is watched; checks: as of `Monitor`; how: as of `meta_train`."""
+        return meta_train(run, self.folder, self.terms, phase, monitor=Monitor(self.health, phase, *checks), **how)
 
+    def evaluated(
+        self, network: Network, learned: Learned, phase: str, pacer: Pacer | None = None
+    ) -> tuple[dict[str, Tensor], float]:
+        """Evaluation in chunks: tensors `[tasks, ...]` by name, and seconds; pacer as of `in_chunks`."""
+        config = self.config
 
-def figures(network: Network, source: Source, config: RunConfig, found: dict[str, Tensor]) -> dict[str, Any]:
-    """Scores and sizes of a network whose cell is the same for all tasks."""
-    return {
-        "scores": scores.as_json(scores.scores(found)),
-        "accuracy": scores.Score.of(found["support_statistics"]).mean,
-        "parameters": network.layout.count(),
-        "macs": network.macs(),
-        "finite_tasks": int(found["finite"].sum()),
-        **judged(source, network.ways, config.test, found, found["support_statistics"]),
-    }
+        def work(start: int, stop: int) -> dict[str, Tensor]:
+            return config.evaluate_chunk(network, learned, self.source, start, stop)
 
+        return in_chunks(self.folder, self.terms, phase, config.test, work, config.evaluated, pacer)
 
-def tested(config: Config, found: dict[str, Tensor], pacer: Pacer | None) -> Config:
-    """The config with as many test tasks as were done."""
-    return config if pacer is None else replace(cast(Any, config), test=pacer.tested(config.test, len(found["finite"])))
+    def judged(self, network: Network, found: dict[str, Tensor], of: str = "") -> dict[str, Any]:
+        """See `train.judging`; of: what stands before the names of the accuracies that count."""
+        return judged(self.source, network.ways, self.config.test, found, found[f"{of}support_statistics"])
+
+    def figures(self, network: Network, found: dict[str, Tensor]) -> dict[str, Any]:
+        """Scores and sizes of a network whose cell is the same for all tasks."""
+        return {
+            "scores": scores.as_json(scores.scores(found)),
+            "accuracy": scores.Score.of(found["support_statistics"]).mean,
+            "parameters": network.layout.count(),
+            "macs": network.macs(),
+            "finite_tasks": int(found["finite"].sum()),
+            **self.judged(network, found),
+        }
+
+    def tested(self, found: dict[str, Tensor], pacer: Pacer | None) -> Job[Config]:
+        """With as many test tasks as `found` has."""
+        config: Any = self.config
+        test = config.test if pacer is None else pacer.tested(config.test, len(found["finite"]))
+        return replace(self, config=replace(config, test=test))
+
+    def finished(
+        self, network: Network, learned: Learned, own: Mapping[str, Any], seen: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The end of the run: its result, `own` with what every result has, is kept and returned; seen: observations.
+
+        Confidences are measured on classes that training never saw.
+        """
+        config, folder = self.config, self.folder
+        asking = confidence.Asking(network, learned, self.source, config)
+        result = {
+            "protocol": protocol(config, self.source),
+            "data_hash": self.source.store.data_hash,
+            **computed(config, self.terms),
+            **own,
+            "confidence": confidence.measure(asking, folder, self.terms.session),
+        }
+        folder.write_observations(seen)
+        self.health.finish()
+        folder.write_result(result)
+        return result
 
 
 def record_data(folder: RunFolder, source: Source) -> None:

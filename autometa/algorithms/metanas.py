@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from autometa.algorithms.metanas_outcome import CODED, as_tensors
-from autometa.algorithms.metanas_steps import adapt, meta_test_chunk
+from autometa.algorithms.metanas_steps import limited, meta_test_chunk, ready, unlimited
 from autometa.algorithms.train import ReptileConfig
 from autometa.brief import brief
 from autometa.meta.bn_modes import MODES, Classifier
@@ -205,8 +205,10 @@ class MetaNASConfig(RunConfig):
         )
 
     def adapt(self, network: Any, learned: Learned, batches: Batches, slots: int) -> Tensor:
-        """Weights and architecture, then weights alone: see `adapt`."""
-        return adapt(network, learned, batches, slots, self)
+        """Weights and architecture, then weights alone: rows whose networks keep to the limits once they are pruned, as
+        the learner's classifier takes them."""
+        phi = limited(network, unlimited(network, learned, batches, slots, self), self)
+        return ready(self.pruned(network), phi, batches, self)
 
     def evaluate_chunk(
         self, network: Any, learned: Learned, source: Source, start: int, stop: int
@@ -254,17 +256,9 @@ class MetaNASConfig(RunConfig):
 
     def training(self, genotype: str) -> ReptileConfig:
         """At Reptile's own learning rate."""
-        return ReptileConfig(
-            network=genotype,
-            **self.sizes(),
-            data=self.data,
-            inner=replace(self.inner, lr=1e-3, adam_state="carry"),
-            meta=replace(self.meta, planned=()),
-            test=self.test,
-            max_params=self.max_params,
-            max_macs=self.max_macs,
-            seed=self.seed,
-        )
+        inner, limits = replace(self.inner, lr=1e-3, adam_state="carry"), (self.max_params, self.max_macs)
+        own = {**self.sizes(), "inner": inner, "max_params": limits[0], "max_macs": limits[1]}
+        return ReptileConfig.like(self, network=genotype, **own)
 
     def sizes(self) -> dict[str, Any]:
         """Those of the search network."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor
 
 from autometa.algorithms import jobs, metanas_steps, train
 from autometa.algorithms.algorithm import UNDECIDED, Algorithm, both_kinds
 from autometa.algorithms.earlier import Earlier
+from autometa.algorithms.jobs import Job
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.metanas_outcome import genotypes_from
 from autometa.errors import InputError
@@ -18,7 +19,6 @@ from autometa.meta.bn_modes import MODES
 from autometa.models.model import Model
 from autometa.nas.networks.cell_network import CellNetwork
 from autometa.nas.networks.conv_network import four_layer
-from autometa.nas.networks.network import Network
 from autometa.nas.one_shot.network import OneShotNetwork
 from autometa.nas.spaces.genotype import CellGenotype, Genotype, most_frequent
 from autometa.runs import checkpoint
@@ -29,18 +29,14 @@ from autometa.slots.layout import Layout
 from autometa.train import scores
 from autometa.train.checked import STATE, check_learned, check_names
 from autometa.train.health import (
-    Health,
-    Monitor,
     of_architecture,
     of_training,
     only_warmup,
     skips_of_tasks,
     small_batches,
 )
-from autometa.train.judging import judged
 from autometa.train.learned import Learned
 from autometa.train.observations import ArchitectureSeries, observations
-from autometa.train.pace import Pacer
 from autometa.train.phases import Terms, meta_train, pacer_of
 from autometa.train.records import FOUND_CELLS, SCORES
 from autometa.train.run_config import RunConfig
@@ -116,13 +112,9 @@ task it is trained on the support images, then pruned to a cell of the task's ow
     def trainer(self, network: Any, source: Source, config: MetaNASConfig) -> Trainer:
         return metanas_steps.trainer(network, source, config)
 
-    def evaluate(
-        self, model: Model, source: Source, config: MetaNASConfig, folder: RunFolder, terms: Terms, phase: str
-    ) -> dict[str, Any]:
-        network = cast(OneShotNetwork, model.network)
-        found, seconds, _ = meta_test(network, model.learned, source, config, folder, terms, phase)
-        told = judged(source, network.ways, config.test, found, found["pruned.support_statistics"])
-        return {**metanas_scores(found), **told, "seconds": {"test": seconds}}
+    def evaluate(self, model: Model, job: Job[MetaNASConfig], phase: str) -> dict[str, Any]:
+        found, seconds = job.evaluated(model.network, model.learned, phase)
+        return {**metanas_scores(found), **job.judged(model.network, found, "pruned."), "seconds": {"test": seconds}}
 
     def drawn(
         self,
@@ -179,34 +171,33 @@ task it is trained on the support images, then pruned to a cell of the task's ow
 METANAS = MetaNAS()
 
 
-def search_metanas(config: MetaNASConfig, folder: RunFolder, terms: Terms) -> dict:
+def search_metanas(config: MetaNASConfig, folder: RunFolder, terms: Terms) -> dict[str, Any]:
     """Search, meta-test, compare; returns (and keeps as result.json) what was found."""
-    source = terms.source(config.data)
-    network = config.build(source.image_shape)
-    jobs.record_data(folder, source)
+    job = Job.begun(config, folder, terms)
+    source, network = job.source, config.build(job.source.image_shape)
     series = ArchitectureSeries(folder, network, config.t_max, config.meta.first_planned)
     series.replan(config.meta.iterations)
     run = metanas_steps.trainer(network, source, config, begun_from(folder, config, network.layout))
-    health = Health(folder, terms.notice)
     for finding in (small_batches(network, config.inner, config.test), only_warmup(config)):
-        health.tell("search", 0, finding)
-    monitor = Monitor(health, "search", of_training(config.inner, config.meta), of_architecture(config))
-    pacer = pacer_of(folder, terms)
-    trained = meta_train(run, folder, terms, "search", ranks=terms.ranks, series=series, monitor=monitor, pacer=pacer)
+        job.health.tell("search", 0, finding)
+    checks, pacer = (of_training(config.inner, config.meta), of_architecture(config)), pacer_of(folder, terms)
+    trained = job.trained(run, "search", *checks, ranks=terms.ranks, series=series, pacer=pacer)
     config = replace(config, meta=trained.meta, warmup=trained.warmup)
-    found, test_seconds, genotypes = meta_test(network, trained.learned, source, config, folder, terms, "test", pacer)
-    config = jobs.tested(config, found, pacer)
+    job = replace(job, config=config)
+    found, test_seconds = job.evaluated(network, trained.learned, "test", pacer)
+    genotypes = genotypes_from(network, found["genotypes"])
+    job = job.tested(found, pacer)
+    config = job.config
     if "trace.ops" in found:
         skips = skips_of_tasks(found["genotypes"], found["trace.ops"], network.primitives)
-        health.tell("test", config.test.tasks, skips)
+        job.health.tell("test", config.test.tasks, skips)
     genotype, often, reduction_often = most_frequent(genotypes)
     folder.write_genotype("most_frequent", genotype.to_json())
     folder.write_genotype("tasks", [g.to_json() for g in genotypes])
-    result = {
+    own: dict[str, Any] = {
         "kind": "search metanas",
-        "protocol": jobs.protocol(config, source),
         **metanas_scores(found),
-        **judged(source, network.ways, config.test, found, found["pruned.support_statistics"]),
+        **job.judged(network, found, "pruned."),
         "genotype": {
             "normal": str(genotype.normal),
             "reduction": str(genotype.reduction),
@@ -216,26 +207,19 @@ def search_metanas(config: MetaNASConfig, folder: RunFolder, terms: Terms) -> di
         },
         "search_network": {"parameters": network.layout.count(), "macs": network.macs()},
         **jobs.limits_of(config),
-        "data_hash": source.store.data_hash,
-        **jobs.computed(config, terms),
         "warmup": config.warmup,
         "seconds": {"search": trained.seconds, "test": test_seconds},
         "compare": {},
     }
     if "untrained" in config.compare:
         start = Learned.untrained(network, config.seed, source.device)
-        plain, took, _ = meta_test(network, start, source, config, folder, terms, "test-untrained")
-        result["compare"]["untrained"] = metanas_scores(plain)
-        result["seconds"]["test-untrained"] = took
+        plain, own["seconds"]["test-untrained"] = job.evaluated(network, start, "test-untrained")
+        own["compare"]["untrained"] = metanas_scores(plain)
     if "four-layer" in config.compare:
-        result["compare"]["four-layer"] = _compare_four_layer(
-            config, trained.iterations, source, result["parameters"], folder, terms
-        )
-    result |= jobs.confident(network, trained.learned, source, config, folder, terms)
-    folder.write_observations(observations(source, network.ways, config.test, found, network, config))
-    health.finish()
-    folder.write_result(result)
-    return result
+        rival = four_layer_like(config, trained.iterations, own["parameters"], source.image_shape)
+        own["compare"]["four-layer"] = _compared(job, rival)
+    seen = observations(source, network.ways, config.test, found, network, config)
+    return job.finished(network, trained.learned, own, seen)
 
 
 def begun_from(folder: RunFolder, config: MetaNASConfig, layout: Layout) -> Learned | None:
@@ -253,21 +237,6 @@ def begun_from(folder: RunFolder, config: MetaNASConfig, layout: Layout) -> Lear
         return check_learned(Learned.named(found.tensors, earlier=True), layout)
     except FormError as error:
         raise InputError(f"checkpoint {shown(found.path)} does not fit this run: {error}; begin a new run") from error
-
-
-def meta_test(
-    network: OneShotNetwork,
-    learned: Learned,
-    source: Source,
-    config: MetaNASConfig,
-    folder: RunFolder,
-    terms: Terms,
-    phase: str,
-    pacer: Pacer | None = None,
-) -> tuple[dict[str, Tensor], float, list[Genotype]]:
-    """Meta-testing in chunks; scores per task, seconds, genotypes."""
-    found, seconds = jobs.evaluated(network, learned, source, config, folder, terms, phase, pacer)
-    return found, seconds, genotypes_from(network, found["genotypes"])
 
 
 def metanas_scores(found: dict[str, Tensor]) -> dict:
@@ -299,27 +268,22 @@ def four_layer_like(
         return abs(net.layout.count() - parameters)
 
     filters = min(range(2, 257), key=distance)
-    return train.ReptileConfig(
+    return train.ReptileConfig.like(
+        config,
         network="reptile-omniglot",
         filters=filters,
-        data=config.data,
-        inner=config.inner,
         meta=replace(config.meta, iterations=iterations, planned=()),
         test=replace(config.test, steps=config.test.steps + config.test_weight_steps),
-        seed=config.seed,
         precision=config.precision,
     )
 
 
-def _compare_four_layer(
-    config: MetaNASConfig, iterations: int, source: Source, parameters: float, folder: RunFolder, terms: Terms
-) -> dict[str, Any]:
-    """Train and test the rival of a search that did `iterations`; its part of the result."""
-    rival = four_layer_like(config, iterations, parameters, source.image_shape)
-    network: Network = rival.build(source.image_shape)
-    run = train.trainer(network, source, rival)
-    trained = meta_train(run, folder, terms, "four-layer", budget=False)
-    found, took = jobs.evaluated(network, trained.learned, source, rival, folder, terms, "test-four-layer")
+def _compared(search: Job[Any], rival: train.ReptileConfig) -> dict[str, Any]:
+    """Train and test a search's rival; its part of the result."""
+    job, source = replace(search, config=rival), search.source
+    network = rival.build(source.image_shape)
+    trained = meta_train(train.trainer(network, source, rival), job.folder, job.terms, "four-layer", budget=False)
+    found, took = job.evaluated(network, trained.learned, "test-four-layer")
     return {
         "filters": rival.filters,
         "scores": scores.as_json(scores.scores(found)),

@@ -71,24 +71,6 @@ def trainer(network: OneShotNetwork, source: Source, config: MetaNASConfig, star
     )
 
 
-def adapt(
-    network: OneShotNetwork,
-    learned: Learned,
-    batches: Batches,
-    slots: int,
-    config: MetaNASConfig,
-    seen: list[Tensor] | None = None,
-) -> Tensor:
-    """Train weights and architecture for `test.steps` steps, then weights alone (section 3.3), all slots at once.
-
-    Returns the adapted rows `[slots, row]`, whose networks keep to the config's limits once they are pruned, as the
-    learner's classifier takes them. seen: receives the architecture `[slots, A]` before each of its steps and after the
-    last one.
-    """
-    phi = limited(network, unlimited(network, learned, batches, slots, config, seen), config)
-    return ready(config.pruned(network), phi, batches, config)
-
-
 @torch.no_grad()
 def ready(model: AtTemperature, phi: Tensor, batches: Batches, config: MetaNASConfig) -> Tensor:
     """Adapted rows `[slots, row]` as the learner's classifier around `model` takes them."""
@@ -121,7 +103,9 @@ def unlimited(
     config: MetaNASConfig,
     seen: list[Tensor] | None = None,
 ) -> Tensor:
-    """What `adapt` returns, before any limit."""
+    """Train weights and architecture for `test.steps` steps, then weights alone (section 3.3), all slots at once; the
+    adapted rows `[slots, row]`, before any limit. seen: receives the architecture `[slots, A]` before each of its steps
+    and after the last one."""
     test, steps = config.test, config.test.steps
     arena = learned.arena(network.layout, slots, config.inner.adam_state)
     learner, state, phase = config.learner, learned.state, config.phase_of(TEST)

@@ -12,56 +12,57 @@ from autometa.algorithms.train import ReptileConfig
 from autometa.errors import InputError
 from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig
 
+_MINI_DATA = DataConfig("miniimagenet", 84, "colour")
+_MINI_INNER = InnerConfig(ways=5, shots=15, batch=10, steps=8, lr=1e-3)
 _OMNIGLOT = MetaNASConfig()
+_SMALL = MetaNASConfig(
+    channels=16,
+    stem_stride=2,
+    data=DataConfig("omniglot:background", 28),
+    inner=InnerConfig(ways=5, shots=10, batch=10, batch_mode="passes", steps=5, lr=5e-3, adam_state="carry"),
+    arch_lr=1e-2,
+    meta=MetaConfig(iterations=1000, batch=5, step_size=1.0, step_size_end=0.0, schedule="linear"),
+    warmup=450,
+    drop_path=0.0,
+    test=EvalConfig(tasks=200, shots=1, queries=15, batch=5, steps=50, max_slots=20),
+    compare=("four-layer",),
+)
 
 METANAS = {
-    "quick": MetaNASConfig(
+    "quick": replace(
+        _SMALL,
         channels=8,
         cells=2,
         reductions=(1,),
         nodes=2,
+        stem_stride=1,
         data=DataConfig("strokes", 14),
-        inner=InnerConfig(ways=5, shots=10, batch=10, batch_mode="passes", steps=5, lr=5e-3, adam_state="carry"),
         arch_lr=5e-2,
-        meta=MetaConfig(iterations=150, batch=5, step_size=1.0, step_size_end=0.0, schedule="linear"),
+        meta=replace(_SMALL.meta, iterations=150),
         warmup=60,
-        drop_path=0.0,
         test=EvalConfig(tasks=100, shots=1, queries=5, batch=5, steps=20, max_slots=25),
         test_weight_steps=20,
         compare=("untrained",),
     ),
-    "omniglot-small": MetaNASConfig(
-        channels=16,
-        stem_stride=2,
-        data=DataConfig("omniglot:background", 28),
-        inner=InnerConfig(ways=5, shots=10, batch=10, batch_mode="passes", steps=5, lr=5e-3, adam_state="carry"),
-        arch_lr=1e-2,
-        meta=MetaConfig(iterations=1000, batch=5, step_size=1.0, step_size_end=0.0, schedule="linear"),
-        warmup=450,
-        drop_path=0.0,
-        test=EvalConfig(tasks=200, shots=1, queries=15, batch=5, steps=50, max_slots=20),
-        compare=("four-layer",),
-    ),
+    "omniglot-small": _SMALL,
     # data, ways, shots and iterations are fitted to the images; few slots at once, so that testing can end in time
-    "photos": MetaNASConfig(
+    "photos": replace(
+        _SMALL,
         channels=12,
         cells=3,
         reductions=(0, 2),
         nodes=2,
-        stem_stride=2,
         data=DataConfig("my_photos", 28, rotations=4),
-        inner=InnerConfig(ways=5, shots=10, batch=10, batch_mode="passes", steps=5, lr=5e-3, adam_state="carry"),
         arch_lr=5e-2,
-        meta=MetaConfig(iterations=1000, batch=5, step_size=1.0, step_size_end=0.0, schedule="linear"),
         warmup=400,
-        drop_path=0.0,
         test=EvalConfig(tasks=40, shots=1, queries=5, batch=5, steps=20, max_slots=5),
         test_weight_steps=20,
+        compare=(),
     ),
     "omniglot": _OMNIGLOT,
     "miniimagenet": replace(
         _OMNIGLOT,
-        data=DataConfig("miniimagenet", 84, "colour"),
+        data=_MINI_DATA,
         inner=InnerConfig(ways=5, shots=15, batch=20, batch_mode="replacement", steps=5, lr=1e-3, adam_state="carry"),
         arch_lr=1e-3,
         t_min=0.1,
@@ -75,16 +76,7 @@ _SCALED = ReptileConfig(
     cells=5,
     drop_path=0.2,
     data=DataConfig("omniglot:background", 28),
-    inner=InnerConfig(
-        ways=20,
-        shots=10,
-        batch=20,
-        batch_mode="replacement",
-        steps=10,
-        lr=5e-4,
-        adam_state="carry",
-        weight_decay=1e-4,
-    ),
+    inner=replace(_OMNIGLOT.inner, steps=10, lr=5e-4, weight_decay=1e-4),
     meta=MetaConfig(iterations=100_000, batch=5, schedule="cosine"),
     test=EvalConfig(tasks=1000, shots=1, queries=15, batch=10, steps=50),
 )
@@ -109,21 +101,19 @@ TRAIN = {
     ),
     "reptile-miniimagenet": ReptileConfig(
         network="reptile-miniimagenet",
-        data=DataConfig("miniimagenet", 84, "colour"),
-        inner=InnerConfig(ways=5, shots=15, batch=10, steps=8, lr=1e-3),
+        data=_MINI_DATA,
+        inner=_MINI_INNER,
         test=EvalConfig(tasks=10_000, batch=5),
     ),
     "metanas-scaled-omniglot": _SCALED,
     "metanas-scaled-miniimagenet": replace(
         _SCALED,
-        data=DataConfig("miniimagenet", 84, "colour"),
+        data=_MINI_DATA,
         inner=replace(_SCALED.inner, ways=5, shots=15, batch=10, steps=8, lr=1e-3),
         test=replace(_SCALED.test, batch=5),
     ),
 }
 
-_MINI_DATA = DataConfig("miniimagenet", 84, "colour")
-_MINI_INNER = InnerConfig(ways=5, shots=15, batch=10, steps=8, lr=1e-3)
 _MINI_SMALL = AutoMetaConfig(
     data=_MINI_DATA,
     inner=_MINI_INNER,

@@ -99,6 +99,14 @@ class ReptileConfig(RunConfig):
     seed: int = 0
     precision: str = "fp32"
 
+    @classmethod
+    def like(cls, config: RunConfig, **own: Any) -> ReptileConfig:
+        """With the data, inner and outer loop, test and seed of another run, and `own` settings."""
+        inner, meta = getattr(config, f"{config.prefix}inner"), replace(config.outer, planned=())
+        return cls(
+            **{"data": config.data, "inner": inner, "meta": meta, "test": config.test, "seed": config.seed} | own
+        )
+
     def check(self) -> None:
         """Raise `InputError` where fields do not fit together."""
         check_common(self.data, self.inner, self.meta, self.test, self.seed, self.precision)

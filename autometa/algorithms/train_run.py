@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autometa.algorithms import jobs, train
+from autometa.algorithms import train
 from autometa.algorithms.algorithm import Algorithm, both_kinds
+from autometa.algorithms.jobs import Job
 from autometa.algorithms.train import OWN_GENOTYPE, ReptileConfig
 from autometa.models.model import Model
 from autometa.nas.networks.cell_network import CellNetwork
@@ -19,9 +20,9 @@ from autometa.nas.spaces.blocks import PUBLISHED_CONCAT
 from autometa.nas.spaces.genotype import CellGenotype, Genotype
 from autometa.runs.folder import RunFolder
 from autometa.runs.forms import record, text
-from autometa.train.health import Health, Monitor, of_training, small_batches
+from autometa.train.health import of_training, small_batches
 from autometa.train.observations import observations
-from autometa.train.phases import Terms, meta_train, pacer_of
+from autometa.train.phases import Terms, pacer_of
 from autometa.train.tasks import Source
 from autometa.train.trainer import Trainer
 
@@ -51,11 +52,9 @@ class Training(Algorithm[ReptileConfig]):
     def trainer(self, network: Any, source: Source, config: ReptileConfig) -> Trainer:
         return train.trainer(network, source, config)
 
-    def evaluate(
-        self, model: Model, source: Source, config: ReptileConfig, folder: RunFolder, terms: Terms, phase: str
-    ) -> dict[str, Any]:
-        found, seconds = jobs.evaluated(model.network, model.learned, source, config, folder, terms, phase)
-        return {**jobs.figures(model.network, source, config, found), "seconds": {"test": seconds}}
+    def evaluate(self, model: Model, job: Job[ReptileConfig], phase: str) -> dict[str, Any]:
+        found, seconds = job.evaluated(model.network, model.learned, phase)
+        return {**job.figures(model.network, found), "seconds": {"test": seconds}}
 
     def drawn(
         self,
@@ -85,30 +84,19 @@ class Training(Algorithm[ReptileConfig]):
 TRAIN = Training()
 
 
-def train_network(config: ReptileConfig, folder: RunFolder, terms: Terms) -> dict:
+def train_network(config: ReptileConfig, folder: RunFolder, terms: Terms) -> dict[str, Any]:
     """Meta-train a fixed network, then evaluate it; returns (and keeps as result.json) what was found."""
-    source = terms.source(config.data)
-    network = config.build(source.image_shape)
-    jobs.record_data(folder, source)
-    health = Health(folder, terms.notice)
-    health.tell("train", 0, small_batches(network, config.inner, config.test))
-    monitor = Monitor(health, "train", of_training(config.inner, config.meta))
-    run = train.trainer(network, source, config)
-    pacer = pacer_of(folder, terms)
-    trained = meta_train(run, folder, terms, "train", ranks=terms.ranks, monitor=monitor, pacer=pacer)
-    found, test_seconds = jobs.evaluated(network, trained.learned, source, config, folder, terms, "test")
-    result = {
+    job = Job.begun(config, folder, terms)
+    source, network = job.source, config.build(job.source.image_shape)
+    job.health.tell("train", 0, small_batches(network, config.inner, config.test))
+    run, alarms = train.trainer(network, source, config), of_training(config.inner, config.meta)
+    trained = job.trained(run, "train", alarms, ranks=terms.ranks, pacer=pacer_of(folder, terms))
+    found, test_seconds = job.evaluated(network, trained.learned, "test")
+    own = {
         "kind": "train",
         "network": config.network,
         "learner": config.learner.name,
-        "protocol": jobs.protocol(config, source),
-        **jobs.figures(network, source, config, found),
-        "data_hash": source.store.data_hash,
-        **jobs.computed(config, terms),
+        **job.figures(network, found),
         "seconds": {"train": trained.seconds, "test": test_seconds},
     }
-    result |= jobs.confident(network, trained.learned, source, config, folder, terms)
-    folder.write_observations(observations(source, config.inner.ways, config.test, found))
-    health.finish()
-    folder.write_result(result)
-    return result
+    return job.finished(network, trained.learned, own, observations(source, config.inner.ways, config.test, found))

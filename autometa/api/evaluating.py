@@ -52,10 +52,10 @@ def evaluate_run(
     _tell_doubts(config, model_config(folder), source, model, options)
     tag = hashlib.sha256(json.dumps([plain(config), done], sort_keys=True).encode()).hexdigest()[:12]
     phase = f"{EVAL_PHASE}{tag}"
-    terms = options.terms(shlex.join(options.typed), device)
+    job = jobs.Job.of(config, folder, options.terms(shlex.join(options.typed), device), source)
     try:
         with computing(device, config, options.notice):
-            found = algorithm_of(config).evaluate(model.to(device), source, config, folder, terms, phase)
+            found = algorithm_of(config).evaluate(model.to(device), job, phase)
     except KeyboardInterrupt as error:
         raise Interrupted(f"interrupted; go on with: {shlex.join(options.typed)}") from error
     found = {
@@ -65,7 +65,7 @@ def evaluate_run(
         "protocol": {**jobs.protocol(config, source), "steps": config.test.steps},
         **found,
         "data_hash": source.store.data_hash,
-        **jobs.computed(config, terms),
+        **jobs.computed(config, job.terms),
     }
     path = folder.path / EVALUATIONS / f"{_label(config.inner.ways, config.test)}-{tag}.json"
     with disk_errors(f"write {shown(path)}"):
