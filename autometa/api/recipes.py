@@ -8,11 +8,14 @@ meet theirs.
 from __future__ import annotations
 
 import json
+import operator
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 from autometa.errors import InputError
+
+PLAIN = {"at least": operator.ge, "at most": operator.le, "equal": operator.eq}
 
 
 @dataclass(frozen=True)
@@ -51,16 +54,11 @@ def _verdict(check: dict[str, Any], result: dict[str, Any]) -> Verdict:
     wanted = check["is"] if "value" not in check else f"{check['is']} {check['value']:g}"
     if found is None:
         return Verdict(False, what, "missing", wanted)
-    kind = check["is"]
-    if kind == "at least":
-        return Verdict(found >= check["value"], what, _number(found), wanted)
-    if kind == "at most":
-        return Verdict(found <= check["value"], what, _number(found), wanted)
-    if kind == "equal":
-        return Verdict(found == check["value"], what, _number(found), wanted)
+    kind, value = check["is"], check.get("value")
+    if kind in PLAIN:
+        return Verdict(PLAIN[kind](found, value), what, _number(found), wanted)
     if kind == "within":
-        close = abs(found - check["value"]) <= check["of"]
-        return Verdict(close, what, _number(found), f"{check['value']:g} ± {check['of']:g}")
+        return Verdict(abs(found - value) <= check["of"], what, _number(found), f"{value:g} ± {check['of']:g}")
     if kind == "apart above":
         other = _at(result, check["than"])
         if other is None:

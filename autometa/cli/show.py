@@ -8,6 +8,7 @@ from typing import Any
 
 from autometa.api.listing import Choice
 from autometa.printable import printable
+from autometa.report.levels import level_table
 from autometa.report.view import View
 from autometa.report.words import large, score, size
 from autometa.runs.budget import format_duration
@@ -88,45 +89,10 @@ def _cell(found: Mapping[str, Any]) -> list[str]:
 
 def _levels(found: Mapping[str, Any]) -> list[str]:
     unit = found["levels"][0].get("unit", "round") if found["levels"] else "round"
-    rows = [
-        [
-            "blocks" if unit == "block" else unit,
-            "cells",
-            "failed",
-            "best",
-            "mean",
-            "depth: cells",
-            "predicted before",
-            "fitted",
-        ]
-    ]
-    partial = any("iterations" in level for level in found["levels"])
-    rows[0][1:1] = ["meta-iterations"] * partial
-    for level in found["levels"]:
-        counts = ", ".join(f"{depth}: {count}" for depth, count in level["depths"].items())
-        accuracy = level["accuracy"]
-        rows.append(
-            [
-                str(level["level"]) + ("" if level.get("finished", True) else " (cut short)"),
-                *[str(level.get("iterations", "all"))] * partial,
-                str(level["candidates"]),
-                str(level["failed"]),
-                f"{accuracy['best']:.2f}",
-                f"{accuracy['mean']:.2f}",
-                counts,
-                _ranking(level["before"]),
-                _ranking(level["own"]),
-            ]
-        )
+    rows = level_table(found["levels"], unit)
     title = "Levels" if unit == "block" else "Rounds"
-    title += " (validation accuracy in %; Spearman / Kendall of predicted and measured accuracy)"
-    return [title, *columns(rows, right=range(1, 5 + partial))]
-
-
-def _ranking(found: Mapping[str, float | None] | None) -> str:
-    if found is None or found["spearman"] is None or found["kendall"] is None:
-        return "-"
-    return f"{found['spearman']:.2f} / {found['kendall']:.2f}"
+    title += " (validation accuracy in %; rank correlations of predicted and measured accuracy: Spearman / Kendall)"
+    return [title, *columns(rows, right=range(1, len(rows[0]) - 3))]
 
 
 def _measured(found: Mapping[str, Any]) -> list[str]:

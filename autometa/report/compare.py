@@ -21,6 +21,7 @@ from autometa.runs.files import shown
 from autometa.runs.folder import CONFIG, RunFolder
 from autometa.runs.ledger import LEDGER, Candidate, Ledger
 from autometa.runs.places import seeds_of
+from autometa.train.config import flat
 from autometa.train.records import read_accuracy
 
 MARKS = tuple(m * 10**e for e in range(1, 6) for m in (1, 2, 5))
@@ -259,7 +260,7 @@ def marks(comparison: Comparison) -> list[int]:
 
 def _unlike(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
     """Settings that differ among configs, by dotted name."""
-    return _differing([_flat({name: config.get(name) for name in ALIKE}) for config in configs])
+    return _differing([flat({name: config.get(name) for name in ALIKE}) for config in configs])
 
 
 def _differing(flat: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
@@ -267,13 +268,3 @@ def _differing(flat: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
     names = sorted({name for one in flat for name in one})
     values = {name: tuple(one.get(name) for one in flat) for name in names}
     return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, item in value.items():
-        if isinstance(item, Mapping):
-            found.update(_flat(item, f"{prefix}{name}."))
-        else:
-            found[f"{prefix}{name}"] = item
-    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,37 +117,25 @@ def _progress(cells: Sequence[Tried], word: str) -> Markup:
     return figure(caption, *made)
 
 
-def _table(reports: Sequence[dict], word: str) -> Markup:
-    head = [
-        "blocks" if word == "block" else "round",
-        "cells",
-        "failed",
-        "best",
-        "mean",
-        "worst",
-        "predicted before: ρ",
-        "τ",
-        "fitted: ρ",
-        "τ",
-    ]
+def level_table(reports: Sequence[Mapping[str, Any]], word: str) -> list[list[str]]:
+    """Levels of a search as rows, a head first; word: `block` or `round`."""
     partial = any("iterations" in level for level in reports)
-    head[1:1] = ["meta-iterations"] * partial
-    rows = []
+    head = ["blocks" if word == "block" else "round", *["meta-iterations"] * partial, "cells", "failed"]
+    rows = [[*head, "best", "mean", "worst", "depth: cells", "predicted before: ρ / τ", "fitted: ρ / τ"]]
     for level in reports:
-        found = level["accuracy"]
         cut = "" if level.get("finished", True) else " (cut short)"
-        rows.append(
-            [
-                f"{level['level']}{cut}",
-                *[level.get("iterations", "all")] * partial,
-                level["candidates"],
-                level["failed"],
-            ]
-            + [f"{found[name]:.2f}" for name in ("best", "mean", "worst")]
-            + [text for name in ("before", "own") for text in _ranks(level.get(name))]
-        )
+        numbers = [*[level.get("iterations", "all")] * partial, level["candidates"], level["failed"]]
+        accuracy = [f"{level['accuracy'][name]:.2f}" for name in ("best", "mean", "worst")]
+        depths = ", ".join(f"{depth}: {count}" for depth, count in level["depths"].items())
+        ranks = [" / ".join(_ranks(level.get(name))) for name in ("before", "own")]
+        rows.append([f"{level['level']}{cut}", *map(str, numbers), *accuracy, depths, *ranks])
+    return rows
+
+
+def _table(reports: Sequence[Mapping[str, Any]], word: str) -> Markup:
+    head, *rows = level_table(reports, word)
     about = (
-        "Validation accuracy in %; ρ and τ: rank correlations (Spearman, Kendall) of predicted with measured accuracy"
+        "Validation accuracy in %; ρ and τ: rank correlations (Spearman, Kendall) of predicted and measured accuracy"
     )
     return table(head, rows, range(len(head)), about)
 
