@@ -83,6 +83,10 @@ class Registry(Mapping[str, T], Generic[T]):
         """All names, the package's own first."""
         return tuple(dict.fromkeys([*self._own, *self._installed(), *self._registered]))
 
+    def at_hand(self) -> tuple[T, ...]:
+        """Entries that were asked for or registered in this process; looks for no others."""
+        return (*self._loaded.values(), *self._registered.values())
+
     @property
     def added(self) -> tuple[str, ...]:
         """Names that installed packages and plugins have added."""
@@ -100,7 +104,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return (inspect.getdoc(self[name]) or "").partition("\n")[0]
 
     def __contains__(self, name: object) -> bool:
-        return name in self.names()
+        return name in self._own or name in self._registered or name in self.names()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from autometa.nas.networks.many_cells import BlockMacro
+from autometa.nas.networks.side_by_side import Macro
 from benchmarks.candidates import WAYS, Step, some_cells
 from benchmarks.measure import side_by_side
 
@@ -16,7 +16,7 @@ def test_candidates(benchmark, threads):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        step = Step(some_cells(100, 1), BlockMacro(10, 0, 1, WAYS, (1, 28, 28)), 5, 10)
+        step = Step(some_cells(100, 1), Macro(10, 0, 1, WAYS, (1, 28, 28)), 5, 10)
         assert step.disagreement() is None
         rivals = {
             "alone": lambda: step.one_at_a_time(False),

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
+from autometa.nas.networks.many_cells import BlockNetwork
+from autometa.nas.networks.side_by_side import Macro
 from autometa.ops.cross_entropy import cross_entropy
 from benchmarks.candidates import WAYS, some_cells
 from benchmarks.measure import side_by_side
@@ -12,7 +13,7 @@ from benchmarks.measure import side_by_side
 @pytest.mark.parametrize("filters", (4, 10))
 def test_cell_stack(benchmark, filters):
     made = torch.Generator().manual_seed(0)
-    network = BlockNetwork(BlockMacro(filters, 0, 1, WAYS, (1, 28, 28)), some_cells(10, 1))
+    network = BlockNetwork(Macro(filters, 0, 1, WAYS, (1, 28, 28)), some_cells(10, 1))
     of_slot = torch.arange(10).repeat_interleave(5)
     phi = network.initial(0)[of_slot].requires_grad_(True)
     images = torch.rand(50, 10, 1, 28, 28, generator=made)

@@ -25,7 +25,8 @@ import torch
 
 from autometa.meta.inner_loop import Objective, adapt_
 from autometa.meta.optimisers import Adam, PerKind
-from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
+from autometa.nas.networks.many_cells import BlockNetwork
+from autometa.nas.networks.side_by_side import Macro
 from autometa.nas.spaces.blocks import BlockCell, expand, level_one
 from autometa.ops.cross_entropy import cross_entropy
 from autometa.slots.arena import Arena
@@ -54,7 +55,7 @@ class Step:
     def __init__(
         self,
         cells: Sequence[BlockCell],
-        macro: BlockMacro,
+        macro: Macro,
         tasks: int,
         batch: int,
         device: torch.device | str = "cpu",
@@ -123,7 +124,7 @@ def timed(call: Callable[[], None]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def measure(cells: int, level: int, macro: BlockMacro, tasks: int, batch: int, threads: int, rounds: int) -> dict:
+def measure(cells: int, level: int, macro: Macro, tasks: int, batch: int, threads: int, rounds: int) -> dict:
     """Milliseconds per cell and ratios to `together`, per variant."""
     torch.set_num_threads(threads)
     step = Step(some_cells(cells, level), macro, tasks, batch)
@@ -183,7 +184,7 @@ def on_a_gpu(chosen: argparse.Namespace) -> None:
     if reason:
         raise SystemExit(f"{reason}; --device cuda needs one")
     for filters, repeats, level in _settings(chosen, "filters", "repeats", "levels"):
-        macro = BlockMacro(filters, repeats, chosen.scale_rate, WAYS, (1, chosen.size, chosen.size))
+        macro = Macro(filters, repeats, chosen.scale_rate, WAYS, (1, chosen.size, chosen.size))
         found = gpu_candidates.measure(macro, chosen.cells, level, chosen.tasks, chosen.batch, Clock(60.0))
         results.append(found)
         print("\n".join(gpu_table.candidates(found)), flush=True)
@@ -214,7 +215,7 @@ def main() -> None:
     print("| F | N | blocks | threads | together, ms per cell | alone (processor time) | alone, slotwise | eager |")
     print("|---|---|---|---|---|---|---|---|")
     for filters, repeats, level, threads in _settings(chosen, "filters", "repeats", "levels", "threads"):
-        macro = BlockMacro(filters, repeats, chosen.scale_rate, WAYS, (1, chosen.size, chosen.size))
+        macro = Macro(filters, repeats, chosen.scale_rate, WAYS, (1, chosen.size, chosen.size))
         results.append(measure(chosen.cells, level, macro, chosen.tasks, chosen.batch, threads, chosen.rounds))
         print(line(results[-1]), flush=True)
     if chosen.json:

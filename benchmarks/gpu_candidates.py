@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autometa.nas.networks.many_cells import BlockMacro
+from autometa.nas.networks.side_by_side import Macro
 from autometa.ops.backend import libraries, precision
 from benchmarks.candidates import WAYS, Step, some_cells
 from benchmarks.gpu_measure import GPU, Clock, graphed, interleaved, points, release
@@ -15,10 +15,10 @@ ALONE = 5
 
 def part(clock: Clock, cells: int = 100) -> dict[str, Any]:
     """100 cells of one block with 5 tasks each, as a search begins (Kim et al. 2018: F = 10, batches of 10)."""
-    return measure(BlockMacro(10, 0, 1, WAYS, (1, 28, 28)), cells, 1, 5, 10, clock)
+    return measure(Macro(10, 0, 1, WAYS, (1, 28, 28)), cells, 1, 5, 10, clock)
 
 
-def measure(macro: BlockMacro, cells: int, level: int, tasks: int, batch: int, clock: Clock) -> dict[str, Any]:
+def measure(macro: Macro, cells: int, level: int, tasks: int, batch: int, clock: Clock) -> dict[str, Any]:
     """Milliseconds of an inner step of all cells together, and of one cell alone with its tasks."""
     step = Step(some_cells(cells, level), macro, tasks, batch, GPU, min(ALONE, cells))
     about = {"filters": macro.filters, "repeats": macro.repeats, "level": level, "cells": cells, "tasks": tasks}

@@ -14,7 +14,8 @@ import torch
 
 from autometa.kernels.launch import observed
 from autometa.meta.inner_loop import slot_gradients
-from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
+from autometa.nas.networks.many_cells import BlockNetwork
+from autometa.nas.networks.side_by_side import Macro
 from autometa.ops import _triton
 from autometa.ops.cross_entropy import cross_entropy
 from benchmarks.candidates import WAYS, some_cells
@@ -30,7 +31,7 @@ def launches(network, batch: int) -> Counter[str]:
 
 def candidates(count: int, level: int, repeats: int) -> int:
     """Launches of one forward and backward of so many cells of `level` blocks side by side."""
-    network = BlockNetwork(BlockMacro(10, repeats, 1, WAYS, (1, 28, 28)), some_cells(count, level))
+    network = BlockNetwork(Macro(10, repeats, 1, WAYS, (1, 28, 28)), some_cells(count, level))
     cell_of_slot = torch.arange(count)
     logits = lambda row, x: network.logits(row, x, cell_of_slot)  # noqa: E731
     return _counted(logits, network.initial(0), 1, network.macro.image_shape).total()

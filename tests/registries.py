@@ -11,9 +11,11 @@ from autometa.data.catalogue import LOADERS
 from autometa.meta.learner import LEARNERS
 from autometa.nas.predictors.predictor import PREDICTORS
 from autometa.nas.relax.relaxation import RELAXATIONS
+from autometa.nas.spaces.space import SPACES
 from autometa.nas.strategies.strategy import STRATEGIES
 from autometa.ops.primitives import BUILT_IN, BY_CODE, PRIMITIVES
 from autometa.plugins import SETTING
+from autometa.train.run_config import ALGORITHMS
 
 
 @contextlib.contextmanager
@@ -33,7 +35,7 @@ def forget() -> None:
     for primitive in BY_CODE[BUILT_IN:]:
         del PRIMITIVES[primitive.name]
     del BY_CODE[BUILT_IN:]
-    for registry in (LOADERS, LEARNERS, STRATEGIES, PREDICTORS, RELAXATIONS):
+    for registry in (LOADERS, LEARNERS, STRATEGIES, SPACES, PREDICTORS, RELAXATIONS, ALGORITHMS):
         registry.forget()
     for name in [name for name in sys.modules if name.startswith("autometa_plugin_")]:
         del sys.modules[name]

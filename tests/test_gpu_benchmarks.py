@@ -10,7 +10,7 @@ import torch
 from autometa.algorithms import metanas_steps
 from autometa.algorithms.presets import METANAS
 from autometa.nas.networks.conv_network import four_layer
-from autometa.nas.networks.many_cells import BlockMacro
+from autometa.nas.networks.side_by_side import Macro
 from autometa.ops import backend
 from autometa.train.loop import Loop
 from benchmarks import gpu, gpu_candidates, gpu_cases, gpu_kernels, gpu_measure, gpu_table, gpu_training
@@ -138,7 +138,7 @@ def pretended(monkeypatch):
     monkeypatch.setitem(CASES, "tiny", tiny), monkeypatch.setitem(CASES, "four-layer-28", tiny)
     monkeypatch.setitem(CASES, "discrete-28", replace(tiny, title="discrete"))
     monkeypatch.setattr(gpu, "SLOTS", (1, 10))
-    small = BlockMacro(2, 0, 1, 5, (1, 8, 8))
+    small = Macro(2, 0, 1, 5, (1, 8, 8))
     monkeypatch.setattr(gpu_candidates, "part", lambda clock: gpu_candidates.measure(small, 6, 1, 2, 2, clock))
     monkeypatch.setitem(METANAS, "tiny", replace(config, test=replace(config.test, tasks=2)))
     monkeypatch.setattr(gpu_training, "TASKS", 2)

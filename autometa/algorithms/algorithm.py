@@ -11,8 +11,7 @@ from autometa.algorithms.jobs import Job
 from autometa.errors import InputError
 from autometa.models.model import Model
 from autometa.nas.networks.cell_network import CellNetwork
-from autometa.nas.networks.conv_network import ConvNetwork
-from autometa.nas.networks.one_cell import BlockCellNetwork
+from autometa.nas.networks.network import Network
 from autometa.nas.spaces.genotype import CellGenotype, Genotype
 from autometa.runs.folder import RunFolder
 from autometa.runs.forms import Form, anything
@@ -95,7 +94,7 @@ class Algorithm(ABC, Generic[Config]):
         image_shape: tuple[int, int, int],
         genotypes: Mapping[str, Genotype],
         key: str | None,
-    ) -> ConvNetwork | BlockCellNetwork | CellNetwork | None:
+    ) -> Network | CellNetwork | None:
         """The network whose layers and operations the report tells; genotypes: in the run's folder; key: of its best
         cell."""
         return None

@@ -19,19 +19,17 @@ from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES
 from autometa.meta.learner import MetaLearner
 from autometa.meta.reptile import Reptile
-from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
-from autometa.nas.networks.named import CELL
+from autometa.nas.networks.named import name_of
 from autometa.nas.networks.network import Network
-from autometa.nas.networks.one_cell import BlockCellNetwork
+from autometa.nas.networks.side_by_side import Macro
 from autometa.nas.one_shot.size_limits import Limits
 from autometa.nas.predictors.ensemble import Ensemble
 from autometa.nas.predictors.neural import Training
 from autometa.nas.predictors.predictor import PREDICTORS, Measure, Predictor, made
-from autometa.nas.spaces import blocks
 from autometa.nas.spaces.block_space import BlockSpace
-from autometa.nas.spaces.blocks import BlockCell
+from autometa.nas.spaces.draws import Draws
 from autometa.nas.spaces.genotype import Genotype
-from autometa.nas.spaces.space import Space
+from autometa.nas.spaces.space import MOST_LEVELS, SPACES, Architecture, Space
 from autometa.nas.strategies.progressive import Progressive
 from autometa.nas.strategies.strategy import SearchSpec, Strategy, everything
 from autometa.runs.folder import RunFolder
@@ -109,23 +107,24 @@ class MacroConfig:
 
 @dataclass(frozen=True)
 class Fits:
-    """Which cells make networks within the limits; macros: the networks around a cell."""
+    """Which cells of a space make networks within the limits; macros: the networks around a cell."""
 
-    macros: tuple[BlockMacro, ...] = ()
+    macros: tuple[Macro, ...] = ()
     limits: Limits = Limits()
+    space: Space = field(default_factory=BlockSpace)
 
-    def __call__(self, cell: BlockCell) -> bool:
+    def __call__(self, cell: Architecture) -> bool:
         return not self.limits or self.limits.hold(self.size(cell))
 
-    def measure(self, what: str, cells: Sequence[BlockCell]) -> np.ndarray:
+    def measure(self, what: str, cells: Sequence[Architecture]) -> np.ndarray:
         """Sizes of cells that are not trained, for predictors. Raises `InputError` for what training alone shows."""
         if what != "sizes":
             raise InputError(f"a search knows no {what} of cells before it trains them; take another surrogate.kind")
         return np.array([self.size(cell) for cell in cells], dtype=np.float64).reshape(len(cells), 2)
 
-    def size(self, cell: BlockCell) -> tuple[int, int]:
+    def size(self, cell: Architecture) -> tuple[int, int]:
         """Weights and MACs, of the larger network."""
-        networks = [BlockNetwork(macro, [cell]) for macro in self.macros]
+        networks = [self.space.networks([cell], macro) for macro in self.macros]
         return max(network.parameters(0) for network in networks), max(network.macs(0) for network in networks)
 
 
@@ -137,6 +136,8 @@ class AutoMetaConfig(RunConfig):
     Args:
         strategy: the search strategy with its settings: progressive (the paper's), or another one that trains as many
             cells, all of `blocks` blocks.
+        space: the search space by name (`autometa list spaces`): `blocks` (the paper's), or another one, whose parts
+            (nodes of both cells of `edges`) are counted and limited as blocks are.
         blocks: B, blocks of the largest cells.
         beam: K, cells trained at each level beyond the first, which has 55; per round, of a strategy with rounds.
         batch: candidates trained side by side; decided once, so that results do not depend on workers.
@@ -169,6 +170,7 @@ class AutoMetaConfig(RunConfig):
     tests: ClassVar[tuple[str, ...]] = ("test", "validation")
 
     strategy: Strategy = field(default_factory=Progressive)
+    space: str = "blocks"
     blocks: int = 5
     beam: int = 100
     batch: int = 20
@@ -198,7 +200,7 @@ class AutoMetaConfig(RunConfig):
         """Raise `InputError` where fields do not fit together."""
         check_common(self.data, self.inner, self.meta, self.test, self.seed, self.precision)
         check_common(self.data, self.final_inner, self.final_meta, self.test, self.seed, self.precision)
-        bounded(1, blocks.MOST_BLOCKS, {"blocks": self.blocks})
+        bounded(1, MOST_LEVELS, {"blocks": self.blocks})
         bounded(1, MOST, {"beam": self.beam, "batch": self.batch})
         check_limits(self.max_params, self.max_macs)
         at_least(1, {} if self.most_batches is None else {"most_batches": self.most_batches})
@@ -234,25 +236,25 @@ class AutoMetaConfig(RunConfig):
         require(needs, "uncertainty_weight needs an ensemble: set surrogate.members to 2 or more")
 
     @property
-    def space(self) -> BlockSpace:
-        """Cells of up to `blocks` blocks."""
-        return BlockSpace(self.blocks)
+    def cells(self) -> Space:
+        """Architectures of up to `blocks` parts. Raises `InputError` where there is no space of the name."""
+        return SPACES[self.space](self.blocks)
 
     @property
     def candidates(self) -> int:
         """Full trainings that the search may take: as many as the paper's progression has candidates."""
-        return sum(Progressive().rounds(SearchSpec(self.space, 0, self.beam)))
+        return sum(Progressive().rounds(SearchSpec(self.cells, 0, self.beam)))
 
     def spec(
         self,
-        fits: Callable[[BlockCell], bool] = everything,
+        fits: Callable[[Architecture], bool] = everything,
         processes: int = 1,
         space: Space | None = None,
         measure: Measure | None = None,
     ) -> SearchSpec:
         """What the strategy may know of the search; fits: cells that may be trained; processes: that help to choose;
         space: the cells to search, where these are not all; measure: for predictors, what is known of cells."""
-        space, measure = space or self.space, measure or getattr(fits, "measure", None)
+        space, measure = space or self.cells, measure or getattr(fits, "measure", None)
         return SearchSpec(
             space=space,
             budget=self.candidates,
@@ -285,28 +287,29 @@ class AutoMetaConfig(RunConfig):
     def fits(self, image_shape: tuple[int, int, int]) -> Fits:
         """Which cells keep to the limits, in the network where they are judged and in the one that is handed out."""
         macros = tuple(
-            BlockMacro(macro.filters, macro.repeats, macro.scale_rate, self.inner.ways, image_shape)
+            Macro(macro.filters, macro.repeats, macro.scale_rate, self.inner.ways, image_shape)
             for macro in dict.fromkeys((self.macro, self.final))
         )
-        return Fits(macros, Limits(self.max_params, self.max_macs))
+        return Fits(macros, Limits(self.max_params, self.max_macs), self.cells)
 
     def build(self, image_shape: tuple[int, int, int], genotype: Genotype | None = None) -> Network:
-        """The network of the published cell in the search's macro-structure; every candidate's is much like it."""
+        """As of `handed_out` without a folder."""
         return self.handed_out().build(image_shape)
 
     def handed_out(self, folder: RunFolder | None = None) -> ReptileConfig:
-        """Its winner's; without a folder, the published cell's."""
+        """Its winner's; without a folder, that of a network that every candidate's is much like: of the published cell,
+        in another space of the first architecture of full size that is drawn."""
         if folder is None:
-            return self.final_config("published")
+            published = self.space == "blocks"
+            return self.final_config("published" if published else self.cells.sample(Draws(0, 0)).key)
         best = records.read(folder, FOUND, {"winner": None})["winner"]
         if best is None:
             raise InputError(f"the search in {folder.path} has not found its cell yet; go on with it first")
         return self.final_config(best["key"])
 
-    def smallest(self, network: BlockCellNetwork) -> tuple[tuple[int, int], str, str]:
+    def smallest(self, network: Network) -> tuple[tuple[int, int], str, str]:
         """Of the cells of one block, one that fits where there is one."""
-        fits = self.fits(network.image_shape)
-        cells = list(blocks.level_one())
+        fits, cells = self.fits(network.image_shape), list(self.cells.first())
         size = next((fits.size(cell) for cell in cells if fits(cell)), None) or min(map(fits.size, cells))
         what = "the smallest cell of the space makes a network of"
         return size, what, "allow more, or fewer --macro.filters and --final.filters"
@@ -318,4 +321,4 @@ class AutoMetaConfig(RunConfig):
     def final_config(self, key: str) -> ReptileConfig:
         """The winner's training in full, on the training classes alone, tested on unseen ones."""
         own = {"meta": self.final_meta, "learner": self.learner, "precision": self.precision}
-        return ReptileConfig.like(self, network=f"{CELL}{key}", **vars(self.final), **own)
+        return ReptileConfig.like(self, network=name_of(self.space, key), **vars(self.final), **own)

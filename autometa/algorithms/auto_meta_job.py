@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -15,8 +14,7 @@ from autometa.algorithms import jobs, train
 from autometa.algorithms.auto_meta import AutoMetaConfig, Fits
 from autometa.algorithms.jobs import Job
 from autometa.errors import InputError
-from autometa.nas.spaces.blocks import BlockCell
-from autometa.nas.spaces.genotype import Genotype
+from autometa.nas.spaces.space import MOST_LEVELS, SPACES, Space
 from autometa.nas.strategies.strategy import DONE, Trial
 from autometa.ops import backend
 from autometa.runs.environment import usable_cpus
@@ -38,29 +36,35 @@ from autometa.train.scoring import train_candidates
 from autometa.train.tasks import Source, silent
 
 SEARCH, FINAL = "search", "final"
+BLOCK = "block"
+"""What a part of an architecture is where a result does not say it."""
 
 Train = Callable[..., Sequence[Outcome]]
-"""Cells, and of `train_candidates` where training begins and ends -> one outcome per cell."""
+"""Keys of cells, and of `train_candidates` where training begins and ends -> one outcome per cell."""
 
 
 @dataclass(frozen=True)
 class CandidateUnit:
-    """The unit of work of every search in this space: batches of cells, trained and scored side by side.
+    """The unit of work of every search over candidates: batches of cells, trained and scored side by side.
 
-    precision: on a GPU, the same in every process that works.
+    precision: on a GPU, the same in every process that works. space: of the cells, by name.
     """
 
     config: CandidateConfig
     data: DataConfig
     precision: str = "fp32"
+    space: str = "blocks"
     known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Outcomes by key that an earlier run found: these cells are not trained again."""
 
     def __call__(self, device: str) -> Work:
         plugins.load()  # a process of its own may have to learn what the data's name means
         where = torch.device(device)
-        source = Source.open(self.data, where, silent)
-        train = partial(train_candidates, config=self.config, source=source)
+        source, space = Source.open(self.data, where, silent), SPACES[self.space](MOST_LEVELS)
+
+        def train(keys: Sequence[str], **part: Any) -> Sequence[Outcome]:
+            return train_candidates([space.parse(key) for key in keys], self.config, source, space=space, **part)
+
         work = work_of(train, self.config.seed, self.config.meta.iterations)
         work = knowing(self.known, work)
         if where.type == "cpu":
@@ -123,7 +127,7 @@ def earlier_searches(config: AutoMetaConfig, folder: RunFolder) -> tuple[list[Tr
         return ()
     found = records.read(folder, EARLIER)
     if found is None:
-        found = {"searches": [_measured(RunFolder.open(run)) for run in config.strategy.learns_from()]}
+        found = {"searches": [_measured(RunFolder.open(run), config) for run in config.strategy.learns_from()]}
         write_json(folder.path / EARLIER, found)
     return tuple(
         [
@@ -134,20 +138,23 @@ def earlier_searches(config: AutoMetaConfig, folder: RunFolder) -> tuple[list[Tr
     )
 
 
-def _measured(folder: RunFolder) -> list[dict[str, Any]]:
+def _measured(folder: RunFolder, config: AutoMetaConfig) -> list[dict[str, Any]]:
     """Accuracies in a search's ledger, and after how many meta-iterations they were measured."""
-    history = trials(read_candidates(folder), config_of(folder).meta.iterations)
+    theirs = config_of(folder)
+    if getattr(theirs, "space", None) != config.space:
+        raise InputError(f"{shown(folder.path)} is no search of the space {config.space}; learn from one that is")
+    history = trials(read_candidates(folder), theirs.meta.iterations)
     return [{"key": t.key, "accuracy": t.accuracy, "step": max(t.reports, default=0)} for t in history if t.scored]
 
 
 def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) -> dict[str, Any]:
     """Search, train, test; returns (and keeps as result.json) what was found."""
-    begun, kept = Job.begun(config, folder, terms), Kept(folder)
+    begun, kept = Job.begun(config, folder, terms), Kept(folder, config.cells)
     source = begun.source
     candidate = replace(config, final=config.macro).build(source.image_shape)
     begun.health.tell(SEARCH, 0, small_batches(candidate, config.inner, config.validation, test_group="validation"))
     known = _known(folder, config)
-    unit = CandidateUnit(config.candidate(), config.data, config.precision, known)
+    unit = CandidateUnit(config.candidate(), config.data, config.precision, config.space, known)
     seconds = progress(config, folder, terms, kept, unit, config.fits(source.image_shape))
     best, rows = kept.winner, kept.rows()
     assert best is not None, "progress ends with a winner or raises"
@@ -181,9 +188,10 @@ def search_auto_meta(config: AutoMetaConfig, folder: RunFolder, terms: Terms) ->
 
 @dataclass
 class Kept:
-    """search.json of a run."""
+    """search.json of a run; space: of its cells."""
 
     folder: RunFolder
+    space: Space
     levels: list[dict] = field(init=False)
     winner: dict | None = field(init=False)
 
@@ -197,21 +205,26 @@ class Kept:
         self._write()
 
     def decide(self, best: Candidate) -> None:
-        """Keep the winner, and its cell as a genotype."""
-        cell = BlockCell.parse(best.key)
-        made = cell.genotype()
-        self.folder.write_genotype("best", Genotype(made, made).to_json())
+        """Keep the winner, and its cells as a genotype where it has some."""
+        cell = self.space.parse(best.key)
+        made = self.space.genotype(cell)
+        if made is not None:
+            self.folder.write_genotype("best", made.to_json())
         self.winner = {
             "key": best.key,
             "level": best.level,
             "depth": cell.depth,
-            "blocks": str(made),
-            "output": list(cell.unused),
+            "blocks": best.key.replace("|", "; ") if made is None else str(made.normal),
+            "output": [] if made is None else list(made.normal.concat),
             "validation_accuracy": best.accuracy,
             "validation_interval": best.interval,
             "parameters": best.parameters,
             "macs": best.macs,
         }
+        if made is not None and made.normal != made.reduction:
+            self.winner["reduction"] = str(made.reduction)
+        if self.space.unit != BLOCK:
+            self.winner["unit"] = self.space.unit
         self._write()
 
     def _write(self) -> None:
@@ -311,7 +324,7 @@ def outcomes_of(batch: Batch, train: Train, checkpoints: dict[str, bytes]) -> li
     if batch.keep:
         part["keep"] = lambda k, snapshot: checkpoints.update({batch.keys[k]: snapshot.encoded()})
     try:
-        return list(train([BlockCell.parse(key) for key in batch.keys], **part))
+        return list(train(batch.keys, **part))
     except (RuntimeError, ArithmeticError, ValueError) as error:
         if len(batch.keys) > 1:
             return [o for k in range(len(batch.keys)) for o in outcomes_of(batch.part([k]), train, checkpoints)]

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Mapping
 from typing import Any
 
 from autometa.algorithms import train
-from autometa.algorithms.algorithm import UNDECIDED, Algorithm
+from autometa.algorithms.algorithm import UNDECIDED, Algorithm, both_kinds
 from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.auto_meta_job import SEARCH, known_outcomes, search_auto_meta
 from autometa.algorithms.earlier import Earlier
 from autometa.algorithms.train_run import TRAIN
 from autometa.errors import InputError
 from autometa.nas.networks.cell_network import CellNetwork
-from autometa.nas.networks.conv_network import ConvNetwork
 from autometa.nas.networks.network import Network
-from autometa.nas.networks.one_cell import BlockCellNetwork
-from autometa.nas.spaces.blocks import BlockCell, expansions, level_one
+from autometa.nas.spaces.draws import Draws
 from autometa.nas.spaces.genotype import CellGenotype, Genotype
+from autometa.nas.spaces.space import MOST_LEVELS, SPACES, Architecture, Space
 from autometa.runs import checkpoint
 from autometa.runs.files import shown, write_json
 from autometa.runs.folder import RunFolder
@@ -36,6 +34,8 @@ EXAMPLES = """  autometa search auto-meta --preset quick --out runs/cells
   autometa search auto-meta --resume runs/cells
   autometa train runs/cells --meta.iterations 5000               the best cell again"""
 
+TRIES = 5
+"""Draws for each cell that is wanted for an estimate."""
 ALIKE = ("data.root", "meta.max_slots", "validation.max_slots")
 """Settings of a candidate that do not change its score."""
 
@@ -50,6 +50,8 @@ class Scores(Earlier[AutoMetaConfig]):
         for name, (has, asked) in differences(self.config.candidate(), config.candidate()).items():
             if name not in ALIKE:
                 self.refuse(name, has, asked, why)
+        if self.config.space != config.space:
+            self.refuse("space", self.config.space, config.space, why)
         if self.config.precision != config.precision:
             self.refuse("precision", self.config.precision, config.precision, why)
         if self.images()["data_hash"] != source.store.data_hash:
@@ -66,13 +68,14 @@ class Scores(Earlier[AutoMetaConfig]):
         return f"candidates that {shown(self.folder.path)} has scored are not trained again"
 
 
-def some(level: int) -> Iterator[BlockCell]:
-    """Different cells of a level, neither the simplest nor the largest."""
-    for number, cell in enumerate(level_one()):
-        for _ in range(1, level):
-            grown = list(islice(expansions(cell), 7 * number + 60))
-            cell = grown[-1]
-        yield cell
+def some(space: Space, level: int, count: int) -> list[Architecture]:
+    """Different random cells of a level, as many as are wanted where draws find them."""
+    found: dict[str, Architecture] = {}
+    for number in range(TRIES * count):
+        made = space.sample(Draws(0, number), level)
+        if len(found) < count:
+            found.setdefault(made.key, made)
+    return list(found.values())
 
 
 class AutoMeta(Algorithm[AutoMetaConfig]):
@@ -113,8 +116,8 @@ in full."""
         """Of all candidates, trained and scored in this process; surrogates, seconds each, are left out."""
         total = 0.0
         for level, count, share in config.strategy.workload(config.spec()):
-            cells = list(islice(some(level), min(config.batch, count)))
-            total += count * candidate_cost(cells, config.candidate(), source, share)
+            cells = some(config.cells, level, min(config.batch, count))
+            total += count * candidate_cost(cells, config.candidate(), source, share, config.cells)
         return {"search": total}
 
     def drawn(
@@ -123,22 +126,23 @@ in full."""
         image_shape: tuple[int, int, int],
         genotypes: Mapping[str, Genotype],
         key: str | None,
-    ) -> ConvNetwork | BlockCellNetwork | CellNetwork | None:
+    ) -> Network | CellNetwork | None:
         return None if key is None else TRAIN.drawn(config.final_config(key), image_shape, {}, None)
 
     def cells(
         self, config: Mapping[str, Any], genotypes: Mapping[str, Genotype], key: str | None
     ) -> dict[str, CellGenotype]:
-        return {} if key is None else {"cell": BlockCell.parse(key).genotype()}
+        space = SPACES[config.get("space", "blocks")](MOST_LEVELS)
+        return {} if key is None else both_kinds(space.genotype(space.parse(key)))
 
     def introduction(self, config: Mapping[str, Any], found: bool, winner: Mapping[str, Any] | None) -> str:
-        if not found or winner is None:
+        if winner is None:
             return UNDECIDED
         mean, width = winner["validation_accuracy"], winner["validation_interval"]
         accuracy = f"{mean:.2f}" if width is None else f"{mean:.2f} ± {width:.2f}"
         return (
-            f"The best of all cells tried, {accuracy} % on validation classes as a candidate. Each block adds up two "
-            f"operations, each on an earlier state; blocks that nothing reads are the output. Its key: {winner['key']}"
+            f"The best of all cells tried, {accuracy} % on validation classes as a candidate. "
+            f"{SPACES[config.get('space', 'blocks')].about_units} Its key: {winner['key']}"
         )
 
     def length(self, folder: RunFolder, config: AutoMetaConfig) -> dict[str, Any]:
@@ -146,7 +150,8 @@ in full."""
         return {"most_batches": batches[0].step} if batches and batches[0].step < config.batches else {}
 
     def announcement(self, config: AutoMetaConfig) -> str:
-        return f"up to {sum(config.rounds)} cells of up to {config.blocks} blocks, then the best one in full: "
+        parts = f"{config.blocks} {config.cells.unit}s"
+        return f"up to {sum(config.rounds)} cells of up to {parts}, then the best one in full: "
 
 
 AUTO_META = AutoMeta()

@@ -14,12 +14,11 @@ from autometa.meta.bn_modes import MODES, accuracy, answers, logits_by_mode
 from autometa.meta.inner_loop import Batches
 from autometa.meta.learner import MetaLearner, TaskChunk
 from autometa.meta.reptile import Reptile
-from autometa.nas.networks.conv_network import FOUR_LAYER, ConvNetwork, four_layer
+from autometa.nas.networks.conv_network import FOUR_LAYER, four_layer
 from autometa.nas.networks.discrete import DiscreteNetwork
-from autometa.nas.networks.named import CELL, read_cell, read_genotype
+from autometa.nas.networks.named import architecture_of, build_named, read_genotype, space_of
 from autometa.nas.networks.network import Network
-from autometa.nas.networks.one_cell import BlockCellNetwork
-from autometa.nas.spaces.blocks import PUBLISHED_CONCAT
+from autometa.nas.networks.side_by_side import Macro
 from autometa.nas.spaces.genotype import Genotype
 from autometa.ops.cross_entropy import cross_entropy
 from autometa.ops.finite_slots import finite_slots
@@ -48,9 +47,6 @@ OWN_GENOTYPE = "network"
 """The copy of the genotype file that a run began with, in its folder."""
 
 
-FixedNetwork = ConvNetwork | BlockCellNetwork | DiscreteNetwork
-
-
 @brief
 @dataclass(frozen=True)
 class ReptileConfig(RunConfig):
@@ -58,7 +54,8 @@ class ReptileConfig(RunConfig):
 
     Args:
         network: a four-layer net (`reptile-omniglot`, `reptile-miniimagenet`, `maml-omniglot`, `maml-miniimagenet`)
-            or the path of a genotype file, or `cell:KEY`, a cell of Auto-Meta's space (`cell:published`: the paper's).
+            or the path of a genotype file, or `cell:KEY`, a cell of Auto-Meta's space (`cell:published`: the paper's),
+            or `SPACE:KEY` of another space (`autometa list spaces`).
         filters: channels of the network; the paper's where None.
         cells: number of cells, for a genotype (MetaNAS scaled up: 5).
         reductions: positions of reduction cells, from 0, for a genotype.
@@ -112,33 +109,26 @@ class ReptileConfig(RunConfig):
         check_common(self.data, self.inner, self.meta, self.test, self.seed, self.precision)
         bounded(1, MOST_CELLS, {"cells": self.cells})
         check_macro("", self.filters, self.repeats, self.scale_rate)
-        if self.network.startswith(CELL):
-            blocks = read_cell(self.network).level
-            check_instances(2 * blocks * 3 * (self.repeats + 1), "repeats, or take a smaller cell")
-            require(self.drop_path == 0, "drop_path is for genotypes; leave it 0 for a cell of Auto-Meta's space")
+        if space_of(self.network) is not None:
+            parts = architecture_of(self.network)[1].level
+            check_instances(2 * parts * 3 * (self.repeats + 1), "repeats, or take a smaller cell")
+            require(self.drop_path == 0, "drop_path is for genotypes; leave it 0 for an architecture by its key")
         elif self.network not in FOUR_LAYER:
             check_reductions(self.reductions, self.cells)
         check_limits(self.max_params, self.max_macs)
         require(self.stem_stride in (1, 2), f"stem_stride must be 1 or 2, not {self.stem_stride}")
         require(0.0 <= self.drop_path < 1.0, f"drop_path must be at least 0 and below 1, not {self.drop_path:g}")
 
-    def build(self, image_shape: tuple[int, int, int], genotype: Genotype | None = None) -> FixedNetwork:
+    def build(self, image_shape: tuple[int, int, int], genotype: Genotype | None = None) -> Network:
         """The network, of `genotype` where it is given instead of the file that `network` names.
 
         Raises `InputError` where the name or the genotype file is wrong.
         """
         if self.network in FOUR_LAYER:
             return four_layer(self.network, self.inner.ways, image_shape, self.filters)
-        if self.network.startswith(CELL) and genotype is None:
-            return BlockCellNetwork(
-                cell=read_cell(self.network),
-                concat=PUBLISHED_CONCAT if self.network == f"{CELL}published" else None,
-                filters=self.filters or 10,
-                repeats=self.repeats,
-                scale_rate=self.scale_rate,
-                ways=self.inner.ways,
-                image_shape=image_shape,
-            )
+        if genotype is None and space_of(self.network) is not None:
+            macro = Macro(self.filters or 10, self.repeats, self.scale_rate, self.inner.ways, image_shape)
+            return build_named(self.network, macro)
         genotype = genotype or read_genotype(self.network)
         check_instances(self.cells * max(genotype.normal.ops, genotype.reduction.ops), "cells, or take a smaller cell")
         return DiscreteNetwork(
@@ -164,7 +154,7 @@ class ReptileConfig(RunConfig):
     @property
     def by_genotype(self) -> bool:
         """Whether `network` is the path of a genotype file."""
-        return self.network not in FOUR_LAYER and not self.network.startswith(CELL)
+        return self.network not in FOUR_LAYER and space_of(self.network) is None
 
     def smallest(self, network: Network) -> tuple[tuple[int, int], str, str]:
         """The network itself."""

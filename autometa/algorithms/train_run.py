@@ -12,11 +12,9 @@ from autometa.algorithms.jobs import Job
 from autometa.algorithms.train import OWN_GENOTYPE, ReptileConfig
 from autometa.models.model import Model
 from autometa.nas.networks.cell_network import CellNetwork
-from autometa.nas.networks.conv_network import ConvNetwork
 from autometa.nas.networks.discrete import DiscreteNetwork
-from autometa.nas.networks.named import CELL, read_cell
-from autometa.nas.networks.one_cell import BlockCellNetwork
-from autometa.nas.spaces.blocks import PUBLISHED_CONCAT
+from autometa.nas.networks.named import genotype_named, space_of
+from autometa.nas.networks.network import Network
 from autometa.nas.spaces.genotype import CellGenotype, Genotype
 from autometa.runs.folder import RunFolder
 from autometa.runs.forms import record, text
@@ -62,7 +60,7 @@ class Training(Algorithm[ReptileConfig]):
         image_shape: tuple[int, int, int],
         genotypes: Mapping[str, Genotype],
         key: str | None,
-    ) -> ConvNetwork | BlockCellNetwork | CellNetwork:
+    ) -> Network | CellNetwork | None:
         made = config.build(image_shape, genotypes.get(OWN_GENOTYPE))
         return made.network if isinstance(made, DiscreteNetwork) else made
 
@@ -70,9 +68,7 @@ class Training(Algorithm[ReptileConfig]):
         self, config: Mapping[str, Any], genotypes: Mapping[str, Genotype], key: str | None
     ) -> dict[str, CellGenotype]:
         network = str(config.get("network", ""))
-        if network.startswith(CELL):
-            return {"cell": read_cell(network).genotype(PUBLISHED_CONCAT if network == f"{CELL}published" else None)}
-        return both_kinds(genotypes.get(OWN_GENOTYPE))
+        return both_kinds(genotype_named(network) if space_of(network) else genotypes.get(OWN_GENOTYPE))
 
     def introduction(self, config: Mapping[str, Any], found: bool, winner: Mapping[str, Any] | None) -> str:
         return f"No search: the fixed network {config.get('network', '')} was meta-trained."

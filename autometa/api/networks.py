@@ -13,7 +13,7 @@ from autometa.algorithms.presets import TRAIN, preset
 from autometa.api.photos import PHOTOS, SECONDS, fitted, look, own_photos, with_length
 from autometa.errors import InputError
 from autometa.nas.networks.conv_network import FOUR_LAYER
-from autometa.nas.networks.named import CELL, read_cell, read_genotype
+from autometa.nas.networks.named import architecture_of, read_genotype, space_of
 from autometa.runs.files import shown
 from autometa.runs.folder import CONFIG, RunFolder
 from autometa.runs.places import place_of
@@ -40,7 +40,7 @@ def train_base(
 
 def _named(network: str) -> bool:
     """Whether a network is no genotype file of its own."""
-    return network in FOUR_LAYER or network.startswith(CELL) or _winner(network) is not None
+    return network in FOUR_LAYER or space_of(network) is not None or _winner(network) is not None
 
 
 def _for_genotype(path: str, settings: Mapping[str, Any]) -> tuple[RunConfig, tuple[str, ...]]:
@@ -71,8 +71,8 @@ def _base(network: str | None, preset_name: str | None, config: str | os.PathLik
     if network in FOUR_LAYER:
         alike = network.replace("maml", "reptile")
         return replace(_own(preset_name or alike), network=network)
-    if network.startswith(CELL):
-        read_cell(network)
+    if space_of(network) is not None:
+        architecture_of(network)
         return replace(_own(preset_name), network=network)
     winner = _winner(network)
     if winner is not None:

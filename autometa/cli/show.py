@@ -76,13 +76,22 @@ def _cell(found: Mapping[str, Any]) -> list[str]:
     lost = f", {many['failed']} failed" if many["failed"] else ""
     lost += f", {many['known']} more known from an earlier run" if "known" in many else ""
     how = f" by the strategy {found['strategy']}"
-    lines = [f"Found: the best of {many['trained']} cells trained{how}{lost}; each block adds up two operations."]
-    rows = [["cell" if n == 0 else "", f"block {n + 2} =", block] for n, block in enumerate(cell["blocks"].split("; "))]
+    unit, kinds = cell.get("unit", "block"), {"cell": cell["blocks"]}
+    if "reduction" in cell:
+        kinds = {"normal cell": cell["blocks"], "reduction cell": cell["reduction"]}
+    adds = f"; each {unit} adds up two operations" if cell["output"] else ""
+    lines = [f"Found: the best of {many['trained']} cells trained{how}{lost}{adds}."]
+    rows = [
+        [kind if n == 0 else "", f"{unit} {n + 2} =", text]
+        for kind, texts in kinds.items()
+        for n, text in enumerate(texts.split("; "))
+    ]
+    puts_out = f"Puts out {', '.join(map(str, cell['output']))}. (0) and (1) are the two cells before; key"
     validated = {"mean": cell["validation_accuracy"], "ci95": cell["validation_interval"]}
     return [
         *lines,
         *columns(rows),
-        f"  Puts out {', '.join(map(str, cell['output']))}. (0) and (1) are the two cells before; key {cell['key']}",
+        f"  {puts_out if cell['output'] else 'Key'} {cell['key']}",
         f"  As a candidate {score(validated)} % on {validation['tasks']} tasks of validation classes",
     ]
 
@@ -90,7 +99,7 @@ def _cell(found: Mapping[str, Any]) -> list[str]:
 def _levels(found: Mapping[str, Any]) -> list[str]:
     unit = found["levels"][0].get("unit", "round") if found["levels"] else "round"
     rows = level_table(found["levels"], unit)
-    title = "Levels" if unit == "block" else "Rounds"
+    title = "Rounds" if unit == "round" else "Levels"
     title += " (validation accuracy in %; rank correlations of predicted and measured accuracy: Spearman / Kendall)"
     return [title, *columns(rows, right=range(1, len(rows[0]) - 3))]
 

@@ -15,7 +15,7 @@ from autometa.nas.networks.cell_network import CellNetwork, CellWeights
 from autometa.nas.networks.conv_network import ConvNetwork
 from autometa.nas.networks.discrete import DiscreteNetwork
 from autometa.nas.networks.many_cells import parts_used
-from autometa.nas.networks.one_cell import BlockCellNetwork
+from autometa.nas.networks.one_cell import TrimmedNetwork
 from autometa.nas.one_shot.network import AtTemperature
 from autometa.ops.conv_block import ConvBlock
 from autometa.ops.primitives import PRIMITIVES
@@ -103,7 +103,7 @@ class Plan:
         return {op.norms[-1]: op.scale for op in ops if op.norms and op.scale is not None}
 
 
-AnyNetwork = ConvNetwork | DiscreteNetwork | BlockCellNetwork | AtTemperature
+AnyNetwork = ConvNetwork | DiscreteNetwork | TrimmedNetwork | AtTemperature
 
 
 def plan_of(network: AnyNetwork, phi: Tensor | None = None) -> Plan:
@@ -115,9 +115,8 @@ def plan_of(network: AnyNetwork, phi: Tensor | None = None) -> Plan:
         return _layers(network)
     if isinstance(network, DiscreteNetwork):
         return _cells(network.network, {c: (0, 1) for c in range(network.cells)}, None)
-    if isinstance(network, BlockCellNetwork):
-        some = network.network.networks[0]
-        return _cells(some, parts_used(some), None)
+    if isinstance(network, TrimmedNetwork):
+        return _cells(network.whole, parts_used(network.whole), None)
     if isinstance(network, AtTemperature):
         one_shot = network.network
         weights = one_shot.weights(phi, network.temperature, network.threshold)

@@ -84,7 +84,9 @@ def _found(config: RunConfig, view: View) -> Iterator[str]:
     elif "cell" in result:
         cell, trained = result["cell"], result["candidates"]["trained"]
         yield f"* cell {code(cell['key'])}, the best of {words(trained)} trained candidates"
-        yield f"* its blocks: {code(cell['blocks'])}"
+        yield f"* its {cell.get('unit', 'block')}s: {code(cell['blocks'])}"
+        if "reduction" in cell:
+            yield f"* those of its reduction cell: {code(cell['reduction'])}"
     else:
         learner = config.learner.name
         yield f"* network {code(Path(result['network']).name)}, meta-learner {code(learner)}"

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autometa.nas.spaces.blocks import BlockCell
 from autometa.report.cell_drawing import draw_small
 from autometa.report.charts import Axes, Dots, columns, scatter
 from autometa.report.compare import Point, curve, front
@@ -65,11 +64,11 @@ def levels(run: Recorded) -> list[Markup]:
     if reports:
         parts.append(_table(reports, word))
         parts.append(_depths(reports, word))
-    return [*parts, *_predictions(cells, reports, word), *_best([cell for cell in cells if cell.whole] or cells)]
+    return [*parts, *_predictions(cells, reports, word), *_best(run, [cell for cell in cells if cell.whole] or cells)]
 
 
 def _name(level: int, word: str) -> str:
-    return plural(level, "block") if word == "block" else f"round {level}"
+    return f"round {level}" if word == "round" else plural(level, word)
 
 
 def _progress(cells: Sequence[Tried], word: str) -> Markup:
@@ -78,7 +77,7 @@ def _progress(cells: Sequence[Tried], word: str) -> Markup:
     spot = [(cell.level + ((k * 0.618034) % 1 - 0.5) * 0.56, cell.accuracy) for k, cell in enumerate(cells)]
     best = [max((c for c in cells if c.level == n), key=lambda c: c.accuracy) for n in numbers]
     peaks = [((cell.level, cell.accuracy), f"{cell.accuracy:.1f}") for cell in best]
-    x = "blocks" if word == "block" else "round"
+    x = word if word == "round" else f"{word}s"
     drawn = [
         scatter(
             "Accuracy of the candidates, level by level",
@@ -118,9 +117,9 @@ def _progress(cells: Sequence[Tried], word: str) -> Markup:
 
 
 def level_table(reports: Sequence[Mapping[str, Any]], word: str) -> list[list[str]]:
-    """Levels of a search as rows, a head first; word: `block` or `round`."""
+    """Levels of a search as rows, a head first; word: `round`, or what a space calls a part."""
     partial = any("iterations" in level for level in reports)
-    head = ["blocks" if word == "block" else "round", *["meta-iterations"] * partial, "cells", "failed"]
+    head = [word if word == "round" else f"{word}s", *["meta-iterations"] * partial, "cells", "failed"]
     rows = [[*head, "best", "mean", "worst", "depth: cells", "predicted before: ρ / τ", "fitted: ρ / τ"]]
     for level in reports:
         cut = "" if level.get("finished", True) else " (cut short)"
@@ -160,7 +159,7 @@ def _depths(reports: Sequence[dict], word: str) -> Markup:
         drawn.append(el("div", el("p", name), columns(title, counts, highest, "depth", max(34.0 * deepest, 110.0))))
     caption = [
         el("b", "Depth of the cells chosen"),
-        ": blocks on the longest way through a cell, and how many cells have it (the paper's figure 2).",
+        ": the longest way through a cell, and how many cells have it (the paper's figure 2).",
     ]
     return figure(caption, *drawn, class_="many")
 
@@ -195,7 +194,7 @@ def _predictions(cells: Sequence[Tried], reports: Sequence[dict], word: str) -> 
     return [figure(caption, *drawn, class_="many")]
 
 
-def _best(cells: Sequence[Tried]) -> list[Markup]:
+def _best(run: Recorded, cells: Sequence[Tried]) -> list[Markup]:
     ranked = sorted(cells, key=lambda cell: (-cell.accuracy, cell.parameters or 0, cell.key))[:BEST]
     drawn = []
     for rank, cell in enumerate(ranked[:DRAWN], 1):
@@ -203,8 +202,11 @@ def _best(cells: Sequence[Tried]) -> list[Markup]:
             el("b", f"{cell.accuracy:.2f} %"),
             f" {plural(cell.parameters, 'parameter')}" if cell.parameters else None,
         ]
-        small = draw_small(BlockCell.parse(cell.key).genotype(), f"Cell number {rank}")
-        drawn.append(el("div", el("p", words), small))
+        small = [
+            draw_small(own, f"Cell number {rank}" + ("" if kind == "cell" else f", {kind}"))
+            for kind, own in run.algorithm.cells(run.config, run.genotypes, cell.key).items()
+        ]
+        drawn.append(el("div", el("p", words), *small))
     rows = [
         [
             el("code", cell.key),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from autometa.nas.networks.cell_network import CellNetwork
 from autometa.nas.networks.conv_network import ConvNetwork
-from autometa.nas.networks.one_cell import BlockCellNetwork
+from autometa.nas.networks.one_cell import TrimmedNetwork
 from autometa.ops.primitives import PRIMITIVES
 from autometa.report.recorded import Recorded
 from autometa.slots.layout import ARCHITECTURE, Layout
@@ -44,25 +44,24 @@ class Network:
 
 def network_of(run: Recorded) -> Network | None:
     """The network of the cells that were found (MetaNAS: without the operations that hard pruning also kept) or
-    trained; None where the run does not say.
+    trained; None where the run does not say, or it is another kind of network.
 
     Raises `InputError`, `ValueError` or `KeyError` where its config is not one that this version knows.
     """
     shape = tuple(run.data.get("image_shape", ()))
-    if len(shape) != 3 or (not run.cells and run.algorithm.searches):
+    if len(shape) != 3 or (not run.cells and run.winner is None and run.algorithm.searches):
         return None
     config = from_json(run.algorithm.config, run.config)
     made = run.algorithm.drawn(config, shape, run.genotypes, (run.winner or {}).get("key"))
     if isinstance(made, ConvNetwork):
         return _of_convolutions(made)
-    if isinstance(made, BlockCellNetwork):
+    if isinstance(made, TrimmedNetwork):
         return _of_block(made)
-    return _of_cells(made, made.affine)
+    return _of_cells(made, made.affine) if isinstance(made, CellNetwork) else None
 
 
-def _of_block(made: BlockCellNetwork) -> Network:
-    network = made.network.networks[0]
-    return _of_cells(network, network.affine, made.layout, set(made.network.parts[0]))
+def _of_block(made: TrimmedNetwork) -> Network:
+    return _of_cells(made.whole, made.whole.affine, made.layout, set(made.network.parts[0]))
 
 
 def _of_cells(

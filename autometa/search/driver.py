@@ -126,4 +126,6 @@ class Driver:
         predictor = self.strategy.predictor_after(history, self.spec, level)
         over = all(row.ended for row in own)
         told = report(level, own, predictor, self.spec.space)
-        self.record(level, {**told, "unit": self.strategy.unit, **({} if over else {"finished": False})})
+        self.record(
+            level, {**told, "unit": self.strategy.unit or self.spec.space.unit, **({} if over else {"finished": False})}
+        )

@@ -78,8 +78,10 @@ def _ended(trial: Trial, history: Sequence[Trial], strategy: Strategy, spec: Sea
         seconds += curve.training[n] - (curve.training[curve.at.index(done)] if done else 0.0) + curve.scoring[n]
         reports = {**trial.reports, curve.at[n]: curve.accuracy[n]}
         trial = replace(trial, seconds=seconds, reports=reports, accuracy=curve.accuracy[n])
+        if curve.at[n] == curve.at[-1]:
+            break  # which nobody is asked about
         verdict = strategy.judge(trial, history, spec)
-        if verdict is not Verdict.GO and curve.at[n] < curve.at[-1]:
+        if verdict is not Verdict.GO:
             return replace(trial, state=PAUSED if verdict is Verdict.PAUSE else STOPPED)
     return replace(trial, state=DONE if end == len(curve.at) - 1 else PAUSED)
 

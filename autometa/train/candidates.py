@@ -16,8 +16,9 @@ from autometa.errors import DivergedError, InputError
 from autometa.meta.bn_modes import MODES
 from autometa.meta.learner import MetaLearner
 from autometa.meta.reptile import Reptile
-from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
-from autometa.nas.spaces.blocks import BlockCell
+from autometa.nas.networks.side_by_side import Macro, SideBySide
+from autometa.nas.spaces.block_space import BlockSpace
+from autometa.nas.spaces.space import Architecture, Space
 from autometa.runs.files import of_form
 from autometa.runs.forms import record, text
 from autometa.runs.tensors import decoded, metadata
@@ -86,8 +87,8 @@ class CandidateConfig:
         part = self.validation.part
         require(part == "val", f"candidates are scored on val classes, not on {part}: test classes stay unseen")
 
-    def macro(self, image_shape: tuple[int, int, int]) -> BlockMacro:
-        return BlockMacro(self.filters, self.repeats, self.scale_rate, self.inner.ways, image_shape)
+    def macro(self, image_shape: tuple[int, int, int]) -> Macro:
+        return Macro(self.filters, self.repeats, self.scale_rate, self.inner.ways, image_shape)
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class Snapshot:
 class Cells:
     """The networks of some slots: `Classifier` for the cells that they have."""
 
-    network: BlockNetwork
+    network: SideBySide
     cell_of_slot: Tensor
 
     @property
@@ -157,14 +158,20 @@ class CandidateTrainer(Trainer):
     failures: why cells were left out, by number. alive: those that have not failed, in the order of the arena's groups.
     """
 
-    network: BlockNetwork
+    network: SideBySide
+    space: Space
+    macro: Macro
     config: CandidateConfig
     failures: dict[int, str] = field(default_factory=dict)
 
     @classmethod
-    def create(cls, cells: Sequence[BlockCell], config: CandidateConfig, source: Source) -> CandidateTrainer:
-        """From fresh initialisations, `meta.batch` slots for each cell."""
-        network, learner = BlockNetwork(config.macro(source.image_shape), cells), config.learner
+    def create(
+        cls, cells: Sequence[Architecture], config: CandidateConfig, source: Source, space: Space | None = None
+    ) -> CandidateTrainer:
+        """From fresh initialisations, `meta.batch` slots for each cell; space: theirs, that of blocks where None."""
+        within: Space = space or BlockSpace()
+        macro, learner = config.macro(source.image_shape), config.learner
+        network = within.networks(cells, macro)
         groups = torch.arange(len(cells), device=source.device)
         theta = network.initial(config.seed).to(source.device)
         return cls(
@@ -176,12 +183,14 @@ class CandidateTrainer(Trainer):
             networks=lambda cell_of_slot: learner.classifier(Cells(network, cell_of_slot), network.row),
             learner=learner,
             network=network,
+            space=within,
+            macro=macro,
             config=config,
         )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.alive = list(range(len(self.network.cells)))
+        self.alive = list(range(len(self.network.layouts)))
         self._watches = {g: NonFiniteWatch() for g in self.alive}
         self.max_slots = self.meta.max_slots or (SLOTS if self.device.type == "cpu" else None)
 
@@ -245,8 +254,8 @@ class CandidateTrainer(Trainer):
 
     def inherit(self, g: int, snapshot: Snapshot) -> None:
         """Let cell g begin with the weights of another one, those of parameters that both have by name and shape."""
-        cell = BlockCell.parse(snapshot.key)
-        theirs = BlockNetwork(self.network.macro, [cell]).layouts[0].unpack(snapshot.tensors["theta"])
+        layout = self.space.networks([self.space.parse(snapshot.key)], self.macro).layouts[0]
+        theirs = layout.unpack(snapshot.tensors["theta"])
         row = self.arena.theta[self.alive.index(g)]
         for name, own in self.network.layouts[g].unpack(row).items():
             if name in theirs and theirs[name].shape == own.shape:
@@ -254,7 +263,7 @@ class CandidateTrainer(Trainer):
 
     def _alone(self, g: int) -> Layout:
         """The layout of cell g's network without others beside it."""
-        return BlockNetwork(self.network.macro, [self.network.cells[g]]).layouts[0]
+        return self.network.alone(g).layouts[0]
 
     def train(self, notice: Callable[[str], None], first: int = 0, last: int | None = None) -> None:
         """Meta-iterations first .. last - 1, to the last of the config where None. On a GPU they are replayed as a

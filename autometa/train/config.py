@@ -207,6 +207,7 @@ LATER = frozenset(
         "init",
         "max_params",
         "max_macs",
+        "space",
     }
 )
 """Fields that runs of earlier versions lack; their defaults are what these versions did."""

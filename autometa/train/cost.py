@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from autometa.nas.networks.network import Network
-from autometa.nas.spaces.blocks import BlockCell
+from autometa.nas.spaces.space import Architecture, Space
 from autometa.runs.environment import peak_memory
 from autometa.train.candidates import CandidateConfig
 from autometa.train.config import require
@@ -163,7 +163,9 @@ def task_cost(network: Network, learned: Learned, source: Source, config: RunCon
     return max(rest + step * config.adaptation_steps, step) / slots, float(size.double().median()), memory
 
 
-def candidate_cost(cells: Sequence[BlockCell], config: CandidateConfig, source: Source, share: float) -> float:
+def candidate_cost(
+    cells: Sequence[Architecture], config: CandidateConfig, source: Source, share: float, space: Space
+) -> float:
     """Of one of several cells that are trained side by side, each for this share of a full training, and scored: an
     image of a step costs always the same, an image that is only classified a third of it."""
     inner, meta, check = config.inner, config.meta, config.validation
@@ -171,7 +173,8 @@ def candidate_cost(cells: Sequence[BlockCell], config: CandidateConfig, source: 
 
     def train(iterations: int) -> None:
         tiny = replace(check, tasks=1, steps=0)
-        train_candidates(cells, replace(config, meta=replace(meta, iterations=iterations), validation=tiny), source)
+        short = replace(config, meta=replace(meta, iterations=iterations), validation=tiny)
+        train_candidates(cells, short, source, space=space)
 
     step, beside = slope(train, SHORT, LONG)
     step = step or beside / LONG  # on a busy machine the short one may take longer than the long one

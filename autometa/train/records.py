@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 from autometa.errors import InputError
-from autometa.nas.spaces.blocks import BlockCell
 from autometa.nas.spaces.genotype import Genotype
+from autometa.nas.spaces.space import MOST_LEVELS, SPACES
 from autometa.runs.files import REMEDY, read_json, shown
 from autometa.runs.folder import HEALTH, OBSERVATIONS, RESULT, RunFolder
 from autometa.runs.forms import (
@@ -41,12 +42,16 @@ COUNT = whole(0, 1 << 53)
 
 
 def cell_key(value: Any, where: str) -> None:
-    """The key of a cell of Auto-Meta's space."""
+    """The key of an architecture of a space, of those at hand before others are looked for."""
     text(value, where)
-    try:
-        BlockCell.parse(value)
-    except ValueError as error:
-        raise FormError(f"{where} names no cell: {error}") from error
+    wrong = []
+    for space in chain(SPACES.at_hand(), SPACES.values()):
+        try:
+            space(MOST_LEVELS).parse(value)
+            return
+        except ValueError as error:
+            wrong.append(error)
+    raise FormError(f"{where} names no cell: {wrong[0]}")
 
 
 def recipe_form(value: Any, where: str) -> None:
@@ -103,7 +108,7 @@ WINNER = record(
         "validation_accuracy": PERCENT,
         "validation_interval": maybe(PERCENT),
     },
-    {"parameters": maybe(COUNT), "macs": maybe(COUNT)},
+    {"parameters": maybe(COUNT), "macs": maybe(COUNT), "reduction": text, "unit": text},
 )
 _OUTCOME = record(
     {"key": cell_key, "accuracy": PERCENT, "seed": whole()},

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from autometa.meta.bn_modes import accuracies
 from autometa.meta.learner import TaskChunk
-from autometa.nas.spaces.blocks import BlockCell
+from autometa.nas.spaces.space import Architecture, Space
 from autometa.ops.finite_slots import finite_slots
 from autometa.slots.arena import Arena
 from autometa.train.candidates import SLOTS, CandidateConfig, CandidateTrainer, Cells, Outcome, Snapshot
@@ -27,10 +27,11 @@ LOST = 0.1
 
 
 def train_candidates(
-    cells: Sequence[BlockCell],
+    cells: Sequence[Architecture],
     config: CandidateConfig,
     source: Source,
     *,
+    space: Space | None = None,
     starts: Sequence[Snapshot | None] = (),
     first: int = 0,
     last: int | None = None,
@@ -40,15 +41,15 @@ def train_candidates(
 
     Meta-iterations first .. last - 1 of the schedule of a full training, from the beginning to its end where nothing
     is said; starts: of each cell that goes on from there, or begins with the weights of another one. keep: receives
-    the number of a cell that came through, and where it stands. With a native backend a cell's outcome, but for its
-    seconds, does not depend on the cells beside it.
+    the number of a cell that came through, and where it stands. space: of the cells, that of blocks where None. With a
+    native backend a cell's outcome, but for its seconds, does not depend on the cells beside it.
     Raises `InputError` where the config does not fit; a cell that diverges has a failure instead of an accuracy.
     """
     config.check()
     if not cells:
         return []
     begin = time.perf_counter()
-    trainer = CandidateTrainer.create(cells, config, source)
+    trainer = CandidateTrainer.create(cells, config, source, space)
     for g, start in enumerate(starts):
         if start is not None:
             (trainer.resume if start.key == cells[g].key else trainer.inherit)(g, start)

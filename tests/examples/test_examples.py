@@ -23,6 +23,7 @@ SHOWN = {
     "new_predictor": (r"cells of two blocks: ([\d.]+)", 0.6),
     "new_relaxation": (r"convolutions cost: ([\d.]+) times fewer", 1.5),
     "new_multi_fidelity": (r"the best, \S+, has (\d) convolutions of 6", 4),
+    "new_space": (r"24 nets trained; the best, \S+: (\d+)%", 50),
     "new_strategy": (r"the best, \S+, has (\d) convolutions of 6", 6),
     "reptile_by_hand": (r"([\d.]+) untrained, ([\d.]+) after", 0),
 }

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from autometa.nas.networks.cell_network import CellNetwork
-from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
+from autometa.nas.networks.many_cells import BlockNetwork
+from autometa.nas.networks.side_by_side import Macro
 from autometa.nas.spaces.blocks import BlockCell
 from autometa.nas.spaces.cells import discrete_cell
 from autometa.ops import backend
@@ -25,9 +26,9 @@ MACROS = pytest.mark.parametrize("repeats, scale_rate", [(0, 1), (0, 2), (1, 2)]
 NAMES = pytest.mark.parametrize("name", ["reference", pytest.param("cpp", marks=native)])
 
 
-def macro(repeats: int = 0, scale_rate: int = 2, **changes) -> BlockMacro:
+def macro(repeats: int = 0, scale_rate: int = 2, **changes) -> Macro:
     settings = dict(filters=3, repeats=repeats, scale_rate=scale_rate, ways=WAYS, image_shape=(1, 13, 10))
-    return BlockMacro(**settings | changes)
+    return Macro(**settings | changes)
 
 
 def cells(*keys: str) -> list[BlockCell]:
@@ -277,10 +278,10 @@ def test_a_cell_may_put_out_states_that_others_read():
 
 
 def test_what_cannot_be_is_refused():
-    with pytest.raises(ValueError, match="at least one cell"):
+    with pytest.raises(ValueError, match="at least one architecture"):
         BlockNetwork(macro(), [])
     network = BlockNetwork(macro(), cells())
     phi, x, _ = batch(network, torch.tensor([0]), torch.float64)
     for wrong in (torch.tensor([6]), torch.tensor([0, 1]), torch.tensor([-1])):
-        with pytest.raises(ValueError, match="must name one of 6 cells"):
+        with pytest.raises(ValueError, match="must name one of 6 networks"):
             network.logits(phi, x, wrong)

@@ -11,7 +11,8 @@ import torch
 
 from autometa.algorithms.table.spec import TableSpec, all_cells
 from autometa.nas.networks.counting import map_sizes
-from autometa.nas.networks.many_cells import BlockMacro, parts_used
+from autometa.nas.networks.many_cells import in_stages, parts_used
+from autometa.nas.networks.side_by_side import Macro
 from autometa.nas.spaces.blocks import OPS
 from autometa.train.candidates import CandidateTrainer
 from autometa.train.scoring import score
@@ -25,9 +26,9 @@ FEATURES = ("network", "preprocessing", *OPS, *(f"{op} output" for op in OPS))
 pixels that it puts out."""
 
 
-def features(key: str, macro: BlockMacro) -> tuple[float, ...]:
+def features(key: str, macro: Macro) -> tuple[float, ...]:
     """A cell's `FEATURES` in the network around it."""
-    network = macro.network(all_cells()[key].cell())
+    network = in_stages(all_cells()[key].cell(), macro)
     sizes, parts = map_sizes(network), parts_used(network)
     preprocessing, often, pixels = 0, Counter[str](), Counter[str]()
     for c, used in parts.items():

@@ -19,6 +19,7 @@ from autometa.nas.one_shot.size_limits import Limits
 from autometa.nas.spaces.block_space import BlockSpace
 from autometa.nas.spaces.blocks import BlockCell
 from autometa.nas.spaces.finite import FiniteSpace
+from autometa.nas.spaces.space import Architecture
 from autometa.nas.strategies.strategy import SearchSpec, Strategy, Trial
 from autometa.search.simulated import Curve, simulate, steps
 
@@ -105,9 +106,12 @@ class TabledSpace:
         )
 
     def spec(self, config: AutoMetaConfig) -> SearchSpec:
+        """Raises `InputError` where another space is to be searched."""
+        if config.space != type(config).space:
+            raise InputError(f"a table holds cells of blocks, none of the space {config.space}; leave --space out")
         limits = Limits(config.max_params, config.max_macs)
 
-        def fits(cell: BlockCell) -> bool:
+        def fits(cell: Architecture) -> bool:
             known = self.cells.get(cell.key)
             return known is not None and (not limits or limits.hold((known.parameters, known.macs)))
 

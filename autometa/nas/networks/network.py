@@ -19,6 +19,9 @@ class Network(Protocol):
     @property
     def ways(self) -> int: ...
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]: ...
+
     def macs(self) -> int: ...
 
     @property

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from autometa.nas.predictors.predictor import checked
-from autometa.nas.spaces.block_space import PADDING, TOKENS
-from autometa.nas.spaces.space import Architecture, Space
+from autometa.nas.spaces.space import PADDING, Architecture, Space
 
 
 @dataclass(frozen=True)
@@ -38,32 +37,32 @@ class Training:
 
 
 class LSTM(nn.Module):
-    """The paper's: an embedding, one layer of `units`, a linear read-out of the state after the last block."""
+    """The paper's: an embedding, one layer of `units`, a linear read-out of the state after the last part."""
 
-    def __init__(self, vocabulary: int, how: Training):
+    def __init__(self, vocabulary: int, width: int, how: Training):
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, how.embedding, PADDING)
         self.recurrent = nn.LSTM(how.embedding, how.units, batch_first=True)
         self.out = nn.Linear(how.units, 1)
 
     def forward(self, made: Tensor, levels: Tensor) -> Tensor:
-        """`[n, blocks, 4]`, `[n]` -> `[n]`. What stands behind a cell's last token has no say."""
+        """`[n, parts, width]`, `[n]` -> `[n]`. What stands behind a cell's last token has no say."""
         states, _ = self.recurrent(self.embedding(made.flatten(1)))
-        last = states[torch.arange(len(made), device="cpu"), levels * TOKENS - 1]
+        last = states[torch.arange(len(made), device="cpu"), levels * made.shape[2] - 1]
         return self.out(last).squeeze(1)
 
 
 class MLP(nn.Module):
-    """PNAS's: tokens of a block side by side, averaged over blocks, one hidden layer."""
+    """PNAS's: tokens of a part side by side, averaged over parts, one hidden layer."""
 
-    def __init__(self, vocabulary: int, how: Training):
+    def __init__(self, vocabulary: int, width: int, how: Training):
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, how.embedding, PADDING)
-        self.hidden = nn.Linear(TOKENS * how.embedding, how.units)
+        self.hidden = nn.Linear(width * how.embedding, how.units)
         self.out = nn.Linear(how.units, 1)
 
     def forward(self, made: Tensor, levels: Tensor) -> Tensor:
-        """`[n, blocks, 4]`, `[n]` -> `[n]`. Padding embeds to 0."""
+        """`[n, parts, width]`, `[n]` -> `[n]`. Padding embeds to 0."""
         mean = self.embedding(made).flatten(2).sum(dim=1) / levels[:, None]
         return self.out(torch.relu(self.hidden(mean))).squeeze(1)
 
@@ -72,7 +71,7 @@ class MLP(nn.Module):
 class NeuralPredictor:
     """One network, so no uncertainty: its standard deviation is 0."""
 
-    model: Callable[[int, Training], nn.Module]
+    model: Callable[[int, int, Training], nn.Module]
     space: Space
     how: Training = field(default_factory=Training)
 
@@ -87,7 +86,7 @@ class NeuralPredictor:
         wanted, (made, levels) = (targets - self._centre) / self._spread, self.space.tokens(cells)
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.manual_seed(seed)
-            self._network = network = self.model(self.space.vocabulary, self.how)
+            self._network = network = self.model(self.space.vocabulary, made.shape[2], self.how)
             optimiser = torch.optim.Adam(network.parameters(), lr=self.how.lr, weight_decay=self.how.weight_decay)
             for epoch in range(self.how.epochs):
                 optimiser.param_groups[0]["lr"] = self.how.lr * (1.0 - 0.9 * epoch / self.how.epochs)

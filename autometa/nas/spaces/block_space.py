@@ -5,24 +5,34 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from autometa.nas.networks.many_cells import BlockNetwork, in_stages
+from autometa.nas.networks.one_cell import TrimmedNetwork
+from autometa.nas.networks.side_by_side import Macro
 from autometa.nas.spaces import blocks
 from autometa.nas.spaces.blocks import OPS, Block, BlockCell, Operand
 from autometa.nas.spaces.cells import INPUT_STATES
 from autometa.nas.spaces.draws import Draws
+from autometa.nas.spaces.genotype import Genotype
+from autometa.nas.spaces.space import PADDING
 
 TOKENS = 4
 """Of a block: state and op of either operand."""
-PADDING = 0
 
 
 @dataclass(frozen=True)
 class BlockSpace:
     """Cells of up to `levels` blocks, each the sum of two operands (Kim et al. 2018, section 3; PNAS)."""
+
+    unit: ClassVar[str] = "block"
+    about_units: ClassVar[str] = (
+        "Each block adds up two operations, each on an earlier state; blocks that nothing reads are the output."
+    )
 
     levels: int = 5
 
@@ -88,7 +98,8 @@ class BlockSpace:
         shortest and the shortest way to an output; pixels that the widest way reaches on either side; whether
         either input is read, how large a share of operands reads the last cell, and whether a weighted op does; outputs
         and depth: float64 `[n, 20]`."""
-        return np.array([_features(cell) for cell in architectures], dtype=np.float64).reshape(len(architectures), -1)
+        rows = [_features(cell) for cell in architectures]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), FEATURES)
 
     def tokens(self, architectures: Sequence[BlockCell]) -> tuple[Tensor, Tensor]:
         """int64 `[n, blocks, 4]`, padded with 0 behind a cell's last block, and the numbers of blocks `[n]`.
@@ -108,6 +119,18 @@ class BlockSpace:
     def vocabulary(self) -> int:
         return 1 + len(OPS) + INPUT_STATES + self.levels
 
+    def network(self, architecture: BlockCell, macro: Macro) -> TrimmedNetwork:
+        return TrimmedNetwork(in_stages(architecture.canonical().cell(), macro), macro.ways)
+
+    def networks(self, architectures: Sequence[BlockCell], macro: Macro) -> BlockNetwork:
+        """In one batch."""
+        return BlockNetwork(macro, architectures)
+
+    def genotype(self, architecture: BlockCell) -> Genotype:
+        """The cell as both kinds."""
+        made = architecture.genotype()
+        return Genotype(made, made)
+
 
 def _with_operand(cell: BlockCell, b: int, side: int, operand: Operand) -> BlockCell:
     """The canonical cell with one operand of block b replaced."""
@@ -116,6 +139,7 @@ def _with_operand(cell: BlockCell, b: int, side: int, operand: Operand) -> Block
     return BlockCell((*cell.blocks[:b], Block(*pair), *cell.blocks[b + 1 :])).canonical()
 
 
+FEATURES = 20
 LAYERS, REACH = (1, 2, 0, 0, 0), (1, 2, 0, 1, 1)
 """Weighted layers of each op, and pixels that it reaches on either side."""
 

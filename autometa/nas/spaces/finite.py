@@ -9,7 +9,10 @@ from typing import Generic
 import numpy as np
 from torch import Tensor
 
+from autometa.nas.networks.network import Network
+from autometa.nas.networks.side_by_side import Macro, SideBySide
 from autometa.nas.spaces.draws import Draws
+from autometa.nas.spaces.genotype import Genotype
 from autometa.nas.spaces.space import A, Space
 
 TRIES = 20
@@ -37,6 +40,14 @@ class FiniteSpace(Generic[A]):
     @property
     def levels(self) -> int:
         return self.whole.levels
+
+    @property
+    def unit(self) -> str:
+        return self.whole.unit
+
+    @property
+    def about_units(self) -> str:
+        return self.whole.about_units
 
     @property
     def vocabulary(self) -> int:
@@ -129,3 +140,12 @@ class FiniteSpace(Generic[A]):
 
     def tokens(self, architectures: Sequence[A]) -> tuple[Tensor, Tensor]:
         return self.whole.tokens(architectures)
+
+    def network(self, architecture: A, macro: Macro) -> Network:
+        return self.whole.network(architecture, macro)
+
+    def networks(self, architectures: Sequence[A], macro: Macro) -> SideBySide:
+        return self.whole.networks(architectures, macro)
+
+    def genotype(self, architecture: A) -> Genotype | None:
+        return self.whole.genotype(architecture)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor
 
+from autometa.nas.networks.network import Network
+from autometa.nas.networks.side_by_side import Macro, SideBySide
 from autometa.nas.spaces.draws import Draws
+from autometa.nas.spaces.genotype import Genotype
 from autometa.registry import Registry
+
+MOST_LEVELS = 15
+PADDING = 0
+"""The token that stands where an architecture has no part."""
 
 
 class Architecture(Protocol):
@@ -29,16 +36,25 @@ A = TypeVar("A", bound=Architecture)
 
 
 class Space(Protocol[A]):
-    """Architectures of levels 1 to `levels`; those of the last one are of full size."""
+    """Architectures of levels 1 to `levels`; those of the last one are of full size.
+
+    unit: what an architecture of level n has n of, in a word; about_units: what these do in a network, in a sentence.
+    """
 
     @property
     def levels(self) -> int: ...
+
+    @property
+    def unit(self) -> str: ...
+
+    @property
+    def about_units(self) -> str: ...
 
     def count(self, level: int) -> int:
         """Different architectures of a level."""
 
     def parse(self, key: str) -> A:
-        """The architecture of a key. Raises `ValueError` that says what is wrong with it."""
+        """The architecture of a key, of whatever level. Raises `ValueError` that says what is wrong with it."""
 
     def first(self) -> Iterator[A]:
         """All architectures of level 1."""
@@ -79,6 +95,22 @@ class Space(Protocol[A]):
     def vocabulary(self) -> int:
         """Tokens are below this."""
 
+    def network(self, architecture: A, macro: Macro) -> Network:
+        """The network of an architecture, alone."""
 
-SPACES: Registry = Registry("search space", "autometa.spaces", {"blocks": "autometa.nas.spaces.block_space:BlockSpace"})
-"""By name: a class that is made with the number of levels."""
+    def networks(self, architectures: Sequence[A], macro: Macro) -> SideBySide:
+        """The networks of several, trained side by side; each has the parameters of `network` by name and shape."""
+
+    def genotype(self, architecture: A) -> Genotype | None:
+        """The cells of an architecture, to be drawn and kept as a file; None where it has none."""
+
+
+SPACES: Registry[Any] = Registry(
+    "search space",
+    "autometa.spaces",
+    {
+        "blocks": "autometa.nas.spaces.block_space:BlockSpace",
+        "edges": "autometa.nas.spaces.edges:EdgeSpace",
+    },
+)
+"""By name: a class that is made with the number of levels, at most `MOST_LEVELS`."""

@@ -19,7 +19,7 @@ class Progressive(Strategy):
     The predictor learns from all levels that have ended; the beam is as wide as the search says (paper: K = 100).
     """
 
-    unit: ClassVar[str] = "block"
+    unit: ClassVar[str | None] = None
 
     def rounds(self, spec: SearchSpec) -> tuple[int, ...]:
         found, known = [spec.space.count(1)], spec.space.count(1)
@@ -45,7 +45,7 @@ class Progressive(Strategy):
         own = [trial for trial in history if trial.round == level]
         done = [trial for trial in own if trial.state == DONE]
         if not done:
-            raise DivergedError(f"no candidate with {level} blocks came through: {main_failure(own)}")
+            raise DivergedError(f"no candidate with {level} {spec.space.unit}s came through: {main_failure(own)}")
         return [Proposal(p.cell.key, mean=p.mean, std=p.std) for p in self._chosen(history, spec, level, done)]
 
     def _chosen(

@@ -144,8 +144,8 @@ class SearchSpec:
 class Strategy(Named, ABC):
     """A search strategy. The base proposes in rounds: nothing new before all of the last round has ended."""
 
-    unit: ClassVar[str] = "round"
-    """What a round is called in reports: `block` where round n holds architectures of n parts."""
+    unit: ClassVar[str | None] = "round"
+    """What a round is called in reports; None: as the space calls a part, where round n holds those of n parts."""
 
     def ask(self, history: Sequence[Trial], spec: SearchSpec) -> list[Proposal]:
         """What to train next; empty while the strategy waits for trials to end, or once it has ended (`over`).

@@ -7,7 +7,7 @@ import pytest
 
 from autometa.errors import DivergedError
 from autometa.nas.spaces.block_space import BlockSpace
-from autometa.nas.spaces.blocks import BlockCell
+from autometa.nas.spaces.space import SPACES
 from autometa.nas.strategies.strategy import STRATEGIES
 from tests.nas.strategies.landscape import SPEC, accuracy, ended, failed, played
 
@@ -49,13 +49,14 @@ def test_a_search_that_is_cut_off_goes_on_to_the_same_end(name):
         assert played(made(name), SMALL, history=again) == whole
 
 
+@pytest.mark.parametrize("space", SPACES.names())
 @every
-def test_cells_are_of_the_space_fit_and_come_once(name):
-    spec = replace(SMALL, fits=lambda cell: "a" not in cell.key)
+def test_cells_are_of_the_space_fit_and_come_once(name, space):
+    spec = replace(SMALL, space=SPACES[space](2), fits=lambda cell: "a" not in cell.key)
     history = played(made(name), spec)
     assert len(history) >= 20
     for trial in history:
-        cell = BlockCell.parse(trial.key)
+        cell = spec.space.parse(trial.key)
         assert cell.key == trial.key and cell.level <= spec.space.levels and "a" not in trial.key
     first = [trial.key for trial in history if trial.parent is None or history[trial.parent].key != trial.key]
     assert len(first) == len(set(first))
