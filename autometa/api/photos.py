@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from autometa.api.settings import value_of
 from autometa.brief import brief
 from autometa.data import ImageStore, dataset_names
 from autometa.data.folders import FEW, class_split
@@ -142,8 +143,8 @@ def fitted(base: RunConfig, photos: Photos, settings: Mapping[str, Any]):
 
     Raises `InputError` where there are too few classes or images.
     """
-    said = str(settings.get("data.rotations"))
-    rotations = int(said) if said in ("1", "4") else 4 if len(photos.names) < FEW else 1
+    said = value_of(settings.get("data.rotations"), int | None, "data.rotations")
+    rotations = said if said in (1, 4) else 4 if len(photos.names) < FEW else 1
     split = _checked(photos, rotations)
     ways = _ways(split, base.selects, base.inner.ways)
     counts = np.array(photos.counts)

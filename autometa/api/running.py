@@ -84,17 +84,8 @@ class RunOptions:
     def terms(
         self, resume_command: str, device: torch.device, ranks: Ranks | None = None, trackers: Trackers | None = None
     ) -> Terms:
-        return Terms(
-            self.quiet,
-            self.time_budget,
-            resume_command,
-            self.checkpoint_every,
-            device,
-            workers=self.workers,
-            ray=self.ray,
-            ranks=ranks,
-            trackers=trackers or Trackers(),
-        )
+        who = {"workers": self.workers, "ray": self.ray, "ranks": ranks, "trackers": trackers or Trackers()}
+        return Terms(self.quiet, self.time_budget, resume_command, self.checkpoint_every, device, **who)
 
 
 def device_of(name: str) -> torch.device:

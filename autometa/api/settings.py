@@ -6,6 +6,8 @@ import contextlib
 import difflib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -66,16 +68,15 @@ def settle(base: Config, file: str | Path | None = None, settings: Mapping[str, 
 
     Raises `InputError` naming the setting that is unknown, of the wrong type, or does not fit the others.
     """
-    sources = [("", dict(settings or {}))]
-    if file is not None:
-        sources.insert(0, (f"{file}: ", read_yaml(file)))
+    sources = [] if file is None else [(f"{file}: ", read_yaml(file))]
+    sources.append(("", settings or {}))
     chosen = {name for name, hint in own_types(base).items() if is_named(hint)}
     sources = [
         (where, {f"{name}.name" if name in chosen else name: value for name, value in values.items()})
         for where, values in sources
     ]
     base = _chosen(base, {name: value for _, values in sources for name, value in values.items()})
-    known, merged, tag = field_types(base), flat(plain(base)), base.tag()
+    known, made, tag = field_types(base), plain(base), base.tag()
     for where, values in sources:
         for name, value in values.items():
             if name in tag and where:
@@ -85,8 +86,9 @@ def settle(base: Config, file: str | Path | None = None, settings: Mapping[str, 
                 hint = nearest(name, known) or "; --help-settings lists all"
                 raise InputError(f"{where}unknown setting {name}{hint}")
             else:
-                merged[name] = value_of(value, known[name], f"{where}{name}")
-    config = from_json(type(base), _nested(merged))
+                *groups, leaf = name.split(".")
+                reduce(getitem, groups, made)[leaf] = value_of(value, known[name], f"{where}{name}")
+    config = from_json(type(base), made)
     config.check()
     return config
 
@@ -155,17 +157,6 @@ def settings_help(base: RunConfig) -> str:
     parser.set_defaults({name: value for name, value in flat(plain(base)).items() if name not in base.tag()})
     text = parser.format_help()
     return text[text.index("\n\n") + 2 :].rstrip()
-
-
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for name, value in values.items():
-        *path, leaf = name.split(".")
-        place = tree
-        for part in path:
-            place = place.setdefault(part, {})
-        place[leaf] = value
-    return tree
 
 
 def nearest(name: str, known: Collection[str], before: str = "") -> str:

@@ -24,9 +24,7 @@ def export(words: list[str], typed: list[str]) -> int:
     parser.add_argument("--format", metavar="NAME", help=f"{' or '.join(FORMATS)} (default: by the file's name)")
     parser.add_argument("--ways", type=whole, metavar="N", help="of an adaptation: classes (default: the run's)")
     parser.add_argument("--shots", type=whole, metavar="N", help="of an adaptation: support images per class")
-    parser.add_argument(
-        "--images", default=INPUTS[0], metavar="KIND", help="images go in as uint8 (default) or float in 0..1"
-    )
+    parser.add_argument("--images", default=INPUTS[0], metavar="KIND", help="images go in as uint8 (default) or float")
     given = parser.parse(words, "json")
     if given.out is None:
         raise InputError("export needs --out FILE, named .pt2 (torch.export) or .onnx")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from argparse import Action, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn, get_args
 
 from jsonargparse import SUPPRESS, ArgumentParser, Namespace
 
-from autometa.api.numbers import whole_number
+from autometa.api.numbers import read, whole_number
 from autometa.api.settings import nearest, value_of
 from autometa.cli.output import put
 from autometa.errors import InputError
@@ -19,16 +20,18 @@ from autometa.runs.budget import parse_duration
 def typed(reader: Callable[[str], Any], before: str = "") -> Callable[[str], Any]:
     """The type of options that `reader` reads; before: what stands before its complaint."""
 
-    def read(text: str) -> Any:
+    def value(text: str) -> Any:
         try:
             return reader(text)
         except ValueError as error:
             raise ArgumentTypeError(f"{before}{error}{f', not {text[:60]}' * bool(before)}") from error
 
-    return read
+    return value
 
 
 whole, seconds = typed(whole_number, "must be "), typed(parse_duration)
+names = typed(partial(read, hint=tuple[str, ...]), "must be ")
+"""Types of options."""
 SHARED: dict[str, dict[str, Any]] = {
     "out": {"metavar": "DIR", "help": "folder of the run (default: runs/<date>-<name>)"},
     "resume": {
@@ -115,8 +118,8 @@ class _Setting(Action):
         super().__init__(**options)
         self.setting, self.hint = setting, hint
 
-    def __call__(self, parser: Parser, namespace: Namespace, value: str, option: str | None = None) -> None:
-        read = value_of(value, self.hint, self.setting if "." in self.setting else str(option))
-        known = parser.settings.setdefault(self.setting, read)
-        if known != read:
-            raise InputError(f"{option} is given twice, as {known} and {read}")
+    def __call__(self, parser: Parser, namespace: Namespace, value: Any, option: str | None = None) -> None:
+        value = value_of(value, self.hint, self.setting if "." in self.setting else str(option))
+        known = parser.settings.setdefault(self.setting, value)
+        if known != value:
+            raise InputError(f"{option} is given twice, as {known} and {value}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from autometa.algorithms.table.spec import DEFAULT, PARTS, SPECS
 from autometa.api import tables
-from autometa.cli.options import Parser, whole
+from autometa.cli.options import Parser, names, whole
 from autometa.cli.output import print_json, put
 from autometa.cli.show import columns
 from autometa.errors import InputError
@@ -28,10 +28,8 @@ def table(words: list[str], typed: list[str]) -> int:
     parser.add_argument("cells", nargs="*", metavar="CELL", help="for query: keys of cells, such as 0c1m or 0c0m|2i1a")
     parser.add_argument("--name", default=DEFAULT, help=f"of the table: {', '.join(SPECS)} (default: {DEFAULT})")
     parser.add_argument("--out", metavar="DIR", help="folder that a table is built in (default of build: tables/NAME)")
-    parser.add_argument(
-        "--workers", type=whole, default=1, metavar="N", help="build: processes of one thread (default: 1)"
-    )
-    parser.add_argument("--parts", default=",".join(PARTS), help=f"build: what, in order (default: {','.join(PARTS)})")
+    parser.add_argument("--workers", type=whole, default=1, metavar="N", help="build: processes (default: 1)")
+    parser.add_argument("--parts", type=names, default=PARTS, help=f"build: in order (default: {','.join(PARTS)})")
     parser.add_argument("--limit", type=whole, metavar="N", help="build: end after so many trainings")
     parser.add_argument("--csv", metavar="FILE", help="export: file to write (default: the terminal)")
     parser.add_argument("--to", metavar="FILE", help="pack: file to write (default: the package's own)")
@@ -43,8 +41,7 @@ def table(words: list[str], typed: list[str]) -> int:
 
 
 def _build(given) -> int:
-    parts = tuple(part for part in given.parts.split(",") if part)
-    how = {"workers": given.workers, "parts": parts, "limit": given.limit, "quiet": given.quiet}
+    how = {"workers": given.workers, "parts": given.parts, "limit": given.limit, "quiet": given.quiet}
     try:
         added = tables.build_table(given.name, given.out, **how)
     except KeyboardInterrupt:

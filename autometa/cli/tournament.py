@@ -11,7 +11,7 @@ from jsonargparse import Namespace
 
 from autometa.algorithms.table.spec import DEFAULT
 from autometa.api import tables
-from autometa.cli.options import Parser, whole
+from autometa.cli.options import Parser, names, whole
 from autometa.cli.output import print_json, put
 from autometa.cli.show import columns
 from autometa.errors import InputError
@@ -32,18 +32,15 @@ def tournament(words: list[str], typed: list[str]) -> int:
     parser = Parser("tournament", about, EXAMPLES)
     parser.add_argument("--seeds", type=whole, default=200, metavar="N", help="searches of each (default: 200)")
     parser.add_argument("--table", default=DEFAULT, metavar="NAME", help="table, or a packed file of it")
-    parser.add_argument("--strategies", metavar="NAMES", help="some of them, parted by commas (default: all)")
-    parser.add_argument(
-        "--whole", action="store_true", help="judge on all cells, not on the half that no settings were chosen on"
-    )
+    parser.add_argument("--strategies", type=names, metavar="NAMES", help="some, parted by commas (default: all)")
+    parser.add_argument("--whole", action="store_true", help="judge on the cells that settings were chosen on, too")
     parser.add_argument("--workers", type=whole, metavar="N", help="processes (default: as many as processors)")
     given = parser.parse(words, "plot", "json", "quiet")
     if given.plot is not None:
         plot.check(given.plot)
     name, file = named(given.table)
-    names = None if given.strategies is None else [part for part in given.strategies.split(",") if part]
-    how = {"seeds": given.seeds, "whole": given.whole, "strategies": names, "workers": given.workers}
-    found = tables.tournament(name, file=file, quiet=given.quiet, **how)
+    how = {option: given[option] for option in ("seeds", "whole", "strategies", "workers", "quiet")}
+    found = tables.tournament(name, file=file, **how)
     drawn = None if given.plot is None else plot.draw_tournament(found, given.plot)
     if given.json:
         print_json(found)
@@ -128,7 +125,7 @@ def _ranks(found: Mapping[str, Any] | None) -> list[str]:
     return [*lines, *(f"{name} was left out: {reason}" for name, reason in found["refused"].items())]
 
 
-def search_table(given: Namespace, settings: Mapping[str, Any], parser: Parser) -> int:
+def search_table(given: Namespace, parser: Parser) -> int:
     """`autometa search auto-meta --table NAME`: no run, nothing is written."""
     wanted = ("algorithm", "table", "config", "json", "quiet")
     for name, value in vars(given).items():
@@ -136,7 +133,7 @@ def search_table(given: Namespace, settings: Mapping[str, Any], parser: Parser) 
             option = "--" + name.replace("_", "-")
             raise InputError(f"{option} is for searches that train; with --table nothing is trained and no run begun")
     name, file = named(given.table)
-    found = tables.search_table(name, file=file, config=given.config, settings=settings)
+    found = tables.search_table(name, file=file, config=given.config, settings=parser.settings)
     print_json(found) if given.json else put(_search(found))
     return 0
 

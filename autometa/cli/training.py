@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from jsonargparse import Namespace
@@ -41,9 +41,8 @@ def search(words: list[str], typed: list[str]) -> int:
         known = f"look candidates up in a table instead of training them: {DEFAULT}, or a packed file of it"
         parser.add_argument("--table", metavar="NAME", help=known)
 
-    def plan(given: Namespace, settings: Mapping[str, Any]) -> Plan:
-        also = {"init": given.init, "time_budget": given.time_budget}
-        return plan_search(given.algorithm, settings=settings, **also, **_plan_options(given))
+    def plan(given: Namespace, **asked: Any) -> Plan:
+        return plan_search(given.algorithm, init=given.init, time_budget=given.time_budget, **asked)
 
     return _make_run(algorithm, parser, "default: quick; for your own images photos", plan, words, typed)
 
@@ -63,8 +62,8 @@ def train(words: list[str], typed: list[str]) -> int:
     parser.add_argument("network", nargs="?", metavar="NET", help=nets)
     default = "default: those of the search that a genotype was found by, else of a search of a few minutes on --data"
 
-    def plan(given: Namespace, settings: Mapping[str, Any]) -> Plan:
-        return plan_train(given.network, settings=settings, **_plan_options(given))
+    def plan(given: Namespace, **asked: Any) -> Plan:
+        return plan_train(given.network, **asked)
 
     return _make_run(algorithm, parser, default, plan, words, typed)
 
@@ -129,14 +128,15 @@ def _make_run(
     parser.add_argument("--track", action="append", default=[], metavar="NAME", help=TRACK)
     parser.add_settings({**field_types(algorithm.config), "max_params": count, "max_macs": count}, SETTINGS)
     given = parser.parse(words, *["workers"] * algorithm.workers, "dry_run", *RUNNING)
-    settings = parser.settings
     if given.get("table") is not None:
-        return search_table(given, settings, parser)
+        return search_table(given, parser)
+    asked = {"preset_name": given.preset, "settings": parser.settings}
+    asked |= {name: given[name] for name in ("config", "out", "resume")}
     if given.help_settings:
-        base = plan(given, settings).config if given.preset or given.config else algorithm.config()
+        base = plan(given, **asked).config if given.preset or given.config else algorithm.config()
         put(settings_help(base).split("\n"))
         return 0
-    made = plan(given, settings)
+    made = plan(given, **asked)
     if given.print_config:
         put([f"# autometa {algorithm.word} --config FILE", *as_yaml(made.config).removesuffix("\n").split("\n")])
         return 0
@@ -156,10 +156,6 @@ def _dry_run(plan: Plan, options: RunOptions, as_json: bool) -> int:
     found = estimate(plan, options)
     print_json(found) if as_json else put([*show.estimate(found), *seeds.estimated(found)])
     return 0
-
-
-def _plan_options(given: Namespace) -> dict:
-    return {"preset_name": given.preset, "config": given.config, "out": given.out, "resume": given.resume}
 
 
 def _run_options(given: Namespace, typed: list[str]) -> RunOptions:
