@@ -99,14 +99,16 @@ void finite_slots(const Addresses<2>& tensors, const Sizes<2>& shape, Where wher
                          ops::on(where));
 }
 
-void sample_tasks(const Addresses<6>& tensors, const Sizes<7>& sizes, uint32_t seed, Where where) {
-    const auto [class_start, classes, task_ids, image, rotation, chosen] = tensors;
-    const auto [all_classes, selectable, tasks, rotations, ways, shots, queries] = sizes;
+void sample_tasks(const Addresses<7>& tensors, const Sizes<8>& sizes, uint32_t seed, Where where) {
+    const auto [class_start, classes, group_start, task_ids, image, rotation, chosen] = tensors;
+    const auto [all_classes, selectable, groups, tasks, rotations, ways, shots, queries] = sizes;
     require(rotations >= 1 && shots >= 0 && queries >= 0 && elements("classes", {selectable, rotations}) >= ways,
             "sample_tasks: fewer classes than ways, or a negative size");
+    require(groups >= 1, "group_start: there must be a group");
     require(selectable == 0 || all_classes >= 0, "class_start: it must have an entry per class and one more");
     ops::sample_tasks(of<int64_t>(class_start, {selectable, all_classes}, "class_start"), all_classes,
                       of<int64_t>(classes, {selectable}, "classes"), selectable,
+                      of<int64_t>(group_start, {groups + 1}, "group_start"), groups,
                       of<int64_t>(task_ids, {tasks}, "task_ids"), tasks, {rotations, ways, shots, queries}, seed,
                       of<int64_t>(image, {tasks, ways, shots + queries}, "image"),
                       of<int64_t>(rotation, {tasks, ways}, "rotation"), of<int64_t>(chosen, {tasks, ways}, "chosen"),

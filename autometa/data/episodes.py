@@ -5,8 +5,10 @@ Task i depends on the data, the split's classes, ways, shots, queries, seed and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -27,12 +29,16 @@ RESIDENT_SHARE = 0.5
 @brief
 @dataclass(frozen=True)
 class TaskSpec:
-    """The shape of a task: `ways` classes, each with `shots` support and `queries` query images."""
+    """The shape of a task: `ways` classes, each with `shots` support and `queries` query images.
+
+    grouped: the classes of a task are of one group (an alphabet, a meter), as the data set divides them.
+    """
 
     ways: int = 5
     shots: int = 1
     queries: int = 1
     rotations: int = 1
+    grouped: bool = False
 
     def __post_init__(self):
         if self.ways < 1 or self.shots < 1 or self.queries < 0:
@@ -95,7 +101,10 @@ class Episodes:
         backend: forces a backend of the image ops.
 
     Raises:
-        DataError: fewer classes than ways, or a class with too few images.
+        DataError: fewer classes than ways, in every group where tasks are `grouped`; or a class with too few images.
+
+    `classes` are those that tasks have, group by group where tasks are `grouped`; `choices` is how many sets of classes
+    a task can have.
     """
 
     def __init__(
@@ -115,12 +124,16 @@ class Episodes:
         self.device = torch.device(device)
         self._images = place_images(store, self.device, backend) if images is None else images
         self.home = self._images.device
-        self.classes = np.array(classes, dtype=np.int64)
+        self.classes, starts = np.array(classes, dtype=np.int64), [0, len(classes)]
         _check(store, self.classes, spec, seed)
+        if spec.grouped:
+            self.classes, starts = in_groups(store, self.classes, spec)
+        self.choices = sum(math.comb(int(count) * spec.rotations, spec.ways) for count in np.diff(starts))
         self.scale = self._per_channel(scale, 1 / 255)
         self.shift = self._per_channel(shift, 0.0)
         self._start = torch.from_numpy(np.array(store.class_start)).to(self.home)
         self._pool = torch.from_numpy(self.classes).to(self.home)
+        self._groups = torch.tensor(starts, dtype=torch.int64, device=self.home)
 
     def _per_channel(self, values: Sequence[float] | None, default: float) -> torch.Tensor:
         values = [default] * self.store.channels if values is None else [float(value) for value in values]
@@ -141,6 +154,7 @@ class Episodes:
             shots=spec.shots,
             queries=spec.queries,
             seed=self.seed,
+            group_start=self._groups,
         )
         return Tasks(ids, image, rotation, chosen)
 
@@ -217,6 +231,24 @@ class Batches:
     def support(self) -> tuple[torch.Tensor, torch.Tensor]:
         """All images and labels of the support sets."""
         return self.episodes.support(self.tasks)
+
+
+def in_groups(store: ImageStore, classes: np.ndarray, spec: TaskSpec) -> tuple[np.ndarray, list[int]]:
+    """The classes of groups that have enough for a task, group by group, int64; where each group begins, and the end.
+
+    Raises `DataError` where no group has enough.
+    """
+    members: dict[str, list[int]] = {}
+    for number in classes.tolist():
+        members.setdefault(store.groups[number], []).append(number)
+    large = [own for own in members.values() if len(own) * spec.rotations >= spec.ways]
+    if not large:
+        most = max(map(len, members.values())) * spec.rotations
+        has = f"the largest of {len(members)} groups has {most}" if len(members) > 1 else f"the only group has {most}"
+        raise DataError(
+            f"{spec.ways} ways need as many classes in a group, {has}; lower the ways, or take tasks of any"
+        )
+    return np.array([number for own in large for number in own], dtype=np.int64), [0, *accumulate(map(len, large))]
 
 
 def _check(store: ImageStore, classes: np.ndarray, spec: TaskSpec, seed: int) -> None:

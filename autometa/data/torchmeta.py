@@ -58,8 +58,7 @@ class BatchMetaDataLoader:
         if batch_size < 1 or first < 0 or (tasks is not None and tasks < 1):
             given = f"{batch_size}, {tasks}, {first}"
             raise DataError(f"a loader needs batch_size >= 1, tasks >= 1 and first >= 0; got {given}")
-        spec = episodes.spec
-        choices = math.comb(len(episodes.classes) * spec.rotations, spec.ways)
+        choices = episodes.choices
         self.episodes, self.batch_size, self.shuffle, self.drop_last = episodes, batch_size, shuffle, drop_last
         self.tasks = min(choices if tasks is None else tasks, sys.maxsize)
         self.first = self.next_task = first

@@ -25,6 +25,7 @@ MOST_CELLS, MOST_CHANNELS = 1000, 1 << 16
 MOST_INSTANCES = 100_000
 """Op instances of a network: about a second to lay out; the papers' largest has a few thousand."""
 BATCH_MODES = ("passes", "replacement")
+ANY, WITHIN_GROUP = TASKS = ("any", "within-group")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class DataConfig:
             split has it.
         reading: how names and folders are read. 2: names composed (Unicode NFC) before they are compared and hashed,
             pictures below a class folder are its own; 1: as stored, as runs read them that do not say it.
+        tasks: classes of a task: `any`, or those of one group (`within-group`): an alphabet, or what stands together in
+            a folder of class folders, as a meter or a product line.
     """
 
     name: str = "omniglot:background"
@@ -51,6 +54,7 @@ class DataConfig:
     seed: int = 0
     rotations: int | None = None
     reading: int = READING
+    tasks: str = ANY
 
 
 @dataclass(frozen=True)
@@ -208,6 +212,7 @@ LATER = frozenset(
         "max_params",
         "max_macs",
         "space",
+        "data.tasks",
     }
 )
 """Fields that runs of earlier versions lack; their defaults are what these versions did."""
@@ -232,7 +237,7 @@ def from_json(kind: type[Config], value: Mapping[str, Any], where: str = "") -> 
     if unknown:
         named = ", ".join(f"{where}{name}"[:60] for name in unknown[:5])
         raise InputError(f"unknown setting {named}; this run was made by another version")
-    missing = [f"{where}{f.name}" for f in own if f.name not in value and f.name not in LATER]
+    missing = [f"{where}{f.name}" for f in own if f.name not in value and not {f.name, f"{where}{f.name}"} & LATER]
     if missing and not is_named(kind):
         raise InputError(f"setting {missing[0]} is missing; put a copy of the config back")
 
@@ -331,6 +336,7 @@ def check_common(
     one_of(("test", "val"), {"test.part": test.part})
     one_of(PRECISIONS, {"precision": precision})
     require(data.reading in READINGS, f"data.reading must be 1 or 2, not {data.reading}")
+    one_of(TASKS, {"data.tasks": data.tasks})
     require(data.rotations in (None, 1, 4), f"data.rotations must be 1, 4 or null, not {data.rotations}")
 
 

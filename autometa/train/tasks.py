@@ -15,7 +15,7 @@ from autometa.brief import brief
 from autometa.data import Episodes, ImageStore, Split, TaskSpec, open_dataset
 from autometa.data.episodes import place_images
 from autometa.meta.inner_loop import Batches
-from autometa.train.config import DataConfig, EvalConfig, InnerConfig
+from autometa.train.config import WITHIN_GROUP, DataConfig, EvalConfig, InnerConfig
 
 
 def silent(text: str) -> None:
@@ -31,12 +31,16 @@ class Learning(Protocol):
 @brief
 @dataclass(frozen=True)
 class Source:
-    """A data set opened for an algorithm that computes on `device`; what is notable is told to `notice`."""
+    """A data set opened for an algorithm that computes on `device`; what is notable is told to `notice`.
+
+    grouped: the classes of a task are of one group.
+    """
 
     store: ImageStore
     split: Split
     device: torch.device = torch.device("cpu")
     notice: Callable[[str], None] = silent
+    grouped: bool = False
 
     @classmethod
     def open(
@@ -52,7 +56,7 @@ class Source:
             rotations=config.rotations,
             reading=config.reading,
         )
-        return cls(*found, torch.device(device), notice)
+        return cls(*found, torch.device(device), notice, config.tasks == WITHIN_GROUP)
 
     @cached_property
     def images(self) -> Tensor:
@@ -70,16 +74,21 @@ class Source:
         """
         queries = inner.queries if any(one.needs_queries for one in learning) else 0
         split = self.split.without_val() if part == "val" else self.split
-        return self._episodes(split.train, TaskSpec(inner.ways, inner.shots, queries, split.train_rotations), seed)
+        return self._episodes(
+            split.train, TaskSpec(inner.ways, inner.shots, queries, split.train_rotations, self.grouped), seed
+        )
 
     def testing(self, ways: int, test: EvalConfig) -> Episodes:
         """Tasks of the test (or validation) classes."""
         classes = self.split.test if test.part == "test" else self.split.val
         rotations = self.split.test_rotations if test.part == "test" else self.split.val_rotations
-        return self._episodes(classes, TaskSpec(ways, test.shots, test.queries, rotations), test.seed)
+        return self._episodes(classes, TaskSpec(ways, test.shots, test.queries, rotations, self.grouped), test.seed)
 
     def _episodes(self, classes: np.ndarray, spec: TaskSpec, seed: int) -> Episodes:
-        return Episodes(self.store, classes, spec, seed, device=self.device, images=self.images)
+        made = Episodes(self.store, classes, spec, seed, device=self.device, images=self.images)
+        if (left := len(classes) - len(made.classes)) > 0:
+            self.notice(f"{left:,} classes are in no task: their groups have fewer than {spec.ways} classes")
+        return made
 
 
 @brief

@@ -37,8 +37,8 @@ template <class T>
 void finite_slots(const T* phi, bool* finite, int64_t slots, int64_t row, Stream stream);
 
 void sample_tasks(const int64_t* class_start, int64_t all_classes, const int64_t* classes, int64_t selectable,
-                  const int64_t* task_ids, int64_t tasks, TaskShape shape, uint32_t seed, int64_t* image,
-                  int64_t* rotation, int64_t* chosen, Stream stream);
+                  const int64_t* group_start, int64_t groups, const int64_t* task_ids, int64_t tasks,
+                  TaskShape shape, uint32_t seed, int64_t* image, int64_t* rotation, int64_t* chosen, Stream stream);
 
 void batch_indices(const int64_t* task_ids, int64_t tasks, BatchShape shape, bool passes, uint32_t seed,
                    int64_t* index, Stream stream);

@@ -19,6 +19,8 @@ struct SampleBody {
     int64_t all_classes;
     const int64_t* classes;
     int64_t selectable;
+    const int64_t* group_start;
+    int64_t groups;
     const int64_t* task_ids;
     int64_t tasks;
     TaskShape shape;
@@ -38,7 +40,10 @@ struct SampleBody {
         block.each([&](int thread) {
             if (thread != 0) return;
             Draws draws = draws_of(block.index);
-            permutation(draws, 0, ways, selectable * shape.rotations, drawn);
+            const Group group = group_of(draws, static_cast<uint64_t>(ways + ways * each), group_start, groups);
+            permutation(draws, 0, ways, group.count * shape.rotations, drawn);
+            for (int64_t way = 0; way < ways; ++way)
+                drawn[way] = group.turns(drawn[way]) * selectable + group.place(drawn[way]);
         });
         block.each([&](int thread) {
             for (int64_t way = thread; way < ways; way += kThreads) {

@@ -20,4 +20,20 @@ AUTOMETA_FORMULA void permutation(Draws& draws, uint64_t first, int64_t count, i
     }
 }
 
+// Where a task's classes stand in the list of those to draw from: in all of it, or in one of its groups, which lie one
+// after another. groups: G; starts: of each in the list, and its end, `[G + 1]`. Virtual class v of `count` classes is
+// the one at v % count, turned v / count times.
+struct Group {
+    int64_t first, count;
+
+    AUTOMETA_BOTH int64_t place(int64_t own) const { return first + own % count; }
+    AUTOMETA_BOTH int64_t turns(int64_t own) const { return own / count; }
+};
+
+// A task's group; `draw` numbers the draw after those of classes and images. One group costs no draw.
+AUTOMETA_FORMULA Group group_of(Draws& draws, uint64_t draw, const int64_t* starts, int64_t groups) {
+    const int64_t chosen = groups == 1 ? 0 : draws.below(draw, groups);
+    return {starts[chosen], starts[chosen + 1] - starts[chosen]};
+}
+
 }  // namespace autometa

@@ -9,7 +9,8 @@ import yaml
 from autometa.data import ImageStore
 from autometa.runs import RunFolder
 from autometa.train.run_config import config_of
-from tests.cli.driving import call
+from autometa.train.tasks import Source
+from tests.cli.driving import TRAIN, call, changed
 from tests.cli.test_photos import QUICK, photos, settled
 
 KINDS = {
@@ -79,3 +80,23 @@ def test_the_commands_of_the_readme_run(tmp_path):
     assert call("search", *words, "--out", "run", "--resume", "-q").code == 0, "what was suited is known again"
     contrary = call("search", *words, "--out", "run", "--resume", "--data.image_size", "14")
     assert contrary.code == 2 and "data.image_size 20, the command line says 14" in contrary.err
+
+
+def test_tasks_within_a_group(tmp_path):
+    """Folders of class folders are groups: a meter, an alphabet. Turned they all have enough classes for two ways."""
+    for group, classes in (("one", 4), ("two", 3), ("three", 1)):
+        photos(tmp_path / "mine" / group, classes=classes, images=5, size=14)
+    words = ["train", "reptile-omniglot", "--data", tmp_path / "mine", *TRAIN[2:], "--data.tasks", "within-group"]
+    answer = call(*words, "--rotations", "4", "--out", "run", "--json")
+    assert answer.code == 0 and "in no task" not in answer.err, answer.err
+    config = config_of(RunFolder.open("run"))
+    assert config.data.tasks == "within-group"
+    source = Source.open(config.data)
+    for episodes in (source.training(config.inner, "test", 0), source.testing(2, config.test)):
+        classes = episodes.classes[episodes.tasks(range(100)).chosen.numpy() % len(episodes.classes)]
+        assert all(source.store.groups[a] == source.store.groups[b] for a, b in classes)
+    answer = call(*changed(words, **{"inner.ways": 5}), "--rotations", "1", "--out", "none")
+    assert answer.code == 2 and "5 ways need as many classes in a group" in answer.err and answer.err.count("\n") == 1
+    answer = call(*words[:-1], "alphabet", "--out", "none")
+    assert answer.code == 2 and "data.tasks must be any or within-group, not alphabet" in answer.err
+    assert not (tmp_path / "none").exists()

@@ -17,18 +17,19 @@ using namespace autometa::cuda;
 
 const Integers kIds{7, 0, (int64_t{1} << 40) + 3};
 
-void test_tasks(const autometa::TaskShape& shape, int64_t per_class) {
+void test_tasks(const autometa::TaskShape& shape, int64_t per_class, const Integers& groups = {0, 69}) {
     Integers start(1, 0), classes;
     for (int64_t c = 0; c < 90; ++c) start.push_back(start.back() + per_class + c % 3);
     for (int64_t c = 89; c > 20; --c) classes.push_back(c);
+    const int64_t count = static_cast<int64_t>(groups.size()) - 1;
     const int64_t tasks = 3, pairs = tasks * shape.ways, images = pairs * (shape.shots + shape.queries);
     Integers image(size(images)), rotation(size(pairs)), chosen(size(pairs));
-    autometa::sample_tasks(start.data(), 90, classes.data(), 69, kIds.data(), tasks, shape, 9, image.data(),
-                           rotation.data(), chosen.data());
+    autometa::sample_tasks(start.data(), 90, classes.data(), 69, groups.data(), count, kIds.data(), tasks, shape, 9,
+                           image.data(), rotation.data(), chosen.data());
     for (const bool backwards : {false, true}) {
         Integers found(size(images), -1), turns(size(pairs), -1), drawn(size(pairs), -1);
-        run_on_host(SampleBody{start.data(), 90, classes.data(), 69, kIds.data(), tasks, shape, 9, found.data(),
-                               turns.data(), drawn.data()}, backwards);
+        run_on_host(SampleBody{start.data(), 90, classes.data(), 69, groups.data(), count, kIds.data(), tasks, shape, 9,
+                               found.data(), turns.data(), drawn.data()}, backwards);
         expect(found == image && turns == rotation && drawn == chosen,
                "the tasks of the kernel, " + std::to_string(shape.ways) + " ways");
     }
@@ -99,6 +100,7 @@ void test_cuda_episodes() {
     test_tasks({4, 5, 1, 1}, 20);
     test_tasks({1, 20, 10, 5}, 15);
     test_tasks({4, 3, 0, 0}, 1);
+    test_tasks({4, 20, 1, 1}, 20, {0, 5, 40, 69});
     test_tasks({4, 270, 10, 4}, 14);  // more than shared memory holds
     test_batches();
     test_masks<float>();

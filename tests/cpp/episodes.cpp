@@ -16,12 +16,13 @@ bool distinct(Integers values) {
 void test_tasks() {
     const Integers start{0, 20, 40, 45, 60}, classes{0, 1, 3}, ids{7, 0, 123456789};
     const autometa::TaskShape shape{4, 5, 2, 3};
+    const Integers whole{0, 3}, one_class{0, 1};
     Integers image(3 * 5 * 5), rotation(15), chosen(15), one(25), its_rotation(5), its_chosen(5);
-    autometa::sample_tasks(start.data(), 4, classes.data(), 3, ids.data(), 3, shape, 9, image.data(), rotation.data(),
+    autometa::sample_tasks(start.data(), 4, classes.data(), 3, whole.data(), 1, ids.data(), 3, shape, 9, image.data(), rotation.data(),
                            chosen.data());
     for (int64_t task = 0; task < 3; ++task) {
         expect(distinct(piece(chosen, task, 3)), "classes of a task differ");
-        autometa::sample_tasks(start.data(), 4, classes.data(), 3, ids.data() + task, 1, shape, 9, one.data(),
+        autometa::sample_tasks(start.data(), 4, classes.data(), 3, whole.data(), 1, ids.data() + task, 1, shape, 9, one.data(),
                                its_rotation.data(), its_chosen.data());
         expect(one == piece(image, task, 3) && its_chosen == piece(chosen, task, 3), "a task alone");
     }
@@ -34,12 +35,25 @@ void test_tasks() {
     }
     const int64_t small = 2, beyond = 4, negative = -1;
     const auto sample = [&](const int64_t* from, const int64_t* id) {
-        autometa::sample_tasks(start.data(), 4, from, 1, id, 1, {1, 1, 3, 3}, 0, image.data(), rotation.data(),
+        autometa::sample_tasks(start.data(), 4, from, 1, one_class.data(), 1, id, 1, {1, 1, 3, 3}, 0, image.data(), rotation.data(),
                                chosen.data());
     };
     expect_refusal([&] { sample(&small, ids.data()); }, "has 5");
     expect_refusal([&] { sample(&beyond, ids.data()); }, "classes");
     expect_refusal([&] { sample(classes.data(), &negative); }, "task_ids");
+    const Integers two{0, 2, 3}, falls{0, 4, 3}, early{0, 1, 2};
+    const autometa::TaskShape small_tasks{4, 3, 2, 1};
+    const auto grouped = [&](const Integers& groups, autometa::TaskShape wanted) {
+        autometa::sample_tasks(start.data(), 4, classes.data(), 3, groups.data(), 2, ids.data(), 3, wanted, 9,
+                               image.data(), rotation.data(), chosen.data());
+    };
+    grouped(two, small_tasks);
+    for (int64_t task = 0; task < 3; ++task)
+        for (int64_t way = 1; way < 3; ++way)
+            expect((chosen[size(task * 3 + way)] % 3 < 2) == (chosen[size(task * 3)] % 3 < 2), "a task within a group");
+    expect_refusal([&] { grouped(two, {1, 2, 1, 1}); }, "too few classes");
+    expect_refusal([&] { grouped(falls, small_tasks); }, "too few classes");
+    expect_refusal([&] { grouped(early, small_tasks); }, "group_start");
 }
 
 void test_batches() {

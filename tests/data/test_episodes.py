@@ -166,6 +166,28 @@ def test_messages_name_the_class_and_the_numbers(make_store):
             Episodes(store, classes, spec, **{"seed": 0, **options})
 
 
+@pytest.mark.parametrize("rotations", [1, 4])
+def test_the_classes_of_a_task_are_of_one_group(make_store, rotations):
+    store, _ = make_store(COUNTS)  # two classes a group, the last one has a group of its own
+    spec = TaskSpec(ways=2, shots=2, queries=4, rotations=rotations, grouped=True)
+    episodes = Episodes(store, np.array([6, 3, 1, 0, 2]), spec, seed=3)
+    alone = [6] if rotations == 4 else []  # turned it is four classes
+    assert episodes.classes.tolist() == [*alone, 3, 2, 1, 0]
+    assert episodes.choices == (28 + 28 + 6 if rotations == 4 else 2)
+    tasks = episodes.tasks(range(200))
+    check_tables(episodes, tasks)
+    groups = [[store.groups[c] for c in row] for row in episodes.classes[tasks.chosen.numpy() % len(episodes.classes)]]
+    assert all(a == b for a, b in groups)
+    counts = np.unique([a for a, _ in groups], return_counts=True)[1]
+    assert len(counts) == 2 + len(alone) and counts.min() > 100 / len(counts), "each group as likely"
+
+
+def test_no_group_has_enough_classes(make_store):
+    spec = TaskSpec(ways=3, shots=1, queries=1, grouped=True)
+    with pytest.raises(DataError, match="3 ways need as many classes in a group, the largest of 4 groups has 2"):
+        Episodes(make_store(COUNTS)[0], np.arange(7), spec, seed=0)
+
+
 @pytest.mark.parametrize("wrong", [(0, 1, 1), (1, 0, 1), (1, 1, -1), (1, 1, 1, 2)])
 def test_task_shapes_are_checked(wrong):
     with pytest.raises(DataError, match="ways|rotations"):

@@ -241,6 +241,7 @@ def episode_op(draw: Draw) -> Call:
             return [ops.batch_indices(tasks, n_items=size, batch=ways, steps=each, mode=mode, first_step=2, **name)]
         if op == "sample":
             chosen = torch.arange(6)
+            name |= {"group_start": torch.tensor([0, 2, 6])} if each % 2 else {}  # each turned, eight at least
             return ops.sample_tasks(starts, chosen, tasks, rotations=4, ways=ways, shots=each, queries=2, **name)
         scale = torch.full((channels,), 0.5)
         return [ops.gather_images(images, index, turns, scale, scale, backend=backend)]

@@ -58,8 +58,8 @@ def baseline() -> dict[str, tuple[Callable, dict[str, Any]]]:
         on_rows(ops.clip_grad_): {"grad": phi, "max_norm": rate, **tables},
         ops.finite_slots: {"phi": phi},
         ops.sample_tasks: {
-            "class_start": torch.arange(0, 50, 7), "classes": torch.arange(6), "task_ids": ids, "rotations": 4,
-            "ways": 3, "shots": 2, "queries": 2, "seed": 0,
+            "class_start": torch.arange(0, 50, 7), "classes": torch.arange(6), "task_ids": ids,
+            "group_start": torch.tensor([0, 3, 6]), "rotations": 4, "ways": 3, "shots": 2, "queries": 2, "seed": 0,
         },
         ops.batch_indices: {
             "task_ids": ids, "n_items": 7, "batch": 2, "steps": 3, "seed": 0, "mode": "passes", "first_step": 1,

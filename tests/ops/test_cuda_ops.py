@@ -238,6 +238,7 @@ def test_images_that_are_not_square():
         {},
         {"rotations": 1, "ways": 20, "shots": 10, "queries": 5},
         {"shots": 0, "queries": 0},
+        {"ways": 20, "group_start": (0, 5, 19, 30)},
         {"ways": 120, "shots": 20, "queries": 0},
         {"ways": 110, "shots": 15, "queries": 5, "seed": 2**32 - 1},
     ),
@@ -245,8 +246,10 @@ def test_images_that_are_not_square():
 def test_tasks_are_those_of_numpy(options):
     settings = {"rotations": 4, "ways": 5, "shots": 2, "queries": 3, "seed": 1, **options}
     tables = (test_sample_tasks.starts(*(20, 27) * 20), torch.arange(5, 35), torch.tensor([0, 7, 2**40 + 3, 2**63 - 1]))
-    found = sample_tasks(*there(tables), **settings, backend=BACKEND)
-    for one, expected in zip(found, sample_tasks(*tables, **settings, backend="reference"), strict=True):
+    groups = torch.tensor(settings.pop("group_start", (0, 30)))
+    found = sample_tasks(*there(tables), **settings, group_start=groups.to(DEVICE), backend=BACKEND)
+    expected = sample_tasks(*tables, **settings, group_start=groups, backend="reference")
+    for one, expected in zip(found, expected, strict=True):
         assert one.device.type == DEVICE and torch.equal(one.cpu(), expected)
 
 

@@ -24,6 +24,8 @@ def sample(backend, sizes=(20,) * 30, classes=None, ids=range(50), **options):
     settings = {"rotations": 4, "ways": 5, "shots": 2, "queries": 3, "seed": 1, **options}
     classes = torch.arange(len(sizes)) if classes is None else torch.tensor(classes, dtype=torch.int64)
     ids = torch.tensor(list(ids), dtype=torch.int64)
+    if "group_start" in options:
+        settings["group_start"] = torch.tensor(options["group_start"], dtype=torch.int64)
     return sample_tasks(starts(*sizes), classes, ids, **settings, backend=backend)
 
 
@@ -46,6 +48,38 @@ def test_cpp_equals_numpy(sizes, rotations, ways, shots, queries, seed, ids):
         strict=True,
     ):
         assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_task_of_one_group(backend):
+    """The group is the draw after all others; classes and images are those that the group alone would give."""
+    classes, groups, names = [6, 5, 4, 3, 2, 1, 0], [0, 2, 7], {"rotations": 4, "ways": 3, "seed": 5}
+    image, rotation, chosen = sample(backend, (20,) * 7, classes, range(400), group_start=groups, **names)
+    last = philox_uint32(5, TASK, np.arange(400), 3 + 3 * 5)
+    group = bounded(last, 2)
+    assert 150 < group.sum() < 250
+    for task in range(400):
+        first, end = groups[group[task]], groups[group[task] + 1]
+        one, turns, own = sample(backend, (20,) * 7, classes[first:end], [task], **names)
+        assert torch.equal(image[task], one[0]) and torch.equal(rotation[task], turns[0])
+        count = end - first
+        assert torch.equal(chosen[task], own[0] // count * 7 + first + own[0] % count)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    (
+        ([0, 1, 30], "group 0 has too few classes for 5 ways"),
+        ([0, 20, 10, 30], "group 1 has too few classes"),
+        ([0, 20], "from 0 to the number of classes"),
+        ([1, 30], "from 0 to the number of classes"),
+        ([0], "an entry per group and one more"),
+    ),
+)
+def test_groups_that_are_refused(backend, groups, message):
+    with pytest.raises(ValueError, match=message):
+        sample(backend, group_start=groups)
 
 
 def floyd(numbers, size):
@@ -135,5 +169,6 @@ def test_opcheck():
     class_start, classes, ids = starts(*(20,) * 6), torch.arange(6), torch.arange(3)
     image, rotation, chosen = (torch.zeros(3, 2, *more, dtype=torch.int64) for more in ((4,), (), ()))
     assert torch.library.opcheck(
-        sample_tasks_native.custom, (class_start, classes, ids, 4, 2, 1, 3, 5, image, rotation, chosen)
+        sample_tasks_native.custom,
+        (class_start, classes, torch.tensor([0, 6]), ids, 4, 2, 1, 3, 5, image, rotation, chosen),
     )

@@ -25,6 +25,7 @@ def sample_tasks(
     shots: int,
     queries: int,
     seed: int,
+    group_start: torch.Tensor | None = None,
     backend: str | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Draw the episodes with the given numbers (few-shot protocol of Vinyals et al. 2016).
@@ -32,30 +33,36 @@ def sample_tasks(
     Virtual class v in 0 .. K * rotations - 1 is class ``classes[v % K]`` turned counter-clockwise by
     ``v // K`` quarter turns. A task draws `ways` virtual classes, then `shots + queries` images of each,
     without replacement and in random order (Floyd's algorithm in the permutation form of Bentley and
-    Floyd 1987) from stream TASK, item = task id.
+    Floyd 1987) from stream TASK, item = task id. Where `classes` are in groups, such as alphabets, which follow one
+    another, a task first draws its group, each as likely, then its classes from that group alone.
 
     Args:
         class_start: int64 `[all_classes + 1]`; images of class c are class_start[c] .. class_start[c+1]-1.
         classes: int64 `[K]`, the classes to draw from.
-        task_ids: int64 `[T]`, at least 0; all three on one device.
+        task_ids: int64 `[T]`, at least 0; all on one device.
         rotations: 1 or 4.
         seed: 0 .. 2^32 - 1.
+        group_start: int64 `[G + 1]`, where each group begins in `classes`, and the end; None: all are one group.
 
     Returns:
         image numbers int64 `[T, ways, shots + queries]` (the first `shots` are support), quarter turns
         int64 `[T, ways]`, virtual classes int64 `[T, ways]`; on the device of task_ids.
 
     Raises:
-        ValueError: fewer virtual classes than ways, a class with too few images, or a bad argument. The values of
-            tensors on a GPU are not looked at: there the caller guarantees them.
+        ValueError: fewer virtual classes than ways, in all or in a group, a class with too few images, or a bad
+            argument. The values of tensors on a GPU are not looked at: there the caller guarantees them.
         BackendError: the forced backend cannot run.
     """
     device = task_ids.device
-    for name, table in (("class_start", class_start), ("classes", classes), ("task_ids", task_ids)):
+    if group_start is None:
+        group_start = torch.arange(2, dtype=torch.int64, device=device) * classes.numel()
+    named = {"class_start": class_start, "classes": classes, "group_start": group_start, "task_ids": task_ids}
+    for name, table in named.items():
         check_table(name, table, (table.numel(),), torch.int64, device)
     check_key(seed, TASK)
     entries = 2 if classes.numel() and device.type != "cpu" else 1
     require(class_start.numel() >= entries, "class_start must have an entry per class and one more")
+    require(group_start.numel() >= 2, "group_start must have an entry per group and one more")
     require(rotations in (1, 4), f"rotations must be 1 or 4, it is {rotations}")
     require(
         ways >= 1 and shots >= 0 and queries >= 0,
@@ -68,7 +75,7 @@ def sample_tasks(
     image = torch.empty(task_ids.numel(), ways, shots + queries, dtype=torch.int64, device=device)
     rotation, chosen = (torch.empty(task_ids.numel(), ways, dtype=torch.int64, device=device) for _ in range(2))
     run = dispatch("sample_tasks", device, torch.int64, backend)
-    run(class_start, classes, task_ids, rotations, ways, shots, queries, seed, image, rotation, chosen)
+    run(class_start, classes, group_start, task_ids, rotations, ways, shots, queries, seed, image, rotation, chosen)
     return image, rotation, chosen
 
 
@@ -87,6 +94,13 @@ def check_classes(class_start: np.ndarray, classes: np.ndarray, need: int) -> No
     if sizes.size and sizes.min() < need:
         worst = int(classes[sizes.argmin()])
         raise ValueError(f"a task needs {need} images per class, class {worst} has {int(sizes.min())}")
+
+
+def check_groups(group_start: np.ndarray, classes: int, rotations: int, ways: int) -> None:
+    """Groups must divide the classes, and each have enough of them."""
+    require(group_start[0] == 0 and group_start[-1] == classes, "group_start must go from 0 to the number of classes")
+    few = np.diff(group_start) * rotations < ways
+    require(not few.any(), f"group {int(few.argmax())} has too few classes for {ways} ways")
 
 
 def permutation(numbers: np.ndarray, size: np.ndarray) -> np.ndarray:
@@ -114,15 +128,21 @@ def permutation(numbers: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 
 @implements("sample_tasks", "reference")
-def _reference(class_start, classes, task_ids, rotations, ways, shots, queries, seed, image, rotation, chosen) -> None:
-    start, pool, ids = (table.cpu().numpy() for table in (class_start, classes, task_ids))
+def _reference(
+    class_start, classes, group_start, task_ids, rotations, ways, shots, queries, seed, image, rotation, chosen
+) -> None:
+    start, pool, groups, ids = (table.cpu().numpy() for table in (class_start, classes, group_start, task_ids))
     each = shots + queries
     check_classes(start, pool, each)
     require(ids.size == 0 or ids.min() >= 0, "task_ids must be at least 0")
-    numbers = philox_uint32(seed, TASK, ids[:, None], np.arange(ways * (each + 1))[None])
-    drawn = permutation(numbers[:, :ways], pool.size * rotations)
-    real = pool[drawn % pool.size]
-    within = permutation(numbers[:, ways:].reshape(ids.size, ways, each), start[real + 1] - start[real])
+    check_groups(groups, pool.size, rotations, ways)
+    numbers = philox_uint32(seed, TASK, ids[:, None], np.arange(ways * (each + 1) + 1)[None])
+    group = bounded(numbers[:, -1], groups.size - 1)
+    count = (groups[group + 1] - groups[group])[:, None]
+    own = permutation(numbers[:, :ways], count[:, 0] * rotations)
+    place, turns = groups[group][:, None] + own % count, own // count
+    real = pool[place]
+    within = permutation(numbers[:, ways:-1].reshape(ids.size, ways, each), start[real + 1] - start[real])
     image.copy_(torch.from_numpy(start[real][..., None] + within))
-    rotation.copy_(torch.from_numpy(drawn // pool.size))
-    chosen.copy_(torch.from_numpy(drawn))
+    rotation.copy_(torch.from_numpy(turns))
+    chosen.copy_(torch.from_numpy(turns * pool.size + place))
