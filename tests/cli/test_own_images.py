@@ -1,6 +1,7 @@
 """Size, colour and polarity of a person's own images are the same for search, train, data info and data prepare."""
 
 import shlex
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -95,8 +96,13 @@ def test_tasks_within_a_group(tmp_path):
     for episodes in (source.training(config.inner, "test", 0), source.testing(2, config.test)):
         classes = episodes.classes[episodes.tasks(range(100)).chosen.numpy() % len(episodes.classes)]
         assert all(source.store.groups[a] == source.store.groups[b] for a, b in classes)
-    answer = call(*changed(words, **{"inner.ways": 5}), "--rotations", "1", "--out", "none")
-    assert answer.code == 2 and "5 ways need as many classes in a group" in answer.err and answer.err.count("\n") == 1
+    most = 4 * max(Counter(source.store.groups[c] for c in source.split.train).values())
+    answer = call(*changed(words, **{"inner.ways": most + 1}), "--rotations", "4", "--out", "none")
+    assert (
+        answer.code == 2
+        and f"{most + 1} ways need as many classes in a group" in answer.err
+        and answer.err.count("\n") == 1
+    )
     answer = call(*words[:-1], "alphabet", "--out", "none")
     assert answer.code == 2 and "data.tasks must be any or within-group, not alphabet" in answer.err
     assert not (tmp_path / "none").exists()

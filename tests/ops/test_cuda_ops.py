@@ -249,8 +249,8 @@ def test_tasks_are_those_of_numpy(options):
     groups = torch.tensor(settings.pop("group_start", (0, 30)))
     found = sample_tasks(*there(tables), **settings, group_start=groups.to(DEVICE), backend=BACKEND)
     expected = sample_tasks(*tables, **settings, group_start=groups, backend="reference")
-    for one, expected in zip(found, expected, strict=True):
-        assert one.device.type == DEVICE and torch.equal(one.cpu(), expected)
+    for one, wanted in zip(found, expected, strict=True):
+        assert one.device.type == DEVICE and torch.equal(one.cpu(), wanted)
 
 
 @pytest.mark.parametrize("mode", MODES)
