@@ -79,6 +79,8 @@ class MetaNASConfig(RunConfig):
         drop_path: probability of dropping an op instance, per image, while meta-training.
         prune_training: op and pair weights not above this are left out of the forward pass while meta-training.
         prune_testing: weights not above this are removed at the end of meta-testing.
+        hard_pruning: at the end of meta-testing leave every node's strongest pair of inputs and every input's strongest
+            op alone, whatever they weigh (DARTS), and not all that weighs more than prune_testing.
         test: meta-testing; its steps train weights and architecture together.
         test_weight_steps: further steps on the weights alone.
         compare: yardsticks of the final report: `untrained` (the search's own initialisation, meta-tested alike),
@@ -126,6 +128,7 @@ class MetaNASConfig(RunConfig):
     drop_path: float = 0.2
     prune_training: float = 0.01
     prune_testing: float = 0.05
+    hard_pruning: bool = False
     test: EvalConfig = field(default_factory=lambda: EvalConfig(tasks=200, shots=1, queries=15, batch=10, steps=50))
     test_weight_steps: int = 50
     compare: tuple[str, ...] = ()

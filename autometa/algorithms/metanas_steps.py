@@ -83,7 +83,8 @@ def ready(model: AtTemperature, phi: Tensor, batches: Batches, config: MetaNASCo
 
 
 def limited(network: OneShotNetwork, phi: Tensor, config: MetaNASConfig) -> Tensor:
-    """Adapted rows, pruned harder where their networks would be above the config's limits."""
+    """Adapted rows, pruned harder where the config says so, or their networks would be above its limits."""
+    phi = network.strongest(phi) if config.hard_pruning else phi
     if not config.limits:
         return phi
     least = smallest(network)

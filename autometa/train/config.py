@@ -213,6 +213,7 @@ LATER = frozenset(
         "max_macs",
         "space",
         "data.tasks",
+        "hard_pruning",
     }
 )
 """Fields that runs of earlier versions lack; their defaults are what these versions did."""

@@ -12,6 +12,7 @@ from autometa.algorithms.presets import METANAS, TRAIN, preset
 from autometa.algorithms.train import ReptileConfig
 from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES
+from autometa.nas.networks.cell_network import CellNetwork
 from autometa.nas.relax.relaxation import RELAXATIONS
 from autometa.runs.files import plain
 from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, from_json
@@ -187,6 +188,28 @@ def test_every_relaxation_trains_shrinks_and_resumes(source, name):
     assert {int((op > 0).sum(dim=-1).max()) for op, _ in net.shares(whole["theta"], 1.0)["normal"]} == {1}
     found = metanas_steps.meta_test_chunk(net, Learned.of(whole), source, config, 0, 2)
     assert all(torch.equal(found.soft[mode], found.pruned[mode]) for mode in MODES), "nothing is left to prune"
+
+
+def test_hard_pruning_at_the_end_of_meta_testing(network, source):
+    learned = Learned.untrained(network, 0)
+    soft, hard = (
+        metanas_steps.meta_test_chunk(network, learned, source, replace(TINY, hard_pruning=hard, t_min_test=1.0), 0, 2)
+        for hard in (False, True)
+    )
+    assert all(torch.equal(soft.soft[mode], hard.soft[mode]) for mode in MODES), "before pruning nothing differs"
+    assert soft.genotypes == hard.genotypes and (hard.parameters < soft.parameters).all()
+    plain = CellNetwork(
+        normal=hard.genotypes[0].normal.cell(),
+        reduction=hard.genotypes[0].reduction.cell(),
+        cells=TINY.cells,
+        reductions=TINY.reductions,
+        channels=TINY.channels,
+        ways=TINY.inner.ways,
+        image_shape=source.image_shape,
+        affine=False,
+        stem_stride=TINY.stem_stride,
+    )
+    assert int(hard.parameters[0]) == plain.layout.count(), "the cell's own weights and no others"
 
 
 def test_chunks_of_tasks_give_the_same_outcome(network, source):

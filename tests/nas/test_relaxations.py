@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from autometa.errors import InputError
-from autometa.nas.relax.relaxation import GONE, RELAXATIONS, SEARCH, TEST, WARMUP, Phase, Task, shrunk_
+from autometa.nas.one_shot.network import AtTemperature
+from autometa.nas.relax.relaxation import GONE, RELAXATIONS, SEARCH, SPARSE, TEST, WARMUP, Phase, Task, shrunk_
 from autometa.nas.relax.same_batch import SameBatch
 from autometa.nas.relax.unrolled import Unrolled
 from tests.nas.networks import one_shot, rows
@@ -152,7 +153,37 @@ def test_a_network_keeps_its_strongest_ops_and_pairs():
             assert ((pair > 0).sum(dim=-1) == 1).all() and torch.equal(pair.argmax(-1), old_pair.argmax(-1))
 
 
-@pytest.mark.parametrize("wrong", [{"shrink": (0.5, 0.5)}, {"shrink": (1.0,)}, {"shrink": (0.0,)}, {"ops": 0}])
+@pytest.mark.parametrize("sparse", SPARSE)
+def test_whose_weights_grow_sparse(sparse):
+    """At a low temperature: both, ops alone, or neither (Elsken et al. 2020, table 3)."""
+    net = replace(one_shot(), relaxation=SameBatch(sparse=sparse))
+    phi = rows(net, 2)
+    for kind, nodes in net.architecture(phi).items():
+        for (ops, pair), (own_ops, own_pair) in zip(nodes, net.shares(phi, 0.1)[kind], strict=True):
+            assert torch.equal(own_ops, torch.softmax(ops / (1.0 if sparse == "none" else 0.1), dim=-1))
+            assert torch.equal(own_pair, torch.softmax(pair / (0.1 if sparse == SPARSE[0] else 1.0), dim=-1))
+    cold, images = AtTemperature(net, 0.1), torch.rand(2, 3, *net.image_shape, dtype=phi.dtype)
+    both = replace(net, relaxation=SameBatch())
+    assert torch.equal(cold.logits(phi, images), AtTemperature(both, 0.1).logits(phi, images)) == (sparse == SPARSE[0])
+
+
+def test_hard_pruning_leaves_the_strongest_alone():
+    net = one_shot()
+    phi = rows(net, 2)
+    given = phi.clone()
+    pruned = net.strongest(phi)
+    assert torch.equal(phi, given) and torch.equal(net.strongest(pruned), pruned)
+    for kind, nodes in net.shares(pruned, 1.0).items():
+        for (ops, pair), (own_ops, own_pair) in zip(nodes, net.shares(phi, 1.0)[kind], strict=True):
+            for found, own in ((ops, own_ops), (pair, own_pair)):
+                assert set(found.unique().tolist()) <= {0.0, 1.0} and (found.sum(dim=-1) == 1).all()
+                assert torch.equal(found.argmax(-1), own.argmax(-1))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"shrink": (0.5, 0.5)}, {"shrink": (1.0,)}, {"shrink": (0.0,)}, {"ops": 0}, {"sparse": "both"}],
+)
 def test_settings_that_do_not_fit_are_refused(wrong):
     with pytest.raises(InputError, match="relaxation"):
         SameBatch(**wrong).check()

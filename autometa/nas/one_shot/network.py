@@ -109,9 +109,9 @@ class OneShotNetwork:
 
     def shares(self, phi: Tensor, t: float, block: Tensor | None = None) -> dict[str, Shares]:
         """Op and pair weights at temperature t of what `architecture` gives, nothing pruned."""
-        made = self.relaxation.weights
+        made, hot, warm = self.relaxation.weights, self.relaxation.of_ops(t), self.relaxation.of_inputs(t)
         return {
-            kind: [(made(op / t), None if pair is None else made(pair / t)) for op, pair in nodes]
+            kind: [(made(op / hot), None if pair is None else made(pair / warm)) for op, pair in nodes]
             for kind, nodes in self.architecture(phi, block).items()
         }
 
@@ -124,12 +124,13 @@ class OneShotNetwork:
         for kind, nodes in self.architecture(phi, block).items():
             made = []
             logits = self.layout.within(block, name, f"alpha.{kind}")
-            every = above(self.relaxation.weights(logits / t), threshold)
+            every = above(self.relaxation.weights(logits / self.relaxation.of_ops(t)), threshold)
             for n, op, (_, pair_logits) in zip(self.inputs, every.split(self.inputs, dim=1), nodes, strict=True):
                 if pair_logits is None:
                     edge = torch.ones(phi.shape[0], n, dtype=phi.dtype, device=phi.device)
                 else:
-                    edge = input_weights(above(self.relaxation.weights(pair_logits / t), threshold), n)
+                    heat = self.relaxation.of_inputs(t)
+                    edge = input_weights(above(self.relaxation.weights(pair_logits / heat), threshold), n)
                 made.append(NodeWeights(op.flatten(1), edge))
             found[kind] = made
         return found
@@ -145,6 +146,17 @@ class OneShotNetwork:
                 shrunk_(ops, left(share, ops.shape[-1], self.relaxation.ops))
                 if pair_logits is not None:
                     shrunk_(pair_logits, left(share, pair_logits.shape[-1], self.relaxation.pairs))
+
+    def strongest(self, phi: Tensor) -> Tensor:
+        """Rows `[S, row]` in which every node's strongest pair of inputs and every input's strongest op alone are left
+        (hard pruning, DARTS, section 2.4)."""
+        pruned = phi.detach().clone()
+        for nodes in self.architecture(pruned).values():
+            for ops, pair_logits in nodes:
+                shrunk_(ops, 1)
+                if pair_logits is not None:
+                    shrunk_(pair_logits, 1)
+        return pruned
 
     def logits(
         self,

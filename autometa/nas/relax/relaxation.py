@@ -58,6 +58,9 @@ class Task(NamedTuple):
     primitives: tuple[str, ...]
 
 
+SPARSE = ("ops-and-inputs", "ops", "none")
+
+
 @dataclass(frozen=True)
 class Relaxation(Named, ABC):
     """A continuous relaxation of the choice among ops, and the source of its gradient.
@@ -71,6 +74,8 @@ class Relaxation(Named, ABC):
             space shrinks by an equal factor each time (P-DARTS, Chen et al. 2019, section 3.2).
         ops: ops of an input that are left in the end.
         pairs: pairs of inputs of a node that are left in the end.
+        sparse: whose weights the falling temperature makes sparse: `ops-and-inputs` (the paper), `ops`, or `none`; that
+            of the others stays at 1 (Elsken et al. 2020, table 3).
     """
 
     entropy: float = 0.0
@@ -78,6 +83,7 @@ class Relaxation(Named, ABC):
     shrink: tuple[float, ...] = ()
     ops: int = 1
     pairs: int = 1
+    sparse: str = SPARSE[0]
 
     needs_queries: ClassVar[bool] = False
     """Whether the architecture learns from query images while meta-training."""
@@ -90,6 +96,16 @@ class Relaxation(Named, ABC):
         for name in ("ops", "pairs"):
             if getattr(self, name) < 1:
                 raise InputError(f"relaxation.{name} must be at least 1, not {getattr(self, name)}")
+        if self.sparse not in SPARSE:
+            raise InputError(f"relaxation.sparse must be {' or '.join(SPARSE)}, not {self.sparse}")
+
+    def of_ops(self, t: float) -> float:
+        """The temperature of op weights where that of the network is t."""
+        return 1.0 if self.sparse == "none" else t
+
+    def of_inputs(self, t: float) -> float:
+        """The temperature of the weights of pairs of inputs, likewise."""
+        return t if self.sparse == SPARSE[0] else 1.0
 
     def weights(self, logits: Tensor) -> Tensor:
         """Weights of choices `[..., n]` from logits over the last axis, divided by the temperature: not negative, of
