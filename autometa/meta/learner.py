@@ -160,6 +160,8 @@ LEARNERS: Registry[type[MetaLearner]] = Registry(
         "matching": "autometa.meta.matching:Matching",
         "proto-maml": "autometa.meta.proto_maml:ProtoMAML",
         "unicorn": "autometa.meta.unicorn:Unicorn",
+        "meta-sgd": "autometa.meta.meta_sgd:MetaSGD",
+        "leap": "autometa.meta.leap:Leap",
     },
 )
 MetaLearner.registry = LEARNERS

@@ -6,7 +6,7 @@ changes the head alone: Raghu et al. 2020, arXiv 1909.09157, section 4.  Slots a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,13 +16,12 @@ from torch import Tensor
 
 from autometa.errors import InputError
 from autometa.meta.inner_loop import Batches, Objective
-from autometa.meta.learner import Adapted, MetaLearner, State, TaskChunk
+from autometa.meta.learner import Adapted, State, TaskChunk
 from autometa.meta.optimisers import NONE, SGD, Adam, PerKind
+from autometa.meta.outer_gradient import OuterGradient
 from autometa.ops import backend
 from autometa.slots.arena import Arena
 
-BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
-OUTER = ("adam", "sgd")
 GRADIENTS = ("first-order", "exact")
 
 
@@ -122,48 +121,13 @@ def meta_gradient(
     return MetaGradient(path.losses, loss.detach(), last.detach(), gradient.contiguous())
 
 
-def mean_over_finite(values: Tensor, finite: Tensor, group_of_slot: Tensor, groups: int) -> Tensor:
-    """Mean over the finite slots of each group: values `[S, ...]`, bool `[S]`, int64 `[S]` -> `[groups, ...]`.
-
-    A group without a finite slot gets 0.
-    """
-    rows = values.flatten(1)
-    kept = torch.where(finite[:, None], rows, torch.zeros_like(rows))
-    total = rows.new_zeros(groups, rows.shape[1]).index_add(0, group_of_slot, kept)
-    count = rows.new_zeros(groups).index_add(0, group_of_slot, finite.to(rows.dtype))
-    return (total / count.clamp(min=1.0)[:, None]).view(groups, *values.shape[1:])
-
-
 @dataclass(frozen=True)
-class QueryGradient(MetaLearner):
+class QueryGradient(OuterGradient):
     """What MAML's relatives share: gradient descent in the inner loop, the query loss's gradient outside; the same
-    gradient without an inner loop.
-
-    Args:
-        outer: `adam` (Finn et al.'s code; moments are kept) or `sgd`; its learning rate is the run's meta.step_size.
-    """
-
-    outer: str = "adam"
+    gradient without an inner loop."""
 
     needs_queries: ClassVar[bool] = True
     second_order: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        if self.outer not in OUTER:
-            raise InputError(f"learner.outer must be {' or '.join(OUTER)}, not {self.outer}")
-
-    def optimiser(self, lr: PerKind, weight_decay: PerKind, beta2: float, state: str) -> SGD:
-        return SGD(lr, weight_decay)
-
-    def state(self, arena: Arena) -> dict[str, Tensor]:
-        if self.outer == "sgd":
-            return {}
-        count = torch.zeros(arena.groups, 1, dtype=torch.int64, device=arena.theta.device)
-        return {
-            "outer_first": torch.zeros_like(arena.theta),
-            "outer_second": torch.zeros_like(arena.theta),
-            "outer_steps": count,
-        }
 
     def train_(
         self,
@@ -198,50 +162,6 @@ class QueryGradient(MetaLearner):
         arena.phi.copy_(torch.where(torch.isfinite(adapted), start - moving * found.gradient, adapted))
         losses = found.support_losses if self.inner_loop else found.query_loss.expand(steps, -1)
         return Adapted(losses)
-
-    def update_(
-        self, arena: Arena, moves: Mapping[str, Tensor], finite: Tensor, sizes: Tensor, state: dict[str, Tensor]
-    ) -> None:
-        if self.outer == "sgd":
-            super().update_(arena, moves, finite, sizes, state)
-            return
-        start = arena.theta.index_select(0, arena.group_of_slot)
-        gradient = mean_over_finite(start - arena.phi, finite, arena.group_of_slot, arena.groups)
-        any_finite = mean_over_finite(finite[:, None].to(gradient.dtype), finite, arena.group_of_slot, arena.groups) > 0
-        self._step_(arena, gradient, any_finite, sizes, state)
-
-    def update_from_mean_(
-        self, arena: Arena, mean: Tensor, moves: Mapping[str, Tensor], found: Tensor, sizes: Tensor, state: dict
-    ) -> None:
-        if self.outer == "sgd":
-            super().update_from_mean_(arena, mean, moves, found, sizes, state)
-            return
-        gradient = torch.where(found[:, None], arena.theta - mean, torch.zeros_like(mean))
-        self._step_(arena, gradient, found[:, None], sizes, state)
-
-    def _step_(self, arena: Arena, gradient: Tensor, moving: Tensor, sizes: Tensor, state: dict[str, Tensor]) -> None:
-        """Adam on theta (Kingma and Ba 2015): gradient `[groups, row]`; moving: bool `[groups, 1]`, groups that are
-        updated at all; columns whose step size is 0 keep their bits and moments."""
-        size = _columns_of_groups(arena, sizes)
-        live = moving & (size != 0)
-        first, second, steps = state["outer_first"], state["outer_second"], state["outer_steps"]
-        steps.add_(moving.to(steps.dtype))
-        first.copy_(torch.where(live, BETA1 * first + (1 - BETA1) * gradient, first))
-        second.copy_(torch.where(live, BETA2 * second + (1 - BETA2) * gradient.square(), second))
-        count = steps.to(torch.float64).clamp(min=1.0)
-        corrected = (first / (1 - BETA1**count)) / ((second / (1 - BETA2**count)).sqrt() + EPS)
-        arena.theta.copy_(torch.where(live, arena.theta - (size * corrected).to(arena.theta.dtype), arena.theta))
-
-
-def _columns_of_groups(arena: Arena, sizes: Tensor) -> Tensor:
-    """float64 `[groups, kinds]` of each kind -> of each column, `[groups, row]`; 0 outside the group's layout."""
-    layout = torch.zeros(arena.groups, dtype=torch.int64, device=sizes.device)
-    layout.index_copy_(0, arena.group_of_slot, arena.layout_of_slot)
-    edges = arena.bounds.index_select(0, layout)
-    column = torch.arange(arena.theta.shape[1], device=sizes.device)
-    kind = (column[None, :, None] >= edges[:, None, :]).sum(dim=2)
-    padded = torch.nn.functional.pad(sizes, (1, 1))
-    return padded.gather(1, kind)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from autometa.meta.inner_loop import adapt_
 from autometa.meta.learner import TaskChunk
-from autometa.meta.maml import ANIL, FOMAML, MAML, WholeSet, adapt, mean_over_finite, meta_gradient
+from autometa.meta.maml import ANIL, FOMAML, MAML, WholeSet, adapt, meta_gradient
 from autometa.meta.optimisers import SGD, PerKind
+from autometa.meta.outer_gradient import mean_over_finite
 from autometa.nas.networks.conv_network import ConvNetwork
 from autometa.ops import ConvBlock
 from autometa.slots.arena import Arena

@@ -11,9 +11,11 @@ from autometa.algorithms import metanas_steps, train
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.train import ReptileConfig
 from autometa.errors import InputError
+from autometa.meta.leap import Leap
 from autometa.meta.learner import LEARNERS, MetaLearner, TaskChunk
 from autometa.meta.maml import ANIL, FOMAML, MAML
 from autometa.meta.matching import Matching
+from autometa.meta.meta_sgd import MetaSGD
 from autometa.meta.proto_maml import ProtoMAML
 from autometa.meta.protonet import ProtoNet
 from autometa.meta.ranks import Ranks
@@ -44,9 +46,14 @@ EACH = {
     "maml": MAML(),
     "anil": ANIL(),
     "sgd": FOMAML(outer="sgd"),
+    "meta-sgd": MetaSGD(),
+    "leap": Leap(),
     **ANY_WAYS,
 }
-SMOOTH = {"reptile": Reptile(), **{n: replace(EACH[n], outer="sgd") for n in ("fomaml", "maml", "anil", *ANY_WAYS)}}
+SMOOTH = {
+    "reptile": Reptile(),
+    **{n: replace(EACH[n], outer="sgd") for n in ("fomaml", "maml", "anil", "meta-sgd", "leap", *ANY_WAYS)},
+}
 """Without the outer Adam, which makes steps of full length from gradients that are 0 but for rounding."""
 
 
