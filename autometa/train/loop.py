@@ -95,7 +95,7 @@ class Loop:
             self._notice("iterations run op by op, slower than as a CUDA graph: tasks are drawn on the CPU")
             return step
         arena = trainer.arena
-        state = [arena.theta, arena.second, arena.steps, trainer.counter]
+        state = [arena.theta, arena.second, arena.steps, trainer.counter, *trainer.state.values()]
         if ranks is None:
             return replayed(step, state, graphs, self._notice)
         # what processes say to each other stays outside: their captures need not go alike

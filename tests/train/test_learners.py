@@ -28,8 +28,10 @@ from autometa.runs.files import plain
 from autometa.train.candidates import CandidateConfig, CandidateTrainer
 from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, from_json
 from autometa.train.learned import Learned
+from autometa.train.loop import Loop
 from autometa.train.tasks import Source
 from tests.registries import restored
+from tests.train.graphs import FakeGraphs
 
 INNER = InnerConfig(ways=2, shots=2, batch=2, steps=2, lr=0.05, queries=2)
 META = MetaConfig(iterations=5, batch=3, step_size=0.25, schedule="constant")
@@ -100,6 +102,31 @@ def test_chunks_of_slots_give_the_same(source, name):
     for i in range(2):
         whole.step(i), parts.step(i)
     torch.testing.assert_close(whole.arena.theta, parts.arena.theta, **near(SMOOTH[name]))
+
+
+@pytest.mark.parametrize("name", ["fomaml", *ANY_WAYS])
+def test_replayed_as_a_graph_it_is_the_same(source, name):
+    """What a learner keeps is as it was after warming up and capturing."""
+    config = replace(NET, learner=EACH[name])
+    plain_run, replayed = trainer(source, config), trainer(source, config)
+    loop = Loop(replayed, pytest.fail, FakeGraphs())
+    for i in range(3):
+        plain_run.step(i)
+        loop.launch(i)
+    loop.drain()
+    assert torch.equal(replayed.arena.theta, plain_run.arena.theta)
+    for key, value in plain_run.state.items():
+        assert torch.equal(replayed.state[key], value), key
+
+
+@pytest.mark.parametrize("name", ["fomaml", "proto-maml", "unicorn"])
+def test_the_architecture_learns_from_queries_at_the_adapted_weights(source, name):
+    """The relaxation whose gradient is that of the query loss leaves it one."""
+    config = replace(SEARCH, learner=SMOOTH[name], warmup=0, arch_step_size=1.0, relaxation=RELAXATIONS["query"]())
+    run = trainer(source, config)
+    before = run.arena.theta[:, run.before_architecture :].clone()
+    run.step(0)
+    assert float((run.arena.theta[:, run.before_architecture :] - before).abs().max()) > 1e-6
 
 
 class Half(Ranks):
