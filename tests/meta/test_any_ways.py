@@ -18,7 +18,8 @@ from autometa.meta.optimisers import PerKind
 from autometa.meta.proto_maml import ProtoMAML
 from autometa.meta.protonet import ProtoNet
 from autometa.meta.unicorn import Unicorn
-from autometa.nas.networks.many_cells import BlockMacro, BlockNetwork
+from autometa.nas.networks.many_cells import BlockNetwork
+from autometa.nas.networks.side_by_side import Macro
 from autometa.nas.spaces.blocks import BlockCell
 from autometa.ops.cross_entropy import cross_entropy
 from autometa.slots.arena import Arena
@@ -204,7 +205,7 @@ CELLS = [BlockCell.parse(key) for key in ("0c1m", "0i0a|1c2m", "0m1a|0c0c")]
 @pytest.mark.parametrize("cells", [CELLS, CELLS[:1]], ids=["three", "one"])
 def test_features_of_slots_with_different_cells(cells, dtype):
     """Of a slot with fewer, 0 stands behind them, in the columns of its own last layer."""
-    network = BlockNetwork(BlockMacro(2, 0, 1, 3, (1, 9, 9)), cells)
+    network = BlockNetwork(Macro(2, 0, 1, 3, (1, 9, 9)), cells)
     of_slot = torch.arange(2 * len(cells)) % len(cells)
     phi = network.initial([7, 8, 9][: len(cells)]).to(dtype)[of_slot]
     x = torch.randn(len(of_slot), 5, 1, 9, 9, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
