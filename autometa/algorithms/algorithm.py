@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Generic
 
 from autometa.algorithms.earlier import Config, Earlier
@@ -21,6 +22,24 @@ from autometa.train.tasks import Source
 from autometa.train.trainer import Trainer
 
 UNDECIDED = "No cell is chosen yet: cells are drawn here once the search is over."
+
+
+Drawn = Network | CellNetwork
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a run's folder names: its settings as they stand there, genotypes by name, and the best cell of a search
+    over candidates as search.json tells it."""
+
+    config: Mapping[str, Any]
+    genotypes: Mapping[str, Genotype]
+    winner: Mapping[str, Any] | None
+
+    @property
+    def key(self) -> str | None:
+        """Of the best cell."""
+        return (self.winner or {}).get("key")
 
 
 class Algorithm(ABC, Generic[Config]):
@@ -88,25 +107,16 @@ class Algorithm(ABC, Generic[Config]):
         """
         return {}
 
-    def drawn(
-        self,
-        config: Config,
-        image_shape: tuple[int, int, int],
-        genotypes: Mapping[str, Genotype],
-        key: str | None,
-    ) -> Network | CellNetwork | None:
-        """The network whose layers and operations the report tells; genotypes: in the run's folder; key: of its best
-        cell."""
+    def drawn(self, config: Config, image_shape: tuple[int, int, int], chosen: Chosen) -> Drawn | None:
+        """The network whose layers and operations the report tells; config: `chosen`'s, built."""
         return None
 
-    def cells(
-        self, config: Mapping[str, Any], genotypes: Mapping[str, Genotype], key: str | None
-    ) -> dict[str, CellGenotype]:
-        """The cells that were found or trained, by kind; `cell` where one serves as both. Arguments as of `drawn`."""
+    def cells(self, chosen: Chosen) -> dict[str, CellGenotype]:
+        """The cells that were found or trained, by kind; `cell` where one serves as both."""
         return {}
 
-    def introduction(self, config: Mapping[str, Any], found: bool, winner: Mapping[str, Any] | None) -> str:
-        """What the network is, in a few sentences; found: whether there are cells to draw."""
+    def introduction(self, chosen: Chosen) -> str:
+        """What the network is, in a few sentences."""
         return "This folder holds no run of a kind that this version draws."
 
     def length(self, folder: RunFolder, config: Config) -> dict[str, Any]:

@@ -46,7 +46,6 @@ from autometa.train.config import (
     at_least,
     bounded,
     check_common,
-    check_limits,
     check_macro,
     one_of,
     require,
@@ -198,11 +197,10 @@ class AutoMetaConfig(RunConfig):
 
     def check(self) -> None:
         """Raise `InputError` where fields do not fit together."""
-        check_common(self.data, self.inner, self.meta, self.test, self.seed, self.precision)
+        super().check()
         check_common(self.data, self.final_inner, self.final_meta, self.test, self.seed, self.precision)
         bounded(1, MOST_LEVELS, {"blocks": self.blocks})
         bounded(1, MOST, {"beam": self.beam, "batch": self.batch})
-        check_limits(self.max_params, self.max_macs)
         at_least(1, {} if self.most_batches is None else {"most_batches": self.most_batches})
         require(not self.meta.planned, "planned is for final_meta; candidates are all trained as long")
         self.strategy.check(self.spec())

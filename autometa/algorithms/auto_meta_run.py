@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from autometa.algorithms import train
-from autometa.algorithms.algorithm import UNDECIDED, Algorithm, both_kinds
+from autometa.algorithms.algorithm import UNDECIDED, Algorithm, Chosen, Drawn, both_kinds
 from autometa.algorithms.auto_meta import AutoMetaConfig
 from autometa.algorithms.auto_meta_job import SEARCH, known_outcomes, search_auto_meta
 from autometa.algorithms.earlier import Earlier
 from autometa.algorithms.train_run import TRAIN
 from autometa.errors import InputError
-from autometa.nas.networks.cell_network import CellNetwork
 from autometa.nas.networks.network import Network
 from autometa.nas.spaces.draws import Draws
-from autometa.nas.spaces.genotype import CellGenotype, Genotype
+from autometa.nas.spaces.genotype import CellGenotype
 from autometa.nas.spaces.space import MOST_LEVELS, SPACES, Architecture, Space
 from autometa.runs import checkpoint
 from autometa.runs.files import shown, write_json
@@ -120,29 +118,21 @@ in full."""
             total += count * candidate_cost(cells, config.candidate(), source, share, config.cells)
         return {"search": total}
 
-    def drawn(
-        self,
-        config: AutoMetaConfig,
-        image_shape: tuple[int, int, int],
-        genotypes: Mapping[str, Genotype],
-        key: str | None,
-    ) -> Network | CellNetwork | None:
-        return None if key is None else TRAIN.drawn(config.final_config(key), image_shape, {}, None)
+    def drawn(self, config: AutoMetaConfig, image_shape: tuple[int, int, int], chosen: Chosen) -> Drawn | None:
+        return None if chosen.key is None else TRAIN.drawn(config.final_config(chosen.key), image_shape, chosen)
 
-    def cells(
-        self, config: Mapping[str, Any], genotypes: Mapping[str, Genotype], key: str | None
-    ) -> dict[str, CellGenotype]:
-        space = SPACES[config.get("space", "blocks")](MOST_LEVELS)
-        return {} if key is None else both_kinds(space.genotype(space.parse(key)))
+    def cells(self, chosen: Chosen) -> dict[str, CellGenotype]:
+        space = SPACES[chosen.config.get("space", "blocks")](MOST_LEVELS)
+        return {} if chosen.key is None else both_kinds(space.genotype(space.parse(chosen.key)))
 
-    def introduction(self, config: Mapping[str, Any], found: bool, winner: Mapping[str, Any] | None) -> str:
-        if winner is None:
+    def introduction(self, chosen: Chosen) -> str:
+        if chosen.winner is None:
             return UNDECIDED
-        mean, width = winner["validation_accuracy"], winner["validation_interval"]
+        mean, width = (chosen.winner[f"validation_{name}"] for name in ("accuracy", "interval"))
         accuracy = f"{mean:.2f}" if width is None else f"{mean:.2f} ± {width:.2f}"
         return (
             f"The best of all cells tried, {accuracy} % on validation classes as a candidate. "
-            f"{SPACES[config.get('space', 'blocks')].about_units} Its key: {winner['key']}"
+            f"{SPACES[chosen.config.get('space', 'blocks')].about_units} Its key: {chosen.key}"
         )
 
     def length(self, folder: RunFolder, config: AutoMetaConfig) -> dict[str, Any]:

@@ -35,9 +35,7 @@ from autometa.train.config import (
     MetaConfig,
     at_least,
     bounded,
-    check_common,
     check_instances,
-    check_limits,
     check_reductions,
     one_of,
     require,
@@ -140,9 +138,8 @@ class MetaNASConfig(RunConfig):
 
     def check(self) -> None:
         """Raise `InputError` where fields do not fit together."""
-        check_common(self.data, self.inner, self.meta, self.test, self.seed, self.precision)
+        super().check()
         bounded(2, MOST_CHANNELS, {"channels": self.channels})
-        check_limits(self.max_params, self.max_macs)
         bounded(1, MOST_CELLS, {"cells": self.cells, "nodes": self.nodes})
         edges = self.nodes * (self.nodes + 2 * INPUT_STATES - 1) // 2
         check_instances(self.cells * edges * len(self.primitives), "cells, nodes or primitives")

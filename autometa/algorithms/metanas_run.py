@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from autometa.algorithms import jobs, metanas_steps, train
-from autometa.algorithms.algorithm import UNDECIDED, Algorithm, both_kinds
+from autometa.algorithms.algorithm import UNDECIDED, Algorithm, Chosen, both_kinds
 from autometa.algorithms.earlier import Earlier
 from autometa.algorithms.jobs import Job
 from autometa.algorithms.metanas import MetaNASConfig
@@ -20,7 +19,7 @@ from autometa.models.model import Model
 from autometa.nas.networks.cell_network import CellNetwork
 from autometa.nas.networks.conv_network import four_layer
 from autometa.nas.one_shot.network import OneShotNetwork
-from autometa.nas.spaces.genotype import CellGenotype, Genotype, most_frequent
+from autometa.nas.spaces.genotype import CellGenotype, most_frequent
 from autometa.runs import checkpoint
 from autometa.runs.files import shown
 from autometa.runs.folder import RunFolder
@@ -116,15 +115,9 @@ task it is trained on the support images, then pruned to a cell of the task's ow
         found, seconds = job.evaluated(model.network, model.learned, phase)
         return {**metanas_scores(found), **job.judged(model.network, found, "pruned."), "seconds": {"test": seconds}}
 
-    def drawn(
-        self,
-        config: MetaNASConfig,
-        image_shape: tuple[int, int, int],
-        genotypes: Mapping[str, Genotype],
-        key: str | None,
-    ) -> CellNetwork:
+    def drawn(self, config: MetaNASConfig, image_shape: tuple[int, int, int], chosen: Chosen) -> CellNetwork:
         """Without the operations that hard pruning also kept."""
-        genotype = genotypes["most_frequent"]
+        genotype = chosen.genotypes["most_frequent"]
         return CellNetwork(
             normal=genotype.normal.cell(),
             reduction=genotype.reduction.cell(),
@@ -137,14 +130,13 @@ task it is trained on the support images, then pruned to a cell of the task's ow
             stem_stride=config.stem_stride,
         )
 
-    def cells(
-        self, config: Mapping[str, Any], genotypes: Mapping[str, Genotype], key: str | None
-    ) -> dict[str, CellGenotype]:
-        return both_kinds(genotypes.get("most_frequent"))
+    def cells(self, chosen: Chosen) -> dict[str, CellGenotype]:
+        return both_kinds(chosen.genotypes.get("most_frequent"))
 
-    def introduction(self, config: Mapping[str, Any], found: bool, winner: Mapping[str, Any] | None) -> str:
-        if not found:
+    def introduction(self, chosen: Chosen) -> str:
+        if not self.cells(chosen):
             return UNDECIDED
+        config = chosen.config
         at = [str(c) for c in config.get("reductions", []) if c < config["cells"]]
         halve = f"cell{'s' * (len(at) > 1)} {' and '.join(at)} (from 0) halve{'s' * (len(at) == 1)} the resolution"
         halve = halve if at else "none halves the resolution"

@@ -31,9 +31,7 @@ from autometa.train.config import (
     InnerConfig,
     MetaConfig,
     bounded,
-    check_common,
     check_instances,
-    check_limits,
     check_macro,
     check_reductions,
     require,
@@ -106,7 +104,7 @@ class ReptileConfig(RunConfig):
 
     def check(self) -> None:
         """Raise `InputError` where fields do not fit together."""
-        check_common(self.data, self.inner, self.meta, self.test, self.seed, self.precision)
+        super().check()
         bounded(1, MOST_CELLS, {"cells": self.cells})
         check_macro("", self.filters, self.repeats, self.scale_rate)
         if space_of(self.network) is not None:
@@ -115,7 +113,6 @@ class ReptileConfig(RunConfig):
             require(self.drop_path == 0, "drop_path is for genotypes; leave it 0 for an architecture by its key")
         elif self.network not in FOUR_LAYER:
             check_reductions(self.reductions, self.cells)
-        check_limits(self.max_params, self.max_macs)
         require(self.stem_stride in (1, 2), f"stem_stride must be 1 or 2, not {self.stem_stride}")
         require(0.0 <= self.drop_path < 1.0, f"drop_path must be at least 0 and below 1, not {self.drop_path:g}")
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from autometa.algorithms import train
-from autometa.algorithms.algorithm import Algorithm, both_kinds
+from autometa.algorithms.algorithm import Algorithm, Chosen, Drawn, both_kinds
 from autometa.algorithms.jobs import Job
 from autometa.algorithms.train import OWN_GENOTYPE, ReptileConfig
 from autometa.models.model import Model
-from autometa.nas.networks.cell_network import CellNetwork
 from autometa.nas.networks.discrete import DiscreteNetwork
 from autometa.nas.networks.named import genotype_named, space_of
-from autometa.nas.networks.network import Network
-from autometa.nas.spaces.genotype import CellGenotype, Genotype
+from autometa.nas.spaces.genotype import CellGenotype
 from autometa.runs.folder import RunFolder
 from autometa.runs.forms import record, text
 from autometa.train.health import of_training, small_batches
@@ -54,24 +51,16 @@ class Training(Algorithm[ReptileConfig]):
         found, seconds = job.evaluated(model.network, model.learned, phase)
         return {**job.figures(model.network, found), "seconds": {"test": seconds}}
 
-    def drawn(
-        self,
-        config: ReptileConfig,
-        image_shape: tuple[int, int, int],
-        genotypes: Mapping[str, Genotype],
-        key: str | None,
-    ) -> Network | CellNetwork | None:
-        made = config.build(image_shape, genotypes.get(OWN_GENOTYPE))
+    def drawn(self, config: ReptileConfig, image_shape: tuple[int, int, int], chosen: Chosen) -> Drawn | None:
+        made = config.build(image_shape, chosen.genotypes.get(OWN_GENOTYPE))
         return made.network if isinstance(made, DiscreteNetwork) else made
 
-    def cells(
-        self, config: Mapping[str, Any], genotypes: Mapping[str, Genotype], key: str | None
-    ) -> dict[str, CellGenotype]:
-        network = str(config.get("network", ""))
-        return both_kinds(genotype_named(network) if space_of(network) else genotypes.get(OWN_GENOTYPE))
+    def cells(self, chosen: Chosen) -> dict[str, CellGenotype]:
+        network = str(chosen.config.get("network", ""))
+        return both_kinds(genotype_named(network) if space_of(network) else chosen.genotypes.get(OWN_GENOTYPE))
 
-    def introduction(self, config: Mapping[str, Any], found: bool, winner: Mapping[str, Any] | None) -> str:
-        return f"No search: the fixed network {config.get('network', '')} was meta-trained."
+    def introduction(self, chosen: Chosen) -> str:
+        return f"No search: the fixed network {chosen.config.get('network', '')} was meta-trained."
 
     def label(self, config: ReptileConfig) -> str:
         return Path(config.network).stem if config.by_genotype else config.network

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 
 from autometa.errors import InputError
@@ -11,7 +11,7 @@ from autometa.nas.spaces.genotype import CellGenotype
 from autometa.report.cell_drawing import OpFacts, draw_cell, legend
 from autometa.report.markup import Markup, Missing, aside, el, figure, note, table
 from autometa.report.recorded import Recorded
-from autometa.report.sizes import Network, network_of
+from autometa.report.sizes import Network, OpSize, network_of
 from autometa.report.words import large, op_name, short
 
 Weights = dict[tuple[str, int, int], tuple[float | None, float]]
@@ -25,11 +25,11 @@ def found(run: Recorded) -> list[Markup]:
         network = network_of(run)
     except (InputError, ValueError, KeyError, TypeError) as error:
         why = f"Sizes are left out: this version cannot rebuild the network ({error})."
-    parts = [el("p", run.algorithm.introduction(run.config, bool(run.cells), run.winner)), *_sentences(run)]
+    parts = [el("p", run.algorithm.introduction(run.chosen)), *_sentences(run)]
     if run.cells:
         weights = op_weights(run)
-        parts.append(_drawings(run, network, weights))
-        parts.append(_operations(run, network, weights))
+        ops = {} if network is None else network.ops
+        parts += [_drawings(run, ops, weights), _operations(run, ops, weights)]
         if "op_weights" in run.algorithm.sections and not weights:
             parts.append(Missing("the weights of inputs and operations"))
     if network is not None:
@@ -84,88 +84,61 @@ def op_weights(run: Recorded) -> Weights:
         return {}
     made: Weights = {}
     place = {name: k for k, name in enumerate(seen["primitives"])}
-    for kind in ("normal", "reduction"):
-        cell = run.cells.get(kind, run.cells.get("cell"))
-        shares = {tuple(edge): row for edge, row in zip(seen["edges"][kind], seen["weights"][kind], strict=True)}
-        by_node = seen["weights"].get("pairs", {}).get(kind, [])
-        for n, node in enumerate(cell.nodes):
-            both = list(combinations(range(n + INPUT_STATES), 2))
-            for k, (name, state) in enumerate(node):
-                inputs = None
-                if by_node:
-                    inputs = sum(w for w, ab in zip(by_node[n], both, strict=True) if state in ab)
-                made[kind, n, k] = (inputs, shares[n, state][place[name]])
+    for kind, cell in run.cells.items():
+        told = "normal" if kind == "cell" else kind
+        shares = {tuple(edge): row for edge, row in zip(seen["edges"][told], seen["weights"][told], strict=True)}
+        by_node = seen["weights"].get("pairs", {}).get(told, [])
+        for n, k, name, state in _ops(cell):
+            inputs = None
+            if by_node:
+                both = combinations(range(n + INPUT_STATES), 2)
+                inputs = sum(w for w, ab in zip(by_node[n], both, strict=True) if state in ab)
+            made[kind, n, k] = (inputs, shares[n, state][place[name]])
     return made
 
 
-def _drawings(run: Recorded, network: Network | None, weights: Weights) -> Markup:
+def _ops(cell: CellGenotype) -> Iterator[tuple[int, int, str, int]]:
+    """Node, place in it, primitive and input state of every operation."""
+    for n, node in enumerate(cell.nodes):
+        for k, (name, state) in enumerate(node):
+            yield n, k, name, state
+
+
+def _drawings(run: Recorded, ops: Mapping[tuple[str, int, int], OpSize], weights: Weights) -> Markup:
     titles = {"cell": "Cell", "normal": "Normal cell", "reduction": "Reduction cell"}
     drawn = []
     for kind, cell in run.cells.items():
         facts = {}
-        for n, node in enumerate(cell.nodes):
-            for k in range(len(node)):
-                inputs, own = weights.get(("normal" if kind == "cell" else kind, n, k), (None, None))
-                facts[n, k] = OpFacts(inputs, own, _size(network, kind, n, k))
-        title = titles[kind]
-        drawn.append(el("div", el("p", el("b", title)), draw_cell(cell, title, facts)))
-    return el("div", figure(_caption(run, network, weights), *drawn), legend(list(run.cells.values())))
-
-
-def _caption(run: Recorded, network: Network | None, weights: Weights) -> list:
+        for n, k, *_ in _ops(cell):
+            size = ops.get((kind, n, k))
+            told = None if size is None else f"{size.channels[0]} ch, {short(size.parameters[0])} p"
+            facts[n, k] = OpFacts(*weights.get((kind, n, k), (None, None)), told)
+        drawn.append(el("div", el("p", el("b", titles[kind])), draw_cell(cell, titles[kind], facts)))
     words: list = [el("b", "The cells" if len(run.cells) > 1 else "The cell"), ", from the inputs at the top. "]
-    if network is not None and network.ops:
+    if ops:
         words.append("In each operation its channels (ch) and parameters (p) in one cell of its kind. ")
     if weights:
         words.append(
             "Below that, weight of its input × weight of the operation on it, means over the test tasks at the end of "
             "meta-testing; the heavier the input, the broader the line."
         )
-    return words
+    return el("div", figure(words, *drawn), legend(list(run.cells.values())))
 
 
-def _size(network: Network | None, kind: str, node: int, place: int) -> str | None:
-    found = network.ops.get((kind, node, place)) if network is not None else None
-    return None if found is None else f"{found.channels[0]} ch, {short(found.parameters[0])} p"
-
-
-def _operations(run: Recorded, network: Network | None, weights: Weights) -> Markup:
+def _operations(run: Recorded, ops: Mapping[tuple[str, int, int], OpSize], weights: Weights) -> Markup:
     """The drawings as a table."""
-    sized = network is not None and bool(network.ops)
-    head = ["cell", "node", "operation", "on", "input weight", "op weight", "parameters", "MACs"]
-    keep = [0, 1, 2, 3, *((4, 5) if weights else ()), *((6, 7) if sized else ())]
-    rows = []
+    head, rows = ["cell", "node", "operation", "on"], []
+    head += ["input weight", "op weight"] if weights else []
+    head += ["parameters", "MACs"] if ops else []
     for kind, cell in run.cells.items():
-        rows += _rows(kind, cell, network if sized else None, weights)
-    rows = [[row[c] for c in keep] for row in rows]
+        for n, k, name, state in _ops(cell):
+            first, node = kind if (n, k) == (0, 0) else "", n + INPUT_STATES if k == 0 else ""
+            own = [f"{w:.3f}" if w is not None else "" for w in weights.get((kind, n, k), (None, None)) if weights]
+            size = ops.get((kind, n, k))
+            counts = [f"{sum(size.parameters):,}", f"{sum(size.macs):,}"] if size else [""] * 2
+            rows.append([first, node, op_name(name), state, *own, *(counts if ops else ())])
     about = "Operations; parameters and MACs (multiplications with addition, one image) over all cells of a kind"
-    return table(
-        [head[c] for c in keep],
-        rows,
-        right=[k for k, c in enumerate(keep) if c > 3],
-        about=about if sized else "Operations",
-    )
-
-
-def _rows(kind: str, cell: CellGenotype, network: Network | None, weights: Weights) -> Sequence[list]:
-    rows = []
-    for n, node in enumerate(cell.nodes):
-        for k, (name, state) in enumerate(node):
-            inputs, own = weights.get(("normal" if kind == "cell" else kind, n, k), (None, None))
-            found = network.ops.get((kind, n, k)) if network is not None else None
-            rows.append(
-                [
-                    kind if (n, k) == (0, 0) else "",
-                    n + INPUT_STATES if k == 0 else "",
-                    op_name(name),
-                    state,
-                    "" if inputs is None else f"{inputs:.3f}",
-                    "" if own is None else f"{own:.3f}",
-                    "" if found is None else f"{sum(found.parameters):,}",
-                    "" if found is None else f"{sum(found.macs):,}",
-                ]
-            )
-    return rows
+    return table(head, rows, range(4, len(head)), about if ops else "Operations")
 
 
 def _layers(network: Network, run: Recorded) -> Markup:

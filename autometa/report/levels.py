@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from autometa.report.cell_drawing import draw_small
@@ -204,7 +204,7 @@ def _best(run: Recorded, cells: Sequence[Tried]) -> list[Markup]:
         ]
         small = [
             draw_small(own, f"Cell number {rank}" + ("" if kind == "cell" else f", {kind}"))
-            for kind, own in run.algorithm.cells(run.config, run.genotypes, cell.key).items()
+            for kind, own in run.algorithm.cells(replace(run.chosen, winner={"key": cell.key})).items()
         ]
         drawn.append(el("div", el("p", words), *small))
     rows = [

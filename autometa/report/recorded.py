@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from autometa.algorithms.algorithm import Algorithm, algorithm_tagged
+from autometa.algorithms.algorithm import Algorithm, Chosen, algorithm_tagged
 from autometa.brief import brief
 from autometa.errors import InputError
 from autometa.nas.spaces.genotype import CellGenotype, Genotype
@@ -68,10 +68,14 @@ class Recorded:
         """The best cell of a search over candidates."""
         return (self.found or {}).get("winner") or (self.result or {}).get("cell")
 
+    @property
+    def chosen(self) -> Chosen:
+        return Chosen(self.config, self.genotypes, self.winner)
+
     @cached_property
     def cells(self) -> dict[str, CellGenotype]:
         """The cells that were found or trained, by kind; `cell` where one serves as both."""
-        return self.algorithm.cells(self.config, self.genotypes, (self.winner or {}).get("key"))
+        return self.algorithm.cells(self.chosen)
 
     @property
     def view(self) -> View:

@@ -52,7 +52,7 @@ def network_of(run: Recorded) -> Network | None:
     if len(shape) != 3 or (not run.cells and run.winner is None and run.algorithm.searches):
         return None
     config = from_json(run.algorithm.config, run.config)
-    made = run.algorithm.drawn(config, shape, run.genotypes, (run.winner or {}).get("key"))
+    made = run.algorithm.drawn(config, shape, run.chosen)
     if isinstance(made, ConvNetwork):
         return _of_convolutions(made)
     if isinstance(made, TrimmedNetwork):

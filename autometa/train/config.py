@@ -341,12 +341,6 @@ def check_common(
     require(data.rotations in (None, 1, 4), f"data.rotations must be 1, 4 or null, not {data.rotations}")
 
 
-def check_limits(max_params: int | None, max_macs: int | None) -> None:
-    """Raise `InputError` unless limits of a network's size, where given, are positive."""
-    for name, limit in (("max_params", max_params), ("max_macs", max_macs)):
-        require(limit is None or limit >= 1, f"{name} must be at least 1, not {limit}")
-
-
 def check_reductions(reductions: Sequence[int], cells: int) -> None:
     """Raise `InputError` unless they are different positions in a network of `cells` cells."""
     inside = all(0 <= r < cells for r in reductions) and len(set(reductions)) == len(reductions)

@@ -20,7 +20,7 @@ from autometa.registry import Registry, Tagged
 from autometa.runs.files import shown
 from autometa.runs.folder import CONFIG, RunFolder
 from autometa.runs.migrate import migrated
-from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, from_json
+from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, check_common, from_json, require
 from autometa.train.learned import Learned
 from autometa.train.tasks import Source
 
@@ -62,8 +62,10 @@ class RunConfig(Tagged):
         return {"algorithm": self.algorithm}
 
     def check(self) -> None:
-        """Raise `InputError` where fields do not fit together."""
-        raise NotImplementedError
+        """Raise `InputError` where fields do not fit together: here for what no algorithm takes."""
+        check_common(self.data, self.inner, self.meta, self.test, self.seed, self.precision)
+        for name, limit in (("max_params", self.max_params), ("max_macs", self.max_macs)):
+            require(limit is None or limit >= 1, f"{name} must be at least 1, not {limit}")
 
     def build(self, image_shape: tuple[int, int, int], genotype: Genotype | None = None) -> Network:
         """The network; genotype: in place of a file that the settings name. Raises `InputError` or `ValueError`."""
