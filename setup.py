@@ -164,7 +164,7 @@ setup(
         "pillow",
         "tqdm",
         "safetensors>=0.4.5",
-        "jsonargparse[signatures]",
+        "jsonargparse[signatures]>=4.32",
     ],
     extras_require={
         "hdf5": ["h5py>=3.8"],

@@ -102,8 +102,9 @@ class Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         page, message = "--help", re.sub(r"argument (\S+): expected one argument", r"\1 needs a value", message)
-        if message.startswith("unrecognized arguments: "):
-            name = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
+        unknown = re.match(r"(?i)unrecognized arguments: ([^\s=]+)", message)
+        if unknown:
+            name = unknown[1]
             known = [flag[2:] for flag in self._option_string_actions if flag.startswith("--")]
             hint = nearest(name.lstrip("-"), known, "--")
             message = f"unknown {'option' if name.startswith('-') else 'argument'} {name}{hint}"
