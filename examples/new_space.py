@@ -47,8 +47,8 @@ SPACES.register("layers", LayerSpace)
 def main() -> None:
     """A short progressive search: all 12 nets of one layer, then six of two and of three."""
     settings = {"space": "layers", "blocks": 3, "beam": 6, "batch": 12, "macro.filters": 16, "final.filters": 16}
-    settings |= {"surrogate.members": 2, "meta.iterations": 10, "final_meta.iterations": 60, "test.tasks": 20}
-    settings |= {"validation.tasks": 10}
+    settings |= {"surrogate.members": 2, "meta.iterations": 8, "final_meta.iterations": 40, "test.tasks": 20}
+    settings |= {"validation.tasks": 5}
     with tempfile.TemporaryDirectory() as folder:
         found = autometa.search("auto-meta", preset="quick", settings=settings, out=f"{folder}/run", quiet=True)
     print(f"{found['candidates']['trained']} nets trained; the best, {found['cell']['key']}: {found['accuracy']:.0f}%")
