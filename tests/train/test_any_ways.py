@@ -86,7 +86,7 @@ def test_any_number_of_classes_is_taught_without_a_notice(tmp_path, name, ways):
     found = made.probabilities(images)
     assert found.shape == (len(images), ways)
     torch.testing.assert_close(found.sum(dim=1), torch.ones(len(images)))
-    if name != "unicorn":  # which knows nothing before it is trained; prototypes do
+    if not LEARNERS[name].inner_loop:  # steps at an untuned rate on an untrained network may lead anywhere
         assert float((found.argmax(dim=1).numpy() == labels).mean()) > 1.5 / ways
     made.save(tmp_path)
     loaded = Classifier.load(tmp_path)
