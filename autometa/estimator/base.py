@@ -87,7 +87,8 @@ def check_labels(estimator: Any, labels: Any, count: int) -> np.ndarray:
     found = plain_labels(labels)
     if validate_data is not None:
         found = column_or_1d(found, warn=True)
-        check_classification_targets(found)
+        with np.errstate(invalid="ignore"):  # of what is not finite, which is refused below
+            check_classification_targets(found)
         check_consistent_length(range(count), found)
     if found.shape not in ((count,), (count, 1)):
         raise InputError(f"{count} images need {count} labels, not {list(found.shape)}")

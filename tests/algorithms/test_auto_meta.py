@@ -63,15 +63,19 @@ def begin(path: Path, config: AutoMetaConfig = SMALL) -> RunFolder:
 
 
 def search(folder: RunFolder, work, config: AutoMetaConfig = SMALL, **terms) -> auto_meta_job.Kept:
-    kept = auto_meta_job.Kept(folder)
-    unit = lambda device: auto_meta_job.work_of(work, config.seed)  # noqa: E731
+    kept = auto_meta_job.Kept(folder, config.cells)
+
+    def train(keys: Sequence[str]) -> list[Outcome]:
+        return work([BlockCell.parse(key) for key in keys])
+
+    unit = lambda device: auto_meta_job.work_of(train, config.seed)  # noqa: E731
     auto_meta_job.progress(config, folder, Terms(quiet=True, **terms), kept, unit)
     return kept
 
 
 def rows(folder: RunFolder) -> list[dict]:
     """The ledger without who did what when."""
-    found = auto_meta_job.Kept(folder).rows()
+    found = auto_meta_job.Kept(folder, SMALL.cells).rows()
     return [{k: v for k, v in dataclasses.asdict(row).items() if k not in ("worker", "attempts")} for row in found]
 
 
@@ -87,7 +91,7 @@ def whole(tmp_path_factory) -> RunFolder:
 
 
 def test_levels_grow_block_by_block(whole):
-    found, kept = rows(whole), auto_meta_job.Kept(whole)
+    found, kept = rows(whole), auto_meta_job.Kept(whole, SMALL.cells)
     of_level = {level: [row for row in found if row["level"] == level] for level in (1, 2, 3)}
     assert [len(of_level[level]) for level in (1, 2, 3)] == list(SMALL.rounds) == [55, 12, 12]
     for level, own in of_level.items():
@@ -115,7 +119,7 @@ def test_the_best_by_prediction_are_proposed(whole):
 
 
 def test_reports_of_the_levels(whole):
-    levels = auto_meta_job.Kept(whole).levels
+    levels = auto_meta_job.Kept(whole, SMALL.cells).levels
     assert [level["level"] for level in levels] == [1, 2, 3]
     assert levels[0]["before"] is None and levels[1]["before"]["cells"] == levels[2]["before"]["cells"] == 12
     assert levels[0]["own"]["spearman"] > 0.8 and levels[0]["own"]["kendall"] > 0.6

@@ -132,6 +132,7 @@ def test_bits_do_not_depend_on_position_or_neighbours(reduce, mode):
 
 
 @REDUCE
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # NumPy's, where kernels are interpreted
 def test_what_is_not_finite_stays_visible(reduce):
     own = here(case(reduce))
     own.states[0][0, 0, 0, 0, 0], own.states[1][1] = torch.inf, torch.nan
