@@ -16,6 +16,7 @@ from PIL import Image
 from autometa.data import DataError, Recipe
 from autometa.data.formats import mini_imagenet
 from autometa.data.formats.ravi_csv import detect
+from autometa.data.names import composed
 from tests.data.formats.parted_sets import AS_IS, PARTS, assert_same, random_parts, shared_data
 
 
@@ -65,7 +66,9 @@ def test_a_zip_ends_in_the_same(small, tmp_path, prefix, method):
     assert len(pickle.dumps(source)) < 500 and source.name.endswith("images/ntest1_3.png")
 
 
-LABEL = st.text(st.characters(exclude_categories=("C", "Z"), exclude_characters='/\\,"'), min_size=1, max_size=8)
+LABEL = st.text(st.characters(exclude_categories=("C", "Z"), exclude_characters='/\\,"'), min_size=1, max_size=8).map(
+    composed
+)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
