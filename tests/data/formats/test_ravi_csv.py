@@ -66,7 +66,8 @@ def test_a_zip_ends_in_the_same(small, tmp_path, prefix, method):
     assert len(pickle.dumps(source)) < 500 and source.name.endswith("images/ntest1_3.png")
 
 
-LABEL = st.text(st.characters(exclude_categories=("C", "Z"), exclude_characters='/\\,"'), min_size=1, max_size=8).map(
+LABEL = st.text(st.characters(exclude_categories=("C", "Z"), exclude_characters='/\\,"'), min_size=1, max_size=8)
+LABEL = LABEL.map(composed)  # as names are read
     composed
 )
 
