@@ -102,6 +102,11 @@ class Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         page, message = "--help", re.sub(r"argument (\S+): expected one argument", r"\1 needs a value", message)
+        required = re.match(r"the following arguments are required: (.+)", message)
+        if required:
+            shown = {action.dest: action.metavar for action in self._actions if not action.option_strings}
+            named = (str(shown.get(name) or name) for name in required[1].split(", "))
+            message = f"the following arguments are required: {', '.join(named)}"
         unknown = re.match(r"(?i)unrecognized arguments: ([^\s=]+)", message)
         if unknown:
             name = unknown[1]

@@ -47,6 +47,7 @@ def test_bits_do_not_depend_on_position_or_neighbours(slots, batch, classes):
     assert_same_bits(run(logits[-1:], labels[-1:]), [x[-1:] for x in due])
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # NumPy's, where kernels are interpreted
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_values_that_are_not_finite(bad):
     """As the reference has it, and in their own slot only."""

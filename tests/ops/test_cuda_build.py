@@ -139,7 +139,7 @@ def test_sizes_that_do_not_fit_are_refused(module):
     with pytest.raises(ValueError, match="an image of more than 2\\^31 - 1 bytes"):
         module.gather_images((16,) * 6, (1, 1, 2**16, 2**16, 1), 0)
     with pytest.raises(ValueError, match="sample_tasks: too much for one launch"):
-        module.sample_tasks((16,) * 6, (1, 1, 2**31, 1, 1, 1, 0), 0, 0)
+        module.sample_tasks((16,) * 7, (1, 1, 1, 2**31, 1, 1, 1, 0), 0, 0)
 
 
 def test_tensors_elsewhere_are_refused():

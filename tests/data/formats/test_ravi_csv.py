@@ -68,8 +68,6 @@ def test_a_zip_ends_in_the_same(small, tmp_path, prefix, method):
 
 LABEL = st.text(st.characters(exclude_categories=("C", "Z"), exclude_characters='/\\,"'), min_size=1, max_size=8)
 LABEL = LABEL.map(composed)  # as names are read
-    composed
-)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
