@@ -60,7 +60,8 @@ def test_the_last_finished_run_that_fits(runs):
     taught = autometa.adapt("coloured", quiet=True)
     assert taught.extra["model"] == "runs/colours" and taught.recipe.channels == 3
     assert autometa.predict("drawn/bar", quiet=True).classifier.parts[-2:] == ("colours", "adapted")
-    assert autometa.FewShotClassifier("latest").fit(["drawn/bar/0.png", "drawn/blob/0.png"], ["a", "b"])
+    with pytest.warns(UserWarning, match="the pictures are grey, the model was trained on pictures in colour"):
+        assert autometa.FewShotClassifier("latest").fit(["drawn/bar/0.png", "drawn/blob/0.png"], ["a", "b"])
 
 
 def test_an_unfinished_run_is_passed_over(runs, tmp_path):
