@@ -102,7 +102,7 @@ def test_time_budget_ends_like_finished_and_a_later_run_goes_on(folder):
     assert len(told) == 1 and "time budget" in told[0]
     _, second = train(folder, session.step + 2, time_budget=100)
     assert not second.stopped_early and second.step == session.step + 2
-    assert second.elapsed > 0.1
+    assert second.elapsed > 0.05, "the first session's counts"
 
 
 def test_a_spent_time_budget_stays_spent_unless_a_new_one_is_given(folder):
