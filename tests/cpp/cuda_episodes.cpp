@@ -89,8 +89,8 @@ void test_out_of_range() {
     expect(nines, "indices out of range read what is there");
     const Integers start{0, 2, 9}, classes{-4, 88}, whole{0, 2}, ids{-1};
     Integers image(6), turns(2), drawn(2);
-    run_on_host(SampleBody{start.data(), 2, classes.data(), 2, whole.data(), 1, ids.data(), 1, {1, 2, 2, 1}, 0, image.data(),
-                           turns.data(), drawn.data()}, false);
+    run_on_host(SampleBody{start.data(), 2, classes.data(), 2, whole.data(), 1, ids.data(), 1, {1, 2, 2, 1}, 0,
+                           image.data(), turns.data(), drawn.data()}, false);
     expect(drawn[0] != drawn[1], "classes out of range are read as ones that exist");
 }
 
