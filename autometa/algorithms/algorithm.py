@@ -88,7 +88,7 @@ class Algorithm(ABC, Generic[Config]):
         Asked of the algorithm whose config the handed-out network carries: one whose runs hand out a network that
         another one trained need not have it.
         """
-        raise NotImplementedError(f"{self.command} evaluates no network of its own")
+        raise InputError(f"{self.command} evaluates no network of its own; its algorithm needs `evaluate`")
 
     def label(self, config: Config) -> str | None:
         """What its runs are called by beside the word, where no preset was asked for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,9 +15,9 @@ from autometa.meta.inner_loop import Batches
 from autometa.meta.learner import TaskChunk
 from autometa.nas.one_shot.network import AtTemperature, OneShotNetwork
 from autometa.nas.one_shot.pruned import genotype_of
-from autometa.nas.one_shot.size_limits import smallest, within
+from autometa.nas.one_shot.size_limits import Limits, smallest, within
 from autometa.nas.one_shot.traces import traces
-from autometa.nas.relax.relaxation import SEARCH, TEST, WARMUP, Phase, Task
+from autometa.nas.relax.relaxation import SEARCH, TEST, TINY, WARMUP, Phase, Task
 from autometa.ops.cross_entropy import cross_entropy
 from autometa.ops.finite_slots import finite_slots
 from autometa.slots.layout import head_columns
@@ -67,8 +68,18 @@ def trainer(network: OneShotNetwork, source: Source, config: MetaNASConfig, star
         weights=network.layout.weights,
         learner=config.learner,
         guide=lambda task, warm: guided(network, config, phase_of(warm), task),
-        before=network.shrink_,
+        before=partial(shrink_, network),
     )
+
+
+def shrink_(network: OneShotNetwork, theta: Tensor, share: float) -> None:
+    """Take away what the relaxation leaves no longer when `share` of the meta-iterations is over: logits in rows
+    `[S, row]`, in place."""
+    relaxation = network.relaxation
+    network.shrink_(theta, share)
+    if relaxation.parameters < 1.0 and share >= relaxation.shrink[-1]:
+        most = Limits(parameters=int(relaxation.parameters * network.layout.count()))
+        theta.copy_(within(network, theta, 1.0, TINY, most))
 
 
 @torch.no_grad()
@@ -77,7 +88,7 @@ def ready(model: AtTemperature, phi: Tensor, batches: Batches, config: MetaNASCo
     head = head_columns([model.layout], model.layout.row).to(phi.device).expand(len(phi), -1, -1)
 
     def no_loss(phi: Tensor, images: Tensor, labels: Tensor, step: int) -> Tensor:
-        raise NotImplementedError("nothing is trained any more")
+        raise InputError(f"learner {config.learner.name} asks for a loss after adaptation, which MetaNAS does not give")
 
     return config.learner.ready(phi, head, TaskChunk.of(model, no_loss, batches))
 

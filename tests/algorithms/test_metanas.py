@@ -13,6 +13,7 @@ from autometa.algorithms.train import ReptileConfig
 from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES
 from autometa.nas.networks.cell_network import CellNetwork
+from autometa.nas.one_shot.pruned import remaining, remaining_weights
 from autometa.nas.relax.relaxation import RELAXATIONS
 from autometa.runs.files import plain
 from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, from_json
@@ -188,6 +189,24 @@ def test_every_relaxation_trains_shrinks_and_resumes(source, name):
     assert {int((op > 0).sum(dim=-1).max()) for op, _ in net.shares(whole["theta"], 1.0)["normal"]} == {1}
     found = metanas_steps.meta_test_chunk(net, Learned.of(whole), source, config, 0, 2)
     assert all(torch.equal(found.soft[mode], found.pruned[mode]) for mode in MODES), "nothing is left to prune"
+
+
+@pytest.mark.parametrize("parameters", [0.7, 0.5])
+def test_the_weakest_ops_go_until_a_share_of_the_weights_is_left(source, parameters):
+    relaxation = replace(TINY.relaxation, shrink=(0.25,), ops=2, pairs=2, parameters=parameters)
+    config = replace(TINY, relaxation=relaxation, t_min_test=1.0)
+    whole = trained(config, source, range(4))[0]
+    before = trained(config, source, range(3))
+    resumed = trained(config, source, range(3, 4), before)[0]
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    net = config.build(source.image_shape)
+    kept = {
+        share: remaining_weights(net, remaining(net, net.shares(row, 1.0), 0, 1e-30)) / net.layout.count()
+        for share, row in ((parameters, whole["theta"]), (1.0, trained(TINY, source, range(4))[0]["theta"]))
+    }
+    assert 0.5 * parameters < kept[parameters] <= parameters and kept[1.0] == 1.0
+    found = metanas_steps.meta_test_chunk(net, Learned.of(whole), source, config, 0, 2)
+    assert (found.parameters <= parameters * net.layout.count()).all()
 
 
 def test_hard_pruning_at_the_end_of_meta_testing(network, source):

@@ -74,6 +74,8 @@ class Relaxation(Named, ABC):
             space shrinks by an equal factor each time (P-DARTS, Chen et al. 2019, section 3.2).
         ops: ops of an input that are left in the end.
         pairs: pairs of inputs of a node that are left in the end.
+        parameters: the share of the search network's weights that is left in the end: where ops and pairs leave more, the
+            weakest ops go until it is kept.
         sparse: whose weights the falling temperature makes sparse: `ops-and-inputs` (the paper), `ops`, or `none`; that
             of the others stays at 1 (Elsken et al. 2020, table 3).
     """
@@ -83,6 +85,7 @@ class Relaxation(Named, ABC):
     shrink: tuple[float, ...] = ()
     ops: int = 1
     pairs: int = 1
+    parameters: float = 1.0
     sparse: str = SPARSE[0]
 
     needs_queries: ClassVar[bool] = False
@@ -96,6 +99,10 @@ class Relaxation(Named, ABC):
         for name in ("ops", "pairs"):
             if getattr(self, name) < 1:
                 raise InputError(f"relaxation.{name} must be at least 1, not {getattr(self, name)}")
+        if not 0.0 < self.parameters <= 1.0:
+            raise InputError(f"relaxation.parameters must be above 0 and at most 1, not {self.parameters:g}")
+        if self.parameters < 1.0 and not self.shrink:
+            raise InputError("relaxation.parameters needs relaxation.shrink, which says when weights are taken away")
         if self.sparse not in SPARSE:
             raise InputError(f"relaxation.sparse must be {' or '.join(SPARSE)}, not {self.sparse}")
 
