@@ -1,17 +1,23 @@
 """A search's commonest cell among random hard-pruned cells of its space, of equal weights and equal training.
 
-    python -m benchmarks.cell_among_random runs/NAME [--cells 20] [--iterations 500] [--tasks 150] [--out FOLDER]
+    python -m benchmarks.cell_among_random runs/NAME [--cells 20] [--iterations 500] [--tasks 150] [--workers 2]
 
-Each cell is trained alone by `autometa train` with the search's own channels, cells, data and inner loop; what is done
-already in FOLDER is not done again.
+Each cell is trained alone by `autometa train` with channels, cells, data and inner loop of the search, by one thread;
+what is done already in the folder (`--out`, or one in that of the run) is not done again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import statistics
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import repeat
 from pathlib import Path
+
+import torch
 
 import autometa
 from autometa.algorithms.metanas import MetaNASConfig
@@ -46,7 +52,8 @@ def alike(config: MetaNASConfig, genotype: Genotype, count: int, image_shape: tu
     """`count` random cells whose networks have about as many weights as that of `genotype`."""
 
     def weights(cell: Genotype) -> int:
-        settings = ReptileConfig(filters=config.channels, cells=config.cells, reductions=config.reductions)
+        own = {"cells": config.cells, "reductions": config.reductions, "stem_stride": config.stem_stride}
+        settings = ReptileConfig(filters=config.channels, inner=config.inner, **own)
         return settings.build(image_shape, cell).layout.count()
 
     wanted, found, number = weights(genotype), [], 0
@@ -91,6 +98,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=20)
     parser.add_argument("--iterations", type=int, default=500)
     parser.add_argument("--tasks", type=int, default=150)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     out = chosen.out or chosen.run / "among-random"
@@ -100,11 +108,14 @@ def main() -> None:
     size, variant = config.data.image_size, config.data.variant
     store, _ = open_dataset(config.data.name, size=size, variant=variant)
     rivals = alike(config, genotype, chosen.cells, tuple(store.images.shape[1:]))
-    scores = []
-    for name, cell in [("found", genotype), *((f"random-{k:02d}", cell) for k, cell in enumerate(rivals))]:
-        result = trained(config, cell, out / name, chosen.iterations, chosen.tasks)
-        scores.append([result["scores"][mode]["mean"] for mode in MODES])
-        print(f"{name:10} {result['parameters']:7,}", *(f"{score:6.2f}" for score in scores[-1]), flush=True)
+    cells = {"found": genotype, **{f"random-{k:02d}": cell for k, cell in enumerate(rivals)}}
+    work, scores = partial(trained, iterations=chosen.iterations, tasks=chosen.tasks), []
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(chosen.workers, context, torch.set_num_threads, (1,)) as pool:
+        results = pool.map(work, repeat(config), cells.values(), map(out.joinpath, cells))
+        for name, result in zip(cells, results, strict=True):
+            scores.append([result["scores"][mode]["mean"] for mode in MODES])
+            print(f"{name:10} {result['parameters']:7,}", *(f"{score:6.2f}" for score in scores[-1]), flush=True)
     for mode, own, *others in zip(MODES, *scores, strict=True):
         mean, spread = statistics.fmean(others), statistics.stdev(others)
         better = sum(other >= own for other in others)
