@@ -21,9 +21,9 @@ import torch
 
 import autometa
 from autometa.algorithms.metanas import MetaNASConfig
-from autometa.algorithms.train import ReptileConfig
 from autometa.data import open_dataset
 from autometa.meta.bn_modes import MODES
+from autometa.nas.networks.discrete import DiscreteNetwork
 from autometa.nas.relax.soft_pruning import pairs
 from autometa.nas.spaces.cells import INPUT_STATES
 from autometa.nas.spaces.draws import Draws
@@ -52,9 +52,15 @@ def alike(config: MetaNASConfig, genotype: Genotype, count: int, image_shape: tu
     """`count` random cells whose networks have about as many weights as that of `genotype`."""
 
     def weights(cell: Genotype) -> int:
-        own = {"cells": config.cells, "reductions": config.reductions, "stem_stride": config.stem_stride}
-        settings = ReptileConfig(filters=config.channels, inner=config.inner, **own)
-        return settings.build(image_shape, cell).layout.count()
+        return DiscreteNetwork(
+            genotype=cell,
+            channels=config.channels,
+            ways=config.inner.ways,
+            image_shape=image_shape,
+            cells=config.cells,
+            reductions=tuple(config.reductions),
+            stem_stride=config.stem_stride,
+        ).layout.count()
 
     wanted, found, number = weights(genotype), [], 0
     while len(found) < count:
