@@ -163,6 +163,12 @@ class MetaNASConfig(RunConfig):
             self.warmup <= self.meta.iterations,
             f"warmup ({self.warmup}) must not exceed meta.iterations ({self.meta.iterations})",
         )
+        first = min(self.relaxation.shrink, default=1.0) * self.meta.iterations
+        require(
+            self.warmup <= first,
+            f"ops are taken away after {first:g} meta-iterations (relaxation.shrink), so they must learn before: "
+            f"warmup must be at most that, not {self.warmup}",
+        )
 
     def _check_primitives(self) -> None:
         unknown = [name for name in self.primitives if name not in PRIMITIVES]

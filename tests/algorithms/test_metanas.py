@@ -262,6 +262,14 @@ def test_pruned_size_counts_what_is_left(network, source):
     assert fewer < weights
 
 
+def test_nothing_is_taken_away_before_it_has_learned():
+    shrunk = replace(TINY, relaxation=replace(TINY.relaxation, shrink=(0.25, 0.5)))
+    replace(shrunk, warmup=1).check()
+    with pytest.raises(InputError, match="after 1 meta-iterations .* not 2"):
+        replace(shrunk, warmup=2).check()
+    METANAS["omniglot-small"].with_iterations(7).check()
+
+
 def test_rival_is_as_large_and_sees_as_many_images():
     config = METANAS["omniglot-small"]
     rival = four_layer_like(config, 70, 60_000, (1, 28, 28))

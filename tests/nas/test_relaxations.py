@@ -182,7 +182,15 @@ def test_hard_pruning_leaves_the_strongest_alone():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"shrink": (0.5, 0.5)}, {"shrink": (1.0,)}, {"shrink": (0.0,)}, {"ops": 0}, {"sparse": "both"}, {"parameters": 0.0}, {"parameters": 0.4}],
+    [
+        {"shrink": (0.5, 0.5)},
+        {"shrink": (1.0,)},
+        {"shrink": (0.0,)},
+        {"ops": 0},
+        {"sparse": "both"},
+        {"parameters": 0.0},
+        {"parameters": 0.4},
+    ],
 )
 def test_settings_that_do_not_fit_are_refused(wrong):
     with pytest.raises(InputError, match="relaxation"):

@@ -74,8 +74,8 @@ class Relaxation(Named, ABC):
             space shrinks by an equal factor each time (P-DARTS, Chen et al. 2019, section 3.2).
         ops: ops of an input that are left in the end.
         pairs: pairs of inputs of a node that are left in the end.
-        parameters: the share of the search network's weights that is left in the end: where ops and pairs leave more, the
-            weakest ops go until it is kept.
+        parameters: the share of the search network's weights that is left in the end: where ops and pairs leave more,
+            the weakest ops go until it is kept.
         sparse: whose weights the falling temperature makes sparse: `ops-and-inputs` (the paper), `ops`, or `none`; that
             of the others stays at 1 (Elsken et al. 2020, table 3).
     """
