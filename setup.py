@@ -153,7 +153,7 @@ setup(
     package_data={
         "": ["py.typed", "*.json", "*.yaml", "*.txt", "*.css"],
         "autometa.kernels": ["*.def"],
-        "autometa": ["pretrained/*/*", "algorithms/table/*.safetensors"],
+        "autometa": ["pretrained/*/*", "algorithms/table/*.safetensors", "export/c/templates/*"],
     },
     include_package_data=False,
     ext_modules=[Extension(f"autometa.{name}", sources=[], optional=True) for name in ("_C", "_cuda")],

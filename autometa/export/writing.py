@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from autometa.errors import InputError
+from autometa.export.c.project import LEARN, WEIGHTS
+from autometa.export.c.writing import export_c
 from autometa.export.onnx_graph import onnx_library
 from autometa.export.program import FORMATS, Exported, export_adaptation, export_classifier
 from autometa.models.find import choose_start, find_classifier
 from autometa.models.model import Model
 from autometa.ops.torch_state import in_own_torch_state
 from autometa.runs.files import shown
+from autometa.train.tasks import silent
 
+C = "c"
 WHAT = ("classifier", "adaptation")
 
 
@@ -27,6 +32,9 @@ def export(
     ways: int | None = None,
     shots: int | None = None,
     images: str = "uint8",
+    weights: str | None = None,
+    learn: str | None = None,
+    notice: Callable[[str], None] = silent,
 ) -> dict[str, Any]:
     """Write what was learned as a program that runs without autometa; returns its metadata, `file`, `bytes`
     and `source`, whose it was.
@@ -38,13 +46,22 @@ def export(
         out: the file.
         what: `classifier` (the classes taught by `adapt`), or `adaptation`: support images, labels and query images
             in, probabilities for the queries out; of fixed networks only.
-        format: `torch` (for `torch.export.load`) or `onnx`; by the file's suffix, .pt2 or .onnx, where None.
+        format: `torch` (for `torch.export.load`) or `onnx`; by the file's suffix, .pt2 or .onnx, where None. `c`: a
+            network and its learning as C99, in the folder `out`; of a run, as of an adaptation.
         ways, shots: of an adaptation, the run's own where None.
         images: go in as `uint8` or as `float` in 0 .. 1.
+        weights, learn: of C: `float32`; `prototypes` (where None) or `head`.
+        notice: is told which model is taken where `run` names none.
 
     Raises `InputError` where the run, or the combination, cannot be exported.
     """
     out = Path(out)
+    if format == C:
+        if what != "classifier" or (ways, shots) != (None, None) or images != "uint8":
+            raise InputError("what, ways, shots and images are of other formats; C takes weights and learn")
+        return export_c(run, out, weights or WEIGHTS[0], learn or LEARN[0], notice)
+    if (weights, learn) != (None, None):
+        raise InputError("weights and learn are of networks that learn on a device, as C: --to c")
     format = _format(out, format)
     if what not in WHAT:
         raise InputError(f"what to export is {' or '.join(WHAT)}, not {what!r}")
@@ -67,7 +84,7 @@ def _format(out: Path, format: str | None) -> str:
     format = format or {suffix: name for name, suffix in FORMATS.items()}.get(out.suffix.lower())
     if format not in FORMATS:
         asked = f"unknown format {format!r}" if format else f"the format of {out} is not clear"
-        raise InputError(f"{asked}; name the file .pt2 (torch) or .onnx, or give --format torch or onnx")
+        raise InputError(f"{asked}; name the file .pt2 (torch) or .onnx, or give --format torch, onnx or c")
     if out.is_dir():
         raise InputError(f"{out} is a folder; name the file to write, such as {out / 'classifier'}{FORMATS[format]}")
     return format

@@ -1,0 +1,68 @@
+"""`export --to c`: a folder of C files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from autometa.data import DataError
+from autometa.errors import InputError
+from autometa.export.c.frozen import frozen_statistics
+from autometa.export.c.measured import measure
+from autometa.export.c.project import LEARN, WEIGHTS, Device, made_by, some_pictures
+from autometa.models.find import choose_start
+from autometa.runs.files import disk_errors, shown, write_bytes
+from autometa.train.tasks import Source
+
+
+def export_c(
+    run: str | os.PathLike | None, out: Path, weights: str, learn: str, notice: Callable[[str], None]
+) -> dict[str, Any]:
+    """Write the network of a run and its learning as C; returns what was written, and what was measured of it.
+
+    Raises `InputError` where the run, or the combination, cannot be exported.
+    """
+    check(weights, learn)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; C is written to a folder: give --out another name")
+    start = choose_start(run, notice=notice)
+    model = start.model.to("cpu")
+    try:
+        source = Source.open(model.config.data)
+    except DataError as error:
+        raise InputError(
+            f"frozen statistics are of training pictures, which cannot be read here ({error}); export where they are"
+        ) from error
+    statistics = frozen_statistics(model, source)
+    device = Device.of(start.name, model, statistics, learn, weights)
+    measured = measure(model, source, device.features, device.learning)
+    files = device.files(measured, some_pictures(source.store.tensor(), model.recipe))
+    with disk_errors(f"write {shown(out)}"):
+        out.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        write_bytes(out / name, text.encode())
+    return {
+        "what": "device",
+        "file": str(out),
+        "format": "c",
+        "bytes": sum(len(text.encode()) for text in files.values()),
+        "files": sorted(files),
+        "source": shown(start.path),
+        "weights": weights,
+        "learn": learn,
+        "features": device.folded.graph.features,
+        "macs": device.folded.graph.macs,
+        "accuracy": None if measured is None else measured.accuracy,
+        "min_confidence": None if measured is None else measured.least,
+        "made_by": made_by(),
+    }
+
+
+def check(weights: str, learn: str) -> None:
+    """Raise `InputError` for what there is not."""
+    if weights not in WEIGHTS:
+        raise InputError(f"weights are {' or '.join(WEIGHTS)}, not {weights!r}")
+    if learn not in LEARN:
+        raise InputError(f"a device learns by {' or '.join(LEARN)}, not {learn!r}")

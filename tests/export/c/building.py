@@ -1,0 +1,84 @@
+"""Devices of small models, and their C code built and run."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from autometa.algorithms.metanas import MetaNASConfig
+from autometa.data import Recipe
+from autometa.export.c.frozen import classifier_of
+from autometa.export.c.project import Device, some_pictures
+from autometa.models.model import Model
+from autometa.slots.statistics import Recorder
+from autometa.train.learned import Learned
+from tests.export.made import NETWORKS, WAYS, model, pictures
+
+KINDS = (*NETWORKS, "search")
+WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Werror", "-pedantic")
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+
+
+def made(kind: str) -> Model:
+    """A model, `search`: of a search network, most of it pruned by its own architecture."""
+    if kind != "search":
+        return model(kind)
+    config = MetaNASConfig(channels=4, cells=2, reductions=(1,), nodes=2, t_min_test=0.3)
+    config = replace(config, inner=replace(config.inner, ways=WAYS))
+    network = config.build((1, 9, 9))
+    theta, start = network.initial(0), network.layout.weights
+    theta[start:] = torch.randn(len(theta) - start, generator=torch.Generator().manual_seed(1))
+    learned = Learned(theta, torch.zeros_like(theta), torch.tensor([7, 7, 7]))
+    return Model(config, network, learned, Recipe(1, 9), "made up")
+
+
+def device(kind: str, learn: str, weights: str = "float32") -> Device:
+    """With the statistics of made up pictures."""
+    own, recorder = made(kind), Recorder()
+    images = pictures(12, own.recipe.size, 3).float() / 255
+    with torch.no_grad():
+        classifier_of(own).logits(own.learned.theta[None], images[None], recorder)
+    return Device.of(kind, own, tuple(recorder.kept), learn, weights)
+
+
+def written(made: Device, folder: Path, main: str | None = None) -> Path:
+    """Its files, with another program in place of the self-test."""
+    files = made.files(None, some_pictures(pictures(7, made.model.recipe.size, 4), made.model.recipe))
+    if main is not None:
+        files["selftest.c"] = main
+    folder.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+def built(folder: Path, *options: str, compiler: str = "gcc") -> Path:
+    """The program, of sources that give no warning."""
+    sources = [str(path) for path in sorted(folder.glob("*.c"))]
+    words = [compiler, "-std=c99", *WARNINGS, *options, *sources, "-lm", "-o", str(folder / "made")]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder / "made"
+
+
+def ran(program: Path, given: bytes = b"") -> bytes:
+    done = subprocess.run([str(program)], input=given, capture_output=True, timeout=120)
+    assert done.returncode == 0, (done.returncode, done.stdout[-500:], done.stderr[-3000:].decode(errors="replace"))
+    return done.stdout
+
+
+def on_device(images: torch.Tensor) -> bytes:
+    """uint8 `[n, C, H, W]` as a device reads them."""
+    return images.permute(0, 2, 3, 1).contiguous().numpy().tobytes()
+
+
+def floats(data: bytes, width: int) -> torch.Tensor:
+    return torch.from_numpy(np.frombuffer(data, dtype=np.float32).reshape(-1, width).copy())
