@@ -14,9 +14,8 @@ from torch import Tensor
 from autometa.errors import InputError
 from autometa.export.forward import EPS
 from autometa.export.plan import Convolution, Node, Op, Plan, Preprocessing, State
-from autometa.kernels.op_codes import OP_CODES
 from autometa.ops.conv_block import ConvBlock
-from autometa.ops.primitives import PRIMITIVES
+from autometa.ops.primitives import OP_CODES, PRIMITIVES
 
 CODES = {code.name: code for code in OP_CODES}
 
