@@ -49,6 +49,24 @@ def pytest_ignore_collect(collection_path: Path):
     return True if _MISSING and collection_path.suffix == ".py" and _imports(collection_path) & _MISSING else None
 
 
+LONGEST = (
+    "ops/test_triton_compiles.py",
+    "reference/test_bits.py",
+    "test_sanitizers.py",
+    "cli/test_three_commands.py",
+    "ops/test_fuzz.py",
+    "search/test_ray.py",
+    "test_types.py",
+)
+"""Begun first, such that at the end of a run by two workers neither waits for the other for long."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """pytest-xdist hands out files in the order that is made here, not by how many tests they have."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
 def pytest_report_header() -> list[str]:
     return [f"not collected: tests that import {name}, which is missing" for name in _MISSING]
 
@@ -56,8 +74,10 @@ def pytest_report_header() -> list[str]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All of tests/gpu is marked `gpu`, and where there is a GPU the tests of Triton kernels, which then run on it.
 
-    What is so marked needs a GPU that works.
+    What is so marked needs a GPU that works. The longest files come first.
     """
+    first = {ROOT / "tests" / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path, len(first)))
     for item in items:
         on_it = torch.cuda.is_available() and item.path.stem.endswith("_triton")
         if on_it or "gpu" in item.path.parent.parts[-2:]:
