@@ -12,14 +12,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from tests import EVERYTHING
+
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = (90, 80, 100)  # compute capabilities
-WORKERS = 2
+MODES = ("fp32", "tf32", "bf16")
 
 
 def _normal(*shape: int) -> Tensor:
@@ -154,14 +157,24 @@ class _Target:
 
 HEADS = {"linear_head", "linear_head, flatten", "linear_head, tables"}
 WITHOUT_MODES = HEADS | {"cross_entropy", "share", "split_columns"}
+FIRST_WORKERS = WITHOUT_MODES | {"mixed_op"}  # cases that take about as long as all others
 
 
-def jobs() -> list[tuple[int, str, str]]:
-    """(capability, mode, case): every mode, where it matters, for every target."""
-    found = [(cc, mode, case) for cc in TARGETS for mode in ("fp32", "tf32", "bf16") for case in CASES]
-    return [job for job in found if job[1] == "fp32" or job[2] not in WITHOUT_MODES]
+def jobs(every: bool = False) -> list[tuple[int, str, str]]:
+    """(capability, mode, case): the first target in every mode, where it matters.
+
+    The others have one mode for each case in turn, such that each has every case and every mode; all, if `every`.
+    """
+    found = []
+    for k, capability in enumerate(TARGETS):
+        for i, case in enumerate(CASES):
+            modes = MODES[:1] if case in WITHOUT_MODES else MODES
+            chosen = modes if every or not k else [modes[(i + k) % len(modes)]]
+            found += [(capability, mode, case) for mode in chosen]
+    return found
 
 
+@cache
 def usage(cubin: bytes) -> dict[str, int]:
     """REG, STACK, LOCAL and SHARED of a compiled kernel, by Triton's own cuobjdump."""
     import triton
@@ -174,14 +187,16 @@ def usage(cubin: bytes) -> dict[str, int]:
     return {name: int(n) for name, n in re.findall(r"\b(REG|STACK|LOCAL|SHARED):(\d+)", text)}
 
 
-def _rows(share: int) -> Iterator[dict]:
+def _rows(worker: int) -> Iterator[dict]:
     from triton.runtime import driver
 
     from autometa.kernels.launch import observed
     from autometa.ops import _triton, backend
 
     _triton.interpreted = lambda: True  # CPU tensors will do: nothing runs
-    for capability, mode, case in jobs()[share::WORKERS]:
+    for capability, mode, case in jobs(EVERYTHING):
+        if (case in FIRST_WORKERS) != (worker == 0):
+            continue
         compiled = {}
 
         def observe(kernel, grid, args, options, compiled=compiled):
@@ -196,9 +211,9 @@ def _rows(share: int) -> Iterator[dict]:
             yield {"target": capability, "mode": mode, "case": case, "kernel": name, **used}
 
 
-def work(share: int) -> None:
+def work(worker: int) -> None:
     """One line of JSON for each kernel of a worker's share of the jobs."""
-    for row in _rows(share):
+    for row in _rows(worker):
         print(json.dumps(row), flush=True)
 
 
@@ -210,14 +225,14 @@ def compile_all() -> list[dict]:
         environment["TRITON_CACHE_DIR"] = folder
         started = [
             subprocess.Popen(
-                [sys.executable, "-c", command, str(ROOT), str(share)],
+                [sys.executable, "-c", command, str(ROOT), str(worker)],
                 env=environment,
                 cwd=folder,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
             )
-            for share in range(WORKERS)
+            for worker in range(2)
         ]
         done = [(*worker.communicate(), worker.returncode) for worker in started]
     for _, errors, status in done:
@@ -236,4 +251,5 @@ def table(rows: list[dict]) -> str:
 
 
 if __name__ == "__main__":
+    os.environ["AUTOMETA_TESTS"] = "all"
     print(table(compile_all()))

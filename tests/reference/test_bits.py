@@ -1,7 +1,7 @@
 """The same bits as at f72af26: weights, accuracies, cells and rankings of whole runs, every option written out.
 
 What a machine may choose is fixed: the instruction set of the package and of torch. The longer runs are compared where
-AUTOMETA_REFERENCE=all; a change that alters them on purpose renews the files and says why.
+AUTOMETA_TESTS=all; a change that alters them on purpose renews the files and says why.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import yaml
 import autometa
 from autometa.ops import backend
 from autometa.runs.migrate import migrated
+from tests import EVERYTHING
 from tests.reference.bits import HERE, of_run
 
 FIXED = {"AUTOMETA_ISA": "avx2", "ATEN_CPU_CAPABILITY": "avx2"}
@@ -26,8 +27,8 @@ SHORT = ("metanas-quick",)
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in HERE.glob("*.json")))
 def test_a_run_has_the_same_bits_as_before(name, tmp_path):
-    if name not in SHORT and os.environ.get("AUTOMETA_REFERENCE") != "all":
-        pytest.skip("a minute or more: AUTOMETA_REFERENCE=all compares it")
+    if name not in SHORT and not EVERYTHING:
+        pytest.skip("a minute or more: AUTOMETA_TESTS=all compares it")
     if backend.compiled() is None or "avx2" not in Path("/proc/cpuinfo").read_text():
         pytest.skip("the reference was made by the compiled core with AVX2")
     wanted = json.loads((HERE / f"{name}.json").read_text())
