@@ -38,6 +38,8 @@ LEARNERS = {
     "reptile": {"inner.shots": 10, "inner.batch": 10, "inner.steps": 5, "inner.lr": 3e-3, "test.steps": 50},
     # Finn et al. 2017, Omniglot: gradient descent at 0.4, an outer Adam at 1e-3
     "fomaml": {**GRADIENTS, "inner.lr": 0.4, "test.steps": 5},
+    # Antoniou et al. 2019: the same, with a cosine
+    "maml-plus-plus": {**GRADIENTS, "inner.lr": 0.4, "meta.schedule": "cosine", "test.steps": 5},
     "unicorn": {**GRADIENTS, "inner.lr": 0.4, "test.steps": 5},
     "proto-maml": {**GRADIENTS, "inner.lr": 0.1, "test.steps": 5},
     # Snell et al. 2017, Vinyals et al. 2016: Adam at 1e-3

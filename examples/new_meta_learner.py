@@ -36,7 +36,7 @@ class Momentum(MetaLearner):
     def optimiser(self, lr, weight_decay, beta2, state):
         return SGD(PerKind(20 * lr.weights, lr.architecture), weight_decay)
 
-    def state(self, arena):
+    def state(self, arena, steps):
         return {"velocity": torch.zeros_like(arena.theta)}
 
     def update_(self, arena, moves, finite, sizes, state):

@@ -75,9 +75,13 @@ class MetaLearner(Named, ABC):
         """Of the inner loop, from the settings of a run."""
         return Adam(lr, weight_decay, beta2=beta2, state=state)
 
-    def state(self, arena: Arena) -> dict[str, Tensor]:
-        """What is kept beside theta, before the first meta-iteration."""
+    def state(self, arena: Arena, steps: int) -> dict[str, Tensor]:
+        """What is kept beside theta, `[groups, ...]` by name, before the first meta-iteration; steps: of a task."""
         return {}
+
+    def at(self, share: float, state: State) -> MetaLearner:
+        """The learner when `share` of the meta-iterations is over; what else depends on it is written into `state`."""
+        return self
 
     def begin(self, phi: Tensor, head: Tensor, task: TaskChunk) -> Tensor:
         """The rows that the inner loop begins at, a differentiable function of those that were learned, `[S, row]`.
@@ -113,9 +117,15 @@ class MetaLearner(Named, ABC):
                 start = self.begin(arena.phi, arena.head_of_slot, task)
             if start is not arena.phi:
                 arena.phi.copy_(start)
-        how: dict[str, Any] = {"first_step": first_step, "frozen": (*frozen, *self.still)}
-        steps = steps if self.inner_loop else 0
-        return adapt_(arena, task.objective, task.batches, optimiser, steps, **how)
+        numbers = range(first_step, first_step + (steps if self.inner_loop else 0))
+        return self.steps_(arena, task, optimiser, numbers, state, (*frozen, *self.still))
+
+    def steps_(
+        self, arena: Arena, task: TaskChunk, optimiser: Adam | SGD, steps: range, state: State, frozen: Collection[str]
+    ) -> Tensor:
+        """These inner steps of `adapt_`."""
+        how: dict[str, Any] = {"first_step": steps.start, "frozen": frozen}
+        return adapt_(arena, task.objective, task.batches, optimiser, len(steps), **how)
 
     def train_(
         self,
@@ -160,6 +170,7 @@ LEARNERS: Registry[type[MetaLearner]] = Registry(
         "matching": "autometa.meta.matching:Matching",
         "proto-maml": "autometa.meta.proto_maml:ProtoMAML",
         "unicorn": "autometa.meta.unicorn:Unicorn",
+        "maml-plus-plus": "autometa.meta.maml_plus_plus:MAMLPlusPlus",
         "meta-sgd": "autometa.meta.meta_sgd:MetaSGD",
         "leap": "autometa.meta.leap:Leap",
     },

@@ -6,7 +6,7 @@ changes the head alone: Raghu et al. 2020, arXiv 1909.09157, section 4.  Slots a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
@@ -49,13 +49,40 @@ class Adaptation:
 
 @dataclass(frozen=True)
 class MetaGradient:
-    """support_losses `[steps, S]` before each inner step; query_loss `[S]`; adapted `[S, row]`; gradient `[S, row]` of
-    each slot's query loss for its initial row."""
+    """support_losses `[steps, S]` before each inner step; query_loss `[S]` after the last; adapted `[S, row]`; gradient
+    `[S, row]` of each slot's query loss for its initial row, and for what stands `beside` it."""
 
     support_losses: Tensor
     query_loss: Tensor
     adapted: Tensor
     gradient: Tensor
+    beside: tuple[Tensor, ...] = ()
+
+
+Update = Callable[[Tensor, Tensor, int], Tensor]
+"""Rows `[S, row]`, their gradient, number of the inner step -> the next rows, differentiable."""
+
+
+def descent(lr: float | Tensor) -> Update:
+    """Gradient descent; lr: one for all, or of each column, `[S, row]`."""
+    return lambda row, grad, t: row - lr * grad
+
+
+def descend(
+    objective: Objective, row: Tensor, batches: Batches, steps: range, update: Update, *, second_order: bool = False
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The rows after each of these inner steps, and the losses `[S]` before it.
+
+    Rows are functions of those before them and of what `update` takes; of their gradients too with `second_order`.
+    """
+    for t in steps:
+        images, labels = batches.step(t)
+        here = row if second_order else row.detach().requires_grad_(True)
+        with backend.second_order() if second_order else nullcontext():
+            loss = objective(here, images, labels, t)
+        (grad,) = torch.autograd.grad(loss.sum(), here, create_graph=second_order)
+        row = update(row, grad, t)
+        yield row, loss.detach()
 
 
 def adapt(
@@ -63,27 +90,15 @@ def adapt(
     phi: Tensor,
     batches: Batches,
     steps: int,
-    lr: float | Tensor,
+    lr: float | Tensor | Update,
     *,
     second_order: bool = False,
 ) -> Adaptation:
-    """`steps` steps of gradient descent from phi `[S, row]`; lr: one for all, or of each column, `[S, row]`.
-
-    With `second_order` the rows remain functions of `phi`, which must then require gradients; otherwise they are
-    detached.
-    """
-    if not second_order:
-        phi = phi.detach()
-    rows, losses = [phi], []
-    for t in range(steps):
-        images, labels = batches.step(t)
-        row = rows[-1] if second_order else rows[-1].detach().requires_grad_(True)
-        with backend.second_order() if second_order else nullcontext():
-            loss = objective(row, images, labels, t)
-        (grad,) = torch.autograd.grad(loss.sum(), row, create_graph=second_order)
-        rows.append(row - lr * grad if second_order else (row - lr * grad).detach())
-        losses.append(loss.detach())
-    return Adaptation(tuple(rows), torch.stack(losses) if losses else phi.new_zeros(0, phi.shape[0]))
+    """`steps` steps of gradient descent from phi `[S, row]`; lr: as of `descent`, or another update."""
+    update = lr if callable(lr) else descent(lr)
+    done = list(descend(objective, phi, batches, range(steps), update, second_order=second_order))
+    losses = torch.stack([loss for _, loss in done]) if done else phi.new_zeros(0, phi.shape[0])
+    return Adaptation((phi, *(row for row, _ in done)), losses)
 
 
 def meta_gradient(
@@ -93,18 +108,21 @@ def meta_gradient(
     query: tuple[Tensor, Tensor],
     *,
     steps: int,
-    lr: float | Tensor,
+    lr: float | Tensor | Update,
     second_order: bool = True,
     begin: Callable[[Tensor], Tensor] | None = None,
     at: int | None = None,
+    weights: Tensor | None = None,
+    beside: Sequence[Tensor] = (),
 ) -> MetaGradient:
     """Adapt phi `[S, row]` to each slot's support batches, and differentiate the query loss.
 
     objective(phi, images, labels, step) gives losses `[S]`, each of which may depend on its own row alone; it is called
-    with step = `at` for the query, `steps` where None. begin(phi) gives the rows of the first step, wider perhaps; the
-    gradient goes through it. query: images `[S, Q, C, H, W]`, labels `[S, Q]`. lr: as of `adapt`; columns with
-    lr 0 stay as they are. The exact gradient (`second_order`) goes through every inner step and needs ops that can be
-    differentiated twice; the first-order one is the query loss's gradient at the adapted row.
+    with step = `at` for the query, the number of steps before it where None. begin(phi) gives the rows of the first
+    step, wider perhaps; the gradient goes through it. query: images `[S, Q, C, H, W]`, labels `[S, Q]`. lr: as of
+    `adapt`; columns with lr 0 stay as they are. The exact gradient (`second_order`) goes through every inner step and
+    needs ops that can be differentiated twice; the first-order one takes inner gradients for constants. weights
+    `[S, steps]`: of the query losses after each step, the last one alone where None. beside: what `lr` takes.
 
     Raises `ValueError` for a negative number of steps.
     """
@@ -113,21 +131,43 @@ def meta_gradient(
     learned = phi.detach().clone().requires_grad_(True)
     start = learned if begin is None else begin(learned)
     path = adapt(objective, start, support, steps, lr, second_order=second_order)
-    last = path.rows[-1] if second_order else path.rows[-1].detach().requires_grad_(True)
-    loss = objective(last, *query, steps if at is None else at)
-    (gradient,) = torch.autograd.grad(loss.sum(), learned if second_order else last)
-    if start is not learned and not second_order:
-        (gradient,) = torch.autograd.grad(start, learned, gradient)
-    return MetaGradient(path.losses, loss.detach(), last.detach(), gradient.contiguous())
+    rows = path.rows[-1:] if weights is None or not steps else path.rows[1:]
+    first = steps + 1 - len(rows)
+    losses = [objective(row, *query, t if at is None else at) for t, row in enumerate(rows, first)]
+    total = losses[-1] if weights is None else (weights[:, -len(rows) :] * torch.stack(losses, dim=1)).sum(dim=1)
+    wanted = (learned, *beside)
+    found = torch.autograd.grad(total.sum(), wanted, allow_unused=True)
+    gradient, *own = (torch.zeros_like(v) if g is None else g for v, g in zip(wanted, found, strict=True))
+    return MetaGradient(path.losses, losses[-1].detach(), rows[-1].detach(), gradient.contiguous(), tuple(own))
 
 
 @dataclass(frozen=True)
 class QueryGradient(OuterGradient):
-    """What MAML's relatives share: gradient descent in the inner loop, the query loss's gradient outside; the same
-    gradient without an inner loop."""
+    """What MAML's relatives share: gradient descent in the inner loop, the query loss's gradient outside, for theta and
+    what is learned beside it; the same gradient without an inner loop."""
 
     needs_queries: ClassVar[bool] = True
     second_order: ClassVar[bool] = True
+
+    def update_of(self, arena: Arena, lr: Tensor, own: Mapping[str, Tensor]) -> Update:
+        """An inner step, from the run's rates of each column `[S, row]` and what is learned beside theta `[S, ...]`."""
+        return descent(lr)
+
+    def query_weights(self, arena: Arena, state: State) -> Tensor | None:
+        """Of the query losses after each inner step, `[S, steps]`; that after the last step alone where None."""
+        return None
+
+    def steps_(
+        self, arena: Arena, task: TaskChunk, optimiser: Adam | SGD, steps: range, state: State, frozen: Collection[str]
+    ) -> Tensor:
+        own = self.of_slots(arena, state)
+        if not own:
+            return super().steps_(arena, task, optimiser, steps, state, frozen)
+        update, losses = self.update_of(arena, optimiser.lr.columns(arena, frozen), own), []
+        for row, loss in descend(task.objective, arena.phi.clone(), task.batches, steps, update):
+            arena.phi.copy_(row)
+            losses.append(loss)
+        return torch.stack(losses) if losses else arena.phi.new_zeros(0, arena.slots)
 
     def train_(
         self,
@@ -139,9 +179,10 @@ class QueryGradient(OuterGradient):
         *,
         frozen: Collection[str] = NONE,
     ) -> Adapted:
-        """Leaves theta minus the meta-gradient in `arena.phi`."""
+        """Leaves theta minus the meta-gradient in `arena.phi`; moves: the gradient for what is learned beside it."""
         lr = optimiser.lr.columns(arena, (*frozen, *self.still))
         start, head = arena.phi.clone(), arena.head_of_slot
+        own = {name: value.requires_grad_(True) for name, value in self.of_slots(arena, state).items()}
         assert task.queries is not None, "drawn for a learner that needs them"
 
         def begin(phi: Tensor) -> Tensor:
@@ -153,15 +194,17 @@ class QueryGradient(OuterGradient):
             task.batches,
             task.queries(),
             steps=steps if self.inner_loop else 0,
-            lr=lr,
+            lr=self.update_of(arena, lr, own),
             second_order=self.second_order,
             begin=begin,
-            at=steps if self.inner_loop else steps - 1,
+            at=None if self.inner_loop else steps - 1,
+            weights=self.query_weights(arena, state),
+            beside=tuple(own.values()),
         )
         moving, adapted = PerKind(1.0, 1.0).columns(arena, frozen), found.adapted[:, : start.shape[1]]
         arena.phi.copy_(torch.where(torch.isfinite(adapted), start - moving * found.gradient, adapted))
         losses = found.support_losses if self.inner_loop else found.query_loss.expand(steps, -1)
-        return Adapted(losses)
+        return Adapted(losses, dict(zip(own, found.beside, strict=True)))
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from autometa.errors import InputError
-from autometa.meta.learner import MetaLearner
+from autometa.meta.learner import MetaLearner, State
 from autometa.meta.optimisers import SGD, PerKind
 from autometa.slots.arena import Arena
 
@@ -40,6 +41,9 @@ class OuterGradient(MetaLearner):
 
     outer: str = OUTER[0]
 
+    learns: ClassVar[tuple[str, ...]] = ()
+    """Names of the state that is learned beside theta, `[groups, ...]`; the slots' moves are its gradients."""
+
     def __post_init__(self) -> None:
         if self.outer not in OUTER:
             raise InputError(f"learner.outer must be {' or '.join(OUTER)}, not {self.outer}")
@@ -47,42 +51,73 @@ class OuterGradient(MetaLearner):
     def optimiser(self, lr: PerKind, weight_decay: PerKind, beta2: float, state: str) -> SGD:
         return SGD(lr, weight_decay)
 
-    def state(self, arena: Arena) -> dict[str, Tensor]:
+    def begun(self, arena: Arena, steps: int) -> dict[str, Tensor]:
+        """What is learned beside theta, as it begins."""
+        return {}
+
+    def sizes_of(self, name: str, arena: Arena, size: Tensor) -> Tensor:
+        """Step sizes of what is learned beside theta, as wide as its last axis: size float64 `[groups, row]` is that of
+        theta's columns."""
+        return size
+
+    def of_slots(self, arena: Arena, state: State) -> dict[str, Tensor]:
+        """What is learned beside theta, of each slot `[S, ...]`; nothing before it was trained."""
+        return {name: state[name].index_select(0, arena.group_of_slot) for name in self.learns if name in state}
+
+    def state(self, arena: Arena, steps: int) -> dict[str, Tensor]:
+        own = self.begun(arena, steps)
         if self.outer == "sgd":
-            return {}
+            return own
+        moments = {"outer": arena.theta, **{name: own[name] for name in self.learns}}
+        for name, values in moments.items():
+            own |= {f"{name}_first": torch.zeros_like(values), f"{name}_second": torch.zeros_like(values)}
         count = torch.zeros(arena.groups, 1, dtype=torch.int64, device=arena.theta.device)
-        return {
-            "outer_first": torch.zeros_like(arena.theta),
-            "outer_second": torch.zeros_like(arena.theta),
-            "outer_steps": count,
-        }
+        return {**own, "outer_steps": count}
 
     def update_(
         self, arena: Arena, moves: Mapping[str, Tensor], finite: Tensor, sizes: Tensor, state: dict[str, Tensor]
     ) -> None:
+        of_slot, groups = arena.group_of_slot, arena.groups
+        found = mean_over_finite(finite[:, None].to(arena.theta.dtype), finite, of_slot, groups) > 0
+        gradients = {name: mean_over_finite(moves[name], finite, of_slot, groups) for name in self.learns}
         if self.outer == "sgd":
             super().update_(arena, moves, finite, sizes, state)
-            return
-        start = arena.theta.index_select(0, arena.group_of_slot)
-        gradient = mean_over_finite(start - arena.phi, finite, arena.group_of_slot, arena.groups)
-        any_finite = mean_over_finite(finite[:, None].to(gradient.dtype), finite, arena.group_of_slot, arena.groups) > 0
-        self._step_(arena, gradient, any_finite, sizes, state)
+        else:
+            start = arena.theta.index_select(0, of_slot)
+            gradients = {"outer": mean_over_finite(start - arena.phi, finite, of_slot, groups), **gradients}
+        self._step_(arena, gradients, found, sizes, state)
 
     def update_from_mean_(
         self, arena: Arena, mean: Tensor, moves: Mapping[str, Tensor], found: Tensor, sizes: Tensor, state: dict
     ) -> None:
+        gradients = {name: moves[name][None] for name in self.learns}
         if self.outer == "sgd":
             super().update_from_mean_(arena, mean, moves, found, sizes, state)
-            return
-        gradient = torch.where(found[:, None], arena.theta - mean, torch.zeros_like(mean))
-        self._step_(arena, gradient, found[:, None], sizes, state)
+        else:
+            outer = torch.where(found[:, None], arena.theta - mean, torch.zeros_like(mean))
+            gradients = {"outer": outer, **gradients}
+        self._step_(arena, gradients, found[:, None], sizes, state)
 
-    def _step_(self, arena: Arena, gradient: Tensor, moving: Tensor, sizes: Tensor, state: dict[str, Tensor]) -> None:
-        """Adam on theta: gradient `[groups, row]`; moving: bool `[groups, 1]`, groups that are updated at all."""
-        size, steps = columns_of_groups(arena, sizes), state["outer_steps"]
-        steps.add_(moving.to(steps.dtype))
-        live = moving & (size != 0)
-        adam_(arena.theta, gradient, live, size, state["outer_first"], state["outer_second"], steps)
+    def _step_(
+        self, arena: Arena, gradients: Mapping[str, Tensor], moving: Tensor, sizes: Tensor, state: dict[str, Tensor]
+    ) -> None:
+        """The outer optimiser on theta (`outer`) and what is learned beside it, from gradients `[groups, ...]` by name;
+        moving: bool `[groups, 1]`, groups that are updated at all."""
+        if not gradients:
+            return
+        columns = columns_of_groups(arena, sizes)
+        if self.outer == "adam":
+            state["outer_steps"].add_(moving.to(torch.int64))
+        for name, gradient in gradients.items():
+            values = arena.theta if name == "outer" else state[name]
+            size = columns if name == "outer" else self.sizes_of(name, arena, columns)
+            size = size.view(len(size), *(1,) * (values.dim() - 2), -1).expand(values.shape).flatten(1)
+            flat, slope, live = values.flatten(1), gradient.flatten(1), moving & (size != 0)
+            if self.outer == "sgd":
+                flat.copy_(torch.where(live, flat - (size * slope).to(flat.dtype), flat))
+            else:
+                first, second = (state[f"{name}_{moment}"].flatten(1) for moment in ("first", "second"))
+                adam_(flat, slope, live, size, first, second, state["outer_steps"])
 
 
 def adam_(
@@ -99,9 +134,7 @@ def adam_(
 
 def columns_of_groups(arena: Arena, sizes: Tensor) -> Tensor:
     """float64 `[groups, kinds]` of each kind -> of each column, `[groups, row]`; 0 outside the group's layout."""
-    layout = torch.zeros(arena.groups, dtype=torch.int64, device=sizes.device)
-    layout.index_copy_(0, arena.group_of_slot, arena.layout_of_slot)
-    edges = arena.bounds.index_select(0, layout)
+    edges = arena.bounds.index_select(0, arena.layout_of_group)
     column = torch.arange(arena.theta.shape[1], device=sizes.device)
     kind = (column[None, :, None] >= edges[:, None, :]).sum(dim=2)
     padded = torch.nn.functional.pad(sizes, (1, 1))

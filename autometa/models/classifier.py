@@ -27,7 +27,7 @@ from autometa.runs.forms import FormError, many, maybe, record, text, whole
 from autometa.runs.tensors import check_tensor, digest, read_tensors
 from autometa.slots.statistics import Given, Recorder
 from autometa.train.checked import check_learned, check_names, check_row, check_statistics
-from autometa.train.learned import Learned
+from autometa.train.learned import LEARNER, Learned
 from autometa.train.records import confidence_form, recipe_form
 from autometa.train.run_config import RunConfig
 from autometa.train.tasks import silent
@@ -223,7 +223,8 @@ class Classifier:
         count = told["statistics"]
         taught = {name.removeprefix("lesson."): t for name, t in tensors.items() if name.startswith("lesson.")}
         if taught:
-            check_names(taught, LESSON)
+            kept = {f"{LEARNER}{name}" for name in config.learner.adapts_with}
+            check_names(taught, (*LESSON, *(kept & set(taught))))
         own = {name for name in tensors if not name.startswith("lesson.")}
         check_names({name: tensors[name] for name in own}, ["phi", *(own & {f"statistics.{i}" for i in range(count)})])
         return cls(

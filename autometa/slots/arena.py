@@ -11,7 +11,7 @@ from torch import Tensor
 
 from autometa.brief import brief
 from autometa.ops.rows import Rows
-from autometa.slots.layout import Layout, head_columns
+from autometa.slots.layout import Layout, entry_starts, head_columns, norm_columns
 
 
 @brief
@@ -21,8 +21,9 @@ class Arena:
 
     theta `[G, row]` meta-parameters; phi `[S, row]` adapted parameters; second `[S, row]` Adam's second moment;
     steps int64 `[S, K]` Adam's step count; bounds int64 `[L, K + 1]` column boundaries of the kinds;
-    head int64 `[L, ways, F + 1]` columns of the last layers, see `head_columns`; group_of_slot, layout_of_slot int64
-    `[S]`.
+    head int64 `[L, ways, F + 1]` columns of the last layers, see `head_columns`; starts int64 `[L, E]` first columns of
+    the entries, norms int64 `[L, N]` columns of BN's weights and biases, both padded with `row`; group_of_slot,
+    layout_of_slot int64 `[S]`.
     """
 
     theta: Tensor
@@ -31,6 +32,8 @@ class Arena:
     steps: Tensor
     bounds: Tensor
     head: Tensor
+    starts: Tensor
+    norms: Tensor
     group_of_slot: Tensor
     layout_of_slot: Tensor
 
@@ -57,6 +60,8 @@ class Arena:
             steps=torch.zeros(slots, bounds.shape[1] - 1, dtype=torch.int64, device=device),
             bounds=bounds,
             head=head_columns(layouts, theta.shape[1]).to(device),
+            starts=entry_starts(layouts, theta.shape[1]).to(device),
+            norms=norm_columns(layouts, theta.shape[1]).to(device),
             group_of_slot=group_of_slot,
             layout_of_slot=layout_of_group.index_select(0, group_of_slot),
         )
@@ -75,6 +80,12 @@ class Arena:
     def head_of_slot(self) -> Tensor:
         """Columns of each slot's last layer, int64 `[S, ways, F + 1]`."""
         return self.head.index_select(0, self.layout_of_slot)
+
+    @property
+    def layout_of_group(self) -> Tensor:
+        """int64 `[G]`, 0 for a group without slots."""
+        found = torch.zeros(self.groups, dtype=torch.int64, device=self.theta.device)
+        return found.index_copy_(0, self.group_of_slot, self.layout_of_slot)
 
     @property
     def slots(self) -> int:

@@ -24,6 +24,8 @@ MOST_COLUMNS = 1 << 31
 BODY, HEAD, ARCHITECTURE = 0, 1, 2
 KINDS = ("body", "head", "architecture")
 """Of columns, in their order in a row: the head is the last layer of a network."""
+NORMS = ("bn_gamma", "bn_beta")
+"""What names of weights and biases of batch normalisations end with."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,23 @@ def head_columns(layouts: Sequence[Layout], row: int) -> Tensor:
         own[:, : weight.shape[1]] = weight.offset + torch.arange(weight.size, device="cpu").view(weight.shape)
         own[:, -1] = bias.offset + torch.arange(ways, device="cpu")
     return found
+
+
+def entry_starts(layouts: Sequence[Layout], row: int) -> Tensor:
+    """First columns of all entries, int64 `[layouts, E]`, `row` where a layout has fewer."""
+    return _padded([[e.offset for e in layout.entries] for layout in layouts], row)
+
+
+def norm_columns(layouts: Sequence[Layout], row: int) -> Tensor:
+    """Columns of BN's weights and biases, int64 `[layouts, N]`, `row` where a layout has fewer."""
+    norms = [[e for e in layout.entries if e.name.endswith(NORMS)] for layout in layouts]
+    return _padded([[e.offset + i for e in own for i in range(e.size)] for own in norms], row)
+
+
+def _padded(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
+    """int64 `[rows, the longest]`."""
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[filler] * (longest - len(row))] for row in rows], dtype=torch.int64, device="cpu")
 
 
 class LayoutBuilder:

@@ -248,8 +248,10 @@ class CandidateTrainer(Trainer):
             target[..., : value.shape[-1]] = value
         self.arena.steps[own] = snapshot.tensors["steps"].to(device)
         for name, value in self.state.items():
+            kept = rows[f"{LEARNER}{name}"]
+            shared = min(kept.shape[-1], value.shape[-1])  # tables are as wide as the widest network beside
             value[k].zero_()
-            value[k][..., : rows[f"{LEARNER}{name}"].shape[-1]] = rows[f"{LEARNER}{name}"]
+            value[k][..., :shared] = kept[..., :shared]
         self._watches[g].restore(dict(snapshot.watch))
 
     def inherit(self, g: int, snapshot: Snapshot) -> None:

@@ -70,8 +70,8 @@ class Learned(Mapping[str, Tensor]):
         return Learned.named({name: value.to(device) for name, value in self.items()})
 
     def only(self, names: Sequence[str]) -> Learned:
-        """With nothing but these of what the meta-learner keeps."""
-        return replace(self, state={name: self.state[name] for name in names})
+        """With nothing but these of what the meta-learner keeps, of which an initialisation has none."""
+        return replace(self, state={name: self.state[name] for name in names if name in self.state})
 
     def arena(self, layout: Layout, slots: int, adam_state: str) -> Arena:
         """An arena whose slots start here."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autometa.meta.learner import MetaLearner
 from autometa.train.replay import CudaGraphs, Graphs, Lagged, replayed
 from autometa.train.tasks import silent
 from autometa.train.trainer import Trainer
@@ -25,9 +26,9 @@ class Loop:
     """Runs a `Trainer`.
 
     `launch(i)` does meta-iteration i and returns the outcomes known by then, oldest first; `drain()` returns the rest.
-    On a GPU an iteration is one graph per phase (warm-up, after it), captured when it is first needed, unless
-    AUTOMETA_GRAPH=0 or an op cannot be captured: then the same ops run one by one, with the same bits. Iterations must
-    be launched in order, a first one of any number.
+    On a GPU an iteration is one graph per phase (warm-up, after it; what a learner anneals), captured when it is first
+    needed, unless AUTOMETA_GRAPH=0 or an op cannot be captured: then the same ops run one by one, with the same bits.
+    Iterations must be launched in order, a first one of any number.
 
     notice: is told what is slower than it could be. graphs: the device, for tests.
     """
@@ -38,7 +39,7 @@ class Loop:
             graphs = CudaGraphs(trainer.device)
         self._graphs = graphs
         self._lagged = None if graphs is None else Lagged(LAG, graphs)
-        self._phase: bool | None = None
+        self._phase: tuple[bool, MetaLearner] | None = None
         self._run: Callable[[], Tensor] | None = None
         self._next: int | None = None
 
@@ -51,7 +52,7 @@ class Loop:
         if i != self._next:
             trainer.counter.fill_(i)
         known, warm = [], i < trainer.warmup
-        if warm != self._phase:
+        if (warm, trainer.learning) != self._phase:
             known = self.drain()  # before the graph goes whose results these are
             self._enter(warm, self._graphs)
         assert self._run is not None, "made by `_enter`"
@@ -68,8 +69,8 @@ class Loop:
 
     def _enter(self, warm: bool, graphs: Graphs) -> None:
         """Make ready for the iterations of a phase; those of the other one give their memory back first."""
-        self._run, self._phase = None, warm
         trainer = self.trainer
+        self._run, self._phase = None, (warm, trainer.learning)
         if trainer.max_slots is None:
             trainer.max_slots = self._fitting(warm, graphs)
         while self._run is None:

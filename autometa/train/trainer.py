@@ -112,7 +112,8 @@ class Trainer:
     the architecture parameters, which stand still for `warmup` meta-iterations. state: what the meta-learner keeps
     beside theta, by name, as at the start where None. counter int64 `[1]`: the number of the next meta-iteration, where
     tasks are drawn; max_slots: that of `meta` until `Loop` finds another one; ranks: the processes among which
-    `divide_` has divided the meta-batch; weights: columns of theta before the architecture's, all of them where None.
+    `divide_` has divided the meta-batch; learning: the learner as it is at this meta-iteration; weights: columns of
+    theta before the architecture's, all of them where None.
     guide(task, in warm-up?) gives a task another objective; before(theta, share of the meta-iterations that is over)
     changes theta in place before a meta-iteration.
     """
@@ -140,7 +141,8 @@ class Trainer:
         self.ranks: Ranks | None = None
         self._step_sizes = StepSizes(self._sizes_at, self.meta.iterations, home)
         if self.state is None:
-            self.state = self.learner.state(self.arena)
+            self.state = self.learner.state(self.arena, self.inner.steps)
+        self.learning = self.learner
 
     @property
     def device(self) -> torch.device:
@@ -157,8 +159,9 @@ class Trainer:
         self._step_sizes.replan(meta.iterations)
 
     def reach(self, i: int) -> None:
-        """As `StepSizes.reach`; what `before` does is the host's part too."""
+        """As `StepSizes.reach`; what `before` does is the host's part too, and which learner it is by then."""
         self._step_sizes.reach(i)
+        self.learning = self.learner.at(self.meta.position(i), self.state)
         if self.before is not None:
             self.before(self.arena.theta, self.meta.position(i))
 
@@ -185,7 +188,7 @@ class Trainer:
     def _how(self, warm: bool) -> dict[str, Any]:
         """How slots adapt, by the names of `adapt_slots_`."""
         frozen = ("architecture",) if warm else NONE
-        return {"learner": self.learner, "state": self.state, "frozen": frozen, "max_slots": self.max_slots}
+        return {"learner": self.learning, "state": self.state, "frozen": frozen, "max_slots": self.max_slots}
 
     def _right(self, right: Sequence[Tensor]) -> Tensor:
         """Shares of right answers `[S]`, nan where the learner takes no inner step."""
@@ -325,7 +328,7 @@ class Trainer:
         part = self.arena.part(0, slots)
         copied = replace(part, phi=part.phi.clone(), second=part.second.clone(), steps=part.steps.clone())
         task = TaskChunk(*self._work(warm, [])[1](0, slots))
-        self.learner.train_(copied, task, self.optimiser, 1, self.state, frozen=self._how(warm)["frozen"])
+        self.learning.train_(copied, task, self.optimiser, 1, self.state, frozen=self._how(warm)["frozen"])
 
     def _kept(self) -> dict[str, Tensor]:
         """What the meta-learner keeps, by its names in a checkpoint."""

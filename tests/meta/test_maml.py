@@ -208,7 +208,7 @@ def test_the_outer_adam_is_that_of_torch():
     learner, reference = FOMAML(), NETWORK.initial(0).double()[None].clone().requires_grad_(True)
     outer = torch.optim.Adam([reference], lr=1e-2)
     arena = Arena.single(NETWORK.layout, NETWORK.initial(0).double(), 3)
-    state, finite = learner.state(arena), torch.ones(3, dtype=torch.bool)
+    state, finite = learner.state(arena, 2), torch.ones(3, dtype=torch.bool)
     for step in range(3):
         gradient = rows(3) * (step + 1) + 0.1
         arena.phi.copy_(arena.theta.expand(3, -1) - gradient)

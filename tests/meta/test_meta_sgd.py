@@ -44,7 +44,7 @@ def query_loss(rates):
 def test_with_even_rates_it_is_maml(gradient):
     learner, here, there = MetaSGD(gradient=gradient), arena(), arena()
     how = (task(), SGD(PerKind(RATE)), STEPS)
-    found = learner.train_(here, *how, learner.state(here))
+    found = learner.train_(here, *how, learner.state(here, STEPS))
     wanted = (MAML() if gradient == "exact" else FOMAML()).train_(there, *how, {})
     torch.testing.assert_close(here.phi, there.phi, rtol=1e-10, atol=1e-12)
     assert torch.equal(found.losses, wanted.losses)
@@ -70,7 +70,7 @@ def test_of_one_step_the_first_order_gradient_of_the_rates_is_exact():
 @pytest.mark.parametrize("outer", ["adam", "sgd"])
 def test_rates_move_against_their_gradient_and_lower_the_query_loss(outer):
     learner, here = MetaSGD(outer=outer), arena()
-    state = learner.state(here)
+    state = learner.state(here, STEPS)
     sizes = PerKind(1e-3 if outer == "adam" else 0.5).table(here)
     before = query_loss(state["rates"]).mean()
     here.reload_()

@@ -17,6 +17,7 @@ from autometa.export.program import export_adaptation, export_classifier
 from autometa.meta.learner import LEARNERS
 from autometa.models.classifier import Classifier, learn
 from autometa.models.model import Model
+from autometa.slots.arena import Arena
 from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig
 from autometa.train.learned import Learned
 from autometa.train.tasks import Source
@@ -93,6 +94,22 @@ def test_any_number_of_classes_is_taught_without_a_notice(tmp_path, name, ways):
     assert torch.equal(loaded.probabilities(images), found)
     alone = torch.cat([made.probabilities(images[i : i + 1]) for i in (0, 1)])
     torch.testing.assert_close(alone, found[:2], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["meta-sgd", "maml-plus-plus"])
+def test_what_was_taught_by_learned_rates_is_kept_with_them(tmp_path, name):
+    """Rates of a few steps, none of them 1: the classifier answers the same once it is loaded."""
+    before = model(name)
+    arena = Arena.single(before.network.layout, before.learned.theta, 1)
+    state = {key: 0.7 * value for key, value in before.config.learner.state(arena, 2).items()}
+    trained, (images, labels) = replace(before, learned=replace(before.learned, state=state)), pictures(5)
+    for one in (before, trained):
+        made = learn(one, images, labels, list("abcde"))
+        made.save(tmp_path)
+        assert torch.equal(Classifier.load(tmp_path).probabilities(images), made.probabilities(images))
+    kept = Classifier.load(tmp_path).lesson.learned.state
+    assert set(kept) == set(trained.config.learner.adapts_with)
+    assert all(torch.equal(kept[key], state[key]) for key in kept)
 
 
 def test_the_notice_stays_for_a_last_layer_of_rows():

@@ -14,6 +14,7 @@ from autometa.errors import InputError
 from autometa.meta.leap import Leap
 from autometa.meta.learner import LEARNERS, MetaLearner, TaskChunk
 from autometa.meta.maml import ANIL, FOMAML, MAML
+from autometa.meta.maml_plus_plus import MAMLPlusPlus
 from autometa.meta.matching import Matching
 from autometa.meta.meta_sgd import MetaSGD
 from autometa.meta.proto_maml import ProtoMAML
@@ -49,12 +50,13 @@ EACH = {
     "anil": ANIL(),
     "sgd": FOMAML(outer="sgd"),
     "meta-sgd": MetaSGD(),
+    "maml-plus-plus": MAMLPlusPlus(multi_step=0.5, first_order=0.3),
     "leap": Leap(),
     **ANY_WAYS,
 }
 SMOOTH = {
     "reptile": Reptile(),
-    **{n: replace(EACH[n], outer="sgd") for n in ("fomaml", "maml", "anil", "meta-sgd", "leap", *ANY_WAYS)},
+    **{name: replace(learner, outer="sgd") for name, learner in EACH.items() if name not in ("reptile", "sgd")},
 }
 """Without the outer Adam, which makes steps of full length from gradients that are 0 but for rounding."""
 
@@ -104,7 +106,7 @@ def test_chunks_of_slots_give_the_same(source, name):
     torch.testing.assert_close(whole.arena.theta, parts.arena.theta, **near(SMOOTH[name]))
 
 
-@pytest.mark.parametrize("name", ["fomaml", *ANY_WAYS])
+@pytest.mark.parametrize("name", ["fomaml", "maml-plus-plus", *ANY_WAYS])
 def test_replayed_as_a_graph_it_is_the_same(source, name):
     """What a learner keeps is as it was after warming up and capturing."""
     config = replace(NET, learner=EACH[name])
@@ -140,7 +142,7 @@ class Half(Ranks):
 
 
 @pytest.mark.parametrize("base", [NET, SEARCH], ids=["train", "metanas"])
-@pytest.mark.parametrize("name", ANY_WAYS)
+@pytest.mark.parametrize("name", ["meta-sgd", "maml-plus-plus", *ANY_WAYS])
 def test_two_processes_give_the_meta_weights_of_one(source, base, name):
     config = replace(base, learner=SMOOTH[name])
     whole, halves = trainer(source, config), [trainer(source, config) for _ in range(2)]
@@ -160,6 +162,8 @@ def test_two_processes_give_the_meta_weights_of_one(source, base, name):
     for half in halves:
         assert (half.arena.theta - whole.arena.theta).abs().max() < 1e-3 * change
     assert torch.equal(halves[0].arena.theta, halves[1].arena.theta)
+    for key, value in whole.state.items():
+        torch.testing.assert_close(halves[0].state[key], value, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("relaxation", ["same-batch", "held-out", "query", "training-speed"])
@@ -231,6 +235,26 @@ def test_candidates_side_by_side_are_those_alone(source, name):
         own = both.network.layouts[g].unpack(both.arena.theta[g])
         for key, value in alone.network.layouts[0].unpack(alone.arena.theta[0]).items():
             torch.testing.assert_close(own[key], value, **near(SMOOTH[name]))
+
+
+@pytest.mark.parametrize("name", ["meta-sgd", "maml-plus-plus"])
+def test_a_cell_goes_on_beside_wider_ones_and_alone(source, name):
+    """What is learned beside theta is as wide as the widest network, and a snapshot fits everywhere."""
+    config = CandidateConfig(2, 0, 1, DATA, SMOOTH[name], INNER, META, replace(TEST, part="val"))
+    small, wide = (BlockCell.parse(key) for key in ("0c1m", "0i0a|1c2m"))
+    alone, both = (CandidateTrainer.create(cells, config, source) for cells in ([small], [wide, small]))
+    alone.step(0)
+    both.resume(1, alone.snapshot(0, small.key))
+    again = CandidateTrainer.create([small], config, source)
+    again.resume(0, both.snapshot(1, small.key))
+    for run in (alone, both, again):
+        run.step(1)
+    wanted = alone.snapshot(0, small.key).tensors
+    for found in (both.snapshot(1, small.key).tensors, again.snapshot(0, small.key).tensors):
+        assert set(found) == set(wanted)
+        for key, value in wanted.items():
+            shared = min(value.shape[-1], found[key].shape[-1])
+            torch.testing.assert_close(found[key][..., :shared], value[..., :shared], rtol=1e-4, atol=1e-6)
 
 
 def test_a_config_names_its_learner():

@@ -112,7 +112,8 @@ class TestParts:
         zeros = torch.zeros(slots, dtype=torch.int64)
         bounds = torch.tensor([[0, 16, 32, 48]])
         steps, head = torch.zeros(slots, 3, dtype=torch.int64), torch.zeros(1, 0, 1, dtype=torch.int64)
-        return Arena(theta, phi, torch.zeros_like(phi), steps, bounds, head, zeros, zeros)
+        none = torch.zeros(1, 0, dtype=torch.int64)
+        return Arena(theta, phi, torch.zeros_like(phi), steps, bounds, head, none, none, zeros, zeros)
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     @pytest.mark.parametrize("size", [1, 2, 3, 7])
