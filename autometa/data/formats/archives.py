@@ -34,6 +34,7 @@ from autometa.data.formats.limits import (
     clipped,
 )
 from autometa.data.formats.parted import is_web_page
+from autometa.data.formats.xz import open_xz
 from autometa.data.images import Recipe, read_image
 from autometa.errors import DiskError
 
@@ -42,7 +43,12 @@ _CHUNK = 1 << 20
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, LookupError)
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 1
-_UNPACKERS = {b"": lambda file: file, b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+_UNPACKERS = {
+    b"": lambda path, file: file,
+    b"\x1f\x8b": lambda path, file: gzip.open(file),
+    b"BZh": lambda path, file: bz2.open(file),
+    b"\xfd7zXZ": open_xz,
+}
 
 
 def is_archive(path: Path) -> bool:
@@ -204,7 +210,7 @@ def _tar_members(path: Path, budget: UnpackBudget) -> Iterator[tuple[tarfile.Tar
     with open(path, "rb") as packed:
         start = packed.read(8)
         packed.seek(0)
-        plain = next(opens for magic, opens in reversed(_UNPACKERS.items()) if start.startswith(magic))(packed)
+        plain = next(opens for magic, opens in reversed(_UNPACKERS.items()) if start.startswith(magic))(path, packed)
         limited = LimitedReader(path, plain, HEADER)
         with tarfile.open(fileobj=limited, mode="r:") as archive:
             while (member := archive.next()) is not None:

@@ -20,6 +20,8 @@ MEMBERS = 1_500_000
 """Files of an archive, images of a set, rows of a table: more than ImageNet has."""
 HEADER = 1 << 18
 """Bytes of the headers before one member of a tar archive: names, pax records, maps of sparse files."""
+DICTIONARY = 1 << 27
+"""Bytes of memory that unpacking an .xz file may take: xz -9 takes half of it, a header can ask for 4 GB."""
 DIRECTORY = 192 << 20
 """Bytes of the directory of a zip archive, its comments included."""
 TABLE = 1 << 26

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import lzma
 import pickle
 import pickletools
 import resource
@@ -58,6 +59,32 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, cache, monkeypatch):
     path = zeros(tmp_path / "bomb.tar.gz", header("a/0.png", 4 << 30), 4 << 20)
     monkeypatch.setattr("autometa.data.formats.archives._write", lambda *_: pytest.fail("something was written"))
     refused(path, r"would become more than 268,435,456 bytes.*out of all proportion.*unpack it yourself", cache)
+
+
+def greedy(packed):
+    """An .xz stream whose header asks for a dictionary of 4 GiB, which its content does not need."""
+    data = bytearray(packed)
+    end = 12 + 4 * (data[12] + 1)
+    data[data.index(b"\x21\x01", 14, end) + 2] = 40
+    data[end - 4 : end] = struct.pack("<I", zlib.crc32(data[12 : end - 4]))
+    return bytes(data)
+
+
+@pytest.mark.parametrize("name", ("mine.tar.xz", "mine.tar", "mine.tgz"))
+def test_the_dictionary_of_an_xz_file_is_limited(tmp_path, cache, name):
+    folder = fill(tmp_path / "mine", {"a": 2, "b": 2})
+    whole = gzip.decompress(packed(folder, tmp_path / "mine.tar.gz").read_bytes())
+    path, half = tmp_path / name, len(whole) // 2
+    for content in (
+        greedy(lzma.compress(whole)),
+        lzma.compress(whole[:half]) + bytes(8) + greedy(lzma.compress(whole[half:])),
+    ):
+        path.write_bytes(content)
+        refused(path, "asks for more than 134,217,728 bytes of memory to be unpacked; pack it again with xz -9", cache)
+    path.write_bytes(lzma.compress(whole[:half], preset=9) + bytes(8) + lzma.compress(whole[half:]))
+    assert prepare(path, size=5).store.class_names == ("a", "b")
+    path.write_bytes(lzma.compress(whole)[:-400])
+    refused(path, "damaged or no archive .it ends too early", tmp_path / "none")
 
 
 def test_small_files_without_number_are_a_bomb_too(tmp_path, cache, monkeypatch):
