@@ -120,7 +120,7 @@ def _measured(found: Mapping[str, Any]) -> list[str]:
         f"Accuracy in % on {view.tasks}; mean and 95% confidence interval",
         f"  {view.over_tasks}",
         f"  {view.classes}; seed {view.protocol['seed']}, tasks of seed {view.protocol['test_seed']}",
-        *columns(view.table, right=range(1, len(view.networks) + 1)),
+        *columns(view.table, right=range(1, len(view.table[0]))),
         *(f"  {one}" for one in (*view.caveats, *view.sentences)),
         "",
         "Size   (MACs: multiplications with addition, for one image)",

@@ -64,14 +64,22 @@ def logits_by_mode(
 
 
 def answers(logits: Mapping[str, Tensor], mode: str = "support_statistics") -> dict[str, Tensor]:
-    """The answers in one of the modes: `predicted` int16 `[S, Q]`, -1 where logits are not finite, and `probability`
-    float32 `[S, Q]`; nothing where the mode is not among them."""
+    """The answers: `predicted` int16 `[S, Q]`, -1 where logits are not finite, and `probability` float32 `[S, Q]` in
+    one of the modes, `predicted.MODE` in each other one; nothing where the mode is not among them."""
     if mode not in logits:
         return {}
-    found = logits[mode]
-    probability, predicted = found.to(torch.float32).softmax(dim=-1).max(dim=-1)
-    predicted = torch.where(torch.isfinite(found).all(dim=-1), found.argmax(dim=-1), -torch.ones_like(predicted))
-    return {"predicted": predicted.to(torch.int16), "probability": probability}
+    made = {answers_name(other, mode): _predicted(found) for other, found in logits.items()}
+    return {**made, "probability": logits[mode].to(torch.float32).softmax(dim=-1).amax(dim=-1)}
+
+
+def answers_name(mode: str, first: str = "support_statistics") -> str:
+    """What `answers` calls the predictions of a mode."""
+    return "predicted" if mode == first else f"predicted.{mode}"
+
+
+def _predicted(logits: Tensor) -> Tensor:
+    said = logits.argmax(dim=-1)
+    return torch.where(torch.isfinite(logits).all(dim=-1), said, -torch.ones_like(said)).to(torch.int16)
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> Tensor:

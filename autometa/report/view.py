@@ -19,6 +19,7 @@ TERMS = {"split": "split", "part": "classes", "ways": "ways", "shots": "shots", 
     "test_seed": "seed of tasks",
 }
 """Of a result's protocol: what a test accuracy must be read with, by its title."""
+OTHERS = "other classes (95%)"
 FEW = 20
 """Test classes from which on an interval over them is not called one of few."""
 YARDSTICKS = {"pixels": "pixels", "gradients": "gradients (histogram)", "colours": "colours (histogram)"}
@@ -104,10 +105,13 @@ class View:
 
     @property
     def table(self) -> list[list[str]]:
-        """Accuracies by BN mode and network, a head first."""
-        head = ["normalised with statistics of", *self.networks]
-        scores = self.networks.values()
-        return [head, *([title, *(score(one.get(mode)) for one in scores)] for mode, title in self.modes.items())]
+        """Accuracies by BN mode and network, and of its own what to expect on other classes; a head first."""
+        head, scores = ["normalised with statistics of", *self.networks], self.networks.values()
+        rows = [[title, *(score(one.get(mode)) for one in scores)] for mode, title in self.modes.items()]
+        if other := self.part("new_classes").get("modes"):
+            head += [OTHERS]
+            rows = [[*row, _of_others(other.get(mode))] for row, mode in zip(rows, self.modes, strict=True)]
+        return [head, *rows]
 
     @property
     def sizes(self) -> dict[str, Mapping[str, Any]]:
@@ -222,6 +226,13 @@ class View:
         """How far the result is to be trusted: other classes, what needs no learning, unknown classes."""
         told = (self.other_classes, self.without_learning, self.verdict, refusing(self.part("confidence")))
         return [one for one in told if one is not None]
+
+
+def _of_others(found: Mapping[str, Any] | None) -> str:
+    """An interval over classes in a table; `-` where there is none."""
+    if not found or found.get("mean") is None or found.get("low") is None:
+        return "-"
+    return f"{found['mean']:.1f} ({found['low']:.0f} to {found['high']:.0f})"
 
 
 def refusing(found: Mapping[str, Any]) -> str | None:

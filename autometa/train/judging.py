@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from autometa.data import Episodes
-from autometa.train.baselines import baselines
+from autometa.meta.bn_modes import MODES, answers_name
+from autometa.train.baselines import MODE, baselines
 from autometa.train.class_interval import over_classes
 from autometa.train.config import EvalConfig
 from autometa.train.tasks import Source, chunks
@@ -25,7 +26,8 @@ def classes_of_tasks(episodes: Episodes, tasks: int) -> Tensor:
 
 
 def judged(source: Source, ways: int, test: EvalConfig, found: Mapping[str, Tensor], right: Tensor) -> dict[str, Any]:
-    """`new_classes` and `baselines` of result.json, of normalisation by support statistics, which predict uses.
+    """`new_classes` and `baselines` of result.json, of normalisation by support statistics, which predict uses;
+    `new_classes.modes` tells the interval in each BN mode.
 
     found: what evaluation kept per task; right: shares of right answers `[tasks]`. Empty where answers were not kept.
     """
@@ -33,5 +35,8 @@ def judged(source: Source, ways: int, test: EvalConfig, found: Mapping[str, Tens
         return {}
     episodes = source.testing(ways, test)
     slots = classes_of_tasks(episodes, len(right)).numpy()
-    expected = over_classes(found["predicted"].numpy(), slots, len(episodes.classes))
+    kept = {mode: found[name].numpy() for mode in MODES if (name := answers_name(mode)) in found}
+    told = {mode: over_classes(said, slots, len(episodes.classes)) for mode, said in kept.items()}
+    modes = {mode: {name: one[name] for name in ("mean", "low", "high")} for mode, one in told.items()}
+    expected = {**told[MODE], "modes": modes}
     return {"new_classes": expected, "baselines": baselines(source, ways, test, right)}

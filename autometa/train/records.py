@@ -142,8 +142,14 @@ def confidence_form(value: Any, where: str) -> None:
 
 
 def _new_classes(value: Any, where: str) -> None:
-    """The interval over classes: both its ends or none."""
-    record({"classes": COUNT}, {**dict.fromkeys(("mean", "low", "high"), maybe(PERCENT)), "turned": flag})(value, where)
+    """The interval over classes, and that of each BN mode."""
+    _over_classes(value, where)
+    record({"classes": COUNT}, {"turned": flag, "modes": table(_over_classes)})(value, where)
+
+
+def _over_classes(value: Any, where: str) -> None:
+    """Both its ends or none."""
+    record(optional=dict.fromkeys(("mean", "low", "high"), maybe(PERCENT)))(value, where)
     if (value.get("low") is None) != (value.get("high") is None):
         raise FormError(f"{where} holds one end of an interval")
 

@@ -23,6 +23,7 @@ def _told(run, printed):
     found, sure = result["new_classes"], result["confidence"]
     assert found["low"] <= found["mean"] <= found["high"] and not found["turned"]
     assert found["mean"] == pytest.approx(result["accuracy"]), "without turns it is the accuracy"
+    assert _in_every_mode(result)
     assert result["baselines"]["chance"] == 50 and result["baselines"]["tasks"] == 2
     assert sure == json.loads((run / "confidence.json").read_text())
     assert 0.5 <= sure["min_confidence"] <= 1 and set(sure["1-shot"]["refused"]) == {"right", "wrong", "unknown"}
@@ -41,6 +42,19 @@ def _told(run, printed):
     assert f"{found['low']:.0f} to {found['high']:.0f} ({found['classes']})" in compared
     evaluated = call("eval", "--run", run, "--tasks", "3", "--json", "-q").json
     assert evaluated["new_classes"]["classes"] == found["classes"] and evaluated["baselines"]["tasks"] == 3
+    assert _in_every_mode(evaluated)
+    for mode in result["scores"]:
+        own = found["modes"][mode]
+        for text in filter(None, (page, card, printed)):
+            assert f"{own['mean']:.1f} ({own['low']:.0f} to {own['high']:.0f})" in text, mode
+
+
+def _in_every_mode(result):
+    """An accuracy has its interval over classes in each BN mode."""
+    found, scores = result["new_classes"]["modes"], result["scores"]
+    same = all(found[mode]["mean"] == pytest.approx(scores[mode]["mean"]) for mode in scores)
+    inside = all(one["low"] <= one["mean"] <= one["high"] for one in found.values())
+    return set(found) == set(scores) and len(found) == 3 and same and inside
 
 
 def test_the_threshold_is_the_runs_own(trained, tmp_path):

@@ -10,6 +10,7 @@ RIVAL = {"scores": SCORE, "filters": 3, "parameters": 5, "macs": 6, "seconds": {
 def test_a_network_alone():
     view = View({**TRAINED, "finite_tasks": 3})
     assert list(view.networks) == ["this network"] == list(view.sizes) and view.lost == 1
+    assert view.table == [["normalised with statistics of", "this network"], ["support images alone", "50.00 ± 1.00"]]
     assert view.seconds == {"train": 1.0} and view.pruning_cost is None and list(view.modes) == ["support_statistics"]
 
 
@@ -33,14 +34,17 @@ def test_nothing_is_known_of_a_run_that_is_not_finished():
 
 def test_what_an_accuracy_is_to_be_read_with():
     protocol = {"split": "vinyals", "part": "test", "ways": 5, "shots": 1, "queries": 3, "tasks": 1200, "test_seed": 1}
-    classes = {"classes": 1, "mean": 60.0, "low": 38.2, "high": 91.7, "turned": True}
+    within = {"mean": 60.0, "low": 38.2, "high": 91.7}
+    classes = {"classes": 1, **within, "turned": True, "modes": {"support_statistics": within}}
     learnt = {"chance": 20.0, "tasks": 9, "pixels": {"mean": 30.0, "ci95": None}, "verdict": "It beats nothing."}
     refused = {"min_confidence": 0.5, "1-shot": {"refused": {"unknown": 70.0, "right": 10.0}}}
     more = {"new_classes": classes, "baselines": learnt, "confidence": refused, "data_hash": "0123456789abcdef"}
     view = View({**TRAINED, **more, "accuracy": 50, "protocol": protocol, "finite_tasks": 1199, "precision": "tf32"})
     assert view.tasks == "1,200 new tasks of 5 classes, 1 support image and 3 query images per class"
     assert view.classes == "split vinyals, test classes" and view.over_tasks == "over tasks of the same 1 class"
-    assert view.table == [["normalised with statistics of", "this network"], ["support images alone", "50.00 ± 1.00"]]
+    head, row = view.table
+    assert head == ["normalised with statistics of", "this network", "other classes (95%)"]
+    assert row == ["support images alone", "50.00 ± 1.00", "60.0 (38 to 92)"]
     other, without, verdict, unknown = view.sentences
     assert view.bounds == "38 to 92" and "about 60.0 %, 95% interval 38 to 92: only 1 class was tested" in other
     assert "chance 20.0 %; nearest class mean of pixels 30.00 %, on 9" in without and verdict == learnt["verdict"]
