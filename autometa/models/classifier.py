@@ -262,7 +262,12 @@ class Classifier:
 
 
 def _in_one_form(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of classes, composed; as they are where two would then be one, in a file of before that was seen."""
+    """Names of classes, composed; as they are where two would then be one, in a file of before that was seen.
+
+    Raises `FormError` where two are the same as they are.
+    """
+    if len(set(names)) < len(names):
+        raise FormError("names hold one class twice")
     return tuple(names) if twice(names) else tuple(composed(name) for name in names)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 import autometa
 from autometa.algorithms.table import building, packed
@@ -226,6 +227,10 @@ def test_damage_and_other_settings_are_found(built, file, tmp_path):
         packed.read(tmp_path / "short.safetensors", TINY)
     with pytest.raises(InputError, match="table pack --name tiny writes one"):
         packed.read(tmp_path / "none.safetensors", TINY)
+    for told in ("[]", "5", '{"about": "[]"}', '{"about": 5}', "[" * 100_000):
+        save_file({"x": np.zeros(3)}, tmp_path / "strange.safetensors", {packed.FORMAT: told})
+        with pytest.raises(InputError, match="strange.safetensors cannot be read.*pack the table again"):
+            packed.read(tmp_path / "strange.safetensors", TINY)
     other = replace(TINY, config=replace(TINY.config, filters=3))
     with pytest.raises(InputError, match="trained otherwise"):
         packed.read(file, other)

@@ -91,6 +91,7 @@ DAMAGE = {
     "steps": (lambda t, told: told["config"]["test"].update(steps=2.5), r"test.steps must be a whole number .*not 2.5"),
     "algorithm": (lambda t, told: told["config"].update(algorithm=None), "it is no config of a search or training run"),
     "names": (lambda t, told: told.update(names="abc"), "names must be a list"),
+    "one name twice": (lambda t, told: told.update(names=["bar", "bar", "blob"]), "names hold one class twice"),
 }
 
 

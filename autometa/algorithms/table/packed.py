@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from autometa.algorithms.table.spec import TableSpec, order, order_hash
 from autometa.algorithms.table.training import Measured
 from autometa.errors import InputError
-from autometa.runs.files import plain, shown, write_bytes
+from autometa.runs.files import of_form, plain, shown, write_bytes
+from autometa.runs.forms import record, text
+from autometa.runs.tensors import read_tensors
 
 FORMAT, VERSION = "autometa-table", 1
+REMEDY = "install the package again, or pack the table again"
 COLUMNS = {
     "right": np.int16,
     "losses": np.float32,
@@ -76,10 +78,10 @@ def write(
         "failures": {str(n): row.failure for n, row in enumerate(rows) if row.failure is not None},
         "costs": costs,
     }
-    text = json.dumps(about, sort_keys=True)
-    checksum = _checksum(columns, text)
+    told = json.dumps(about, sort_keys=True)
+    checksum = _checksum(columns, told)
     # one entry alone: safetensors writes several in any order, and the same rows shall give the same bytes
-    write_bytes(path, save(columns, {FORMAT: json.dumps({"about": text, "sha256": checksum})}))
+    write_bytes(path, save(columns, {FORMAT: json.dumps({"about": told, "sha256": checksum})}))
     return checksum
 
 
@@ -87,17 +89,17 @@ def read(path: Path, spec: TableSpec) -> Packed:
     """Raises `InputError` where the file is missing, damaged, of another version, or of a table of other settings."""
     if not path.is_file():
         raise InputError(f"there is no {shown(path)}; autometa table pack --name {spec.name} writes one")
+    told, tensors = read_tensors(path, FORMAT, REMEDY)
+    columns = {name: tensor.numpy() for name, tensor in tensors.items()}
     try:
-        with safe_open(path, "np") as file:
-            told = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
-            columns = {name: file.get_tensor(name) for name in file.keys()}
-        about = json.loads(told.get("about", "{}"))
-    except (OSError, SafetensorError, ValueError) as error:
-        raise InputError(f"{shown(path)} cannot be read as a packed table ({error})") from error
+        record(optional={"about": text})(told, "")
+        about = of_form(told.get("about", "{}").encode(), record())
+    except ValueError as error:
+        raise InputError(f"{shown(path)} cannot be read as a packed table ({error}); {REMEDY}") from error
     if about.get("version") != VERSION:
-        raise InputError(f"{shown(path)} is no packed table of version {VERSION}")
+        raise InputError(f"{shown(path)} is no packed table of version {VERSION}; {REMEDY}")
     if _checksum(columns, told["about"]) != told.get("sha256"):
-        raise InputError(f"{shown(path)} is damaged: its checksum does not fit; install the package again")
+        raise InputError(f"{shown(path)} is damaged: its checksum does not fit; {REMEDY}")
     if (about["fingerprint"], about["order"]) != (spec.fingerprint, order_hash(order())):
         raise InputError(f"{shown(path)} holds cells trained otherwise than {spec.name} trains them now")
     failures = {int(n): text for n, text in about["failures"].items()}
