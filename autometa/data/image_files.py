@@ -46,6 +46,14 @@ ALONE = 1 << 26
 LONGEST = 1000
 """Characters of a path that are shown."""
 _HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+_WITHIN = {b"RIFF": (b"WEBP",), b"ftyp": (b"avif", b"avis", *_HEIF)}
+"""How files of images begin, and what those hold from byte 8 on that begin as others do."""
+_OTHERS = set(
+    ".txt .csv .tsv .json .jsonl .ndjson .xml .md .html .yaml .yml .ini .log .py .pdf .db .pkl .npy .npz .mat .zip "
+    ".tar .gz .mp4 .mov".split()
+)
+"""Suffixes of files that no picture has: they are not looked into."""
 _alone = threading.Lock()
 
 
@@ -53,6 +61,23 @@ def is_image(file: Path) -> bool:
     """Whether a file's name is that of a picture, one that is read here or one to be named as unread."""
     suffix = file.suffix.lower()
     return (suffix in SUFFIXES or suffix in UNREAD) and not file.name.startswith(".")
+
+
+def is_picture(file: Path) -> bool:
+    """Whether a file is one of an image by its name, or by its content where its suffix says nothing of it: pictures
+    that were downloaded often have none, or another one behind it."""
+    suffix = file.suffix.lower()
+    if is_image(file) or file.name.startswith(".") or suffix in _OTHERS:
+        return is_image(file)
+    try:
+        if not file.is_file():
+            return False
+        with open(file, "rb") as opened:
+            start = opened.read(12)
+    except OSError:
+        return False
+    inside = b"ftyp" if start[4:8] == b"ftyp" else start[:4]
+    return start.startswith(_BEGINNINGS) or start[8:] in _WITHIN.get(inside, ())
 
 
 def shortened(name: str) -> str:

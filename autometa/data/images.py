@@ -26,6 +26,8 @@ FILTERS = {
 LARGEST = 2048
 """Pixels a side: a few dozen images of this size are in memory at once."""
 POLARITIES = ("inverted", "as-is", "auto")
+DARK = 8
+"""Numbers of more than 8 bits whose greatest is at most such a part of white would be black: they are of fewer bits."""
 WORKING = 8
 """`auto` looks at images of at most so many times the size they get."""
 _TURNS = {
@@ -119,16 +121,30 @@ def _upright(image: Image.Image) -> Image.Image:
 def _flatten(image: Image.Image) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
         return _of_numbers(image)
+    image = _of_truth(image)
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image
 
 
+def _of_truth(image: Image.Image) -> Image.Image:
+    """Truth values that were saved as 0 and 1 of 255, as black and white; other images as they are."""
+    if image.mode not in ("L", "LA", "RGB", "RGBA") or "transparency" in image.info:
+        return image
+    bands = image.split()
+    colours = bands[:-1] if image.mode.endswith("A") else bands
+    lows, highs = zip(*(band.getextrema() for band in colours), strict=True)
+    if (min(lows), max(highs)) != (0, 1):
+        return image
+    colours = [band.point(lambda value: 255 if value else 0) for band in colours]
+    return Image.merge(image.mode, [*colours, *bands[len(colours) :]])
+
+
 def _of_numbers(image: Image.Image) -> Image.Image:
     """8 bits of numbers: of 16 bits their upper half (convert("L") would clip at 255), of fractions 0 .. 1 or 0 .. 255.
 
-    Raises `ValueError` where they would be cut off, or all of them black.
+    Raises `ValueError` where they would be cut off, or nearly all of them black.
     """
     values = np.asarray(image)
     low, high = float(values.min()), float(values.max())
@@ -138,10 +154,11 @@ def _of_numbers(image: Image.Image) -> Image.Image:
     if not 0 <= low <= high <= (255 if fractions else 65535):
         wanted = "0 to 1 or 0 to 255" if fractions else "0 to 65535"
         raise ValueError(f"its numbers go from {low:g} to {high:g}, not from {wanted}: save it with 8 bits")
+    white = 255 if fractions else 65535
+    if 0 < high <= white / DARK:
+        raise ValueError(f"its numbers go from {low:g} to {high:g} of {white}, which is black: save it with 8 bits")
     if fractions:
         return image.convert("L")
-    if 0 < high < 256:
-        raise ValueError(f"its numbers go from {low:g} to {high:g} of 65535, which is black: save it with 8 bits")
     return Image.fromarray((values.astype(np.uint32) >> 8).astype(np.uint8))
 
 

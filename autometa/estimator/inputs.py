@@ -99,6 +99,12 @@ class FittedForm:
         if len(shape) == 2:
             as_row = shape[1] >= SMALLEST and any(shape[1] == c * math.isqrt(shape[1] // c) ** 2 for c in (1, 3))
             return shape == self.form or (min(shape) >= NARROW and not as_row)
+        plane = tuple(size for size in self.form or () if size >= NARROW)
+        if shape[2] not in CHANNELS and shape[1:] != self.form and (shape[2] < NARROW or shape[:2] == plane):
+            raise InputError(
+                "an image array is [H, W], [H, W, C] or [C, H, W] with C 1, 3 or 4, several are [n, H, W], not "
+                f"{list(shape)}"
+            )
         last, first = shape[2] in CHANNELS, shape[0] in CHANNELS and shape[0] > 1
         if shape[1:] == self.form or not (last or first):
             return False

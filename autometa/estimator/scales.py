@@ -16,7 +16,8 @@ more; what lies outside is clipped."""
 RINGING = 0.125
 """The same where nothing but the convention (0 .. 1, 0 .. 255) says what the range is: resizing overshoots."""
 DARK = 8
-"""Pictures whose greatest number is at most such a part of white would be black: they are of another scale."""
+"""Pictures whose greatest number is at most such a part of white would be black, or, where negative numbers were
+taught, all one grey: they are of another scale."""
 BYTE = (0.0, 255.0)
 
 
@@ -87,13 +88,15 @@ def _reach_out(taught: Levels, arrays: Sequence[np.ndarray]) -> bool:
 
 
 def _might_be_other(taught: Levels, low: float, high: float) -> bool:
-    """Whether numbers within the taught range are rather 0 .. 1 or -1 .. 1, or so small that they would be black, or
-    negative where none were."""
+    """Whether numbers within the taught range are rather 0 .. 1 or -1 .. 1, or so small that they would be black or all
+    one grey, or negative where none were."""
     if 0 <= low and high <= 1:
         return high > 0 or taught.low < 0
     if taught.low >= -RINGING:
         width = taught.high - taught.low
         return high <= taught.low + width / DARK or (low < -width / 32 and high <= width / 3)
+    if max(-low, high) <= max(-taught.low, taught.high) / DARK:
+        return True
     wider = taught.low < -1 - SLACK or taught.high > 1 + SLACK
     return wider and -1 <= low and high <= 1 and (low == -1 or high == 1)
 

@@ -1,6 +1,7 @@
 """Every image goes through one recipe, whatever its file looks like."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from autometa.data.images import read_image
 from tests.data.tiff import tiff
 
 PLAIN = Recipe(size=4, polarity="as-is")
+OPAQUE = Image.new("L", (2, 2), 255)
 
 
 @pytest.fixture
@@ -140,6 +142,17 @@ def test_recipes_are_checked(wrong):
         Recipe(**wrong)
 
 
+@pytest.mark.parametrize("mode", ("L", "LA", "RGB", "RGBA"))
+def test_truth_values_of_a_file_are_black_and_white(mode):
+    """As those of an array are; numbers up to 2 are 8 bits as ever."""
+    for most, white in ((1, 255), (2, 2)):
+        mask = np.array([[0, most], [most, 0]], np.uint8)
+        image = Image.merge(mode, [Image.fromarray(mask)] * (len(mode) - mode.count("A")) + [OPAQUE] * mode.count("A"))
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        assert np.array_equal(read_image(file, replace(PLAIN, size=2), "x")[0], mask // most * white), mode
+
+
 def test_pictures_of_other_numbers_than_8_bits():
     ramp = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
     for pixels, wanted in (
@@ -157,6 +170,8 @@ def test_pictures_of_other_numbers_than_8_bits():
         (ramp * np.float32("nan"), "from nan to nan"),
         (np.arange(16, dtype=np.int32).reshape(4, 4) * 10**6, "not from 0 to 65535"),
         (np.arange(16, dtype=np.uint16).reshape(4, 4), "from 0 to 15 of 65535, which is black"),
+        (np.arange(16, dtype=np.uint16).reshape(4, 4) * 273, "from 0 to 4095 of 65535, which is black"),
+        (16 * ramp, "from 0 to 16 of 255, which is black"),
     ):
         with pytest.raises(DataError, match=f"x cannot be read as an image .*{sentence}"):
             read_image(io.BytesIO(tiff(pixels)), PLAIN, "x")

@@ -27,9 +27,16 @@ SCALES = {
     "standardised": (UNIT - 0.45) / 0.22,
     "16 bits": SHADES.astype(np.uint16) * 257,
     "0 .. 16": UNIT * 16,
+    "-128 .. 127": SHADES.astype(np.float32) - 128,
 }
 FITTING = {("uint8", "0 .. 255"), ("uint8", "0 .. 1"), ("0 .. 255", "uint8"), ("0 .. 1", "uint8")}
-FITTING |= {("-1 .. 1", "uint8"), ("standardised", "uint8"), ("16 bits", "uint8"), ("0 .. 16", "uint8")}
+FITTING |= {
+    ("-128 .. 127", "uint8"),
+    ("-1 .. 1", "uint8"),
+    ("standardised", "uint8"),
+    ("16 bits", "uint8"),
+    ("0 .. 16", "uint8"),
+}
 
 
 @pytest.mark.parametrize("asked", SCALES)
@@ -39,7 +46,9 @@ def test_another_scale_is_fitted_where_that_is_certain_and_refused_elsewhere(fit
     if fitted == asked or (fitted, asked) in FITTING:
         found, _ = pictures(Items([SCALES[asked]]), RECIPE, levels, fitted=True)
         slack = 2 if fitted in ("uint8", asked) or asked == "uint8" else 0
-        stretched = fitted in ("-1 .. 1", "standardised", "16 bits", "0 .. 16", "0 .. 255") and asked == fitted
+        stretched = (
+            fitted in ("-1 .. 1", "standardised", "16 bits", "0 .. 16", "0 .. 255", "-128 .. 127") and asked == fitted
+        )
         wanted = np.rint(UNIT / UNIT.max() * 255) if stretched else SHADES
         assert np.abs(found[0, 0].astype(int) - wanted).max() <= slack
         return
@@ -126,6 +135,9 @@ def test_several_pictures_stay_several_and_what_may_be_either_is_told():
         assert len(gather(three, FittedForm(form)).images) == 3, "grey pictures were fitted"
     assert len(gather(np.zeros((5, 20, 24)), FittedForm(None)).images) == 5
     assert len(gather(three, FittedForm(None, labels=3)).images) == 3 and len(gather(three).images) == 3
+    for shape in ((20, 24, 2), (20, 24, 31), (24, 20, 5)):
+        with pytest.raises(InputError, match=r"an image array is .* with C 1, 3 or 4, several are .*, not \[2"):
+            gather(np.zeros(shape), FittedForm((20, 24)))
     with pytest.raises(InputError, match=r"\[3, 20, 24\] may be 3 pictures or one in 3 colours; give X\[:, None\]"):
         gather(three, FittedForm(None))
     assert len(gather(np.zeros((64, 64)), FittedForm((64, 64))).images) == 1

@@ -50,11 +50,11 @@ class _Curve:
     def __init__(self, trainer: CandidateTrainer, spec: TableSpec, source: Source) -> None:
         self.trainer, self._spec, self._source = trainer, spec, source
         cells = len(trainer.alive)
-        self._total = torch.zeros(cells, dtype=torch.float64)
-        self.losses = torch.full((cells, len(POINTS)), torch.nan, dtype=torch.float64)
-        self.right = torch.full((cells, len(POINTS)), NOT_SCORED, dtype=torch.int64)
-        self.test_right = torch.full((cells,), NOT_SCORED, dtype=torch.int64)
-        self.intervals = torch.full((cells, 2), torch.nan, dtype=torch.float64)
+        self._total = torch.zeros(cells, dtype=torch.float64, device="cpu")
+        self.losses = torch.full((cells, len(POINTS)), torch.nan, dtype=torch.float64, device="cpu")
+        self.right = torch.full((cells, len(POINTS)), NOT_SCORED, dtype=torch.int64, device="cpu")
+        self.test_right = torch.full((cells,), NOT_SCORED, dtype=torch.int64, device="cpu")
+        self.intervals = torch.full((cells, 2), torch.nan, dtype=torch.float64, device="cpu")
 
     def add(self, losses: torch.Tensor) -> None:
         """The losses `[inner steps, slots]` of a meta-iteration."""
@@ -77,8 +77,8 @@ class _Curve:
     def _answers(self, test: EvalConfig) -> tuple[torch.Tensor, torch.Tensor]:
         """Right answers int64 and half widths float64, both `[cells]`; a cell that lost too many tasks has failed."""
         shares, finite = score(self.trainer, self._source, test)
-        right = torch.full((len(self.right),), NOT_SCORED, dtype=torch.int64)
-        width = torch.full((len(self.right),), torch.nan, dtype=torch.float64)
+        right = torch.full((len(self.right),), NOT_SCORED, dtype=torch.int64, device="cpu")
+        width = torch.full((len(self.right),), torch.nan, dtype=torch.float64, device="cpu")
         answers = self.trainer.config.inner.ways * test.queries
         for row, kept, g in zip(shares, finite, self.trainer.alive, strict=True):
             lost = int((~kept).sum())

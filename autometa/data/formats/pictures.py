@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from autometa.data.image_files import is_image
+from autometa.data.image_files import is_picture
 from autometa.data.names import composed
 
 Classes = list[tuple[str, list[Path]]]
@@ -23,12 +23,12 @@ def folders_in(folder: Path) -> list[Path]:
 
 def pictures_in(folder: Path) -> list[Path]:
     """The picture files directly in a folder, sorted by name."""
-    return _sorted([file for file in folder.iterdir() if is_image(file) and file.is_file()])
+    return _sorted([file for file in folder.iterdir() if is_picture(file) and file.is_file()])
 
 
 def holds_picture(folder: Path) -> bool:
     """Whether a picture lies directly in a folder."""
-    return any(is_image(file) and file.is_file() for file in folder.iterdir())
+    return any(is_picture(file) and file.is_file() for file in folder.iterdir())
 
 
 def pictures_below(folder: Path) -> list[Path]:
@@ -49,7 +49,7 @@ def pictures_below(folder: Path) -> list[Path]:
                     if real not in seen:
                         seen.add(real)
                         waiting.append(path)
-                elif is_image(path) and entry.is_file():
+                elif is_picture(path) and entry.is_file():
                     found.append(path)
     return _sorted(found)
 
@@ -64,8 +64,8 @@ def contents(folder: Path) -> str:
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith(PASSED_OVER)]
     folders = sorted(entry.name for entry in entries if entry.is_dir())
     files = [entry for entry in entries if not entry.is_dir()]
-    pictures = sum(is_image(file) for file in files)
-    others = Counter(file.suffix.lower() or "no suffix" for file in files if not is_image(file))
+    pictures = sum(is_picture(file) for file in files)
+    others = Counter(file.suffix.lower() or "no suffix" for file in files if not is_picture(file))
     counts = [f"{pictures} picture{'s' * (pictures != 1)}"] if pictures else []
     counts += [f"{count} file{'s' * (count != 1)} of {kind}" for kind, count in others.most_common(3)]
     if folders:

@@ -18,7 +18,7 @@ from autometa.data.formats.limits import MEMBERS
 from autometa.data.formats.parted import fingerprint, parted_classes
 from autometa.data.formats.rows import csv_rows, decode, read_bytes
 from autometa.data.formats.sources import PARTS, ImageFile, ImageSource, SourceDataset
-from autometa.data.names import NormalisedPaths
+from autometa.data.names import NormalisedPaths, composed
 
 FORMAT = "table"
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
@@ -80,7 +80,7 @@ def detect(path: Path) -> SourceDataset | None:
     for part in ("train", "test"):
         if parts.keys() != {""} and part not in parts:
             raise DataError(f"{path} has no {part} classes; give some of its classes that part, or no parts at all")
-    counts = " / ".join(str(len(parts.get(part, {}))) for part in PARTS)
+    counts = " / ".join(str(len({composed(name) for name in parts.get(part, {})})) for part in PARTS)
     called = ", ".join(table.name for table in tables)
     return SourceDataset(
         format=FORMAT,

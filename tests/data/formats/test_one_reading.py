@@ -1,6 +1,7 @@
 """One reading of folders and names for all commands: pictures below a class folder, names in either Unicode form."""
 
 import json
+import os
 import pickle
 import unicodedata
 import zipfile
@@ -28,6 +29,20 @@ def draw(folder, *names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         picture(value).save(folder / name, "PNG")
     return folder
+
+
+def test_pictures_whose_suffix_says_nothing_are_taken_by_their_content(tmp_path):
+    draw(
+        tmp_path, "oak/1.png", "oak/photo", "oak/2.jpg_large", "oak/3.png.download", "oak/.hidden", "elm/4", "elm/5.txt"
+    )
+    (tmp_path / "elm/notes").write_text("no picture")
+    (tmp_path / "elm/folder.of").mkdir()
+    os.mkfifo(tmp_path / "elm/pipe")
+    images, labels, names = load_class_folder(tmp_path, PLAIN)
+    assert names == ("elm", "oak") and labels.tolist() == [0, 1, 1, 1, 1] and len(images) == 5
+    (tmp_path / "elm/6").write_bytes(b"\0\0\0\x18ftypheic" + bytes(20))
+    with pytest.raises(DataError, match="elm/6 is an HEIF picture by its content"):
+        load_class_folder(tmp_path, PLAIN)
 
 
 LAYOUTS = {
@@ -141,6 +156,10 @@ def test_a_class_in_two_parts_is_seen_in_either_form(tmp_path):
     with pytest.raises(DataError, match="class 'é' in both train and test"):
         recognise(tmp_path / "set")
     assert [len(c.images) for c in recognise(tmp_path / "set", force=True).classes if c.name == "é"] == [2]
+    rows = ["file,label,split", "1.png,é,train", f"2.png,{nfd('é')},train", "3.png,b,test"]
+    draw(tmp_path / "counted", "1.png", "2.png", "3.png")
+    (tmp_path / "counted/all.csv").write_text("\n".join(rows), encoding="utf-8")
+    assert recognise(tmp_path / "counted").split.startswith("1 / 0 / 1 classes")
     rows = ["file,label,split", "1.png,é,train", f"2.png,{nfd('é')},test"]
     draw(tmp_path / "table", "1.png", "2.png")
     (tmp_path / "table/all.csv").write_text("\n".join(rows), encoding="utf-8")
