@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar
 
+from autometa.printable import printable_text
+
 LIMIT, TEXT, ITEMS = 390, 60, 4
 """Characters of a representation (five lines of a terminal) and of a text within it; items of a list that are shown."""
 
@@ -45,7 +47,8 @@ def told_value(value: Any) -> str:
 
 
 def cut(text: str, limit: int) -> str:
-    """The text, or its beginning and end where it is longer."""
+    """The text, made harmless, or its beginning and end where it is longer."""
+    text = printable_text(text)
     if len(text) <= limit:
         return text
     end = limit // 4

@@ -4,6 +4,7 @@ import html
 import json
 import pickle
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ import autometa
 from autometa.algorithms.presets import PRESETS
 from autometa.api import data_info, open_run, predict
 from autometa.api.outcome import Outcome
-from autometa.brief import LIMIT
+from autometa.api.predicting import Prediction, Predictions
+from autometa.brief import LIMIT, cut
 from autometa.data import TaskSpec, open_dataset
 from autometa.models.find import find_start
 from autometa.models.model import Model
@@ -64,6 +66,13 @@ def test_a_result_is_a_mapping_and_a_table_in_notebooks(found):
     for text in (repr(result), result._repr_html_(), result._repr_markdown_()):
         assert mean in text and "2 of 2 meta-iterations" in text and "on 2 new tasks of 3 classes" in text
     assert result._repr_html_().count("<tr>") == 4
+
+
+def test_answers_hold_no_escapes():
+    name = "a\x1b[31m\u202e"
+    one = Prediction(Path(f"{name}.png"), name, 0.5, {name: 0.5, "b": 0.5})
+    for text in (repr(one), repr(Predictions([one], Path("out"))), cut(name * 50, 90)):
+        assert "\x1b" not in text and "\u202e" not in text and "\\x1b[31m" in text
 
 
 def test_what_a_result_holds_is_no_markup():

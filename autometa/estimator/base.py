@@ -94,7 +94,7 @@ def check_labels(estimator: Any, labels: Any, count: int) -> np.ndarray:
         raise InputError(f"{count} images need {count} labels, not {list(found.shape)}")
     found = in_nfc(found.ravel())
     if found.dtype.kind == "f":
-        strange = found[~(np.isfinite(found) & (found == np.rint(found)))]
+        strange = found[~((np.abs(found) < 2.0**63) & (found == np.rint(found)))]
         if len(strange):
             raise InputError(f"label {strange[0]:g} is no class; labels are strings, whole numbers or truth values")
     return found

@@ -109,8 +109,9 @@ class View:
         head, scores = ["normalised with statistics of", *self.networks], self.networks.values()
         rows = [[title, *(score(one.get(mode)) for one in scores)] for mode, title in self.modes.items()]
         if other := self.part("new_classes").get("modes"):
-            head += [OTHERS]
-            rows = [[*row, _of_others(other.get(mode))] for row, mode in zip(rows, self.modes, strict=True)]
+            head.insert(2, OTHERS)
+            for row, mode in zip(rows, self.modes, strict=True):
+                row.insert(2, _of_others(other.get(mode)))
         return [head, *rows]
 
     @property

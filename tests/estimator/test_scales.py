@@ -163,6 +163,7 @@ LABELS = [
     ([True, 2], "label 2 is 2"),
     ([0.5, 1.5], "continuous|label 0.5 is no class"),
     ([float("inf"), 1.0], "infinity|label inf is no class"),
+    ([1e300, 1.0], r"continuous|label 1e\+300 is no class"),
     ([b"\xff", "a"], "no text in UTF-8"),
     ([1j, 2], "label 1 is 1j"),
     (np.array(["2020", "2021"], "M8[Y]"), "not datetime64"),
