@@ -10,9 +10,10 @@ from tests.cli.driving import call
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler is here")
-@pytest.mark.parametrize("learn", ["prototypes", "head"])
-def test_a_folder_of_c_with_its_own_accuracy(trained, learn, tmp_path):
-    told = call("export", "--to", "c", "--run", trained[0], "--learn", learn, "--out", "device", "--json")
+@pytest.mark.parametrize("learn, weights", [("prototypes", "int8"), ("head", "float32"), ("all", "float32")])
+def test_a_folder_of_c_with_its_own_accuracy(trained, learn, weights, tmp_path):
+    words = ("--run", trained[0], "--learn", learn, "--weights", weights, "--out", "device", "--json")
+    told = call("export", "--to", "c", *words)
     assert told.code == 0, told.err
     assert sorted(os.listdir("device")) == told.json["files"]
     assert told.json["bytes"] == sum(path.stat().st_size for path in (tmp_path / "device").iterdir())
@@ -35,7 +36,8 @@ def test_a_search_network_as_its_architecture_stands(searched):
 @pytest.mark.parametrize(
     "words, says",
     [
-        (("--learn", "all"), "a device learns by prototypes or head, not 'all'"),
+        (("--learn", "body"), "a device learns by prototypes or head or all, not 'body'"),
+        (("--learn", "all", "--weights", "int8"), "take --learn head, or --weights float32"),
         (("--weights", "int4"), "not 'int4'"),
         (("--shots", "3"), "C takes weights and learn"),
         (("--out", "file"), "file is a file"),
@@ -52,6 +54,8 @@ def test_without_the_training_images_it_says_why(tmp_path):
     answer = call("export", "--to", "c", "--run", "omniglot-5way", "--out", "device")
     assert answer.code == 2 and "frozen statistics are of training pictures" in answer.err
     assert not os.listdir(tmp_path)
+    told = call("export", "--to", "c", "--run", "omniglot-5way", "--learn", "all", "--out", "device")
+    assert told.code == 0 and "accuracy not measured" in told.out
 
 
 def test_other_formats_do_not_learn_on_the_device(trained):

@@ -148,7 +148,7 @@ Instruction = Conv | Norm | Affine | Pool | Relu | Scaled | Zero
 class Graph:
     """From a picture to features: all values of the `outputs` one after another, or the means of their channels.
 
-    pieces: by their name in C, what stands in memory of the parameters.
+    pieces: by their name in C, what stands in memory of the parameters. ends: behind which instructions an op ends.
     """
 
     picture: Map
@@ -156,6 +156,12 @@ class Graph:
     outputs: tuple[Map, ...]
     flatten: bool
     pieces: Mapping[str, Piece] = field(default_factory=dict)
+    ends: tuple[int, ...] = ()
+
+    @property
+    def spans(self) -> list[tuple[Instruction, ...]]:
+        """The instructions of each op; the last one of an op writes, or adds to, what others read."""
+        return [self.instructions[a:b] for a, b in zip((0, *self.ends), self.ends, strict=False)]
 
     @property
     def features(self) -> int:
@@ -186,18 +192,22 @@ def identifier(name: str) -> str:
     return name.strip("._").replace(".", "_")
 
 
-def graph_of(plan: Plan, image_shape: tuple[int, int, int], values: Mapping[str, Tensor]) -> Graph:
-    """values: of the parameters by name, for their shapes.
+def graph_of(plan: Plan, image_shape: tuple[int, int, int], values: Mapping[str, Tensor], shared: bool = True) -> Graph:
+    """values: of the parameters by name, for their shapes; shared: a state's ReLU is computed once for all that read
+    it, else by each op for itself.
 
     Raises `InputError` for a primitive that is not autometa's own.
     """
-    return _Builder(plan, image_shape, values).graph()
+    return _Builder(plan, image_shape, values, shared).graph()
 
 
 class _Builder:
-    def __init__(self, plan: Plan, image_shape: tuple[int, int, int], values: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, plan: Plan, image_shape: tuple[int, int, int], values: Mapping[str, Tensor], shared: bool
+    ) -> None:
         channels, height, width = image_shape
-        self.plan, self.values = plan, values
+        self.plan, self.values, self.shared = plan, values, shared
+        self.ends: list[int] = []
         self.picture = Map("picture", height, width, channels)
         self.done: list[Instruction] = []
         self.pieces: dict[str, Piece] = {}
@@ -213,8 +223,10 @@ class _Builder:
                 self.states[step.result] = self._preprocessing(step)
             else:
                 self.states[step.result] = self._node(step)
+            if not self.ends or self.ends[-1] != len(self.done):
+                self.ends.append(len(self.done))
         outputs = tuple(self.states[state] for state in self.plan.head)
-        return Graph(self.picture, tuple(self.done), outputs, self.plan.flatten, self.pieces)
+        return Graph(self.picture, tuple(self.done), outputs, self.plan.flatten, self.pieces, tuple(self.ends))
 
     def _piece(self, entry: str, order: str, first: int = 0, stop: int | None = None) -> str:
         name = identifier(entry) + (f"_from{first}" if first else "")
@@ -222,9 +234,10 @@ class _Builder:
         return name
 
     def _relu(self, state: State) -> Map:
-        if state not in self.rectified:
+        if state not in self.rectified or not self.shared:
             source = self.states[state]
-            self.rectified[state] = replace(source, name=f"{source.name}_relu")
+            number = "" if self.shared else len(self.done)
+            self.rectified[state] = replace(source, name=f"{source.name}_relu{number}")
             self.done.append(Relu(source, self.rectified[state]))
         return self.rectified[state]
 
@@ -292,6 +305,7 @@ class _Builder:
             self.done.append(Zero(y))
         for i, op in enumerate(step.ops):
             self._op(op, y, i > 0)
+            self.ends.append(len(self.done))
         return y
 
     def _op(self, op: Op, y: Map, add: bool) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from autometa.data import DataError, Episodes
-from autometa.export.c.reference import Features, Learning
+from autometa.export.c.frozen import bytes_of
 from autometa.models.confidence import KEEPS
 from autometa.models.model import Model
 from autometa.train.tasks import Source
 
+Answer = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Support images uint8 `[M, C, H, W]`, their labels `[M]`, queries -> probabilities `[n, ways]`."""
 TASKS = 60
 MOST_SHOTS, QUERIES = 5, 5
 
@@ -33,9 +36,7 @@ class Measured:
     refused: float | None
 
 
-def measure(
-    model: Model, source: Source, features: Features, learning: Learning, tasks: int = TASKS
-) -> Measured | None:
+def measure(model: Model, source: Source, answer: Answer, tasks: int = TASKS) -> Measured | None:
     """None where the data have too few test classes or pictures."""
     ways, test = model.network.ways, model.config.test
     found = None
@@ -49,7 +50,7 @@ def measure(
     if found is None:
         return None
     episodes, wanted, shots = found
-    rows = [_answers(episodes, i, ways, features, learning) for i in range(tasks)]
+    rows = [_answers(episodes, i, ways, answer) for i in range(tasks)]
     right = torch.cat([row[0] for row in rows])
     each = torch.stack([row[0].double().mean() for row in rows])
     spread = 196 * float(each.std()) / tasks**0.5
@@ -66,24 +67,15 @@ def measure(
 
 
 def _asking(test, shots: int):
-    from dataclasses import replace
-
     return replace(test, shots=shots, queries=QUERIES)
 
 
-def _answers(episodes: Episodes, i: int, ways: int, features: Features, learning: Learning) -> tuple[Tensor, ...]:
+def _answers(episodes: Episodes, i: int, ways: int, answer: Answer) -> tuple[Tensor, ...]:
     """Whether each answer is right, its probability, and that of pictures of classes not taught."""
     tasks = episodes.tasks(torch.tensor([i]))
     (support, labels), (queries, truth) = episodes.support(tasks), episodes.queries(tasks)
     support, labels, queries, truth = (x[0].cpu() for x in (support, labels, queries, truth))
     taught, asked = labels < ways, torch.cat([queries[truth < ways], queries[truth >= ways]])
-    both = features(bytes_of(torch.cat([support[taught], asked])))
-    count = int(taught.sum())
-    sure, said = learning(both[:count], labels[taught], both[count:]).nan_to_num(0.0).max(dim=1)
+    sure, said = answer(bytes_of(support[taught]), labels[taught], bytes_of(asked)).nan_to_num(0.0).max(dim=1)
     known = int((truth < ways).sum())
     return said[:known] == truth[truth < ways], sure[:known], sure[known:]
-
-
-def bytes_of(images: Tensor) -> Tensor:
-    """Images in 0 .. 1 as uint8, which they were."""
-    return (images * 255).round().to(torch.uint8)

@@ -16,16 +16,20 @@ from autometa.brief import brief
 from autometa.data import Recipe
 from autometa.export.c import code
 from autometa.export.c.folding import Folded, Statistics, fold
-from autometa.export.c.frozen import classifier_of
+from autometa.export.c.frozen import classifier_of, frozen_statistics
 from autometa.export.c.graph import graph_of
 from autometa.export.c.measured import Measured
+from autometa.export.c.quantised import IntegerWriter, Quantised
 from autometa.export.c.readme import Cost, readme
-from autometa.export.c.reference import FloatFeatures, HeadStart, answer, by_prototypes
+from autometa.export.c.reference import Features, FloatFeatures, HeadStart, by_prototypes, start_second
+from autometa.export.c.training import Training, check_all
 from autometa.export.plan import plan_of
+from autometa.models.classifier import learn
 from autometa.models.model import Model
 
-LEARN = ("prototypes", "head")
-WEIGHTS = ("float32",)
+LEARN = ("prototypes", "head", "all")
+WEIGHTS = ("float32", "int8")
+SIZES = {"float": 4, "int32_t": 4, "int8_t": 1}
 CLASSES, STACK = 10, 1024
 """Most classes unless the build says otherwise; bytes of stack that suffice."""
 
@@ -42,73 +46,139 @@ class Device:
     statistics: Statistics
     learn: str
     weights: str = "float32"
+    training: Training | None = None
+    quantised: Quantised | None = None
 
     @classmethod
-    def of(cls, name: str, model: Model, statistics: Statistics, learn: str, weights: str) -> Device:
+    def of(cls, name: str, model: Model, pictures: Tensor | None, learn: str, weights: str = "float32") -> Device:
+        """pictures: uint8 `[n, C, H, W]` of training tasks, for frozen statistics and ranges; None where the whole
+        network learns, which measures its own statistics."""
         network, theta = classifier_of(model), model.learned.theta.cpu()
         plan = plan_of(network, theta[None])
         values = {key: value.float() for key, value in network.layout.unpack(theta).items()}
-        graph = graph_of(plan, (model.recipe.channels, model.recipe.size, model.recipe.size), values)
-        return cls(name, model, fold(graph, plan, values, statistics), statistics, learn, weights)
+        shape = (model.recipe.channels, model.recipe.size, model.recipe.size)
+        if learn == "all":
+            check_all(model, weights)
+            second = {key: v.float() for key, v in network.layout.unpack(start_second(model)).items()}
+            graph = graph_of(plan, shape, values, shared=False)
+            training = Training(graph, values, second, model.config.test.batch)
+            return cls(name, model, Folded(graph, {}), (), learn, weights, training)
+        assert pictures is not None, "given wherever statistics are frozen"
+        statistics = frozen_statistics(model, pictures)
+        folded = fold(graph_of(plan, shape, values), plan, values, statistics)
+        quantised = Quantised.of(folded, pictures) if weights == "int8" else None
+        return cls(name, model, folded, statistics, learn, weights, None, quantised)
 
     @property
-    def features(self) -> FloatFeatures:
-        return FloatFeatures(self.model, self.folded.graph, self.statistics)
+    def features(self) -> Features:
+        return self.quantised or FloatFeatures(self.model, self.folded.graph, self.statistics)
 
-    @property
-    def learning(self):
-        return HeadStart.of(self.model, self.folded.graph) if self.learn == "head" else by_prototypes
+    def answer(self, support: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
+        """Probabilities `[n, ways]` of queries, images uint8 `[n, C, H, W]`, after learning the support set."""
+        if self.learn == "all":
+            names = [f"class {k}" for k in range(int(labels.max()) + 1)]
+            return learn(self.model, support, labels, names).probabilities(queries)
+        found = self.features(torch.cat([support, queries]))
+        learning = HeadStart.of(self.model, self.folded.graph) if self.learn == "head" else by_prototypes
+        return learning(found[: len(support)], labels, found[len(support) :])
 
     def writer(self) -> code.Writer:
-        return code.Writer(self.folded.graph)
+        return IntegerWriter(self.quantised) if self.quantised else code.Writer(self.folded.graph)
 
     def files(self, measured: Measured | None, pictures: Tensor) -> dict[str, str]:
         """Name of each file -> its text; pictures: uint8 `[3, C, H, W]` of the self-test, the last one is asked."""
-        writer, graph, recipe = self.writer(), self.folded.graph, self.model.recipe
-        constants = {**self.folded.constants}
-        declared, made = code.weights_source(constants)
+        graph, recipe = self.folded.graph, self.model.recipe
         title = f"{self.name}: {graph.picture} -> {graph.features} features, {self.weights}, learns by {self.learn}"
-        cost = f"{graph.macs:,} multiply-accumulates, {sum(v.numel() for v in constants.values()):,} weights."
-        expected = answer(self.features, self.learning, pictures[:2], [0, 1], pictures[2:])[0]
+        expected = self.answer(pictures[:2], torch.tensor([0, 1]), pictures[2:])[0]
         fills = {
             "TITLE": title,
-            "COST": cost,
             "STACK": str(STACK),
             "RECIPE": in_words(recipe),
             "HEIGHT": str(recipe.size),
             "WIDTH": str(recipe.size),
             "CHANNELS": str(recipe.channels),
             "FEATURES": str(graph.features),
-            "MODEL": f"0x{zlib.crc32((made + self.learn).encode()):08x}",
             "CLASSES": str(CLASSES),
             "THRESHOLD": f"{measured.least:.2f}" if measured and measured.least is not None else "0.0",
             "THRESHOLD_NOTE": threshold_note(measured),
-            "ARENA": str(writer.memory.size),
-            "ARENA_UNIT": f"values of {writer.kind}",
-            "VALUE": writer.kind,
-            "PLACES": writer.places(),
-            "BODY": writer.body(),
-            "DECLARED": declared,
             "PICTURES": ",\n".join(f"    {{\n{code.numbers(_bytes(p), 'int')}\n    }}" for p in pictures),
             "EXPECTED": ", ".join(f"{float(p):.7f}f" for p in expected),
             "TOLERANCE": "1e-4",
             **STRUCTURES[self.learn],
         }
-        names = ["autometa.h", "learner.h", "learner.c", "network.h", "network.c", "ops.h", "ops.c", "weights.h"]
-        found = {name: filled(template(name), fills) for name in [*names, "selftest.c"]}
+        own, constants = (self._whole if self.training else self._folded)(fills)
+        start = HeadStart.of(self.model, graph) if self.learn != "prototypes" else None
+        made = {name: filled(template(name), fills) for name in (*COMMON, *own)}
+        found = {name.replace("network_all", "network"): text for name, text in made.items()} | constants
         found["learn.c"] = filled(template(f"learn_{self.learn}.c"), fills)
-        found["weights.c"] = f'#include "weights.h"\n\n{made}'
         extra = 0
-        if self.learn == "head":
-            start = HeadStart.of(self.model, graph)
-            found |= head_files(start)
+        if start is not None:
+            more = self.training.constants() if self.training else ""
+            found |= head_files(start, self._settings(), more, len(self.training.start) if self.training else 0)
             extra = 2 * start.rows.numel()
-        flash = 4 * (sum(v.numel() for v in constants.values()) + extra)
-        costs = Cost(flash, 4 * writer.memory.size, graph.macs, graph.features)
+        bytes_each = 1 if self.quantised else 4
+        costs = Cost(self._flash + 4 * extra, int(fills["ARENA"]) * bytes_each, graph, self.training)
         found["README.md"] = readme(title, self.learn, self.weights, costs, measured, in_words(recipe))
         return found
 
+    @property
+    def _flash(self) -> int:
+        """Bytes of constants but for the last layer's."""
+        if self.training:
+            return 8 * len(self.training.start)
+        constants, kinds = self._constants
+        return sum(SIZES[kinds.get(name, "float")] * value.numel() for name, value in constants.items())
 
+    @property
+    def _constants(self) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
+        """What stands in weights.c, and the types of what is not float."""
+        if self.quantised:
+            return self.quantised.constants, self.quantised.kinds
+        return self.folded.constants, {}
+
+    def _folded(self, fills: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+        """Names of templates and further files of a network that does not change."""
+        writer, graph = self.writer(), self.folded.graph
+        declared, made = code.weights_source(*self._constants)
+        fills |= {
+            "COST": f"{graph.macs:,} multiply-accumulates, {self._flash:,} bytes of weights.",
+            "MODEL": f"0x{zlib.crc32((made + self.learn).encode()):08x}",
+            "ARENA": str(writer.memory.size),
+            "ARENA_UNIT": f"values of {writer.kind}, for the maps of one picture",
+            "VALUE": writer.kind,
+            "PLACES": writer.places(),
+            "BODY": writer.body(),
+            "DECLARED": declared,
+            "OPS": "ops_int8.h" if self.quantised else "ops.h",
+        }
+        names = ["network.h", "network.c", "weights.h", *(["ops_int8.h", "ops_int8.c"] if self.quantised else [])]
+        return names, {"weights.c": f'#include "weights.h"\n\n{made}'}
+
+    def _whole(self, fills: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+        """The same of one that learns as a whole."""
+        training = self.training
+        fills |= training.fills()
+        fills |= {
+            "COST": f"{self.folded.graph.macs:,} multiply-accumulates forward, {len(training.start):,} weights.",
+            "MODEL": f"0x{zlib.crc32(training.constants().encode()):08x}",
+            "ARENA_UNIT": f"values of float, for the maps and gradients of {training.batch} pictures",
+            "VALUE": "float",
+            "BODY_SIZE": str(len(training.start)),
+            "BATCH": str(training.batch),
+            "NORMS": str(len(training.firsts)),
+            "NORM_CHANNELS": str(training.channels),
+            "GRAD": str(training.scratch),
+        }
+        return ["network_all.h", "network_all.c", "train.h", "train.c"], {}
+
+    def _settings(self) -> list[str]:
+        """Of the inner loop's batches."""
+        config = self.model.config
+        mode = config.test.batch_mode or config.inner.batch_mode
+        return [f"#define AM_SEED {config.test.seed}u", f"#define AM_PASSES {int(mode == 'passes')}"]
+
+
+COMMON = ("autometa.h", "learner.h", "learner.c", "ops.h", "ops.c", "selftest.c")
 STRUCTURES: dict[str, dict[str, str]] = {
     "prototypes": {
         "SIZES": "#define AUTOMETA_MOST_PICTURES 65535u /* of a class; each one is forgotten after its features */\n",
@@ -128,11 +198,34 @@ STRUCTURES: dict[str, dict[str, str]] = {
         "    @VALUE@ arena[AUTOMETA_ARENA];\n    float features[AUTOMETA_FEATURES];",
         "LEARN_NOTE": "Take the gradient steps on all that was taught, from the start; after every change of it.",
     },
+    "all": {
+        "SIZES": "/* Pictures of each class that can be taught: they are kept. */\n"
+        "#ifndef AUTOMETA_SHOTS\n#define AUTOMETA_SHOTS 5\n#endif\n"
+        "#define AM_BODY @BODY_SIZE@ /* weights but the last layer's */\n"
+        "#define AM_BATCH @BATCH@ /* pictures of a step */\n"
+        "#define AM_NORMS @NORMS@ /* normalisations, and their channels together */\n"
+        "#define AM_NORM_CHANNELS @NORM_CHANNELS@\n",
+        "TAUGHT": "    uint32_t pictures[AUTOMETA_CLASSES];\n"
+        "    float body[AM_BODY];\n"
+        "    float weight[AUTOMETA_CLASSES][AUTOMETA_FEATURES + 1]; /* of the last layer; last the bias */\n"
+        "    float mean[AM_NORM_CHANNELS], variance[AM_NORM_CHANNELS];\n"
+        "    uint8_t picture[AUTOMETA_CLASSES][AUTOMETA_SHOTS][AUTOMETA_PICTURE_BYTES];",
+        "WORK": "    float second[AM_BODY]; /* moments, of Adam */\n"
+        "    float second_head[AUTOMETA_CLASSES][AUTOMETA_FEATURES + 1];\n"
+        "    float grad[@GRAD@]; /* of the op at hand */\n"
+        "    float arena[AUTOMETA_ARENA];\n"
+        "    float features[AM_BATCH * AUTOMETA_FEATURES], grad_features[AM_BATCH * AUTOMETA_FEATURES];\n"
+        "    float wrong[AM_BATCH][AUTOMETA_CLASSES]; /* by how much each score should fall */\n"
+        "    int truth[AM_BATCH];\n"
+        "    uint16_t order[AUTOMETA_CLASSES * AUTOMETA_SHOTS];\n"
+        "    float measured, times; /* pictures in the statistics, and copies of the one at hand */",
+        "LEARN_NOTE": "Take the gradient steps on all that was taught, from the start; after every change of it.",
+    },
 }
 
 
-def head_files(start: HeadStart) -> dict[str, str]:
-    """The last layer at its start."""
+def head_files(start: HeadStart, more: list[str], body: str, size: int) -> dict[str, str]:
+    """The last layer at its start, and the rest of the network where that learns too."""
     rows, width = len(start.rows) - 1, start.rows.shape[1]
     settings = [
         f"#define AM_HEAD_ROWS {rows} /* classes with a row of their own at the start */",
@@ -142,8 +235,10 @@ def head_files(start: HeadStart) -> dict[str, str]:
         f"#define AM_BETA2 {start.beta2!r}",
         f"#define AM_EPS {start.eps!r}f",
         f"#define AM_ADAM {int(start.adam)}",
+        *more,
     ]
     declared = [f"extern const float am_head_{what}[{rows + 1}][{width}];" for what in ("start", "second")]
+    declared += [f"extern const float am_body_{what}[{size}];" for what in ("start", "second") if size]
     text = "/* Where learning by head begins, and its steps. */\n#ifndef AUTOMETA_HEAD_START_H\n"
     text += "#define AUTOMETA_HEAD_START_H\n\n#ifndef AUTOMETA_STEPS\n"
     text += f"#define AUTOMETA_STEPS {start.steps}\n#endif\n" + "\n".join([*settings, "", *declared]) + "\n\n#endif\n"
@@ -151,7 +246,7 @@ def head_files(start: HeadStart) -> dict[str, str]:
     for what, values in (("start", start.rows), ("second", start.second)):
         inner = ",\n".join(f"    {{\n{code.numbers(row.tolist())}\n    }}" for row in values)
         made += f"\nconst float am_head_{what}[{rows + 1}][{width}] = {{\n{inner}\n}};\n"
-    return {"head_start.h": text, "head_start.c": made}
+    return {"head_start.h": text, "head_start.c": f"{made}\n{body}" if body else made}
 
 
 def threshold_note(measured: Measured | None) -> str:

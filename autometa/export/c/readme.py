@@ -4,38 +4,52 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from autometa.export.c.graph import Graph
 from autometa.export.c.measured import Measured
+from autometa.export.c.training import Training
 
 
 @dataclass(frozen=True)
 class Cost:
-    """flash: bytes of constants; arena: bytes for the maps of one picture; macs: multiply-accumulates of a picture."""
+    """flash: bytes of constants; arena: bytes of maps, and of their gradients where the whole network learns."""
 
     flash: int
     arena: int
-    macs: int
-    features: int
+    graph: Graph
+    training: Training | None
 
 
-STATES = {
-    "prototypes": (lambda f, c, p: 4 * (1 + 2 * c + c * f), lambda f, c, p: 4 * f),
-    "head": (
-        lambda f, c, p: 4 * (2 + c + p + p * f + c * (f + 1)),
-        lambda f, c, p: 4 * (c * (f + 1) + p * c + f),
-    ),
-}
-"""Bytes that are saved, and others beside the arena, of features, classes and pictures."""
+SHOTS = 5
+
+
+def memory(learn: str, cost: Cost, classes: int) -> tuple[int, int]:
+    """Bytes that are saved, and of all RAM."""
+    f, pictures = cost.graph.features, SHOTS * classes
+    if learn == "prototypes":
+        saved, beside = 1 + 2 * classes + classes * f, f
+    elif learn == "head":
+        saved = 2 + classes + pictures + pictures * f + classes * (f + 1)
+        beside = classes * (f + 1) + pictures * classes + f
+    else:
+        training = cost.training
+        body, batch = len(training.start), training.batch
+        head, kept = classes * (f + 1), pictures * cost.graph.picture.size
+        saved = 1 + 2 * classes + body + head + 2 * training.channels + -(-kept // 4)
+        beside = body + head + training.scratch + batch * (2 * f + classes + 1) + -(-pictures // 2) + 2
+    return 4 * saved + 20, 4 * (saved + beside) + cost.arena
 
 
 def readme(title: str, learn: str, weights: str, cost: Cost, measured: Measured | None, pictures: str) -> str:
     """Markdown."""
-    saved, beside = STATES[learn]
     rows = []
     for classes in (2, 4, 10):
-        state = saved(cost.features, classes, 5 * classes)
-        ram = state + beside(cost.features, classes, 5 * classes) + cost.arena
-        rows.append(f"| {classes} | {ram:,} | {state + 20:,} |")
+        state, ram = memory(learn, cost, classes)
+        rows.append(f"| {classes} | {ram:,} | {state:,} |")
     table = "\n".join(rows)
+    maps, steps = "the maps of one picture", ""
+    if cost.training:
+        maps = f"the maps and gradients of a batch of {cost.training.batch} pictures"
+        steps = f"A step of learning is about {4 * cost.graph.macs * cost.training.batch:,}. "
     return f"""# {title}
 
 C99 that learns classes from a few pictures each. It needs `<math.h>`, `<stdint.h>` and `<string.h>`, no allocation, no
@@ -66,10 +80,10 @@ runs the self-test, which has its expected answers in it. Pictures are {pictures
 |---|---|---|
 {table}
 
-Of that the maps of one picture take {cost.arena:,} bytes; the stack needs less than 1 kB beside it. Flash:
-{cost.flash:,} bytes of constants, and the code (10 to 20 kB). One picture is {cost.macs:,} multiply-accumulates, in
-{weights}. `-DAUTOMETA_CLASSES=4` sets the number of classes, `-DAUTOMETA_RAM_LIMIT=65536` makes a build fail that needs
-more.
+Of that {maps} take {cost.arena:,} bytes; the stack needs less than 1 kB beside it. Flash:
+{cost.flash:,} bytes of constants, and the code (10 to 20 kB). A question is {cost.graph.macs:,} multiply-accumulates,
+in {weights}. {steps}`-DAUTOMETA_CLASSES=4` sets the number of classes, `-DAUTOMETA_RAM_LIMIT=65536` makes a build fail
+that needs more.
 
 ## Accuracy
 

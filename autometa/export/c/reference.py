@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,13 +20,6 @@ class Features(Protocol):
     """uint8 `[n, C, H, W]` -> features `[n, F]` in the order of the device."""
 
     def __call__(self, images: Tensor) -> Tensor: ...
-
-
-class Learning(Protocol):
-    """features `[M, F]` of a support set, labels int64 `[M]`, those of queries `[n, F]` -> probabilities
-    `[n, ways]`."""
-
-    def __call__(self, features: Tensor, labels: Tensor, queries: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -88,7 +80,7 @@ class HeadStart:
             inner.weight_decay,
             inner.beta2,
             optimiser.eps if adam else 0.0,
-            max(config.test.steps, 1),
+            config.test.steps,
             adam,
         )
 
@@ -121,6 +113,7 @@ def _rows(values: dict[str, Tensor], graph: Graph) -> Tensor:
     return torch.cat([rows, rows.mean(dim=0, keepdim=True)])
 
 
-def answer(features: Features, learning: Learning, support: Tensor, labels: Sequence[int], queries: Tensor) -> Tensor:
-    """Probabilities `[n, ways]` of a task of uint8 images."""
-    return learning(features(support), torch.as_tensor(labels), features(queries))
+def start_second(model: Model) -> Tensor:
+    """Adam's second moment that a task begins with, a row."""
+    second = model.learned.second.cpu()
+    return second if model.config.inner.adam_state == "carry" else torch.zeros_like(second)

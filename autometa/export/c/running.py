@@ -36,13 +36,21 @@ def convolved(step: Conv, x: Tensor, weight: Tensor) -> Tensor:
 
 def pooled(step: Pool, x: Tensor) -> Tensor:
     """x `[n, C, H, W]`; pixels outside do not count."""
+    if step.kind == "max":
+        return F.max_pool2d(F.pad(x, _sides(step, x), value=-torch.inf), step.kernel, step.stride)
+    return window_means(step, x) / window_means(step, torch.ones_like(x))
+
+
+def window_means(step: Pool, x: Tensor) -> Tensor:
+    """Of each window, pixels outside being 0."""
+    return F.avg_pool2d(F.pad(x, _sides(step, x)), step.kernel, step.stride)
+
+
+def _sides(step: Pool, x: Tensor) -> list[int]:
+    """Padding as PyTorch wants it."""
     sizes = zip((x.shape[3], x.shape[2]), (step.result.width, step.result.height), strict=True)
     after = [(out - 1) * step.stride + step.kernel - n - step.padding for n, out in sizes]
-    sides = [step.padding, after[0], step.padding, after[1]]
-    if step.kind == "max":
-        return F.max_pool2d(F.pad(x, sides, value=-torch.inf), step.kernel, step.stride)
-    total = F.avg_pool2d(F.pad(x, sides), step.kernel, step.stride)
-    return total / F.avg_pool2d(F.pad(torch.ones_like(x), sides), step.kernel, step.stride)
+    return [step.padding, after[0], step.padding, after[1]]
 
 
 def step_of(step, x: Tensor | None, constants: Mapping[str, Tensor]) -> Tensor:

@@ -9,9 +9,10 @@ from typing import Any
 
 from autometa.data import DataError
 from autometa.errors import InputError
-from autometa.export.c.frozen import frozen_statistics
+from autometa.export.c.frozen import training_pictures
 from autometa.export.c.measured import measure
 from autometa.export.c.project import LEARN, WEIGHTS, Device, made_by, some_pictures
+from autometa.export.c.training import check_all
 from autometa.models.find import choose_start
 from autometa.runs.files import disk_errors, shown, write_bytes
 from autometa.train.tasks import Source
@@ -29,16 +30,23 @@ def export_c(
         raise InputError(f"{out} is a file; C is written to a folder: give --out another name")
     start = choose_start(run, notice=notice)
     model = start.model.to("cpu")
+    if learn == "all":
+        check_all(model, weights)
+    source, pictures = None, None
     try:
         source = Source.open(model.config.data)
     except DataError as error:
-        raise InputError(
-            f"frozen statistics are of training pictures, which cannot be read here ({error}); export where they are"
-        ) from error
-    statistics = frozen_statistics(model, source)
-    device = Device.of(start.name, model, statistics, learn, weights)
-    measured = measure(model, source, device.features, device.learning)
-    files = device.files(measured, some_pictures(source.store.tensor(), model.recipe))
+        if learn != "all":
+            raise InputError(
+                f"frozen statistics are of training pictures, which cannot be read here ({error}); export where they "
+                "are, or with --learn all, which does without"
+            ) from error
+    if source is not None and learn != "all":
+        pictures = training_pictures(model, source)
+    device = Device.of(start.name, model, pictures, learn, weights)
+    measured = None if source is None else measure(model, source, device.answer)
+    shown_first = some_pictures(None if source is None else source.store.tensor(), model.recipe)
+    files = device.files(measured, shown_first)
     with disk_errors(f"write {shown(out)}"):
         out.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():

@@ -13,10 +13,8 @@ import torch
 
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.data import Recipe
-from autometa.export.c.frozen import classifier_of
 from autometa.export.c.project import Device, some_pictures
 from autometa.models.model import Model
-from autometa.slots.statistics import Recorder
 from autometa.train.learned import Learned
 from tests.export.made import NETWORKS, WAYS, model, pictures
 
@@ -27,7 +25,7 @@ SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 
 
-def made(kind: str) -> Model:
+def meta_learned(kind: str) -> Model:
     """A model, `search`: of a search network, most of it pruned by its own architecture."""
     if kind != "search":
         return model(kind)
@@ -42,11 +40,8 @@ def made(kind: str) -> Model:
 
 def device(kind: str, learn: str, weights: str = "float32") -> Device:
     """With the statistics of made up pictures."""
-    own, recorder = made(kind), Recorder()
-    images = pictures(12, own.recipe.size, 3).float() / 255
-    with torch.no_grad():
-        classifier_of(own).logits(own.learned.theta[None], images[None], recorder)
-    return Device.of(kind, own, tuple(recorder.kept), learn, weights)
+    own = meta_learned(kind)
+    return Device.of(kind, own, pictures(12, own.recipe.size, 3), learn, weights)
 
 
 def written(made: Device, folder: Path, main: str | None = None) -> Path:

@@ -1,27 +1,46 @@
 """Exported C, built with warnings as errors and sanitizers: the features, answers and refusals of this package."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from autometa.export.c.reference import answer
+from autometa.errors import InputError
+from autometa.export.c.project import LEARN, WEIGHTS, Device
+from autometa.meta.learner import LEARNERS
 from tests.export.c import programs
-from tests.export.c.building import KINDS, SANITIZERS, built, device, floats, needs_gcc, on_device, ran, written
-from tests.export.made import SHOTS, WAYS, pictures
+from tests.export.c.building import (
+    KINDS,
+    SANITIZERS,
+    built,
+    device,
+    floats,
+    meta_learned,
+    needs_gcc,
+    on_device,
+    ran,
+    written,
+)
+from tests.export.made import NETWORKS, SHOTS, WAYS, pictures
 
 pytestmark = needs_gcc
 CLASSES = 10
 LABELS = torch.tensor([2, 0, 1, 1, 0, 2, 2])
 
 
+@pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_features_are_those_of_the_network(kind, tmp_path):
-    made = device(kind, "prototypes")
+def test_features_are_those_of_the_network(kind, weights, tmp_path):
+    made = device(kind, "prototypes", weights)
     images = pictures(4, made.model.recipe.size, 2)
     wanted = made.features(images)
     assert float((wanted - wanted[:1]).abs().max()) > 1e-3, "pictures that are all alike show nothing"
     program = built(written(made, tmp_path / "c", programs.FEATURES), "-O1", *SANITIZERS)
     found = floats(ran(program, on_device(images)), wanted.shape[1])
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    if weights == "int8":
+        real = device(kind, "prototypes").features(images)
+        assert float((found - real).abs().mean()) < 0.1 * float(real.abs().mean())
 
 
 def talk(made, program, *, forget=None):
@@ -36,11 +55,14 @@ def talk(made, program, *, forget=None):
     chosen = torch.isin(LABELS, torch.tensor(kept))
     labels = torch.tensor([kept.index(k) for k in LABELS[chosen].tolist()])
     wanted = torch.zeros(len(queries), CLASSES)
-    wanted[:, kept] = answer(made.features, made.learning, support[chosen], labels, queries)
+    wanted[:, kept] = made.answer(support[chosen], labels, queries)
     return found, wanted
 
 
-@pytest.mark.parametrize("learn, kind", [("prototypes", "block cell"), ("head", "strided"), ("head", "genotype")])
+@pytest.mark.parametrize(
+    "learn, kind",
+    [("prototypes", "block cell"), ("head", "strided"), ("head", "genotype"), *(("all", kind) for kind in NETWORKS)],
+)
 def test_answers_are_those_of_the_reference(learn, kind, tmp_path):
     made = device(kind, learn)
     program = built(written(made, tmp_path / "c", programs.TALK), "-O1", *SANITIZERS)
@@ -59,7 +81,7 @@ def test_steps_of_the_head_change_answers(tmp_path):
     assert float((found - untaught).abs().max()) > 1e-2
 
 
-@pytest.mark.parametrize("learn", ["prototypes", "head"])
+@pytest.mark.parametrize("learn", LEARN)
 def test_hostile_input_is_told_by_a_code(learn, tmp_path):
     made = device("strided", learn)
     ran(built(written(made, tmp_path / "c", programs.HOSTILE), "-O1", "-DAUTOMETA_CLASSES=4", *SANITIZERS))
@@ -74,7 +96,7 @@ def test_none_of_these_and_memory_that_does_not_fit(tmp_path):
         built(folder, "-DAUTOMETA_RAM_LIMIT=100")
 
 
-@pytest.mark.parametrize("learn", ["prototypes", "head"])
+@pytest.mark.parametrize("learn", LEARN)
 def test_the_self_test_of_an_export_passes(learn, tmp_path):
     folder = written(device("pooled", learn), tmp_path / "c")
     assert b"as expected" in ran(built(folder, "-O2"))
@@ -82,6 +104,31 @@ def test_the_self_test_of_an_export_passes(learn, tmp_path):
     (folder / "selftest.c").write_text(wrong)
     with pytest.raises(AssertionError, match="WRONG"):
         ran(built(folder, "-O2"))
+
+
+def test_the_head_learns_on_features_of_integers(tmp_path):
+    made = device("pooled", "head", "int8")
+    found, wanted = talk(made, built(written(made, tmp_path / "c", programs.TALK), "-O1", *SANITIZERS))
+    torch.testing.assert_close(found[:, :-1], wanted, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("inner", [dict(adam_state="reset"), dict(weight_decay=0.0, batch_mode="replacement")])
+def test_the_whole_network_with_other_settings_of_the_inner_loop(inner, tmp_path):
+    start = meta_learned("strided")
+    other = replace(start, config=replace(start.config, inner=replace(start.config.inner, **inner)))
+    changed = Device.of("changed", other, None, "all")
+    found, wanted = talk(changed, built(written(changed, tmp_path / "c", programs.TALK), "-O1"))
+    torch.testing.assert_close(found[:, :-1], wanted, rtol=0, atol=1e-4)
+
+
+def test_what_the_whole_network_cannot_learn_by_is_told():
+    with pytest.raises(InputError, match="take --learn head, or --weights float32"):
+        device("strided", "all", "int8")
+    with pytest.raises(InputError, match="autometa train RUN"):
+        device("search", "all")
+    start = meta_learned("strided")
+    with pytest.raises(InputError, match="a network learned by protonet has no inner loop of Adam"):
+        Device.of("metric", replace(start, config=replace(start.config, learner=LEARNERS["protonet"]())), None, "all")
 
 
 def test_shots_differ():

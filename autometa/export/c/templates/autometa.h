@@ -41,7 +41,7 @@ extern "C" {
 #define AUTOMETA_MIN_PROBABILITY @THRESHOLD@f
 #endif
 
-#define AUTOMETA_ARENA @ARENA@ /* @ARENA_UNIT@ for the maps of one picture */
+#define AUTOMETA_ARENA @ARENA@ /* @ARENA_UNIT@ */
 
 enum {
     AUTOMETA_OK = 0,

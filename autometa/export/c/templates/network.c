@@ -2,7 +2,7 @@
  *
  * @COST@ */
 #include "network.h"
-#include "ops.h"
+#include "@OPS@"
 #include "weights.h"
 
 #include <string.h>

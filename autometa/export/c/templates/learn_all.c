@@ -1,0 +1,239 @@
+/* Learning by all: gradient steps on the whole network, every normalisation by the statistics of the batch; then the
+ * statistics of all taught pictures are measured, by which questions are answered.
+ *
+ * The steps are those of the network's own training: batches in the same order, Adam without a first moment. */
+#include "head_start.h"
+#include "learner.h"
+#include "network.h"
+#include "ops.h"
+#include "train.h"
+
+#include <math.h>
+
+int autometa_teach(autometa *m, const uint8_t *picture, int label)
+{
+    if (!m || !picture)
+        return AUTOMETA_NO_POINTER;
+    if (!am_is_class(m, label))
+        return AUTOMETA_BAD_LABEL;
+    if (m->taught.pictures[label] >= AUTOMETA_SHOTS)
+        return AUTOMETA_FULL;
+    memcpy(m->taught.picture[label][m->taught.pictures[label]], picture, AUTOMETA_PICTURE_BYTES);
+    m->taught.pictures[label]++;
+    m->taught.learned = 0;
+    return AUTOMETA_OK;
+}
+
+int autometa_forget_class(autometa *m, int label)
+{
+    if (!m)
+        return AUTOMETA_NO_POINTER;
+    if (!am_is_class(m, label))
+        return AUTOMETA_BAD_LABEL;
+    m->taught.used[label] = 0;
+    m->taught.pictures[label] = 0;
+    m->taught.learned = 0;
+    return AUTOMETA_OK;
+}
+
+/* Philox-4x32-10 (Salmon et al. 2011): random number `draw` of stream 1 of AM_SEED. */
+static uint32_t random_number(uint32_t draw)
+{
+    uint32_t c[4] = {0, 0, draw / 4, 0}, key[2] = {AM_SEED, 1};
+    for (int round = 0; round < 10; round++) {
+        const uint64_t low = (uint64_t)0xd2511f53u * c[0], high = (uint64_t)0xcd9e8d57u * c[2];
+        c[0] = (uint32_t)(high >> 32) ^ c[1] ^ key[0];
+        c[2] = (uint32_t)(low >> 32) ^ c[3] ^ key[1];
+        c[1] = (uint32_t)high;
+        c[3] = (uint32_t)low;
+        key[0] += 0x9e3779b9u;
+        key[1] += 0xbb67ae85u;
+    }
+    return c[draw % 4];
+}
+
+static int below(uint32_t draw, int limit)
+{
+    return (int)(((uint64_t)random_number(draw) * (uint64_t)limit) >> 32);
+}
+
+/* The order of the items in one pass over all of them. */
+static void shuffle(autometa *m, int items, int pass)
+{
+    for (int i = 0; i < items; i++)
+        m->order[i] = (uint16_t)i;
+    for (int i = items - 1; i > 0; i--) {
+        const int other = below((uint32_t)(pass * items + i), i + 1);
+        const uint16_t kept = m->order[i];
+        m->order[i] = m->order[other];
+        m->order[other] = kept;
+    }
+}
+
+/* Item `number` of the endless row of batches.  Classes are evened out: there are `most` items of each, its pictures in
+ * turn. */
+static int item(autometa *m, int items, int number)
+{
+    if (!AM_PASSES)
+        return below((uint32_t)number, items);
+    if (number % items == 0)
+        shuffle(m, items, number / items);
+    return m->order[number % items];
+}
+
+static void scores_of(const autometa *m, const float *features, const int *labels, int ways, float *scores)
+{
+    for (int i = 0; i < ways; i++) {
+        const float *row = m->taught.weight[labels[i]];
+        scores[i] = am_dot(features, row, AUTOMETA_FEATURES) + row[AUTOMETA_FEATURES];
+    }
+}
+
+static void begin(autometa *m, const int *labels, int ways)
+{
+    am_copy(am_body_start, AM_BODY, m->taught.body);
+    am_copy(am_body_second, AM_BODY, m->second);
+    for (int i = 0; i < ways; i++) {
+        const int row = i < AM_HEAD_ROWS ? i : AM_HEAD_ROWS;
+        am_copy(am_head_start[row], AUTOMETA_FEATURES + 1, m->taught.weight[labels[i]]);
+        am_copy(am_head_second[row], AUTOMETA_FEATURES + 1, m->second_head[i]);
+    }
+}
+
+static void step(autometa *m, const int *labels, int ways, int most, int number)
+{
+    const int items = ways * most, batch = items < AM_BATCH ? items : AM_BATCH;
+    const float correction = (float)(1.0 / (1.0 - pow(AM_BETA2, (double)(AM_STEPS_BEFORE + number))));
+    for (int n = 0; n < batch; n++) {
+        const int chosen = item(m, items, (number - 1) * batch + n);
+        const int label = labels[chosen / most];
+        m->truth[n] = chosen / most;
+        am_pixels(m->taught.picture[label][chosen % most % (int)m->taught.pictures[label]], AUTOMETA_PICTURE_BYTES,
+                  m->arena + AM_PICTURE + n * AUTOMETA_PICTURE_BYTES);
+    }
+    am_forward(m, batch, AM_BY_BATCH, m->features);
+    for (int n = 0; n < batch; n++) {
+        float *wrong = m->wrong[n], *grad = m->grad_features + n * AUTOMETA_FEATURES;
+        scores_of(m, m->features + n * AUTOMETA_FEATURES, labels, ways, wrong);
+        am_softmax(wrong, ways);
+        wrong[m->truth[n]] -= 1.0f;
+        am_scaled(wrong, ways, 1.0f / (float)batch, 0, wrong);
+        am_zero(grad, AUTOMETA_FEATURES);
+        for (int i = 0; i < ways; i++)
+            am_scaled(m->taught.weight[labels[i]], AUTOMETA_FEATURES, wrong[i], 1, grad);
+    }
+    for (int i = 0; i < ways; i++) {
+        am_zero(m->grad, AUTOMETA_FEATURES + 1);
+        for (int n = 0; n < batch; n++) {
+            am_scaled(m->features + n * AUTOMETA_FEATURES, AUTOMETA_FEATURES, m->wrong[n][i], 1, m->grad);
+            m->grad[AUTOMETA_FEATURES] += m->wrong[n][i];
+        }
+        am_adam(m->taught.weight[labels[i]], m->second_head[i], m->grad, AUTOMETA_FEATURES + 1, correction);
+    }
+    am_backward(m, batch, correction);
+}
+
+/* Mean and variance before every normalisation, of all taught pictures, classes evened out: one after another, since
+ * each depends on those before it. */
+static void measure(autometa *m, const int *labels, int ways, int most)
+{
+    for (int norm = 0; norm < AM_NORMS; norm++) {
+        m->measured = 0.0f;
+        for (int i = 0; i < ways; i++) {
+            const int pictures = (int)m->taught.pictures[labels[i]];
+            for (int n = 0; n < pictures; n++) {
+                m->times = (float)((most - n + pictures - 1) / pictures);
+                am_pixels(m->taught.picture[labels[i]][n], AUTOMETA_PICTURE_BYTES, m->arena + AM_PICTURE);
+                am_forward(m, 1, norm, m->features);
+            }
+        }
+    }
+}
+
+int autometa_learn(autometa *m)
+{
+    int labels[AUTOMETA_CLASSES], ways, most = 0;
+    if (!m)
+        return AUTOMETA_NO_POINTER;
+    ways = am_classes(m, labels);
+    if (ways < 2)
+        return AUTOMETA_NOT_TAUGHT;
+    for (int i = 0; i < ways; i++) {
+        const int pictures = (int)m->taught.pictures[labels[i]];
+        if (!pictures)
+            return AUTOMETA_NOT_TAUGHT;
+        most = pictures > most ? pictures : most;
+    }
+    m->taught.learned = 0;
+    begin(m, labels, ways);
+    for (int t = 1; t <= AUTOMETA_STEPS; t++)
+        step(m, labels, ways, most, t);
+    measure(m, labels, ways, most);
+    if (!am_finite(m->taught.body, AM_BODY) || !am_finite(m->taught.mean, AM_NORM_CHANNELS)
+        || !am_finite(m->taught.variance, AM_NORM_CHANNELS))
+        return AUTOMETA_NOT_FINITE;
+    for (int i = 0; i < ways; i++)
+        if (!am_finite(m->taught.weight[labels[i]], AUTOMETA_FEATURES + 1))
+            return AUTOMETA_NOT_FINITE;
+    m->taught.learned = 1;
+    return AUTOMETA_OK;
+}
+
+int autometa_predict(autometa *m, const uint8_t *picture, float *probabilities)
+{
+    int labels[AUTOMETA_CLASSES], ways;
+    float scores[AUTOMETA_CLASSES];
+    if (!m || !picture)
+        return AUTOMETA_NO_POINTER;
+    if (!m->taught.learned)
+        return AUTOMETA_NOT_LEARNED;
+    am_pixels(picture, AUTOMETA_PICTURE_BYTES, m->arena + AM_PICTURE);
+    am_forward(m, 1, AM_NORMS, m->features);
+    ways = am_classes(m, labels);
+    scores_of(m, m->features, labels, ways, scores);
+    return am_answer(scores, labels, ways, probabilities);
+}
+
+int am_normalise(autometa *m, int n, int how, int norm, int first, int pixels, int channels, float eps, const float *x,
+                 const float *gamma, const float *beta, float scale, int add, float *y)
+{
+    float *mean = m->taught.mean + first, *variance = m->taught.variance + first;
+    if (how == norm) { /* measure: joined with the moments of the pictures before (Chan et al. 1979) */
+        float *own = m->grad, *own_variance = m->grad + channels;
+        const float share = m->times / (m->measured + m->times);
+        am_moments(x, pixels, channels, own, own_variance);
+        for (int c = 0; c < channels; c++) {
+            const float apart = own[c] - mean[c];
+            if (m->measured == 0.0f) {
+                mean[c] = own[c];
+                variance[c] = own_variance[c];
+                continue;
+            }
+            mean[c] += apart * share;
+            variance[c] += (own_variance[c] - variance[c]) * share + apart * apart * share * (1.0f - share);
+        }
+        m->measured += m->times;
+        return 1;
+    }
+    if (how == AM_BY_BATCH)
+        am_moments(x, n * pixels, channels, mean, variance);
+    am_norm(x, n * pixels, channels, mean, variance, eps, gamma, beta, scale, add, y);
+    return 0;
+}
+
+int am_taught_is_sound(const autometa *m)
+{
+    for (int k = 0; k < AUTOMETA_CLASSES; k++) {
+        if (m->taught.pictures[k] > (m->taught.used[k] ? AUTOMETA_SHOTS : 0u))
+            return 0;
+        if (m->taught.learned && m->taught.used[k] && !m->taught.pictures[k])
+            return 0;
+        if (!am_finite(m->taught.weight[k], AUTOMETA_FEATURES + 1))
+            return 0;
+    }
+    for (int c = 0; c < AM_NORM_CHANNELS; c++)
+        if (!(m->taught.variance[c] >= 0.0f))
+            return 0;
+    return am_finite(m->taught.body, AM_BODY) && am_finite(m->taught.mean, AM_NORM_CHANNELS)
+           && am_finite(m->taught.variance, AM_NORM_CHANNELS);
+}

@@ -1,0 +1,27 @@
+/* @TITLE@
+ *
+ * @COST@
+ * The backward pass keeps the states between ops and computes again what lies inside an op. */
+#include "network.h"
+#include "head_start.h"
+#include "ops.h"
+#include "train.h"
+
+/* Where each map of a batch, and the gradient of it, stands in the arena: what is needed at one time does not overlap. */
+@PLACES@
+/* Where each parameter stands in the body. */
+@PARAMETERS@
+/* Sizes of the ops. */
+@SIZES_OF_OPS@
+void am_forward(autometa *m, int n, int how, float *features)
+{
+    float *arena = m->arena, *body = m->taught.body;
+@FORWARD@
+}
+
+void am_backward(autometa *m, int n, float correction)
+{
+    float *arena = m->arena, *body = m->taught.body;
+    const float *mean = m->taught.mean, *variance = m->taught.variance;
+@BACKWARD@
+}
