@@ -50,7 +50,7 @@ def export(
             network and its learning as C99, in the folder `out`; of a run, as of an adaptation.
         ways, shots: of an adaptation, the run's own where None.
         images: go in as `uint8` or as `float` in 0 .. 1.
-        weights, learn: of C: `float32`; `prototypes` (where None) or `head`.
+        weights, learn: of C: `float32` (where None) or `int8`; `prototypes` (where None), `head` or `all`.
         notice: is told which model is taken where `run` names none.
 
     Raises `InputError` where the run, or the combination, cannot be exported.

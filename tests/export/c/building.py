@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -16,10 +14,10 @@ from autometa.data import Recipe
 from autometa.export.c.project import Device, some_pictures
 from autometa.models.model import Model
 from autometa.train.learned import Learned
+from benchmarks.on_device import write
 from tests.export.made import NETWORKS, WAYS, model, pictures
 
 KINDS = (*NETWORKS, "search")
-WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Werror", "-pedantic")
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
@@ -47,33 +45,4 @@ def device(kind: str, learn: str, weights: str = "float32") -> Device:
 def written(made: Device, folder: Path, main: str | None = None) -> Path:
     """Its files, with another program in place of the self-test."""
     files = made.files(None, some_pictures(pictures(7, made.model.recipe.size, 4), made.model.recipe))
-    if main is not None:
-        files["selftest.c"] = main
-    folder.mkdir(exist_ok=True)
-    for name, text in files.items():
-        (folder / name).write_text(text)
-    return folder
-
-
-def built(folder: Path, *options: str, compiler: str = "gcc") -> Path:
-    """The program, of sources that give no warning."""
-    sources = [str(path) for path in sorted(folder.glob("*.c"))]
-    words = [compiler, "-std=c99", *WARNINGS, *options, *sources, "-lm", "-o", str(folder / "made")]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return folder / "made"
-
-
-def ran(program: Path, given: bytes = b"") -> bytes:
-    done = subprocess.run([str(program)], input=given, capture_output=True, timeout=120)
-    assert done.returncode == 0, (done.returncode, done.stdout[-500:], done.stderr[-3000:].decode(errors="replace"))
-    return done.stdout
-
-
-def on_device(images: torch.Tensor) -> bytes:
-    """uint8 `[n, C, H, W]` as a device reads them."""
-    return images.permute(0, 2, 3, 1).contiguous().numpy().tobytes()
-
-
-def floats(data: bytes, width: int) -> torch.Tensor:
-    return torch.from_numpy(np.frombuffer(data, dtype=np.float32).reshape(-1, width).copy())
+    return write(files, folder, main)

