@@ -1,10 +1,10 @@
 """A search's commonest cell among random hard-pruned cells of its space, of equal weights and equal training.
 
-    python -m benchmarks.cell_among_random runs/NAME [--cells 20] [--iterations 500] [--tasks 150] [--workers 2]
+    python -m benchmarks.cell_among_random runs/NAME [--cells 20] [--iterations 500] [--tasks 150] [--steps 100] [--workers 2]
 
 Each cell is trained alone, as `autometa train` would, with channels, cells, data and inner loop of the search, by one
-thread, and answers the same tasks; what is done already in the folder (`--out`, or one in that of the run) is not done
-again.
+thread, and answers the same tasks after so many steps on each, transductively and with support statistics; what is done
+already in the folder (`--out`, or one in that of the run) is not done again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ import torch
 
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.train import ReptileConfig, evaluate_chunk, trainer
-from autometa.meta.bn_modes import MODES
 from autometa.nas.networks.discrete import DiscreteNetwork
 from autometa.nas.relax.soft_pruning import pairs
 from autometa.nas.spaces.cells import INPUT_STATES
@@ -36,6 +35,7 @@ from autometa.train.learned import Learned
 from autometa.train.loop import Loop
 from autometa.train.tasks import Source, chunks
 
+TOLD = ("transductive", "support_statistics")
 WITHIN = 0.1
 """Of the commonest cell's weights: how far a random cell's may be off."""
 
@@ -77,13 +77,12 @@ def alike(config: MetaNASConfig, genotype: Genotype, count: int, image_shape: tu
     return found
 
 
-def trained(config: MetaNASConfig, genotype: Genotype, path: Path, iterations: int, tasks: int) -> dict:
+def trained(config: MetaNASConfig, genotype: Genotype, path: Path, iterations: int, tasks: int, steps: int) -> dict:
     """Weights and, by BN mode, the accuracy in percent on every task of one cell's network, once it is trained."""
     if path.exists():
         return json.loads(path.read_text())
     own, plain = config.test, ReptileConfig()
     settings = {name: getattr(config.inner, name) for name in ("ways", "shots", "batch", "batch_mode", "steps", "lr")}
-    steps = own.steps + config.test_weight_steps
     test = EvalConfig(tasks=tasks, shots=own.shots, queries=own.queries, batch=own.batch, steps=steps)
     meta = replace(plain.meta, iterations=iterations, batch=config.meta.batch)
     training = replace(plain, data=config.data, inner=replace(plain.inner, **settings), meta=meta, test=test)
@@ -94,8 +93,8 @@ def trained(config: MetaNASConfig, genotype: Genotype, path: Path, iterations: i
     for i in range(iterations):
         loop.launch(i)
     learned = Learned.of(run.capture()[0])
-    found = [evaluate_chunk(network, learned, source, training, *part) for part in chunks(tasks, 10)]
-    scores = {mode: [100 * share for part in found for share in part[mode].tolist()] for mode in MODES}
+    found = [evaluate_chunk(network, learned, source, training, *part, TOLD) for part in chunks(tasks, 10)]
+    scores = {mode: [100 * share for part in found for share in part[mode].tolist()] for mode in TOLD}
     made = {"parameters": network.layout.count(), "genotype": genotype.to_json(), "scores": scores}
     write_json(path, made)
     return made
@@ -107,6 +106,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=20)
     parser.add_argument("--iterations", type=int, default=500)
     parser.add_argument("--tasks", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
@@ -117,15 +117,15 @@ def main() -> None:
     image_shape = Source.open(config.data).image_shape
     rivals = alike(config, genotype, chosen.cells, image_shape)
     cells = {"found": genotype, **{f"random-{k:02d}": cell for k, cell in enumerate(rivals)}}
-    work, scores = partial(trained, iterations=chosen.iterations, tasks=chosen.tasks), []
-    paths = [out / f"{name}-{chosen.iterations}-{chosen.tasks}.json" for name in cells]
+    work, scores = partial(trained, iterations=chosen.iterations, tasks=chosen.tasks, steps=chosen.steps), []
+    paths = [out / f"{name}-{chosen.iterations}-{chosen.tasks}-{chosen.steps}.json" for name in cells]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(chosen.workers, context, torch.set_num_threads, (1,)) as pool:
         for name, result in zip(cells, pool.map(work, repeat(config), cells.values(), paths), strict=True):
             scores.append(result["scores"])
-            means = [statistics.fmean(result["scores"][mode]) for mode in MODES]
+            means = [statistics.fmean(result["scores"][mode]) for mode in TOLD]
             print(f"{name:10} {result['parameters']:7,}", *(f"{mean:6.2f}" for mean in means), flush=True)
-    for mode in MODES:
+    for mode in TOLD:
         own, *others = [statistics.fmean(score[mode]) for score in scores]
         better = sum(other >= own for other in others)
         mean, cells_half = statistics.fmean(others), half(others)
