@@ -1,10 +1,10 @@
 """A search's commonest cell among random hard-pruned cells of its space, of equal weights and equal training.
 
-    python -m benchmarks.cell_among_random runs/NAME [--cells 20] [--iterations 500] [--tasks 150] [--steps 100] [--workers 2]
+    python -m benchmarks.cell_among_random runs/NAME [--cells 20] [--iterations 500] [--tasks 150] [--steps 100]
 
 Each cell is trained alone, as `autometa train` would, with channels, cells, data and inner loop of the search, by one
-thread, and answers the same tasks after so many steps on each, transductively and with support statistics; what is done
-already in the folder (`--out`, or one in that of the run) is not done again.
+thread (`--workers 2`: two at once), and answers the same tasks after so many steps on each, transductively and with
+support statistics; what is done already in the folder (`--out`, or one in that of the run) is not done again.
 """
 
 from __future__ import annotations
