@@ -98,9 +98,9 @@ class ReptileConfig(RunConfig):
     def like(cls, config: RunConfig, **own: Any) -> ReptileConfig:
         """With the data, inner and outer loop, test and seed of another run, and `own` settings."""
         inner, meta = getattr(config, f"{config.prefix}inner"), replace(config.outer, planned=())
-        return cls(
-            **{"data": config.data, "inner": inner, "meta": meta, "test": config.test, "seed": config.seed} | own
-        )
+        alike = {"data": config.data, "inner": inner, "meta": meta, "test": config.test, "seed": config.seed}
+        made = cls(**alike | own)
+        return made if made.learner.any_ways else replace(made, inner=replace(made.inner, least_ways=None))
 
     def check(self) -> None:
         """Raise `InputError` where fields do not fit together."""

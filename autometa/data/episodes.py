@@ -5,9 +5,10 @@ Task i depends on the data, the split's classes, ways, shots, queries, seed and 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import numpy as np
@@ -140,6 +141,12 @@ class Episodes:
         if len(values) != self.store.channels:
             raise DataError(f"scale and shift need {self.store.channels} values, got {len(values)}")
         return torch.tensor(values, dtype=torch.float32, device=self.home)
+
+    def shaped(self, ways: int, shots: int) -> Episodes:
+        """Tasks of fewer classes and support images, of the same images, classes and groups."""
+        made = copy.copy(self)
+        made.spec = replace(self.spec, ways=ways, shots=shots)
+        return made
 
     def tasks(self, task_ids: torch.Tensor | Sequence[int]) -> Tasks:
         """The tasks with the given numbers (at least 0); numbers on `home` are not copied."""

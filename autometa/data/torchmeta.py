@@ -314,6 +314,8 @@ class LoaderSource:
         Raises `DataError` where the images of both loaders are of different scales.
         """
         stream = _given(self._train, "train")
+        if inner.drawn:
+            raise DataError("a loader's tasks are of one shape; leave inner.least_ways and inner.least_shots out")
         if self._test is not None:
             _check_scales(stream.range, self._test.range)
         counts = {"queries": inner.queries} if any(one.needs_queries for one in learning) else {}

@@ -23,6 +23,7 @@ from autometa.runs.folder import HEALTH, MODEL_CARD, OBSERVATIONS, RunFolder
 from autometa.train import records
 from autometa.train.records import read_result
 from autometa.train.run_config import RunConfig, config_of
+from autometa.train.shapes import told
 
 BN_CAVEAT = """The rows answer different questions and must not be compared with each other. Figures normalised with
 all queries of the task (transductive), which many papers report, let the queries help each other; a picture that comes
@@ -97,9 +98,12 @@ def _data(run: RunFolder, config: RunConfig, view: View) -> list[str]:
     recipe = records.read(run, records.DATA)["recipe"]
     colour = "colour" if recipe["channels"] == 3 else "grey"
     ink = "dark ink on light paper becomes 255 on 0" if recipe["polarity"] == "inverted" else "values as they are"
+    inner = getattr(config, f"{config.prefix}inner")
+    drawn = [f"* trained on tasks of {told(inner)}, drawn for every meta-iteration"] if inner.drawn else []
     return [
         f"* set {code(config.data.name)}, split {code(protocol['split'])}; trained on its training classes, judged on "
         f"its {words(protocol['part'])} classes, which training never saw",
+        *drawn,
         f"* pictures: {colour}, {recipe['size']}x{recipe['size']}, filter {words(recipe['filter'])}, {ink}",
         f"* sha256 over recipe, class names, sizes and pixels: {code(view.result['data_hash'])}",
         f"* protocol: {view.tasks}; seed {protocol['seed']}, tasks drawn with seed {protocol['test_seed']}",

@@ -38,6 +38,7 @@ from autometa.train.config import (
 )
 from autometa.train.learned import LEARNER
 from autometa.train.loop import Loop, Results
+from autometa.train.shapes import check_shapes
 from autometa.train.tasks import Source
 from autometa.train.trainer import Trainer
 
@@ -82,6 +83,7 @@ class CandidateConfig:
     def check(self) -> None:
         """Raise `InputError` where fields do not fit together."""
         check_common(self.data, self.inner, self.meta, self.validation, self.seed, "fp32")
+        check_shapes("inner", self.inner, self.learner)
         check_macro("", self.filters, self.repeats, self.scale_rate)
         one_of(MODES, {"mode": self.mode})
         part = self.validation.part

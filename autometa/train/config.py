@@ -72,6 +72,8 @@ class InnerConfig:
         adam_state: `carry` from task to task or `reset`; Reptile's released code carries.
         beta2: of Adam; beta1 is 0 (Reptile, section 6; MetaNAS, appendix).
         weight_decay: L2 decay of the weights.
+        least_ways, least_shots: where given, the tasks of every meta-iteration have a number of classes, and of images
+            per class, that is drawn for it from there to `ways` and `shots`, each as likely.
     """
 
     ways: int = 5
@@ -84,6 +86,13 @@ class InnerConfig:
     beta2: float = 0.999
     weight_decay: float = 0.0
     queries: int = 5
+    least_ways: int | None = None
+    least_shots: int | None = None
+
+    @property
+    def drawn(self) -> bool:
+        """Whether tasks of one meta-iteration are of another shape than those of the next."""
+        return self.least_ways is not None or self.least_shots is not None
 
     def optimiser(self, learner: MetaLearner, arch_lr: float = 0.0, arch_decay: float = 0.0) -> Adam | SGD:
         """Of the inner loop, as the meta-learner takes it."""
@@ -213,6 +222,8 @@ LATER = frozenset(
         "max_macs",
         "space",
         "data.tasks",
+        "least_ways",
+        "least_shots",
         "hard_pruning",
     }
 )

@@ -92,6 +92,9 @@ class Loop:
 
         if os.environ.get("AUTOMETA_GRAPH") == "0":
             return step
+        if trainer.inner.drawn:
+            self._notice("iterations run op by op, slower than as a CUDA graph: each has tasks of another shape")
+            return step
         if trainer.counter.device != trainer.device:
             self._notice("iterations run op by op, slower than as a CUDA graph: tasks are drawn on the CPU")
             return step

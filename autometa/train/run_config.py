@@ -22,6 +22,7 @@ from autometa.runs.folder import CONFIG, RunFolder
 from autometa.runs.migrate import migrated
 from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig, check_common, from_json, require
 from autometa.train.learned import Learned
+from autometa.train.shapes import check_shapes
 from autometa.train.tasks import Source
 
 Self = TypeVar("Self", bound="RunConfig")
@@ -64,6 +65,8 @@ class RunConfig(Tagged):
     def check(self) -> None:
         """Raise `InputError` where fields do not fit together: here for what no algorithm takes."""
         check_common(self.data, self.inner, self.meta, self.test, self.seed, self.precision)
+        for name in self.inners:
+            check_shapes(name, getattr(self, name), self.learner)
         for name, limit in (("max_params", self.max_params), ("max_macs", self.max_macs)):
             require(limit is None or limit >= 1, f"{name} must be at least 1, not {limit}")
 

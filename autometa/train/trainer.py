@@ -28,6 +28,7 @@ from autometa.runs.tensors import check_tensor
 from autometa.slots.arena import Arena, steps_by_kind
 from autometa.train.config import InnerConfig, MetaConfig
 from autometa.train.learned import LEARNER
+from autometa.train.shapes import shape_of
 from autometa.train.tasks import SameBatches
 
 WINDOW = 4096
@@ -112,8 +113,9 @@ class Trainer:
     the architecture parameters, which stand still for `warmup` meta-iterations. state: what the meta-learner keeps
     beside theta, by name, as at the start where None. counter int64 `[1]`: the number of the next meta-iteration, where
     tasks are drawn; max_slots: that of `meta` until `Loop` finds another one; ranks: the processes among which
-    `divide_` has divided the meta-batch; learning: the learner as it is at this meta-iteration; weights: columns of
-    theta before the architecture's, all of them where None.
+    `divide_` has divided the meta-batch; learning, shaped, ways: the learner, the tasks and their
+    number of classes as they are at this meta-iteration; weights: columns of theta before the architecture's, all of
+    them where None.
     guide(task, in warm-up?) gives a task another objective; before(theta, share of the meta-iterations that is over)
     changes theta in place before a meta-iteration.
     """
@@ -142,7 +144,7 @@ class Trainer:
         self._step_sizes = StepSizes(self._sizes_at, self.meta.iterations, home)
         if self.state is None:
             self.state = self.learner.state(self.arena, self.inner.steps)
-        self.learning = self.learner
+        self.learning, self.shaped, self.ways = self.learner, self.episodes, self.inner.ways
 
     @property
     def device(self) -> torch.device:
@@ -159,9 +161,12 @@ class Trainer:
         self._step_sizes.replan(meta.iterations)
 
     def reach(self, i: int) -> None:
-        """As `StepSizes.reach`; what `before` does is the host's part too, and which learner it is by then."""
+        """As `StepSizes.reach`; what `before` does is the host's part too, and which learner and tasks it has."""
         self._step_sizes.reach(i)
         self.learning = self.learner.at(self.meta.position(i), self.state)
+        if self.inner.drawn:
+            self.ways, shots = shape_of(self.inner, self.episodes.seed, i)
+            self.shaped = self.episodes.shaped(self.ways, shots)
         if self.before is not None:
             self.before(self.arena.theta, self.meta.position(i))
 
@@ -286,9 +291,9 @@ class Trainer:
 
     def _drawn(self, ids: Tensor) -> tuple[Tasks, list[tuple[Tensor, Tensor]], tuple[Tensor, Tensor] | None]:
         """These tasks, their batches for all inner steps, and their queries where they are needed."""
-        inner, tasks = self.inner, self.episodes.tasks(ids)
-        queries = self.episodes.queries(tasks) if self.learner.needs_queries else None
-        batches = self.episodes.batches(tasks, inner.batch, inner.steps, inner.batch_mode)
+        inner, tasks = self.inner, self.shaped.tasks(ids)
+        queries = self.shaped.queries(tasks) if self.learner.needs_queries else None
+        batches = self.shaped.batches(tasks, inner.batch, inner.steps, inner.batch_mode)
         return tasks, SameBatches.drawn(batches, inner.steps if self.learner.inner_loop else 0), queries
 
     def _shared(
@@ -302,32 +307,39 @@ class Trainer:
     ) -> TaskChunk:
         """Objective, batches and queries of some slots of several groups."""
         task = torch.arange(start, stop, device=self.device) % self.meta.batch
-        batches = SameBatches(drawn, task, partial(self.episodes.support, tasks))
+        batches = SameBatches(drawn, task, partial(self.shaped.support, tasks))
         same = None if queries is None else partial(batches.of_slots, queries)
-        network = networks(self.arena.layout_of_slot[start:stop])
-        return TaskChunk.of(network, network.loss, batches)._replace(queries=same)
+        network, ways = networks(self.arena.layout_of_slot[start:stop]), self.ways
+
+        def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
+            return cross_entropy(network.logits(phi, images)[..., :ways].contiguous(), labels)
+
+        return TaskChunk.of(network, network.loss if ways == network.ways else loss, batches)._replace(queries=same)
 
     def _tasks(self, ids: Tensor, warm: bool, right: list[Tensor], start: int, stop: int) -> TaskChunk:
         """Objective, batches and queries of some of these tasks; `right` receives their shares of right answers."""
         assert self.logits is not None, "one architecture has logits, several have losses"
-        inner, drawn = self.inner, self.episodes.tasks(ids[start:stop])
+        inner, shaped, ways = self.inner, self.shaped, self.ways
+        drawn = shaped.tasks(ids[start:stop])
         logits, known = self.logits(drawn.ids.to(self.device), warm), len(right)
 
         def loss(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
-            out = logits(phi, images, t)
+            out = logits(phi, images, t)[..., :ways].contiguous()
             if t == inner.steps - 1 and len(right) == known:  # `guide` may look at other images after the batch
                 right.append(accuracy(out.detach(), labels))
             return cross_entropy(out, labels)
 
-        batches = self.episodes.batches(drawn, inner.batch, inner.steps, inner.batch_mode)
-        task = TaskChunk(loss, batches, lambda: self.episodes.queries(drawn), partial(logits, features=True))
+        batches = shaped.batches(drawn, inner.batch, inner.steps, inner.batch_mode)
+        task = TaskChunk(loss, batches, lambda: shaped.queries(drawn), partial(logits, features=True))
         return task if self.guide is None else self.guide(task, warm)
 
     def try_slots(self, slots: int, warm: bool) -> None:
         """One inner step of the first slots, of which nothing is kept: to see how much memory they take."""
         part = self.arena.part(0, slots)
         copied = replace(part, phi=part.phi.clone(), second=part.second.clone(), steps=part.steps.clone())
+        now, self.shaped, self.ways = (self.shaped, self.ways), self.episodes, self.inner.ways  # the largest tasks
         task = TaskChunk(*self._work(warm, [])[1](0, slots))
+        self.shaped, self.ways = now
         self.learning.train_(copied, task, self.optimiser, 1, self.state, frozen=self._how(warm)["frozen"])
 
     def _kept(self) -> dict[str, Tensor]:
