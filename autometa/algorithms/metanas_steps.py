@@ -12,7 +12,7 @@ from autometa.algorithms.metanas_outcome import MetaTest, pruned_size
 from autometa.errors import InputError
 from autometa.meta.bn_modes import MODES, accuracies, accuracy, answers, logits_by_mode
 from autometa.meta.inner_loop import Batches
-from autometa.meta.learner import TaskChunk
+from autometa.meta.learner import InnerLoop, TaskChunk
 from autometa.nas.one_shot.network import AtTemperature, OneShotNetwork
 from autometa.nas.one_shot.pruned import genotype_of
 from autometa.nas.one_shot.size_limits import Limits, smallest, within
@@ -137,9 +137,9 @@ def unlimited(
         return network.logits(phi, images, temperature=config.relaxation.temperature(t, phase), features=True)
 
     task = TaskChunk(loss, batches, None, features)
-    learner.adapt_(arena, guided(network, config, phase, task), optimiser, test.steps, state)
-    last = config.test_weight_steps
-    learner.adapt_(arena, task, optimiser, last, state, first_step=test.steps, frozen=("architecture",))
+    learner.adapt_(arena, guided(network, config, phase, task), InnerLoop(optimiser, test.steps, state))
+    last = InnerLoop(optimiser, config.test_weight_steps, state, test.steps, ("architecture",))
+    learner.adapt_(arena, task, last)
     for _ in range(steps + 1 - len(seen or ())):  # after the last step; at all of them where none was taken
         note(arena.phi)
     return arena.phi

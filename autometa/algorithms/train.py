@@ -12,7 +12,7 @@ from torch import Tensor
 from autometa.brief import brief
 from autometa.meta.bn_modes import MODES, accuracy, answers, logits_by_mode
 from autometa.meta.inner_loop import Batches
-from autometa.meta.learner import MetaLearner, TaskChunk
+from autometa.meta.learner import InnerLoop, MetaLearner, TaskChunk
 from autometa.meta.reptile import Reptile
 from autometa.nas.networks.conv_network import FOUR_LAYER, four_layer
 from autometa.nas.networks.discrete import DiscreteNetwork
@@ -210,7 +210,7 @@ def adapt(network: Network, learned: Learned, batches: Batches, slots: int, conf
     arena = learned.arena(network.layout, slots, config.inner.adam_state)
     optimiser = config.inner.optimiser(config.learner)
     task = TaskChunk.of(network, loss, batches)
-    config.learner.adapt_(arena, task, optimiser, config.test.steps, learned.state)
+    config.learner.adapt_(arena, task, InnerLoop(optimiser, config.test.steps, learned.state))
     with torch.no_grad():
         return config.learner.ready(arena.phi, arena.head_of_slot, task)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,8 +10,8 @@ from torch import Tensor
 
 from autometa.errors import InputError
 from autometa.meta.inner_loop import slot_gradients
-from autometa.meta.learner import Adapted, State, TaskChunk
-from autometa.meta.optimisers import NONE, SGD, Adam, PerKind
+from autometa.meta.learner import Adapted, InnerLoop, TaskChunk
+from autometa.meta.optimisers import PerKind
 from autometa.meta.outer_gradient import OUTER, OuterGradient
 from autometa.slots.arena import Arena
 
@@ -45,20 +44,11 @@ class Leap(OuterGradient):
         if self.metric not in METRICS:
             raise InputError(f"learner.metric must be {' or '.join(METRICS)}, not {self.metric}")
 
-    def train_(
-        self,
-        arena: Arena,
-        task: TaskChunk,
-        optimiser: Adam | SGD,
-        steps: int,
-        state: State,
-        *,
-        frozen: Collection[str] = NONE,
-    ) -> Adapted:
+    def train_(self, arena: Arena, task: TaskChunk, inner: InnerLoop) -> Adapted:
         """Leaves theta minus the gradient of the pull-forward objective in `arena.phi`."""
-        losses: list[Tensor] = []
+        steps, losses = inner.steps, list[Tensor]()
         start = arena.phi.clone()
-        gradient, moving = torch.zeros_like(start), PerKind(1.0, 1.0).columns(arena, frozen)
+        gradient, moving = torch.zeros_like(start), PerKind(1.0, 1.0).columns(arena, inner.frozen)
         row, slope, batch = start, torch.zeros_like(start), task.batches.step(0) if steps else None
         for t in range(steps + 1):
             if t < steps:
@@ -72,7 +62,7 @@ class Leap(OuterGradient):
             if t < steps:
                 losses.append(loss)
                 row, slope = arena.phi.clone(), moving * grad
-                optimiser.step_(arena, grad, frozen)
+                inner.optimiser.step_(arena, grad, inner.frozen)
         arena.phi.copy_(torch.where(torch.isfinite(arena.phi), start - moving * gradient, arena.phi))
         return Adapted(torch.stack(losses) if losses else start.new_zeros(0, arena.slots))
 

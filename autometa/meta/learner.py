@@ -41,6 +41,17 @@ class TaskChunk(NamedTuple):
         return cls(objective, batches, None, lambda phi, images, step: network.logits(phi, images, features=True))
 
 
+class InnerLoop(NamedTuple):
+    """How slots adapt: by so many steps of the optimiser from number `first_step` on, with what the meta-learner keeps;
+    kinds of columns that are `frozen` stay as they are."""
+
+    optimiser: Adam | SGD
+    steps: int
+    state: State
+    first_step: int = 0
+    frozen: Collection[str] = NONE
+
+
 @dataclass(frozen=True)
 class Adapted:
     """The end of some slots' inner loops.
@@ -79,6 +90,11 @@ class MetaLearner(Named, ABC):
         """What is kept beside theta, `[groups, ...]` by name, before the first meta-iteration; steps: of a task."""
         return {}
 
+    @property
+    def stages(self) -> tuple[float, ...]:
+        """Shares of the meta-iterations from which on `at` gives another learner."""
+        return ()
+
     def at(self, share: float, state: State) -> MetaLearner:
         """The learner when `share` of the meta-iterations is over; what else depends on it is written into `state`."""
         return self
@@ -99,46 +115,25 @@ class MetaLearner(Named, ABC):
         """What answers by the rows that `ready` gave, with the methods that `network` has; row: columns of its own."""
         return network
 
-    def adapt_(
-        self,
-        arena: Arena,
-        task: TaskChunk,
-        optimiser: Adam | SGD,
-        steps: int,
-        state: State,
-        *,
-        first_step: int = 0,
-        frozen: Collection[str] = NONE,
-    ) -> Tensor:
+    def adapt_(self, arena: Arena, task: TaskChunk, inner: InnerLoop) -> Tensor:
         """The inner loop on `arena.phi`, in place, in training and evaluation alike; losses `[steps, S]`, of no steps
         where the learner takes none."""
-        if first_step == 0:
+        if inner.first_step == 0:
             with torch.no_grad():
                 start = self.begin(arena.phi, arena.head_of_slot, task)
             if start is not arena.phi:
                 arena.phi.copy_(start)
-        numbers = range(first_step, first_step + (steps if self.inner_loop else 0))
-        return self.steps_(arena, task, optimiser, numbers, state, (*frozen, *self.still))
+        steps = inner.steps if self.inner_loop else 0
+        return self.steps_(arena, task, inner._replace(steps=steps, frozen=(*inner.frozen, *self.still)))
 
-    def steps_(
-        self, arena: Arena, task: TaskChunk, optimiser: Adam | SGD, steps: range, state: State, frozen: Collection[str]
-    ) -> Tensor:
-        """These inner steps of `adapt_`."""
-        how: dict[str, Any] = {"first_step": steps.start, "frozen": frozen}
-        return adapt_(arena, task.objective, task.batches, optimiser, len(steps), **how)
+    def steps_(self, arena: Arena, task: TaskChunk, inner: InnerLoop) -> Tensor:
+        """The inner steps of `adapt_`."""
+        how: dict[str, Any] = {"first_step": inner.first_step, "frozen": inner.frozen}
+        return adapt_(arena, task.objective, task.batches, inner.optimiser, inner.steps, **how)
 
-    def train_(
-        self,
-        arena: Arena,
-        task: TaskChunk,
-        optimiser: Adam | SGD,
-        steps: int,
-        state: State,
-        *,
-        frozen: Collection[str] = NONE,
-    ) -> Adapted:
+    def train_(self, arena: Arena, task: TaskChunk, inner: InnerLoop) -> Adapted:
         """The inner loop of slots that stand at theta; leaves in `arena.phi` what theta shall move towards."""
-        return Adapted(self.adapt_(arena, task, optimiser, steps, state, frozen=frozen))
+        return Adapted(self.adapt_(arena, task, inner))
 
     def update_(
         self, arena: Arena, moves: Mapping[str, Tensor], finite: Tensor, sizes: Tensor, state: dict[str, Tensor]

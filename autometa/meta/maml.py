@@ -6,7 +6,7 @@ changes the head alone: Raghu et al. 2020, arXiv 1909.09157, section 4.  Slots a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from autometa.errors import InputError
 from autometa.meta.inner_loop import Batches, Objective
-from autometa.meta.learner import Adapted, State, TaskChunk
-from autometa.meta.optimisers import NONE, SGD, Adam, PerKind
+from autometa.meta.learner import Adapted, InnerLoop, State, TaskChunk
+from autometa.meta.optimisers import PerKind
 from autometa.meta.outer_gradient import OuterGradient
 from autometa.ops import backend
 from autometa.slots.arena import Arena
@@ -157,32 +157,23 @@ class QueryGradient(OuterGradient):
         """Of the query losses after each inner step, `[S, steps]`; that after the last step alone where None."""
         return None
 
-    def steps_(
-        self, arena: Arena, task: TaskChunk, optimiser: Adam | SGD, steps: range, state: State, frozen: Collection[str]
-    ) -> Tensor:
-        own = self.of_slots(arena, state)
+    def steps_(self, arena: Arena, task: TaskChunk, inner: InnerLoop) -> Tensor:
+        own = self.of_slots(arena, inner.state)
         if not own:
-            return super().steps_(arena, task, optimiser, steps, state, frozen)
-        update, losses = self.update_of(arena, optimiser.lr.columns(arena, frozen), own), []
-        for row, loss in descend(task.objective, arena.phi.clone(), task.batches, steps, update):
+            return super().steps_(arena, task, inner)
+        update = self.update_of(arena, inner.optimiser.lr.columns(arena, inner.frozen), own)
+        numbers, losses = range(inner.first_step, inner.first_step + inner.steps), []
+        for row, loss in descend(task.objective, arena.phi.clone(), task.batches, numbers, update):
             arena.phi.copy_(row)
             losses.append(loss)
         return torch.stack(losses) if losses else arena.phi.new_zeros(0, arena.slots)
 
-    def train_(
-        self,
-        arena: Arena,
-        task: TaskChunk,
-        optimiser: Adam | SGD,
-        steps: int,
-        state: State,
-        *,
-        frozen: Collection[str] = NONE,
-    ) -> Adapted:
+    def train_(self, arena: Arena, task: TaskChunk, inner: InnerLoop) -> Adapted:
         """Leaves theta minus the meta-gradient in `arena.phi`; moves: the gradient for what is learned beside it."""
-        lr = optimiser.lr.columns(arena, (*frozen, *self.still))
+        steps = inner.steps
+        lr = inner.optimiser.lr.columns(arena, (*inner.frozen, *self.still))
         start, head = arena.phi.clone(), arena.head_of_slot
-        own = {name: value.requires_grad_(True) for name, value in self.of_slots(arena, state).items()}
+        own = {name: value.requires_grad_(True) for name, value in self.of_slots(arena, inner.state).items()}
         assert task.queries is not None, "drawn for a learner that needs them"
 
         def begin(phi: Tensor) -> Tensor:
@@ -198,10 +189,10 @@ class QueryGradient(OuterGradient):
             second_order=self.second_order,
             begin=begin,
             at=None if self.inner_loop else steps - 1,
-            weights=self.query_weights(arena, state),
+            weights=self.query_weights(arena, inner.state),
             beside=tuple(own.values()),
         )
-        moving, adapted = PerKind(1.0, 1.0).columns(arena, frozen), found.adapted[:, : start.shape[1]]
+        moving, adapted = PerKind(1.0, 1.0).columns(arena, inner.frozen), found.adapted[:, : start.shape[1]]
         arena.phi.copy_(torch.where(torch.isfinite(adapted), start - moving * found.gradient, adapted))
         losses = found.support_losses if self.inner_loop else found.query_loss.expand(steps, -1)
         return Adapted(losses, dict(zip(own, found.beside, strict=True)))

@@ -67,6 +67,10 @@ class MAMLPlusPlus(QueryGradient):
     def adapts_with(self) -> tuple[str, ...]:  # type: ignore[override]  # likewise
         return self.learns
 
+    @property
+    def stages(self) -> tuple[float, ...]:
+        return self.multi_step, self.first_order
+
     def begun(self, arena: Arena, steps: int) -> dict[str, Tensor]:
         """rates `[groups, steps, E]` of the E entries of a layout, norms `[groups, steps, N]`, loss_weights
         `[groups, steps]`."""

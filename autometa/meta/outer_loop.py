@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from autometa.meta.learner import MetaLearner, TaskChunk
+from autometa.meta.learner import InnerLoop, MetaLearner, TaskChunk
 from autometa.meta.optimisers import NONE, SGD, Adam, PerKind
 from autometa.meta.reptile import Reptile
 from autometa.ops.finite_slots import finite_slots
@@ -71,11 +71,11 @@ def adapt_slots_(
     arena.reload_()
     optimiser.begin_(arena)
     chunk = max_slots or arena.slots
-    parts = []
+    parts, inner = [], InnerLoop(optimiser, inner_steps, state, frozen=frozen)
     for start in range(0, arena.slots, chunk):
         stop = min(start + chunk, arena.slots)
         task = TaskChunk(*tasks(start, stop))
-        parts.append(learner.train_(arena.part(start, stop), task, optimiser, inner_steps, state, frozen=frozen))
+        parts.append(learner.train_(arena.part(start, stop), task, inner))
     loss = torch.cat([part.losses for part in parts], dim=1)
     moves = {name: torch.cat([part.moves[name] for part in parts]) for name in parts[0].moves}
     finite = finite_slots(arena.phi) & torch.isfinite(loss).all(dim=0)

@@ -162,7 +162,7 @@ class RunConfig(Tagged):
     @property
     def stages(self) -> tuple[float, ...]:
         """Shares of the schedule from which on a meta-iteration costs something else, the first 0."""
-        return (0.0, self.warm) if 0 < self.warm < 1 else (0.0,)
+        return (0.0, *sorted(share for share in {self.warm, *self.learner.stages} if 0 < share < 1))
 
     @property
     def outer(self) -> MetaConfig:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from autometa.meta.bn_modes import accuracies
-from autometa.meta.learner import TaskChunk
+from autometa.meta.learner import InnerLoop, TaskChunk
 from autometa.nas.spaces.space import Architecture, Space
 from autometa.ops.finite_slots import finite_slots
 from autometa.slots.arena import Arena
@@ -130,7 +130,7 @@ def _score_chunk(
     cells = Cells(trainer.network, arena.layout_of_slot)
     batches = SameBatches(drawn, task, lambda: (tasks.support, tasks.support_labels))
     learner, own = config.learner, TaskChunk.of(cells, cells.loss, batches)
-    learner.adapt_(arena, own, trainer.optimiser, steps, trainer.state)
+    learner.adapt_(arena, own, InnerLoop(trainer.optimiser, steps, trainer.state))
     with torch.no_grad():
         phi = learner.ready(arena.phi, arena.head_of_slot, own)
     model = learner.classifier(cells, arena.phi.shape[1])

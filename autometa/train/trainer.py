@@ -16,7 +16,7 @@ from autometa.data import Episodes
 from autometa.data.episodes import Tasks
 from autometa.errors import InputError
 from autometa.meta.bn_modes import Classifier, accuracy
-from autometa.meta.learner import MetaLearner, TaskChunk
+from autometa.meta.learner import InnerLoop, MetaLearner, TaskChunk
 from autometa.meta.optimisers import NONE, SGD, Adam, PerKind
 from autometa.meta.outer_loop import TaskSource, adapt_slots_, meta_iteration_
 from autometa.meta.ranks import Ranks, mean_of_parts, part_of_mean, part_of_moves
@@ -340,7 +340,7 @@ class Trainer:
         now, self.shaped, self.ways = (self.shaped, self.ways), self.episodes, self.inner.ways  # the largest tasks
         task = TaskChunk(*self._work(warm, [])[1](0, slots))
         self.shaped, self.ways = now
-        self.learning.train_(copied, task, self.optimiser, 1, self.state, frozen=self._how(warm)["frozen"])
+        self.learning.train_(copied, task, InnerLoop(self.optimiser, 1, self.state, frozen=self._how(warm)["frozen"]))
 
     def _kept(self) -> dict[str, Tensor]:
         """What the meta-learner keeps, by its names in a checkpoint."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from autometa.errors import InputError
 from autometa.meta.heads import prototypes
-from autometa.meta.learner import TaskChunk
+from autometa.meta.learner import InnerLoop, TaskChunk
 from autometa.meta.maml import FOMAML
 from autometa.meta.matching import Matching
 from autometa.meta.optimisers import PerKind
@@ -75,7 +75,9 @@ def trained(name, network, phi, support, query, steps=STEPS):
     arena = Arena.single(network.layout, phi[0], len(phi))
     arena.phi.copy_(phi)
     task = task_of(learner, network, network.layout.row, support, query)
-    found = learner.train_(arena, task, learner.optimiser(PerKind(LR, LR), PerKind(0.0), 0.999, "reset"), steps, {})
+    found = learner.train_(
+        arena, task, InnerLoop(learner.optimiser(PerKind(LR, LR), PerKind(0.0), 0.999, "reset"), steps, {})
+    )
     return phi - arena.phi, found.losses
 
 
@@ -141,7 +143,9 @@ def test_gradient_by_finite_differences(name):
     def loss(row):
         arena = Arena.single(network.layout, row[0], 1)
         task = task_of(learner, network, network.layout.row, support, query)
-        learner.adapt_(arena, task, learner.optimiser(PerKind(LR, LR), PerKind(0.0), 0.999, "reset"), STEPS, {})
+        learner.adapt_(
+            arena, task, InnerLoop(learner.optimiser(PerKind(LR, LR), PerKind(0.0), 0.999, "reset"), STEPS, {})
+        )
         ready = learner.ready(arena.phi, arena.head_of_slot, task)
         return task.objective(ready, *query, STEPS)
 

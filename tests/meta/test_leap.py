@@ -8,7 +8,7 @@ import torch
 from autometa.errors import InputError
 from autometa.meta.inner_loop import slot_gradients
 from autometa.meta.leap import Leap
-from autometa.meta.learner import TaskChunk
+from autometa.meta.learner import InnerLoop, TaskChunk
 from autometa.meta.optimisers import SGD, PerKind
 from autometa.slots.arena import Arena
 from tests.meta.tasks import Images
@@ -59,7 +59,7 @@ def pulled_forward(metric, loss):
 def test_the_gradient_is_that_of_the_pull_forward_objective(metric, loss):
     here, task = arena(), TaskChunk(OBJECTIVE, OneBatch((1, 2)))
     start = here.phi.clone()
-    done = Leap(metric=metric, loss=loss).train_(here, task, SGD(PerKind(RATE)), STEPS, {})
+    done = Leap(metric=metric, loss=loss).train_(here, task, InnerLoop(SGD(PerKind(RATE)), STEPS, {}))
     assert done.losses.shape == (STEPS, SLOTS)
     torch.testing.assert_close(start - here.phi, pulled_forward(metric, loss), rtol=1e-9, atol=1e-12)
 
@@ -73,11 +73,13 @@ def test_a_rising_loss_is_taken_for_a_falling_one():
 def test_what_is_frozen_stays_and_no_step_is_no_path():
     here = arena()
     start, body = here.phi.clone(), ~NETWORK.layout.columns("head").bool()
-    Leap().train_(here, TaskChunk(OBJECTIVE, OneBatch((1, 2))), SGD(PerKind(RATE)), STEPS, {}, frozen=("head",))
+    Leap().train_(
+        here, TaskChunk(OBJECTIVE, OneBatch((1, 2))), InnerLoop(SGD(PerKind(RATE)), STEPS, {}, frozen=("head",))
+    )
     changed = (here.phi != start).any(dim=0)
     assert changed.any() and not (changed & ~body).any()
     none = arena()
-    done = Leap().train_(none, TaskChunk(OBJECTIVE, OneBatch((1, 2))), SGD(PerKind(RATE)), 0, {})
+    done = Leap().train_(none, TaskChunk(OBJECTIVE, OneBatch((1, 2))), InnerLoop(SGD(PerKind(RATE)), 0, {}))
     assert torch.equal(none.phi, start) and done.losses.shape == (0, SLOTS)
 
 

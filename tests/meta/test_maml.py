@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autometa.meta.inner_loop import adapt_
-from autometa.meta.learner import TaskChunk
+from autometa.meta.learner import InnerLoop, TaskChunk
 from autometa.meta.maml import ANIL, FOMAML, MAML, WholeSet, adapt, meta_gradient
 from autometa.meta.optimisers import SGD, PerKind
 from autometa.meta.outer_gradient import mean_over_finite
@@ -175,7 +175,7 @@ def trained(learner, steps=2, frozen=(), state=None):
     query = Images((1, 2, 3), SHAPE, 7).step(99)
     task = TaskChunk(OBJECTIVE, Images((1, 2, 3), SHAPE), lambda: query)
     optimiser = learner.optimiser(PerKind(0.1), PerKind(0.0), 0.999, "reset")
-    learner.train_(arena, task, optimiser, steps, state or {}, frozen=frozen)
+    learner.train_(arena, task, InnerLoop(optimiser, steps, state or {}, frozen=frozen))
     return arena, query
 
 
@@ -200,7 +200,7 @@ def test_anil_leaves_the_body_alone_in_the_inner_loop():
     arena, batches = Arena.single(NETWORK.layout, NETWORK.initial(0).double(), 2), Images((1, 2), SHAPE)
     before, learner = arena.phi.clone(), ANIL()
     task = TaskChunk(OBJECTIVE, batches)
-    learner.adapt_(arena, task, learner.optimiser(PerKind(0.1), PerKind(0.0), 0.999, "reset"), 3, {})
+    learner.adapt_(arena, task, InnerLoop(learner.optimiser(PerKind(0.1), PerKind(0.0), 0.999, "reset"), 3, {}))
     assert torch.equal(arena.phi[:, ~HEAD], before[:, ~HEAD]) and not torch.equal(arena.phi, before)
 
 

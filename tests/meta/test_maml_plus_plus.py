@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from autometa.errors import InputError
-from autometa.meta.learner import TaskChunk
+from autometa.meta.learner import InnerLoop, TaskChunk
 from autometa.meta.maml import FOMAML, MAML
 from autometa.meta.maml_plus_plus import MAMLPlusPlus
 from autometa.meta.optimisers import SGD, PerKind
@@ -75,12 +75,12 @@ def by_hand(learner, theta, own, weights, steps=STEPS):
 def test_without_what_it_adds_it_is_maml(steps, rates):
     for learner, other in ((PLAIN, MAML()), (replace(PLAIN, first_order=1.0), FOMAML())):
         learner, here, there = replace(learner, layer_rates=rates), arena(), arena()
-        found = learner.train_(here, task(), HOW, steps, learner.state(here, steps))
-        wanted = other.train_(there, task(), HOW, steps, {})
+        found = learner.train_(here, task(), InnerLoop(HOW, steps, learner.state(here, steps)))
+        wanted = other.train_(there, task(), InnerLoop(HOW, steps, {}))
         torch.testing.assert_close(here.phi, there.phi, rtol=1e-10, atol=1e-12)
         assert torch.equal(found.losses, wanted.losses)
-        learner.adapt_(here, task(), HOW, steps, learner.state(here, steps))
-        other.adapt_(there, task(), HOW, steps, {})
+        learner.adapt_(here, task(), InnerLoop(HOW, steps, learner.state(here, steps)))
+        other.adapt_(there, task(), InnerLoop(HOW, steps, {}))
         torch.testing.assert_close(here.phi, there.phi, rtol=1e-10, atol=1e-12)
 
 
@@ -92,7 +92,7 @@ def test_gradients_by_hand(first_order, multi_step, on):
     state, here = state_of(learner), arena()
     weights = state["loss_weights"][0].tolist() if multi_step else [0.0, 0.0, 1.0]
     start = here.phi.clone()
-    moves = learner.train_(here, task(), HOW, STEPS, state).moves
+    moves = learner.train_(here, task(), InnerLoop(HOW, STEPS, state)).moves
     leaf = start.clone().requires_grad_(True)
     own = {name: state[name].expand(len(IDS), -1, -1).clone().requires_grad_(True) for name in learner.learns}
     assert set(moves) == set(own)
@@ -123,18 +123,18 @@ def test_the_weights_of_losses_sum_to_one_and_end_on_the_last_step():
 def test_adaptation_takes_the_last_steps_rates_and_norms_beyond_those_of_training():
     learner, here, parts = MAMLPlusPlus(), arena(), arena()
     state = state_of(learner)
-    learner.adapt_(here, task(), HOW, STEPS + 2, state)
-    learner.adapt_(parts, task(), HOW, STEPS, state)
+    learner.adapt_(here, task(), InnerLoop(HOW, STEPS + 2, state))
+    learner.adapt_(parts, task(), InnerLoop(HOW, STEPS, state))
     assert torch.equal(parts.phi[:, NORMED], state["norms"][:, -1].expand(len(IDS), -1))
-    learner.adapt_(parts, task(), HOW, 2, state, first_step=STEPS)
+    learner.adapt_(parts, task(), InnerLoop(HOW, 2, state, first_step=STEPS))
     assert torch.equal(here.phi, parts.phi)
     frozen, before = arena(), arena().phi
-    learner.adapt_(frozen, task(), HOW, 1, state, frozen=("head",))
+    learner.adapt_(frozen, task(), InnerLoop(HOW, 1, state, frozen=("head",)))
     head = LAYOUT.columns("head")
     assert torch.equal(frozen.phi[:, head], before[:, head]) and not torch.equal(frozen.phi, before)
     untrained, plain = arena(), arena()
-    learner.adapt_(untrained, task(), HOW, 2, {})
-    FOMAML().adapt_(plain, task(), HOW, 2, {})
+    learner.adapt_(untrained, task(), InnerLoop(HOW, 2, {}))
+    FOMAML().adapt_(plain, task(), InnerLoop(HOW, 2, {}))
     assert torch.equal(untrained.phi, plain.phi), "an initialisation has no state"
 
 
@@ -142,7 +142,7 @@ def test_adaptation_takes_the_last_steps_rates_and_norms_beyond_those_of_trainin
 def test_what_is_learned_moves_against_its_gradient(outer):
     learner, here = MAMLPlusPlus(outer=outer, multi_step=1.0), arena()
     state = learner.state(here, STEPS)
-    done = learner.train_(here, task(), HOW, STEPS, state)
+    done = learner.train_(here, task(), InnerLoop(HOW, STEPS, state))
     before = {name: state[name].clone() for name in learner.learns}
     sizes = PerKind(1e-3, head=0.0).table(here)
     learner.update_(here, done.moves, torch.tensor([True, True]), sizes, state)

@@ -268,6 +268,13 @@ def test_a_config_names_its_learner():
         from_json(ReptileConfig, {**value, "learner": {"name": "maml", "outer": "lamb"}})
 
 
+def test_what_a_learner_anneals_is_a_stage_of_its_own():
+    """Each is timed apart, for estimates and time budgets."""
+    learner = MAMLPlusPlus(multi_step=0.1, first_order=0.5)
+    assert replace(NET, learner=learner).stages == (0.0, 0.1, 0.5) and NET.stages == (0.0,)
+    assert replace(SEARCH, learner=learner).stages == (0.0, 0.1, 0.2, 0.5) and SEARCH.stages == (0.0, 0.2)
+
+
 def test_registered_by_name(source):
     @dataclass(frozen=True)
     class Still(MetaLearner):
