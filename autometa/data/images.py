@@ -84,7 +84,7 @@ def convert(image: Image.Image, recipe: Recipe) -> np.ndarray:
     Transparent parts count as white. Raises `DataError` where Pillow opened it in a format that is not read here.
     """
     check_format(image)
-    image = _flatten(_upright(image)).convert("L" if recipe.channels == 1 else "RGB")
+    image = _of_truth(_flatten(_upright(image)).convert("L" if recipe.channels == 1 else "RGB"))
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
@@ -121,7 +121,6 @@ def _upright(image: Image.Image) -> Image.Image:
 def _flatten(image: Image.Image) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
         return _of_numbers(image)
-    image = _of_truth(image)
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -129,16 +128,12 @@ def _flatten(image: Image.Image) -> Image.Image:
 
 
 def _of_truth(image: Image.Image) -> Image.Image:
-    """Truth values that were saved as 0 and 1 of 255, as black and white; other images as they are."""
-    if image.mode not in ("L", "LA", "RGB", "RGBA") or "transparency" in image.info:
-        return image
+    """Truth values that were saved as 0 and 1 of 255, as black and white; other images, L or RGB, as they are."""
     bands = image.split()
-    colours = bands[:-1] if image.mode.endswith("A") else bands
-    lows, highs = zip(*(band.getextrema() for band in colours), strict=True)
+    lows, highs = zip(*(band.getextrema() for band in bands), strict=True)
     if (min(lows), max(highs)) != (0, 1):
         return image
-    colours = [band.point(lambda value: 255 if value else 0) for band in colours]
-    return Image.merge(image.mode, [*colours, *bands[len(colours) :]])
+    return Image.merge(image.mode, [band.point(lambda value: 255 if value else 0) for band in bands])
 
 
 def _of_numbers(image: Image.Image) -> Image.Image:

@@ -148,9 +148,12 @@ def test_truth_values_of_a_file_are_black_and_white(mode):
     for most, white in ((1, 255), (2, 2)):
         mask = np.array([[0, most], [most, 0]], np.uint8)
         image = Image.merge(mode, [Image.fromarray(mask)] * (len(mode) - mode.count("A")) + [OPAQUE] * mode.count("A"))
-        file = io.BytesIO()
-        image.save(file, "PNG")
-        assert np.array_equal(read_image(file, replace(PLAIN, size=2), "x")[0], mask // most * white), mode
+        for form in ("PNG", "GIF") if mode == "L" else ("PNG",):
+            file = io.BytesIO()
+            image.save(file, form)
+            for channels in (1, 3):
+                found = read_image(file, replace(PLAIN, size=2, channels=channels), "x")
+                assert np.array_equal(found, np.stack([mask // most * white] * channels)), (mode, form)
 
 
 def test_pictures_of_other_numbers_than_8_bits():
