@@ -31,7 +31,7 @@ def export(words: list[str], typed: list[str]) -> int:
     parser.add_argument("--shots", type=whole, metavar="N", help="of an adaptation: support images per class")
     parser.add_argument("--images", default=INPUTS[0], metavar="KIND", help="images go in as uint8 (default) or float")
     parser.add_argument("--weights", metavar="KIND", help=f"of C: {' or '.join(WEIGHTS)}")
-    parser.add_argument("--learn", metavar="HOW", help=f"of C: {' or '.join(LEARN)}")
+    parser.add_argument("--learn", metavar="HOW", help=f"of C: {' or '.join(LEARN)} (default: as the network suits)")
     given = parser.parse(words, "json", "quiet")
     if given.out is None:
         raise InputError("export needs --out FILE, named .pt2 (torch.export) or .onnx, or with --to c a folder")

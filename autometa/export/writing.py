@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autometa.errors import InputError
-from autometa.export.c.project import LEARN, WEIGHTS
+from autometa.export.c.project import WEIGHTS
 from autometa.export.c.writing import export_c
 from autometa.export.onnx_graph import onnx_library
 from autometa.export.program import FORMATS, Exported, export_adaptation, export_classifier
@@ -50,7 +50,8 @@ def export(
             network and its learning as C99, in the folder `out`; of a run, as of an adaptation.
         ways, shots: of an adaptation, the run's own where None.
         images: go in as `uint8` or as `float` in 0 .. 1.
-        weights, learn: of C: `float32` (where None) or `int8`; `prototypes` (where None), `head` or `all`.
+        weights, learn: of C: `float32` (where None) or `int8`; `prototypes`, `head` or `all`, by what the
+            network was meta-learned for where None.
         notice: is told which model is taken where `run` names none.
 
     Raises `InputError` where the run, or the combination, cannot be exported.
@@ -59,7 +60,7 @@ def export(
     if format == C:
         if what != "classifier" or (ways, shots) != (None, None) or images != "uint8":
             raise InputError("what, ways, shots and images are of other formats; C takes weights and learn")
-        return export_c(run, out, weights or WEIGHTS[0], learn or LEARN[0], notice)
+        return export_c(run, out, weights or WEIGHTS[0], learn, notice)
     if (weights, learn) != (None, None):
         raise InputError("weights and learn are of networks that learn on a device, as C: --to c")
     format = _format(out, format)

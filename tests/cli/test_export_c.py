@@ -30,7 +30,8 @@ def test_a_folder_of_c_with_its_own_accuracy(trained, learn, weights, tmp_path):
 
 def test_a_search_network_as_its_architecture_stands(searched):
     told = call("export", "--to", "c", "--run", searched[0], "--out", "device")
-    assert told.code == 0 and "learns by prototypes" in told.out and "self-test: cd device" in told.out, told.err
+    assert told.code == 0 and "learns by head" in told.out and "self-test: cd device" in told.out, told.err
+    assert "learning by head, as the network was meta-learned" in told.err
 
 
 @pytest.mark.parametrize(
@@ -51,11 +52,11 @@ def test_what_there_is_not_is_told_and_leaves_nothing(trained, words, says, tmp_
 
 
 def test_without_the_training_images_it_says_why(tmp_path):
-    answer = call("export", "--to", "c", "--run", "omniglot-5way", "--out", "device")
+    answer = call("export", "--to", "c", "--run", "omniglot-5way", "--learn", "head", "--out", "device")
     assert answer.code == 2 and "frozen statistics are of training pictures" in answer.err
     assert not os.listdir(tmp_path)
-    told = call("export", "--to", "c", "--run", "omniglot-5way", "--learn", "all", "--out", "device")
-    assert told.code == 0 and "accuracy not measured" in told.out
+    told = call("export", "--to", "c", "--run", "omniglot-5way", "--out", "device")
+    assert told.code == 0 and "learns by all, accuracy not measured" in told.out
 
 
 def test_other_formats_do_not_learn_on_the_device(trained):

@@ -20,6 +20,18 @@ from autometa.meta.optimisers import Adam
 from autometa.models.model import Model
 
 
+def suiting(model: Model, weights: str) -> str:
+    """How a network learns as it was meta-learned: by prototypes where nothing was adapted, as a whole where that can
+    be, else by head."""
+    if not model.config.learner.inner_loop:
+        return "prototypes"
+    try:
+        check_all(model, weights)
+    except InputError:
+        return "head"
+    return "all"
+
+
 def check_all(model: Model, weights: str) -> None:
     """Raise `InputError` where the whole network cannot learn on a device."""
     config = model.config

@@ -12,14 +12,14 @@ from autometa.errors import InputError
 from autometa.export.c.frozen import training_pictures
 from autometa.export.c.measured import measure
 from autometa.export.c.project import LEARN, WEIGHTS, Device, made_by, some_pictures
-from autometa.export.c.training import check_all
+from autometa.export.c.training import check_all, suiting
 from autometa.models.find import choose_start
 from autometa.runs.files import disk_errors, shown, write_bytes
 from autometa.train.tasks import Source
 
 
 def export_c(
-    run: str | os.PathLike | None, out: Path, weights: str, learn: str, notice: Callable[[str], None]
+    run: str | os.PathLike | None, out: Path, weights: str, learn: str | None, notice: Callable[[str], None]
 ) -> dict[str, Any]:
     """Write the network of a run and its learning as C; returns what was written, and what was measured of it.
 
@@ -30,6 +30,9 @@ def export_c(
         raise InputError(f"{out} is a file; C is written to a folder: give --out another name")
     start = choose_start(run, notice=notice)
     model = start.model.to("cpu")
+    if learn is None:
+        learn = suiting(model, weights)
+        notice(f"learning by {learn}, as the network was meta-learned; --learn names another way")
     if learn == "all":
         check_all(model, weights)
     source, pictures = None, None
@@ -68,9 +71,9 @@ def export_c(
     }
 
 
-def check(weights: str, learn: str) -> None:
+def check(weights: str, learn: str | None) -> None:
     """Raise `InputError` for what there is not."""
     if weights not in WEIGHTS:
         raise InputError(f"weights are {' or '.join(WEIGHTS)}, not {weights!r}")
-    if learn not in LEARN:
+    if learn not in (None, *LEARN):
         raise InputError(f"a device learns by {' or '.join(LEARN)}, not {learn!r}")

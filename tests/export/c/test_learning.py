@@ -88,7 +88,10 @@ def test_none_of_these_and_memory_that_does_not_fit(tmp_path):
 @pytest.mark.parametrize("learn", LEARN)
 def test_the_self_test_of_an_export_passes(learn, tmp_path):
     folder = written(device("pooled", learn), tmp_path / "c")
-    assert b"as expected" in ran(built(folder, "-O2"))
+    told = ran(built(folder, "-O2"))
+    assert b"as expected" in told
+    memory = int(told.split()[-4])
+    assert f"| 10 | {memory:,} |" in (folder / "README.md").read_text()
     wrong = (folder / "selftest.c").read_text().replace("expected[2] = {0.", "expected[2] = {9.")
     (folder / "selftest.c").write_text(wrong)
     with pytest.raises(AssertionError, match="WRONG"):
