@@ -119,10 +119,13 @@ def main() -> None:
     parser.add_argument("--weights", default=WEIGHTS[0], choices=WEIGHTS)
     parser.add_argument("--tasks", type=int, default=200)
     parser.add_argument("--shots", type=int)
+    parser.add_argument("--steps", type=int, help="of the inner loop")
     given = parser.parse_args()
     torch.set_num_threads(1)
     start = choose_start(given.run)
     model, source = start.model, Source.open(start.model.config.data)
+    if given.steps is not None:
+        model = replace(model, config=model.config.with_steps(given.steps))
     seen = None if given.learn == "all" else training_pictures(model, source)
     device = Device.of(start.name, model, seen, given.learn, given.weights)
     plain = Device.of(start.name, model, seen, given.learn) if given.weights == "int8" else None
