@@ -15,7 +15,7 @@ WIDTH = 118
 def numbers(values: Iterable[float | int], kind: str = "float") -> str:
     """Lines of an initialiser."""
     if kind == "float":
-        words = [_float(float(v)) for v in values]
+        words = [literal(float(v)) for v in values]
     else:
         words = [str(int(v)) for v in values]
     lines, line = [], "   "
@@ -27,7 +27,20 @@ def numbers(values: Iterable[float | int], kind: str = "float") -> str:
     return "\n".join([*lines, line])
 
 
-def _float(value: float) -> str:
+def wrapped(text: str) -> str:
+    """Lines of code, cut between arguments where they are too long."""
+    made = []
+    for line in text.split("\n"):
+        indent = len(line) - len(line.lstrip())
+        while len(line) > WIDTH and ", " in line[indent:WIDTH]:
+            cut = line.rindex(", ", indent, WIDTH) + 1
+            made.append(line[:cut])
+            line = " " * (indent + 8) + line[cut + 1 :]
+        made.append(line)
+    return "\n".join(made)
+
+
+def literal(value: float) -> str:
     """The shortest text that gives the same float32."""
     import numpy as np
 
@@ -101,7 +114,7 @@ class Writer:
         for step in self.graph.instructions:
             lines.append(self._step(step))
         lines.append(self._features())
-        return "\n".join(lines)
+        return wrapped("\n".join(lines))
 
     def _step(self, step: Instruction) -> str:
         if isinstance(step, Conv):
@@ -141,7 +154,7 @@ class Writer:
 
     def scaled(self, step: Scaled) -> str:
         return (
-            f"am_scaled({self.at(step.source)}, {step.result.size}, {_float(step.scale)}, {int(step.add)}, "
+            f"am_scaled({self.at(step.source)}, {step.result.size}, {literal(step.scale)}, {int(step.add)}, "
             f"{self.at(step.result)});"
         )
 

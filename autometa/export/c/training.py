@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from autometa.errors import InputError
-from autometa.export.c.code import _float, array, conv_sizes, pool_sizes
+from autometa.export.c.code import array, conv_sizes, literal, place_name, pool_sizes, wrapped
 from autometa.export.c.graph import Conv, Graph, Instruction, Map, Norm, Pool, Relu, Scaled, Zero, identifier
 from autometa.export.c.memory import Placed, lives, placed
 from autometa.meta.optimisers import Adam
@@ -57,11 +57,12 @@ class Lines:
     touched: list[list[Hashable]] = field(default_factory=list)
 
     def add(self, line: str, *buffers: Hashable) -> None:
-        self.text.append(f"    {line}")
+        self.text.append(wrapped(f"    {line}"))
         self.touched.append(list(buffers))
 
 
-Grad = tuple[str, Map]
+Beside = tuple[str, Map]
+"""`grad`, the gradient of a map; `again`, a map that the backward pass computes again."""
 
 
 class Training:
@@ -90,7 +91,8 @@ class Training:
             self.firsts[norm.name] = self.channels
             self.channels += norm.result.channels
         self.forward, self.backward = Lines(), Lines()
-        self.written: set[Grad] = set()
+        self.written: set[Beside] = set()
+        self.again: set[Map] = set()
         self.ops: dict[str, str] = {}
         self._forward()
         self._backward()
@@ -166,13 +168,17 @@ class Training:
             out.add(f"for (int i = 0; i < n; i++)\n        {line}", m)
             offset += width
 
+    def _here(self, m: Map) -> Map | Beside:
+        """Where the backward pass reads a map."""
+        return ("again", m) if m in self.again else m
+
     def _run(self, step: Instruction, out: Lines, first: bool) -> None:
         """One op forward; first: not again in the backward pass, where the batch's statistics are known."""
-        y = step.result
+        y = self._here(step.result)
         if isinstance(step, Zero):
-            out.add(f"am_zero({_arena(y)}, n * {y.size});", y)
+            out.add(f"am_zero({_arena(y)}, n * {step.result.size});", y)
             return
-        x = step.source
+        x, size = self._here(step.source), step.source.size
         if isinstance(step, Conv):
             function = "am_depthwise_all" if step.depthwise else "am_conv_all"
             bias = self._at(step.bias) if step.bias else "NULL"
@@ -181,22 +187,22 @@ class Training:
         elif isinstance(step, Pool):
             line = f"am_{step.kind}_pool_all(n, {self._sizes(step)}, {_arena(x)}, {_arena(y)});"
         elif isinstance(step, Relu):
-            line = f"am_relu({_arena(x)}, n * {x.size}, {_arena(y)});"
+            line = f"am_relu({_arena(x)}, n * {size}, {_arena(y)});"
         elif isinstance(step, Scaled):
-            line = f"am_scaled({_arena(x)}, n * {x.size}, {_float(step.scale)}, {int(step.add)}, {_arena(y)});"
+            line = f"am_scaled({_arena(x)}, n * {size}, {literal(step.scale)}, {int(step.add)}, {_arena(y)});"
         else:
-            line = self._normalised(step, first)
+            line = self._normalised(step, first, x, y)
         out.add(line, x, y)
 
-    def _normalised(self, step: Norm, first: bool) -> str:
+    def _normalised(self, step: Norm, first: bool, x: Map | Beside, y: Map | Beside) -> str:
         gamma, beta = self._affine(step)
         pixels, channels = step.source.height * step.source.width, step.source.channels
         at, number = self.firsts[step.name], list(self.firsts).index(step.name)
-        rest = f"{gamma}, {beta}, {_float(step.scale)}, {int(step.add)}, {_arena(step.result)}"
+        rest = f"{gamma}, {beta}, {literal(step.scale)}, {int(step.add)}, {_arena(y)}"
         if first:
-            call = f"am_normalise(m, n, how, {number}, {at}, {pixels}, {channels}, {_float(step.eps)}"
-            return f"if ({call}, {_arena(step.source)},\n                     {rest}))\n        return;"
-        what = f"{_arena(step.source)}, n * {pixels}, {channels}, mean + {at}, variance + {at}, {_float(step.eps)}"
+            call = f"am_normalise(m, n, how, {number}, {at}, {pixels}, {channels}, {literal(step.eps)}"
+            return f"if ({call}, {_arena(x)}, {rest}))\n        return;"
+        what = f"{_arena(x)}, n * {pixels}, {channels}, mean + {at}, variance + {at}, {literal(step.eps)}"
         return f"am_norm({what}, {rest});"
 
     def _backward(self) -> None:
@@ -217,6 +223,7 @@ class Training:
             if ("grad", outward) not in self.written:
                 continue
             out.add(f"/* {outward.name}: {outward} */")
+            self.again = {step.result for step in span if step.result != outward}
             for step in span:
                 if step.result != outward:
                     self._run(step, out, False)
@@ -241,14 +248,15 @@ class Training:
             self._conv_back(step)
             return
         self._begin(x)
-        gx = ("grad", x)
+        gx, here = ("grad", x), self._here(x)
         if isinstance(step, Pool):
             sizes = self._sizes(step)
-            out.add(f"am_{step.kind}_pool_back(n, {sizes}, {_arena(x)}, {_arena(gy)}, {_arena(gx)});", x, gy, gx)
+            call = f"am_{step.kind}_pool_back(n, {sizes}, {_arena(here)}, {_arena(gy)}, {_arena(gx)});"
+            out.add(call, here, gy, gx)
         elif isinstance(step, Relu):
-            out.add(f"am_relu_back({_arena(x)}, {_arena(gy)}, n * {x.size}, {_arena(gx)});", x, gy, gx)
+            out.add(f"am_relu_back({_arena(here)}, {_arena(gy)}, n * {x.size}, {_arena(gx)});", here, gy, gx)
         else:
-            out.add(f"am_scaled({_arena(gy)}, n * {x.size}, {_float(step.scale)}, 1, {_arena(gx)});", gy, gx)
+            out.add(f"am_scaled({_arena(gy)}, n * {x.size}, {literal(step.scale)}, 1, {_arena(gx)});", gy, gx)
 
     def _norm_back(self, step: Norm) -> None:
         x, gy, gx = step.source, ("grad", step.result), ("grad", step.source)
@@ -256,11 +264,12 @@ class Training:
         gamma, beta = self._affine(step)
         pixels, channels, at = x.height * x.width, x.channels, self.firsts[step.name]
         grads = ["m->grad" if gamma != "NULL" else "NULL", f"m->grad + {channels}" if beta != "NULL" else "NULL"]
-        what = f"{_arena(x)}, {_arena(gy)}, n * {pixels}, {channels}, mean + {at}, variance + {at}, {_float(step.eps)}"
-        line = (
-            f"am_norm_back({what},\n                 {gamma}, {_float(step.scale)}, {_arena(gx)}, {', '.join(grads)});"
+        here = self._here(x)
+        what = (
+            f"{_arena(here)}, {_arena(gy)}, n * {pixels}, {channels}, mean + {at}, variance + {at}, {literal(step.eps)}"
         )
-        self.backward.add(line, x, gy, gx)
+        line = f"am_norm_back({what}, {gamma}, {literal(step.scale)}, {_arena(gx)}, {', '.join(grads)});"
+        self.backward.add(line, here, gy, gx)
         for pointer, grad in zip((gamma, beta), grads, strict=True):
             if pointer != "NULL":
                 self._adam(pointer, grad, channels)
@@ -276,7 +285,8 @@ class Training:
             out.add(f"{function}_back(n, {sizes}, {grad}, {weight}, {_arena(gx)});", gy, gx)
         bias = f"m->grad + {count}" if step.bias else "NULL"
         out.add(f"am_zero(m->grad, {count + (step.outs if step.bias else 0)});")
-        out.add(f"{function}_grad(n, {sizes}, {_arena(x)}, {grad}, m->grad, {bias});", x, gy)
+        here = self._here(x)
+        out.add(f"{function}_grad(n, {sizes}, {_arena(here)}, {grad}, m->grad, {bias});", here, gy)
         self._adam(weight, "m->grad", count)
         if step.bias:
             self._adam(self._at(step.bias), bias, step.outs)
@@ -286,11 +296,11 @@ class Training:
         self.backward.add(f"am_adam({pointer}, {second}, {grad}, {count}, correction);")
 
 
-def _place(buffer: Map | Grad) -> str:
-    return f"AT_{buffer.name.upper()}" if isinstance(buffer, Map) else f"GRAD_{buffer[1].name.upper()}"
+def _place(buffer: Map | Beside) -> str:
+    return place_name(buffer) if isinstance(buffer, Map) else f"{buffer[0].upper()}_{buffer[1].name.upper()}"
 
 
-def _arena(buffer: Map | Grad) -> str:
+def _arena(buffer: Map | Beside) -> str:
     return f"arena + {_place(buffer)}"
 
 

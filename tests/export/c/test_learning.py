@@ -1,5 +1,6 @@
 """Exported C, built with warnings as errors and sanitizers: the features, answers and refusals of this package."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -111,6 +112,21 @@ def test_the_whole_network_with_other_settings_of_the_inner_loop(inner, tmp_path
     changed = Device.of("changed", other, None, "all")
     found, wanted = talk(changed, built(written(changed, tmp_path / "c", TALK), "-O1"))
     torch.testing.assert_close(found[:, :-1], wanted, rtol=0, atol=1e-4)
+
+
+def test_maps_inside_an_op_are_not_kept_for_the_backward_pass():
+    training = device("genotype", "all").training
+    states = {span[-1].result for span in training.graph.spans}
+    kept = training.batch * sum(m.size for m in states)
+    everything = training.batch * sum(m.size for m in training.graph.maps())
+    assert kept < training.memory.size < everything
+
+
+@pytest.mark.skipif(shutil.which("clang") is None, reason="clang is not installed")
+@pytest.mark.parametrize("learn", LEARN)
+def test_another_compiler_finds_nothing_either(learn, tmp_path):
+    folder = written(device("block cell", learn), tmp_path / "c")
+    assert b"as expected" in ran(built(folder, "-O2", compiler="clang"))
 
 
 def test_what_the_whole_network_cannot_learn_by_is_told():

@@ -7,7 +7,8 @@
 #include "ops.h"
 #include "train.h"
 
-/* Where each map of a batch, and the gradient of it, stands in the arena: what is needed at one time does not overlap. */
+/* Where each map of a batch (AT), its gradient (GRAD), and what the backward pass computes again (AGAIN) stand in the
+ * arena: what is needed at one time does not overlap. */
 @PLACES@
 /* Where each parameter stands in the body. */
 @PARAMETERS@
