@@ -18,6 +18,7 @@ _UNSAFE = (
 )
 _IN_A_LINE = re.compile(f"[\\t\\n{_UNSAFE}]")
 _IN_TEXT = re.compile(f"[{_UNSAFE}]")
+_ESCAPED = re.compile(r"\\(?:[tnr]|x[0-9a-f]{2}|u[0-9a-f]{4}|U000e[0-9a-f]{4})")
 
 
 def printable(text: str) -> str:
@@ -26,6 +27,12 @@ def printable(text: str) -> str:
     Joiners within words and emoji stay. What is printable already comes back unchanged.
     """
     return _IN_A_LINE.sub(_escape, text)
+
+
+def unprinted(text: str) -> str:
+    """What `printable` showed as this line, which a person copied; a line that it shows otherwise is itself."""
+    made = _ESCAPED.sub(lambda found: found[0].encode("ascii").decode("unicode_escape"), text)
+    return made if printable(made) == text else text
 
 
 def printable_text(text: str) -> str:

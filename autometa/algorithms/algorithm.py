@@ -16,6 +16,7 @@ from autometa.nas.networks.network import Network
 from autometa.nas.spaces.genotype import CellGenotype, Genotype
 from autometa.runs.folder import RunFolder
 from autometa.runs.forms import Form, anything
+from autometa.train.cost import Measuring
 from autometa.train.phases import Terms
 from autometa.train.run_config import ALGORITHMS, RunConfig
 from autometa.train.tasks import Source
@@ -94,8 +95,8 @@ class Algorithm(ABC, Generic[Config]):
         """What its runs are called by beside the word, where no preset was asked for."""
         return None
 
-    def seconds_before(self, config: Config, source: Source) -> dict[str, float]:
-        """Seconds of what comes before the loop of meta-iterations, by name."""
+    def seconds_before(self, config: Config, source: Source, left: Measuring) -> dict[str, float]:
+        """Seconds of what comes before the loop of meta-iterations, by name; left: what may be measured for it."""
         return {}
 
     def baselines(

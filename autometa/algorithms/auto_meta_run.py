@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from autometa.algorithms import train
@@ -20,7 +21,7 @@ from autometa.runs.files import shown, write_json
 from autometa.runs.folder import RunFolder
 from autometa.runs.forms import many, record, text
 from autometa.train.config import differences
-from autometa.train.cost import candidate_cost
+from autometa.train.cost import Measuring, candidate_cost
 from autometa.train.phases import Terms
 from autometa.train.records import COUNT, KNOWN, LEVEL, WINNER, read_candidates
 from autometa.train.tasks import Source
@@ -110,12 +111,17 @@ in full."""
     def trainer(self, network: Any, source: Source, config: Any) -> Trainer:
         return train.trainer(network, source, config)
 
-    def seconds_before(self, config: AutoMetaConfig, source: Source) -> dict[str, float]:
-        """Of all candidates, trained and scored in this process; surrogates, seconds each, are left out."""
-        total = 0.0
+    def seconds_before(self, config: AutoMetaConfig, source: Source, left: Measuring) -> dict[str, float]:
+        """Of all candidates, trained and scored in this process; surrogates, seconds each, are left out. A level for
+        which there is no time to measure takes as long for each candidate, by its share of a training, as the one
+        before."""
+        total, each, took = 0.0, 0.0, 0.0
         for level, count, share in config.strategy.workload(config.spec()):
-            cells = some(config.cells, level, min(config.batch, count))
-            total += count * candidate_cost(cells, config.candidate(), source, share, config.cells)
+            if left.allows(took):
+                cells, begun = some(config.cells, level, min(config.batch, count)), time.perf_counter()
+                each = candidate_cost(cells, config.candidate(), source, share, config.cells, left) / share
+                took = time.perf_counter() - begun
+            total += count * share * each
         return {"search": total}
 
     def drawn(self, config: AutoMetaConfig, image_shape: tuple[int, int, int], chosen: Chosen) -> Drawn | None:

@@ -14,7 +14,15 @@ from autometa.api.planning import Plan
 from autometa.models.confidence import Asking
 from autometa.nas.networks.network import Network
 from autometa.runs.environment import peak_memory
-from autometa.train.cost import LoopCost, loop_cost, task_cost
+from autometa.train.cost import (
+    MEASURED,
+    LoopCost,
+    Measuring,
+    class_means_cost,
+    loop_cost,
+    task_cost,
+    trained_images,
+)
 from autometa.train.learned import Learned
 from autometa.train.pace import LEAST_SHARE
 from autometa.train.tasks import Source
@@ -38,30 +46,39 @@ class Rest:
         return (budget - sum(self.parts.values())) / (1 + self.rival_iteration / iteration)
 
 
-def rest(network: Network, source: Source, config) -> Rest:
-    """Of a run of this config, from a few real steps; tested is a network as its loop leaves it."""
-    iteration, learned = _loop(network, source, config)
-    task, size, memory = task_cost(network, learned, source, config)
+def rest(network: Network, source: Source, config, seconds: float = math.inf) -> Rest:
+    """Of a run of this config, from a few real steps; tested is a network as its loop leaves it.
+
+    seconds: what measuring may take. Where they are over the rest follows from what was measured.
+    """
+    left = Measuring(seconds)
+    iteration, learned = _loop(network, source, config, left)
+    macs = iteration.mean() / (trained_images(config) * network.macs())  # seconds of one, forward and backward
+    task, size, memory = task_cost(network, learned, source, config, left, macs * network.macs())
     parts, each, rival = {"evaluation": task * config.test.tasks}, 0.0, ""
     for name, other in algorithm_of(config).baselines(config, size, source.image_shape).items():
         if other is None:
             parts[f"yardstick: {name}"] = parts["evaluation"]
             continue
         net, rival = other.build(source.image_shape), f"yardstick: {name}"
-        loop, rivals = _loop(net, source, other)
-        each = loop.mean()
-        per_task, *_ = task_cost(net, rivals, source, other)
+        image, rivals = macs * net.macs(), Learned.untrained(net, config.seed, source.device)
+        each = image * trained_images(other)
+        if left.allows(each):
+            loop, rivals = _loop(net, source, other, left)
+            each = loop.mean()
+        per_task, *_ = task_cost(net, rivals, source, other, left, image)
         parts[rival] = per_task * other.test.tasks
+    parts["yardstick: class means"] = class_means_cost(source, network.ways, config.test, left)
     asking = Asking(network, Learned.untrained(network, config.seed), source, config)
     if asking.refusal() is None:
         parts["confidences"] = task * sum(part.stop - part.start for part in asking.parts())
     return Rest(iteration, task, parts, each, memory, rival)
 
 
-def _loop(network: Network, source: Source, config) -> tuple[LoopCost, Learned]:
+def _loop(network: Network, source: Source, config, left: Measuring) -> tuple[LoopCost, Learned]:
     """What a meta-iteration costs, and what the network has learned in those that told."""
     trainer = algorithm_of(config).trainer(network, source, config)
-    return loop_cost(trainer, config), Learned.of(trainer.capture()[0])
+    return loop_cost(trainer, config, left), Learned.of(trainer.capture()[0])
 
 
 def estimate_plan(plan: Plan, budget: float | None = None, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -72,11 +89,12 @@ def estimate_plan(plan: Plan, budget: float | None = None, device: torch.device 
     config = plan.config
     source, network = plan.prepare(device)
     parts = {}
-    for name, seconds in plan.algorithm.seconds_before(config, source).items():
-        parts[name] = min(seconds, budget or math.inf)
+    seconds = MEASURED * (budget or math.inf) / (1 if config.handed_out() is config else 2)
+    for name, before in plan.algorithm.seconds_before(config, source, Measuring(seconds)).items():
+        parts[name] = min(before, budget or math.inf)
     if config.handed_out() is not config:
         config, budget = config.handed_out(), None
-    found = rest(network, source, config)
+    found = rest(network, source, config, seconds)
     iteration = found.iteration.mean()
     iterations = config.meta.iterations
     if budget is not None:

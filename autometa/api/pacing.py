@@ -12,6 +12,7 @@ from autometa.api.estimate import rest
 from autometa.api.planning import Plan
 from autometa.runs.budget import format_duration
 from autometa.runs.folder import RunFolder
+from autometa.train.cost import MEASURED
 from autometa.train.pace import LEAST_SHARE, RESERVE, Pace, spent_in
 
 MARGIN = 0.02
@@ -35,7 +36,7 @@ def paced(
     final = config.handed_out()
     if final is not config:
         network = final.build(source.image_shape)
-    found = rest(network, source, final)
+    found = rest(network, source, final, MEASURED * budget)
     after, known = sum(found.parts.values()), None if plan.resume is None else Pace.read(RunFolder.open(plan.resume))
     left -= time.monotonic() - begun + MARGIN * budget
     pace = Pace(

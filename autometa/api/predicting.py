@@ -17,6 +17,7 @@ from autometa.data.images import read_image
 from autometa.errors import InputError
 from autometa.estimator.fitting import NONE_OF_THESE, threshold_of
 from autometa.models.classifier import Classifier
+from autometa.printable import printable
 
 KINDS = 'paths, bytes or files opened with "rb"'
 SHOWN = 3
@@ -49,7 +50,8 @@ class Predictions(list[Prediction]):
 
     def __repr__(self) -> str:
         told = [f"{cut(str(one.image), TEXT)}: {cut(one.name, TEXT)} {one.probability:.3f}" for one in self[:SHOWN]]
-        return cut(f"Predictions({len(self)} images: {', '.join(told)}{', ...' * (len(self) > SHOWN)})", LIMIT)
+        rest = ", ..." * (len(self) > SHOWN)
+        return cut(printable(f"Predictions({len(self)} images: {', '.join(told)}{rest})"), LIMIT)
 
 
 def answered(found: Iterable[tuple], classifier: Classifier, min_confidence: float | str) -> list[Prediction]:
@@ -75,7 +77,10 @@ def image_files(images: object) -> list[Path | BinaryIO]:
         if is_content(image):
             found.append(stream_of(image, f"image {place}"))
         elif isinstance(image, (str, os.PathLike)):
-            found += _at(Path(image))
+            path = os.fsdecode(image)
+            if not path:
+                raise InputError(f"image {place} has an empty name; give its path, or . for the present folder")
+            found += _at(Path(path))
         else:
             raise InputError(f"image {place} is of type {type(image).__name__}; images are {KINDS}")
     if not found:

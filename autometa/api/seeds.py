@@ -141,7 +141,7 @@ def _side_by_side(plan: Plan, options: RunOptions, device: torch.device, count: 
     most = 1 if own else min(count, threads)
     if most > 1:
         with computing(device, plan.config, lambda _: None):
-            found = estimate_plan(plan, None, device)
+            found = estimate_plan(plan, options.time_budget or plan.seconds, device)
         free = free_memory()
         fit = [most if free is None else int(SPARE * free / found["memory_bytes"])]
         if found["gpu_memory_bytes"]:

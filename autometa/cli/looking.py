@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from autometa import api
 from autometa.api.listing import KINDS
 from autometa.cli import show
 from autometa.cli.options import Parser
 from autometa.cli.output import print_json, put
 from autometa.errors import InputError
+from autometa.runs.places import meant
 
 
 def runs(words: list[str], typed: list[str]) -> int:
@@ -18,9 +17,10 @@ def runs(words: list[str], typed: list[str]) -> int:
     parser.add_argument("what", nargs="?", choices=["list"], default="list", metavar="list")
     parser.add_argument("root", nargs="?", default="runs", metavar="ROOT", help="folder of the runs (default: runs)")
     given = parser.parse(words, "json")
-    if not Path(given.root).is_dir() and given.root != "runs":
+    root = meant(given.root)
+    if not root.is_dir() and given.root != "runs":
         raise InputError(f"there is no folder {given.root}; name the folder that holds the runs")
-    rows = api.list_runs(given.root)
+    rows = api.list_runs(root)
     print_json(rows) if given.json else put(show.run_list(rows, given.root))
     return 0
 

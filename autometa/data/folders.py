@@ -37,7 +37,7 @@ WAYS = 5
 
 def support_set(path: str | Path) -> SourceDataset:
     """What stands in a folder of pictures to learn from, none of them read. Raises `DataError` where nothing does."""
-    if not Path(path).exists():
+    if str(path) and not Path(path).exists():
         raise DataError(f"there is no folder {path}; give a folder with one sub-folder of images per class")
     return recognise(path)
 

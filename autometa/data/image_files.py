@@ -100,7 +100,7 @@ def stream_of(item: Any, name: str) -> BinaryIO:
         content = item.read()
     except Exception as error:
         raise DataError(
-            f"{name} cannot be read from the file object ({error}); give an open file or its path"
+            f"{name} cannot be read from the file object ({_reason(error)}); give an open file or its path"
         ) from error
     if not isinstance(content, bytes):
         raise DataError(f'{name} was opened as text; open it with open(path, "rb")')
@@ -136,9 +136,12 @@ def naming(name: str) -> Iterator[None]:
     except FileNotFoundError:
         raise DataError(f"there is no image {name}; check the path") from None
     except Exception as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        why = " ".join(reason.split()) or type(error).__name__
-        raise DataError(f"{name} cannot be read as an image ({why}); replace or remove it") from error
+        raise DataError(f"{name} cannot be read as an image ({_reason(error)}); replace or remove it") from error
+
+
+def _reason(error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(reason.split()) or type(error).__name__
 
 
 def check_format(image: Image.Image) -> None:
@@ -154,13 +157,13 @@ def _identified(file: BinaryIO, name: str) -> ImageFile.ImageFile:
     """As `Image.open(file, formats=...)`, without its limit of pixels and its warning below that: see `_check_size`."""
     file.seek(0)
     start = file.read(16)
-    for form in FORMATS:
+    for form in FORMATS if start else ():
         factory, accepts = Image.OPEN.get(form, (None, None))
-        accepted = factory is not None and (accepts is None or accepts(start))
-        if not accepted or isinstance(accepted, str):  # a sentence: this Pillow was built without the format
-            continue
-        file.seek(0)
         try:
+            accepted = factory is not None and (accepts is None or accepts(start))
+            if not accepted or isinstance(accepted, str):  # a sentence: this Pillow was built without the format
+                continue
+            file.seek(0)
             return factory(file, "")
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autometa.errors import InputError
+from autometa.printable import unprinted
 from autometa.runs.files import read_json
 from autometa.runs.forms import flag, many, maybe, number, record, text, whole
 
@@ -47,11 +48,18 @@ def finished_here(root: str | os.PathLike = "runs") -> list[Path]:
 def place_of(run: str | os.PathLike, root: str | os.PathLike = "runs") -> Path:
     """The folder or file meant by a path, by the name of a run in `root`, or by the word `latest`, which is
     `last_run`."""
-    path = Path(run)
     if os.fspath(run) == LATEST:
         return last_run(root)
-    there = not path.exists() and len(path.parts) == 1 and (Path(root) / path / CONFIG).is_file()
-    return Path(root) / path if there else path
+    path = meant(run)
+    named = meant(Path(root) / path)
+    there = not path.exists() and len(path.parts) == 1 and (named / CONFIG).is_file()
+    return named if there else path
+
+
+def meant(path: str | os.PathLike) -> Path:
+    """The path; where there is nothing, the one that is shown so: bytes that are no UTF-8 cannot be typed."""
+    given, other = Path(path), Path(unprinted(os.fspath(path)))
+    return given if given.exists() or not other.exists() else other
 
 
 def last_run(root: str | os.PathLike = "runs") -> Path:

@@ -6,6 +6,7 @@ come from it; of what is measured nothing is kept but the coefficients.
 
 from __future__ import annotations
 
+import math
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from autometa.meta.bn_modes import MODES
 from autometa.nas.networks.network import Network
 from autometa.nas.spaces.space import Architecture, Space
 from autometa.runs.environment import peak_memory
+from autometa.train.baselines import TASKS, answered
 from autometa.train.candidates import CandidateConfig
-from autometa.train.config import require
+from autometa.train.config import EvalConfig, require
 from autometa.train.learned import Learned
 from autometa.train.loop import Loop, Trainer
 from autometa.train.run_config import RunConfig
@@ -33,6 +36,8 @@ SHORT, LONG = 1, 3
 MACS_A_SECOND = 4.4e9
 """Multiply-accumulates of training for each second of a time budget, about a fifth of what two idle cores reach: the
 length that follows from the images alone, which a run replaces by what fits at the speed that it measures."""
+MEASURED = 0.1
+"""Of a time budget: what measuring may take before a run. One meta-iteration is measured whatever it takes."""
 STEPS_A_SECOND = 4
 """Meta-iterations, likewise, where a network is so small that its arithmetic does not decide."""
 
@@ -112,21 +117,39 @@ def timed(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def slope(work: Callable[[int], Any], short: int, long: int) -> tuple[float, float]:
+class Measuring:
+    """What may still be measured before a run. seconds: for all of it."""
+
+    def __init__(self, seconds: float = math.inf) -> None:
+        self._end = time.perf_counter() + seconds
+
+    def allows(self, seconds: float) -> bool:
+        """Whether there is time for a piece of work that is expected to take so long."""
+        return time.perf_counter() + seconds <= self._end
+
+
+def slope(
+    work: Callable[[int], Any], short: int, long: int, left: Measuring, beside: float = 0.0
+) -> tuple[float, float]:
     """Seconds of one of the steps that `work(steps)` does, and of what comes beside them, from two lengths after a
-    first one that makes plans and draws memory. Short times are measured twice: what else runs disturbs them."""
-    work(short)
+    first one that makes plans and draws memory. Short times are measured twice: what else runs disturbs them. Where
+    there is no time for more than the first one it tells, with `beside`, how many steps are worth what comes beside."""
+    first = timed(lambda: work(short))
+    if not left.allows(first * (short + long + 2 * beside) / (short + beside)):
+        step = first / (short + beside)
+        return step, step * beside
     took = [timed(lambda: work(short)), timed(lambda: work(long))]
-    if took[1] < SHORT_SECONDS:
+    if took[1] < SHORT_SECONDS and left.allows(sum(took)):
         took = [min(took[0], timed(lambda: work(short))), min(took[1], timed(lambda: work(long)))]
     step = max(took[1] - took[0], 0.0) / (long - short)
     return step, took[0] - short * step
 
 
-def loop_cost(trainer: Trainer, config: RunConfig) -> LoopCost:
+def loop_cost(trainer: Trainer, config: RunConfig, left: Measuring) -> LoopCost:
     """Of a loop of meta-iterations, one of each of its config's stages; the trainer then stands in the last one.
 
-    Where an iteration is long the first one is measured alone, and does for the end of warm-up as well.
+    Where an iteration is long the first one is measured alone, and does for the end of warm-up as well; where there is
+    no time for more, for all.
     """
     loop, repeats = Loop(trainer), 1 if trainer.device.type == "cpu" else 10
 
@@ -139,15 +162,26 @@ def loop_cost(trainer: Trainer, config: RunConfig) -> LoopCost:
     meta, took = config.meta, [seconds(0)]
     long = took[0] > LONG_SECONDS
     for begin in config.stages:
-        same = long and begin in (0.0, config.warm)
+        same = (long and begin in (0.0, config.warm)) or not left.allows(repeats * took[-1])
         at = next((i for i in range(meta.iterations) if meta.position(i) >= begin), 0)
         took.append(took[-1] if same else seconds(at))
     return LoopCost(config.stages, tuple(took[1:]))
 
 
-def task_cost(network: Network, learned: Learned, source: Source, config: RunConfig) -> tuple[float, float, int]:
+def trained_images(config: RunConfig) -> int:
+    """Images that a meta-iteration trains on, each as often as it does."""
+    return config.meta.batch * config.inner.steps * config.inner.batch
+
+
+def task_cost(
+    network: Network, learned: Learned, source: Source, config: RunConfig, left: Measuring, image: float
+) -> tuple[float, float, int]:
     """Of the evaluation of what was learned: seconds per task, parameters of the network that is left, and bytes of
-    memory for `max_slots` tasks at once."""
+    memory for `max_slots` tasks at once.
+
+    image: seconds of one that is trained on, which tell where there is no time to measure more; one that is only
+    classified takes a third.
+    """
     test, slots = config.test, min(SLOTS, config.test.tasks, config.test.max_slots)
     before, size = peak_memory(), torch.tensor([network.layout.count()], device="cpu")
 
@@ -157,14 +191,30 @@ def task_cost(network: Network, learned: Learned, source: Source, config: RunCon
         short = replace(short, test=replace(test, steps=steps))
         size = short.evaluate_chunk(network, learned, source, 0, slots).get("parameters", size)
 
-    step, rest = slope(chunk, 1, 4)
+    beside = len(MODES) * network.ways * (test.shots + test.queries) / (3 * test.batch)
+    if left.allows(slots * image * test.batch * (1 + beside)):
+        step, rest = slope(chunk, 1, 4, left, beside)
+    else:
+        step, rest = (slots * image * test.batch * steps for steps in (1, beside))
     grown = max(peak_memory() - before, 0)
     memory = before + grown * -(-min(test.max_slots, test.tasks) // slots)
     return max(rest + step * config.adaptation_steps, step) / slots, float(size.double().median()), memory
 
 
+def class_means_cost(source: Source, ways: int, test: EvalConfig, left: Measuring) -> float:
+    """Of answering test tasks by class means of simple features (`train.baselines`)."""
+    episodes = source.testing(ways, test)
+    step, rest = slope(lambda tasks: answered(episodes, tasks), 1, 4, left)
+    return max(rest, 0.0) + step * min(TASKS, test.tasks)
+
+
 def candidate_cost(
-    cells: Sequence[Architecture], config: CandidateConfig, source: Source, share: float, space: Space
+    cells: Sequence[Architecture],
+    config: CandidateConfig,
+    source: Source,
+    share: float,
+    space: Space,
+    left: Measuring,
 ) -> float:
     """Of one of several cells that are trained side by side, each for this share of a full training, and scored: an
     image of a step costs always the same, an image that is only classified a third of it."""
@@ -176,7 +226,7 @@ def candidate_cost(
         short = replace(config, meta=replace(meta, iterations=iterations), validation=tiny)
         train_candidates(cells, short, source, space=space)
 
-    step, beside = slope(train, SHORT, LONG)
+    step, beside = slope(train, SHORT, LONG, left)
     step = step or beside / LONG  # on a busy machine the short one may take longer than the long one
     scored = check.tasks * (check.steps * check.batch + inner.ways * (check.shots + check.queries) // 3)
     return step / len(cells) * (share * meta.iterations + scored / images)

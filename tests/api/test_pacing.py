@@ -12,12 +12,13 @@ from PIL import Image
 
 from autometa.algorithms import metanas, metanas_steps
 from autometa.api import pacing, search
-from autometa.api.estimate import Rest
+from autometa.api.estimate import Rest, estimate_plan
 from autometa.api.photos import SECONDS
 from autometa.api.planning import plan_search
 from autometa.errors import InputError, Interrupted
 from autometa.report.repeat import command_to_repeat, iterations_of
 from autometa.runs import RunFolder
+from autometa.train import baselines, cost
 from autometa.train.config import MetaConfig
 from autometa.train.cost import LoopCost
 from autometa.train.run_config import config_of
@@ -101,13 +102,14 @@ SMALL |= {"test.steps": 1, "test_weight_steps": 1, "data.image_size": 8, "inner.
 
 
 class Machine:
-    """A clock that goes on by what work takes: seconds of a meta-iteration and of a test task, times `load(now)`."""
+    """A clock that goes on by what work takes: seconds of a meta-iteration, of a test task, and of answering one by
+    class means, times `load(now)`."""
 
-    ITERATION, TASK = 2.0, 0.5
+    ITERATION, TASK, MEANS = 2.0, 0.5, 0.2
 
     def __init__(self, monkeypatch, load=lambda now: 1.0):
         self.now, self._load, self.stop_after = 1000.0, load, None
-        step, chunk = Trainer.step, metanas_steps.meta_test_chunk
+        step, chunk, answered = Trainer.step, metanas_steps.meta_test_chunk, baselines.answered
 
         def slow_step(trainer, i):
             self.work(self.ITERATION)
@@ -120,7 +122,13 @@ class Machine:
             self.work(self.TASK * (stop - start) * steps / 2)
             return chunk(network, learned, source, config, start, stop, *more)
 
+        def slow_means(episodes, tasks):
+            self.work(self.MEANS * tasks)
+            return answered(episodes, tasks)
+
         monkeypatch.setattr(Trainer, "step", slow_step)
+        for module in (baselines, cost):
+            monkeypatch.setattr(module, "answered", slow_means)
         monkeypatch.setattr(metanas, "meta_test_chunk", slow_chunk)
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
         monkeypatch.setattr(time, "perf_counter", lambda: self.now)
@@ -155,6 +163,30 @@ def test_all_ends_within_the_budget_and_uses_most_of_it(monkeypatch, mine, tmp_p
     assert abs(config.warmup - 0.4 * config.meta.iterations) < 0.4 * config.meta.iterations
     assert result["protocol"]["tasks"] == config.test.tasks >= 10
     assert bool(config.meta.planned) == (load not in ("idle", "busy"))
+
+
+@pytest.mark.parametrize("load", [10.0, 30.0])
+def test_on_a_machine_without_time_little_is_measured(monkeypatch, mine, load):
+    """A meta-iteration is, whatever it takes; the rest follows from it where there is no time for more."""
+    plan = plan_search(settings={**SMALL, "data.name": str(mine)}, time_budget=SECONDS)
+    machine = Machine(monkeypatch, lambda now: load)
+    _, pace, _ = pacing.paced(plan, SECONDS, SECONDS, torch.device("cpu"), lambda _: None)
+    took, iteration = machine.now - 1000, load * machine.ITERATION
+    assert iteration <= took <= 0.1 * SECONDS + iteration and pace.iteration.mean() == iteration
+    tasks = plan.config.test.tasks
+    assert 0.1 * tasks * load < pace.after < 10 * tasks * load, "a task takes as long as its images say"
+    begun = machine.now
+    estimate_plan(plan, SECONDS)
+    assert machine.now - begun <= 0.1 * SECONDS + iteration
+
+
+def test_yardsticks_are_planned_for(monkeypatch, mine):
+    plan = plan_search(settings={**SMALL, "data.name": str(mine), "test.tasks": 300})
+    Machine(monkeypatch)
+    found = estimate_plan(plan)["seconds"]
+    assert found["yardstick: class means"] == 200 * Machine.MEANS
+    _, pace, _ = pacing.paced(plan, SECONDS, SECONDS, torch.device("cpu"), lambda _: None)
+    assert pace.after >= found["evaluation"] + found["yardstick: class means"]
 
 
 def test_what_was_decided_on_the_way_is_repeated_and_resumed_with_the_same_bits(monkeypatch, mine, tmp_path):

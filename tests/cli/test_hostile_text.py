@@ -9,7 +9,7 @@ import pytest
 import autometa
 from autometa.data.splits import by_hash
 from autometa.errors import InputError
-from autometa.printable import json_text, printable, printable_text
+from autometa.printable import json_text, printable, printable_text, unprinted
 from autometa.report.card import model_card
 from autometa.report.recorded import read
 from autometa.report.writing import page
@@ -146,3 +146,23 @@ def test_names_that_are_no_utf8(trained, tmp_path):
     assert r"run\udcfe/adapted" in told[0].out
     listed = call("runs", "list", ".", "--json")
     assert [row["name"] for row in listed.json] == ["run\udcfe"] and by_hash(["a\udcff", "b"], [0, 1], 1).size == 1
+
+
+def test_a_run_is_named_as_it_is_shown(trained, tmp_path):
+    """The commands that are told next can be typed, whatever bytes a folder's name has."""
+    run = tmp_path / "runs/n\xe9\udcff\x1b"
+    shutil.copytree(trained[0], run, symlinks=True)
+    shutil.copytree(run, run / "within", symlinks=True)
+    class_folders(tmp_path / "photos")
+    named = printable(run.name)
+    assert named == r"né\udcff\x1b" or named == "né" + r"\udcff\x1b"
+    taught = call("adapt", "--support", "photos", "--run", f"runs/{named}")
+    assert taught.code == 0 and f"--run 'runs/{named}'" in taught.out, taught
+    answers = [call("predict", "photos/bar", "--run", name) for name in (f"runs/{named}", named, run)]
+    assert answers[0].code == 0 and answers[0] == answers[1] == answers[2]
+    assert call("report", named).code == 0 and (run / "report.html").is_file()
+    assert "within" in call("runs", "list", f"runs/{named}").out
+    for text in ("plain", r"C:\Users\new", "a\\tb", named):
+        assert printable(unprinted(text)) == text
+    (tmp_path / "runs" / named).mkdir()
+    assert call("report", f"runs/{named}").code == 2, "a folder that has the name itself comes first"

@@ -1,6 +1,7 @@
 """`predict` answers for the pictures that can be read, names the others and leaves with 2."""
 
 import io
+import os
 import warnings
 
 import pytest
@@ -28,6 +29,16 @@ def taught(tmp_path):
     return tmp_path
 
 
+class Bytes:
+    """A path of bytes."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __fspath__(self):
+        return os.fsencode(self.path)
+
+
 def test_the_others_are_answered(taught):
     answer = call("predict", "new", "-q", "--json")
     assert answer.code == 2 and answer.err.count("\n") == 2
@@ -51,6 +62,7 @@ def test_in_python_contents_are_pictures_and_what_is_none_is_told(taught):
         rows = autometa.predict([path.read_bytes(), file, path, bytearray(path.read_bytes())], quiet=True)
     assert [row[1:] for row in rows] == [wanted[1:]] * 4
     assert [row[0].name for row in rows] == ["image 1", "image 2", "000.png", "image 4"]
+    assert autometa.predict(Bytes(path), quiet=True)[0][1:] == wanted[1:]
     with pytest.warns(UserWarning, match="001.png cannot be read"):
         assert len(autometa.predict([path, taught / "new" / "001.png"], quiet=True)) == 1
     for given, sentence in (
@@ -60,6 +72,9 @@ def test_in_python_contents_are_pictures_and_what_is_none_is_told(taught):
         ([5], "image 1 is of type int"),
         ({path: 1}, "not of type dict"),
         (io.StringIO("text"), "image 1 was opened as text"),
+        (io.RawIOBase(), r"from the file object \(NotImplementedError\)"),
+        (b"", "its content is empty"),
+        (["", path], "image 1 has an empty name; give its path, or . for the present folder"),
     ):
         with warnings.catch_warnings(), pytest.raises(InputError, match=sentence) as told:
             autometa.predict(given, quiet=True)

@@ -133,6 +133,13 @@ def test_whatever_a_decoder_raises_the_picture_is_named(error, tmp_path, monkeyp
     assert "1.png cannot be read" in next(bad_images([ImageFile(tmp_path / "1.png")], PLAIN, 1))
 
 
+@pytest.mark.parametrize("content", [b"", b"I", b"II*", b"\xff\xd8\xff"], ids=repr)
+def test_a_few_bytes_are_no_picture(content):
+    what = "empty" if not content else "of no image format that is read here"
+    with pytest.raises(DataError, match=rf"x cannot be read as an image \(its content is {what}\)"):
+        read_image(io.BytesIO(content), PLAIN, "x")
+
+
 def test_a_jpeg_that_is_too_large_to_decode_whole_is_read_reduced(monkeypatch):
     monkeypatch.setattr("autometa.data.image_files.LARGEST", 128 * 96 - 1)
     pixels = np.zeros((96, 128), np.uint8)

@@ -58,9 +58,22 @@ def test_every_stage_is_measured_with_the_ops_that_it_has(monkeypatch, tmp_path,
 
     monkeypatch.setattr(Trainer, "step", step)
     monkeypatch.setattr(cost.time, "perf_counter", lambda: clock[0])
-    found, many = loop_cost(trainer, CONFIG), len(CONFIG.primitives)
+    found, many = loop_cost(trainer, CONFIG, cost.Measuring()), len(CONFIG.primitives)
     assert seen == steps and found.begins == CONFIG.stages == (0.0, 0.2, 0.4, 0.7)
     assert found.seconds == (first * many, first * many, first * round(many**0.5), first)
+
+
+@pytest.mark.parametrize("seconds, calls", [(float("inf"), [1, 1, 4, 1, 4]), (22.0, [1, 1, 4]), (20.0, [1]), (0.0, [1])])
+def test_a_slope_costs_no_more_than_there_is_time_for(monkeypatch, seconds, calls):
+    made, clock = [], [0.0]
+
+    def work(steps):
+        made.append(steps)
+        clock[0] += 3.0 + 2.0 * steps
+
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(cost, "SHORT_SECONDS", 100.0)
+    assert cost.slope(work, 1, 4, cost.Measuring(seconds), beside=1.5) == pytest.approx((2.0, 3.0)) and made == calls
 
 
 def test_a_model_is_fitted_to_times_and_no_feature_saves_any():

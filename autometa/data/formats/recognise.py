@@ -36,6 +36,8 @@ def recognise(path: str | Path, force: bool = False, reading: int = READING) -> 
     reading: how names and folders are read (`data.names`).
     """
     given = Path(os.path.expanduser(path))
+    if not str(path):
+        raise DataError("the path is empty; name a folder, an archive or a table of images")
     if not given.exists():
         broken = " (a link that leads nowhere)" if given.is_symlink() else ""
         raise DataError(f"there is no {path}{broken}; give a file or folder of images")
