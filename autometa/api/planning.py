@@ -243,7 +243,7 @@ def _absolute(config):
     """Folders of data by their full path, so that the run can be used from anywhere."""
     data: DataConfig = config.data
     name, path = data.name, Path(os.path.expanduser(data.name))
-    if name.partition(":")[0] not in {known.partition(":")[0] for known in dataset_names()} and name and path.is_dir():
+    if name.partition(":")[0] not in {known.partition(":")[0] for known in dataset_names()} and path.is_dir():
         name = str(path.resolve())
     root = None if data.root is None else str(Path(os.path.expanduser(data.root)).resolve())
     return replace(config, data=replace(data, name=name, root=root))

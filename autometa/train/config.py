@@ -318,6 +318,7 @@ def check_common(
     data: DataConfig, inner: InnerConfig, meta: MetaConfig, test: EvalConfig, seed: int, precision: str
 ) -> None:
     """What every algorithm refuses before any work starts. Raises `InputError` naming the setting."""
+    require(data.name != "", "the path is empty; name a data set, or a folder, an archive or a table of images")
     bounded(2, 10_000, {"inner.ways": inner.ways})
     positive = {
         "data.image_size": data.image_size,

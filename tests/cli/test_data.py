@@ -66,7 +66,7 @@ def test_a_store_whose_pixels_changed_is_refused(tmp_path):
         (("data", "verify", "mine", "--size", "8"), "belong to data prepare"),
         (("data", "prepare", ""), "path is empty"),
         (("adapt", "--support", ""), "path is empty"),
-        (("search", "--data", ""), "is no data set and no folder"),
+        (("search", "--data", ""), "path is empty"),
         (("data", "prepare", "mine", "--size", "0"), "positive"),
         (("data", "prepare", "mine", "--size", "100000"), "up to 2048"),
         (("data", "prepare", "mine", "--variant", "purple"), "choose from"),

@@ -63,7 +63,7 @@ def test_every_stage_is_measured_with_the_ops_that_it_has(monkeypatch, tmp_path,
     assert found.seconds == (first * many, first * many, first * round(many**0.5), first)
 
 
-@pytest.mark.parametrize("seconds, calls", [(float("inf"), [1, 1, 4, 1, 4]), (22.0, [1, 1, 4]), (20.0, [1]), (0.0, [1])])
+@pytest.mark.parametrize("seconds, calls", [(1e9, [1, 1, 4, 1, 4]), (22.0, [1, 1, 4]), (20.0, [1]), (0.0, [1])])
 def test_a_slope_costs_no_more_than_there_is_time_for(monkeypatch, seconds, calls):
     made, clock = [], [0.0]
 
