@@ -18,13 +18,22 @@ GUARD = 'put the call under `if __name__ == "__main__":`, or leave workers and s
 def check_main_guard(processes: bool) -> None:
     """Before a run begins.  processes: whether worker processes will be started.
 
-    Raises `InputError` where they would run the script again. In a process that is importing such a script, it raises
-    SystemExit with `UNGUARDED`.
+    Raises `InputError` where they would run the script again, or would not find it. In a process that is importing such
+    a script, it raises SystemExit with `UNGUARDED`.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise SystemExit(UNGUARDED)
-    if processes and _unguarded():
-        raise InputError(f"{sys.modules['__main__'].__file__} starts processes that import it anew: {GUARD}")
+    if not processes:
+        return
+    main = sys.modules.get("__main__")
+    script = getattr(main, "__file__", None)
+    if script is not None and getattr(main, "__spec__", None) is None and not Path(script).is_file():
+        raise InputError(
+            f"the script {script} starts processes that import it anew, but is no file: save it as one and run that, "
+            "or leave workers and seeds out"
+        )
+    if _unguarded():
+        raise InputError(f"{script} starts processes that import it anew: {GUARD}")
 
 
 def _unguarded() -> bool:

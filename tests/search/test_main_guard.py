@@ -38,6 +38,17 @@ def test_the_call_is_found(last, tmp_path):
     assert code == 0 or 'put the call under `if __name__ == "__main__":`' in told.splitlines()[-1]
 
 
+def test_a_script_from_standard_input_is_told_to_be_saved():
+    """Its processes would look for a file called <stdin>."""
+    source = f"import sys; sys.path.insert(0, {str(Path(autometa.__file__).parents[1])!r})\n{CALLED}"
+    for words in ([], ["-"]):
+        done = subprocess.run([sys.executable, *words], input=f"{source}\nmain()", capture_output=True, text=True)
+        assert done.returncode == 1 and "<stdin> starts processes" in done.stderr.splitlines()[-1], done.stderr
+        assert "is no file: save it as one" in done.stderr
+    done = subprocess.run([sys.executable, "-c", f"{source}\nmain()"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_search_with_workers_writes_nothing(tmp_path):
     words = "'auto-meta', preset='quick', settings={'data.name': 'strokes'}, workers=2"
     code, out, told = run(tmp_path / "script.py", f"import autometa\nautometa.search({words})")
