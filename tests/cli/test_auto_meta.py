@@ -149,13 +149,13 @@ def test_settings_have_their_own_options():
     assert "--workers" not in call("search", "metanas", "--help").out
 
 
-def test_dry_run():
-    told = call("search", "auto-meta", *TINY, "--dry-run", "--json")
+@pytest.mark.parametrize("budget", [[], ["--time-budget", "0.2s"]])
+def test_dry_run(budget):
+    told = call("search", "auto-meta", *TINY, "--dry-run", "--json", *budget)
     assert told.code == 0, told.err
     seconds = json.loads(told.out)["seconds"]
-    assert set(seconds) == {"search", "final", "evaluation", "confidences", "all"} and all(
-        s > 0 for s in seconds.values()
-    )
+    assert set(seconds) == {"search", "final", "evaluation", "yardstick: class means", "confidences", "all"}
+    assert all(s > 0 for s in seconds.values())
 
 
 WRONG = [
