@@ -37,7 +37,7 @@ class MAMLPlusPlus(QueryGradient):
 
     Args:
         multi_step: share of the meta-iterations in which query losses of earlier steps count, equally at first, then
-            linearly less, in favour of the last one's, which is alone afterwards (the paper's code: 10 of 100 epochs).
+            linearly less, in favour of the last one's, which is alone afterwards.
         first_order: share of the meta-iterations that take first-order gradients, before exact ones, which are many
             times slower (paper: the first 50 epochs); 1: all of them.
         layer_rates: whether rates are learned.
