@@ -6,10 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from autometa.data import Recipe
 from autometa.errors import InputError
 from autometa.export.c.project import LEARN, WEIGHTS, Device
 from autometa.meta.learner import LEARNERS
-from benchmarks.on_device import CLASSES, TALK, asked, built, floats, on_device, ran, taught
+from autometa.train.learned import Learned
+from benchmarks.on_device import CLASSES, TALK, asked, built, floats, on_device, ran, taught, write
 from tests.export.c import programs
 from tests.export.c.building import KINDS, SANITIZERS, device, meta_learned, needs_gcc, written
 from tests.export.made import NETWORKS, SHOTS, WAYS, pictures
@@ -112,6 +114,22 @@ def test_the_whole_network_with_other_settings_of_the_inner_loop(inner, tmp_path
     changed = Device.of("changed", other, None, "all")
     found, wanted = talk(changed, built(written(changed, tmp_path / "c", TALK), "-O1"))
     torch.testing.assert_close(found[:, :-1], wanted, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("learn, weights", [("prototypes", "int8"), ("all", "float32")])
+def test_colours_stand_beside_one_another(learn, weights, tmp_path):
+    grey = meta_learned("strided")
+    network = grey.config.build((3, 9, 9))
+    start = network.initial(0)
+    learned = Learned(start, torch.full_like(start, 1e-3), grey.learned.steps)
+    model = replace(grey, network=network, learned=learned, recipe=Recipe(3, 9, polarity="as-is"))
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (23, 3, 9, 9), generator=random, dtype=torch.uint8)
+    support, queries, seen = images.split([len(LABELS), 4, 12])
+    colour = Device.of("colour", model, seen, learn, weights)
+    program = built(write(colour.files(None, seen[:3]), tmp_path / "c", TALK), "-O1")
+    found = floats(ran(program, taught(support, LABELS) + b"l" + asked(queries)), CLASSES + 1)
+    torch.testing.assert_close(found[:, :WAYS], colour.answer(support, LABELS, queries), rtol=0, atol=1e-4)
 
 
 def test_maps_inside_an_op_are_not_kept_for_the_backward_pass():
