@@ -81,7 +81,7 @@ runs the self-test, which has its expected answers in it. Pictures are {pictures
 {table}
 
 Of that {maps} take {cost.arena:,} bytes; the stack needs less than 1 kB beside it. Flash:
-{cost.flash:,} bytes of constants, and the code (10 to 20 kB). A question is {cost.graph.macs:,} multiply-accumulates,
+{cost.flash:,} bytes of constants, and the code (5 to 20 kB). A question is {cost.graph.macs:,} multiply-accumulates,
 in {weights}. {steps}`-DAUTOMETA_CLASSES=4` sets the number of classes, `-DAUTOMETA_RAM_LIMIT=65536` makes a build fail
 that needs more.
 
