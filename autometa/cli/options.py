@@ -54,6 +54,8 @@ SHARED: dict[str, dict[str, Any]] = {
 }
 """Options by name that several commands have."""
 COMPUTING = ("device", "json", "quiet")
+PLACES = ("DIR", "FILE", "FOLDER", "PATH", "ROOT", "RUN")
+"""Metavariables of what names a folder or a file."""
 RUNNING = ("out", "resume", "checkpoint_every", *COMPUTING)
 """Of commands that compute, and of those that make a run."""
 
@@ -79,7 +81,11 @@ class Parser(ArgumentParser):
         """What the words say; shared: options of `SHARED` that the command has beside its own."""
         for name in shared:
             self.add_argument(*["-q"] * (name == "quiet"), f"--{name.replace('_', '-')}", **SHARED[name])
-        return self.parse_args(words)
+        given = self.parse_args(words)
+        for action in self._actions:
+            if action.option_strings and action.metavar in PLACES and getattr(given, action.dest, None) == "":
+                self.error(f"{action.option_strings[-1]} is empty; name a folder or a file")
+        return given
 
     def add_settings(self, types: Mapping[str, Any], about: Mapping[str, str]) -> None:
         """An option for each of these settings; about: help of those that --help tells, which have a short form.
