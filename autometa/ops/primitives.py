@@ -17,6 +17,7 @@ from torch import Tensor
 
 from autometa.errors import InputError
 from autometa.kernels.op_codes import OP_CODES, OpCode
+from autometa.ops._native import watched
 from autometa.ops._try_primitive import try_primitive
 from autometa.ops.folding import cat_channels, fold, unfold
 
@@ -87,7 +88,26 @@ def conv(x: Tensor, weight: Tensor, slots: int, stride: int = 1, padding=0, dila
     weight may lack its first axis."""
     per_slot = x.shape[1] // slots
     groups = slots * (per_slot // weight.shape[-3])
-    return F.conv2d(x, weight if weight.dim() == 4 else weight.flatten(0, 1), None, stride, padding, dilation, groups)
+    weight = weight if weight.dim() == 4 else weight.flatten(0, 1)
+    if weight.device.type == "cpu" and not watched() and not bool(weight.isfinite().all()):
+        return _with_written_padding(x, weight, stride, padding, dilation, groups)
+    return F.conv2d(x, weight, None, stride, padding, dilation, groups)
+
+
+def _with_written_padding(x: Tensor, weight: Tensor, stride: int, padding, dilation: int, groups: int) -> Tensor:
+    """The same with zeros written around x, wherever a tap reaches while another is on x, both in the sum and in its
+    gradient: 0 times a weight that is not finite is NaN in the compiled kernels, and torch leaves these products out.
+    """
+    paddings = (padding, padding) if isinstance(padding, int) else padding
+    around, inner = [], []
+    for size, taps, margin in zip(x.shape[2:], weight.shape[2:], paddings, strict=True):
+        reach = dilation * (taps - 1)
+        before = stride * -(-max(reach - margin, 0) // stride)  # whole strides, so that the outputs stand as they did
+        around = [margin + before, max(reach, margin), *around]
+        inner.append((before // stride, (size + 2 * margin - reach - 1) // stride + 1))
+    y = F.conv2d(F.pad(x, around), weight, None, stride, 0, dilation, groups)
+    (top, height), (left, width) = inner
+    return y[:, :, top : top + height, left : left + width]
 
 
 def factorised_reduction(relu_x: Tensor, a: Tensor, b: Tensor, slots: int) -> Tensor:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from autometa.ops import ConvBlock, backend, conv_block, preprocess
 from autometa.ops.preprocess import preprocess_parameters
-from autometa.ops.primitives import aligned
+from autometa.ops.primitives import PRIMITIVES, aligned
+from autometa.ops.mixed_op import OFFSET
 from tests.ops.arenas import instruction_set, native
 from tests.ops.node_case import ALL, on_triton_device, random_node
 
@@ -78,6 +79,31 @@ def test_primitives_by_triton_kernels(name, stride):
     assert_same_numbers(results(on_triton_device(node), None, "triton"), expected)
 
 
+def one_weight_spoilt(node, name: str, stride: int, channels: int):
+    """The first parameter of either instance of slot 0 holds one value that is no number, in its last place but one."""
+    widths = [p.size for p in PRIMITIVES[name].parameters(channels, stride, True)]
+    params = node.params.clone()
+    for start in node.table[0, :, OFFSET].tolist():
+        params[0, start + (widths[0] - 2 if widths else 0)] = math.nan
+    return replace(node, params=params)
+
+
+@native
+@STRIDES
+@GIVEN
+@pytest.mark.parametrize("name", [name for name in ALL if PRIMITIVES[name].parameters(9, 1, False)])
+def test_weights_of_primitives(name, stride, given):
+    """What stands on padding is multiplied as well: 0 times NaN is NaN."""
+    node = random_node((name,), slots=2, channels=9, size=(6, 5), stride=stride, affine=True, seed=3)
+    node = one_weight_spoilt(node.to(torch.float32), name, stride, 9)
+    seen = torch.rand(2, node.table.shape[1], 2, 2, 9, generator=torch.Generator().manual_seed(1)) + 0.5
+    seen = seen if given else None
+    expected = results(node.to(torch.float64), seen, "reference")
+    for isa in backend.compiled().isa_names():
+        with instruction_set(isa):
+            assert_same_numbers(results(node, seen, "cpp"), expected)
+
+
 def block_results(block, x, params, given, forced: str) -> list[Tensor]:
     leaves = [value.detach().clone().requires_grad_() for value in (x, params)]
     given = None if given is None else given.to(x)
@@ -94,6 +120,21 @@ def test_blocks(name, given):
     numbers = torch.Generator().manual_seed(0)
     x = spoilt(torch.randn(2, 2, 2, 9, 7, generator=numbers))
     params = torch.randn(2, block.columns, generator=numbers)
+    seen = torch.rand(2, 2, 9, generator=numbers) + 0.5 if given and block.norm else None
+    expected = block_results(block, x.double(), params.double(), seen, "reference")
+    for isa in backend.compiled().isa_names():
+        with instruction_set(isa):
+            assert_same_numbers(block_results(block, x, params, seen, "cpp"), expected)
+
+
+@native
+@GIVEN
+@pytest.mark.parametrize("name", BLOCKS)
+def test_weights_of_blocks(name, given):
+    block = BLOCKS[name]
+    numbers = torch.Generator().manual_seed(0)
+    x, params = torch.randn(2, 2, 2, 9, 7, generator=numbers), torch.randn(2, block.columns, generator=numbers)
+    params[0, 20] = math.nan  # a tap of the second filter, under which padding stands at an edge
     seen = torch.rand(2, 2, 9, generator=numbers) + 0.5 if given and block.norm else None
     expected = block_results(block, x.double(), params.double(), seen, "reference")
     for isa in backend.compiled().isa_names():
