@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from autometa.ops import ConvBlock, backend, conv_block, preprocess
+from autometa.ops.mixed_op import OFFSET
 from autometa.ops.preprocess import preprocess_parameters
 from autometa.ops.primitives import PRIMITIVES, aligned
-from autometa.ops.mixed_op import OFFSET
 from tests.ops.arenas import instruction_set, native
 from tests.ops.node_case import ALL, on_triton_device, random_node
 
