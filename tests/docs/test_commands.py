@@ -54,7 +54,7 @@ def place(tmp_path_factory):
     for name in ("new_classes", "my_classes", "photos"):
         class_folders(here / name, images=1)
     for meter in ("first", "second"):
-        class_folders(here / "meters" / meter)
+        class_folders(here / "meters" / meter, images=7)
     class_folders(here / "more_classes", ("ring", "star"), images=1)
     for name in ("photo", "photo1", "photo2"):
         shutil.copy(here / "my_classes/bar/0.png", here / f"{name}.jpg" if name == "photo" else here / f"{name}.png")
