@@ -112,7 +112,7 @@ class CMakeBuild(build_ext):
         )
 
 
-GPU = 'triton>=3.3; platform_system == "Linux"'
+GPU = ['triton>=3.3; platform_system == "Linux"', "torch>=2.7"]  # torch 2.6 brings Triton 3.2
 RAY = "ray>=2.9"
 OPTUNA = "optuna>=4.0"
 RAY_HAS_WHEELS = 'platform_system == "Linux" and python_version < "3.15"'
@@ -176,7 +176,7 @@ setup(
         "docs": DOCS,
         "onnx": ["onnx>=1.15"],
         "test": TEST,
-        "gpu": [GPU],
+        "gpu": GPU,
         "bench": ["pytest>=7.4", "pytest-benchmark>=4.0"],
     },
     entry_points={"console_scripts": ["autometa = autometa.cli:main"]},

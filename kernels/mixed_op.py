@@ -14,6 +14,7 @@ from autometa.kernels import mixed_op_backward as back
 from autometa.kernels import mixed_op_forward as forth
 from autometa.kernels import mixed_op_stages as stages
 from autometa.kernels.launch import channel_block, dot_precision, launch, pixel_block, product_block, warps
+from autometa.kernels.memory import poisoned
 from autometa.kernels.mixed_op_gather import input_gradient, product_gradient
 
 ROWS = 64  # parts that are merged at a time
@@ -97,7 +98,8 @@ class Node:
         return torch.bfloat16 if self.mode == "bf16" else torch.float32
 
     def empty(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.empty(shape, dtype=dtype, device=self.params.device)
+        """Uninitialised."""
+        return poisoned(torch.empty(shape, dtype=dtype, device=self.params.device))
 
     def maps(self, places: int, dtype: torch.dtype) -> Tensor:
         return self.empty(places, self.slots, self.pixels, self.pitch, dtype=dtype)

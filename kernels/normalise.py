@@ -16,6 +16,7 @@ from autometa.kernels.common import load_pixels, load_tile, merge_moments, split
 from autometa.kernels.launch import channel_block, launch, pixel_block
 
 COLUMNS = 128
+MOST_PROGRAMS = 65_535  # along a grid's second or third axis
 
 
 def tiles_of(pixels: int, channels: int) -> int:
@@ -24,8 +25,9 @@ def tiles_of(pixels: int, channels: int) -> int:
 
 
 def chunked(tiles: int) -> tuple[int, int]:
-    """Tiles that one program takes, and how many programs: depends on one slot's shape alone."""
-    each = max(1, min(8, triton.cdiv(tiles, 32)))
+    """Tiles that one program takes, and how many programs, at most what a grid's second axis has: depends on one slot's
+    shape alone."""
+    each = max(1, min(8, triton.cdiv(tiles, 32)), triton.cdiv(tiles, MOST_PROGRAMS))
     return each, triton.cdiv(tiles, each)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import os
+import time
 from functools import cache
 from pathlib import Path
 
@@ -65,6 +66,35 @@ def pytest_configure(config: pytest.Config) -> None:
     """pytest-xdist hands out files in the order that is made here, not by how many tests they have."""
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
+    if torch.cuda.is_available():
+        config.pluginmanager.register(DeviceWatch())
+
+
+class DeviceWatch:
+    """After one illegal access everything else that a process asks of the device fails too: after a failure the device
+    is asked whether it still works, and the process is left where it does not. pytest-xdist starts another worker."""
+
+    broken: str | None = None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self):
+        report = yield
+        if report.failed and self.broken is None:
+            try:
+                torch.cuda.synchronize()
+            except RuntimeError as error:
+                self.broken = str(error).partition("\n")[0]
+                report.sections.append(("device", f"it no longer works in this process: {self.broken}"))
+        return report
+
+    def pytest_runtest_logfinish(self):
+        """The failure has been reported by now."""
+        if self.broken is None:
+            return
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            time.sleep(1.0)  # what was reported is on its way
+            os._exit(3)
+        pytest.exit(f"the device no longer works in this process: {self.broken}", returncode=3)
 
 
 def pytest_report_header() -> list[str]:
@@ -80,7 +110,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: first.get(item.path, len(first)))
     for item in items:
         on_it = torch.cuda.is_available() and item.path.stem.endswith("_triton")
-        if on_it or "gpu" in item.path.parent.parts[-2:]:
+        if on_it or ROOT / "tests" / "gpu" in item.path.parents:
             item.add_marker("gpu")
     marked = [item for item in items if item.get_closest_marker("gpu")]
     reason = _no_gpu() if marked else None

@@ -21,6 +21,7 @@ from autometa.meta.learner import LEARNERS
 from autometa.nas.strategies.strategy import STRATEGIES
 from autometa.ops import backend
 from autometa.ops._cuda import cuda_state
+from autometa.ops._triton import needs
 from autometa.ops.primitives import registered
 from autometa.runs import environment
 
@@ -43,6 +44,7 @@ def examine() -> dict[str, Any]:
         "gpu": _gpu(),
         "compiled": _compiled(),
         "cuda_kernels": cuda_state(),
+        "triton": needs(),
         "backends": {device: _backends(device) for device in _devices()},
         "plugins": _plugins(),
         "settings": {name: os.environ.get(name) for name in SETTINGS},

@@ -23,6 +23,7 @@ from autometa.api.planning import Plan
 from autometa.errors import DiskError, InputError, Interrupted
 from autometa.meta.ranks import Ranks
 from autometa.ops import backend
+from autometa.ops._triton import NVIDIA_ONLY
 from autometa.ops.torch_state import in_own_torch_state
 from autometa.report.card import write_card
 from autometa.runs import checkpoint
@@ -37,6 +38,8 @@ from autometa.train.phases import Terms
 from autometa.train.records import read_result
 from autometa.train.run_config import RunConfig, config_of, settled_config
 from autometa.train.tasks import Source
+
+NO_GPU = "no CUDA GPU is usable here"
 
 
 @dataclass(frozen=True)
@@ -108,8 +111,11 @@ def device_of(name: str) -> torch.device:
 
 def gpu_refuses(number: int) -> str | None:
     """Why a GPU cannot be used, None where it can: it must run a kernel, which a driver or card too old does not."""
+    if torch.version.hip:
+        return f"an AMD GPU (ROCm {torch.version.hip}) cannot be used: {NVIDIA_ONLY}"
     if not torch.cuda.is_available():
-        return "no CUDA GPU is usable here"
+        other = getattr(torch, "xpu", None)
+        return "an Intel GPU cannot be used: " + NVIDIA_ONLY if other and other.is_available() else NO_GPU
     if number >= torch.cuda.device_count():
         return f"there is no GPU {number}, the last one is {torch.cuda.device_count() - 1}"
     try:

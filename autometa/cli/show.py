@@ -202,6 +202,13 @@ def verdicts(found: Mapping[str, Any]) -> list[str]:
     return [*columns(rows, indent=""), f"{word[found['passed']]}  recipe {found['recipe']}"]
 
 
+def _triton(needs: Mapping[str, Any]) -> str:
+    """What Triton kernels need on this machine, and what is missing of it."""
+    missing = [] if needs["compiler"] else ["a C compiler (gcc) is needed and not found"]
+    missing += [] if needs["headers"] else ["Python.h is needed and not found (install python3-dev)"]
+    return "; ".join([needs["refuses"] or "can be imported", *missing, f"compiled kernels: {needs['cache']}"])
+
+
 def checkup(found: Mapping[str, Any]) -> list[str]:
     """`doctor`."""
     cpu, compiled, data = found["cpu"], found["compiled"], found["data"]
@@ -219,6 +226,7 @@ def checkup(found: Mapping[str, Any]) -> list[str]:
         ["GPU", found["gpu"] or "none that torch can use"],
         ["compiled core", core],
         ["CUDA kernels", built + (kernels["refuses"] or "can run")],
+        ["Triton", _triton(found["triton"])],
     ]
     lines = ["Versions", *columns(versions), "", "Machine", *columns(machine)]
     for device, rows in found["backends"].items():

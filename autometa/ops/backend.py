@@ -50,6 +50,7 @@ class Choice:
 _REGISTRY: dict[str, dict[str, Implementation]] = {}
 _FALLBACK_ANNOUNCED = False
 _SECOND_ORDER_ANNOUNCED = False
+_ANNOUNCED: set[str] = set()  # why ops run by the reference on a GPU
 _SECOND_ORDER: ContextVar[bool] = ContextVar("second_order", default=False)
 PRECISIONS = ("fp32", "tf32", "bf16")
 _PRECISION: ContextVar[str | None] = ContextVar("precision", default=None)
@@ -188,13 +189,25 @@ def dispatch(
     if device.type == "cpu" and "cpp" in found and not _FALLBACK_ANNOUNCED and compiled_error():
         _FALLBACK_ANNOUNCED = True
         warnings.warn(f"{compiled_error()}; using the slower reference", RuntimeWarning, stacklevel=3)
+    announced = device.type == "cuda" and dtype != torch.float64 and not second_order and not lacking
     for candidate in PREFERENCE.get(device.type, ("reference",)):
+        if candidate == "reference" and announced:
+            _announce(op, {b: _why_not(op, b, device, dtype, False) for b in PREFERENCE["cuda"] if b in found})
         if candidate in found and candidate not in lacking and not _why_not(op, candidate, device, dtype, second_order):
             return found[candidate].call
         if second_order and not _SECOND_ORDER_ANNOUNCED and not _why_not(op, candidate, device, dtype, False):
             _SECOND_ORDER_ANNOUNCED = True
             warnings.warn("second derivatives are computed by the slower reference", RuntimeWarning, stacklevel=3)
     return found["reference"].call
+
+
+def _announce(op: str, reasons: Mapping[str, str | None]) -> None:
+    """One notice for each reason why ops run by the reference on a GPU, where another backend provides them."""
+    told = "; ".join(reason for reason in reasons.values() if reason)
+    if told and told not in _ANNOUNCED:
+        _ANNOUNCED.add(told)
+        text = f"on this GPU {op}, and what else this holds for, runs by the slower reference ({told})"
+        warnings.warn(f"{text}; see: autometa doctor", RuntimeWarning, stacklevel=4)
 
 
 def _why_not(op, backend, device, dtype, second_order) -> str | None:

@@ -5,6 +5,7 @@ A meta-iteration is hundreds of launches on small tensors; a graph replays them 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -51,6 +52,10 @@ class Graphs(Protocol):
 class CudaGraphs:
     """The CUDA device that `device` names."""
 
+    broken: str | None = None
+    """Why nothing is captured any more in this process: torch leaves the memory pool of a capture that it could not end
+    under way, so that later allocations would go to it and `empty_cache` fails."""
+
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._side, self._reader = (torch.cuda.Stream(device) for _ in range(2))
@@ -68,10 +73,14 @@ class CudaGraphs:
         """Wait, and hand unused memory back: a graph takes its own from the device, not from the allocator's rest."""
         torch.cuda.synchronize(self.device)
         gc.collect()
-        torch.cuda.empty_cache()
+        if CudaGraphs.broken is None:
+            torch.cuda.empty_cache()
 
     def capture(self, step: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+        if CudaGraphs.broken is not None:
+            raise RuntimeError(f"an earlier capture could not be ended ({CudaGraphs.broken})")
         graph, made, failed = torch.cuda.CUDAGraph(), [], []
+        pool = torch.cuda.graph_pool_handle()
 
         def recorded() -> None:
             try:
@@ -82,13 +91,23 @@ class CudaGraphs:
 
         main = torch.cuda.current_stream(self.device)
         try:
-            with torch.cuda.graph(graph, pool=torch.cuda.graph_pool_handle(), stream=self._side):
+            with torch.cuda.graph(graph, pool=pool, stream=self._side):
                 recorded()
-        except RuntimeError as error:
+        except Exception as error:
+            if error not in failed:
+                CudaGraphs.broken = " ".join(str(error).split())[:120]
+                self._end_pool(pool)
             raise (failed or [error])[0] from None  # ending a broken capture hides what broke it
         finally:
             torch.cuda.set_stream(main)  # which a capture that cannot be ended leaves as it is
         return graph.replay, made[0]
+
+    def _end_pool(self, pool: tuple[int, int]) -> None:
+        """What torch leaves undone: the allocator goes back to its common pool, where this torch lets us say so."""
+        number = self.device.index or 0
+        for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
+            with contextlib.suppress(AttributeError, RuntimeError):
+                getattr(torch._C, name)(number, pool)
 
     def host_buffer(self, like: Tensor) -> Tensor:
         return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)

@@ -91,6 +91,9 @@ def test_a_broken_capture_tells_what_broke_it_and_gives_the_stream_back(error, e
 
     names = {"graph": graph, "graph_pool_handle": lambda: 0, "current_stream": lambda device: current[0]}
     names |= {"Stream": lambda device: "side", "CUDAGraph": lambda: SimpleNamespace(replay=None)}
+    ended = []
+    monkeypatch.setattr(CudaGraphs, "broken", None)
+    monkeypatch.setattr(CudaGraphs, "_end_pool", lambda self, pool: ended.append(pool))
     names["set_stream"] = lambda stream: current.__setitem__(0, stream)
     for name, stand_in in names.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
@@ -104,4 +107,13 @@ def test_a_broken_capture_tells_what_broke_it_and_gives_the_stream_back(error, e
     assert current == ["main"]
     if ends_well:
         _, result = CudaGraphs(torch.device("cuda", 0)).capture(lambda: torch.ones(1))
-        assert result.item() == 1
+        assert result.item() == 1 and not ended
+        return
+    assert ended == [0], "torch does not end the pool of a capture that cannot be ended"
+    with pytest.raises(RuntimeError, match="an earlier capture could not be ended .the capture was invalidated"):
+        CudaGraphs(torch.device("cuda", 0)).capture(lambda: torch.ones(1))
+    emptied = []
+    for name in ("synchronize", "empty_cache"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, name=name: emptied.append(name))
+    CudaGraphs(torch.device("cuda", 0)).release()
+    assert emptied == ["synchronize"], "emptying the cache fails from then on"
