@@ -37,8 +37,8 @@ def cache_folder() -> tuple[Path | None, str | None]:
     """Where compiled kernels are kept: TRITON_CACHE_DIR, or `triton` below AUTOMETA_CACHE (`~/.cache/autometa`); None
     and why where nothing can be written there."""
     given = os.environ.get("TRITON_CACHE_DIR")
-    path = Path(given or Path(os.environ.get("AUTOMETA_CACHE") or "~/.cache/autometa", "triton")).expanduser()
     try:
+        path = Path(given or Path(os.environ.get("AUTOMETA_CACHE") or "~/.cache/autometa", "triton")).expanduser()
         if path.parts[0] == "~":
             raise OSError("this user has no home folder")
         nearest = next(place for place in (path, *path.parents) if place.exists())
