@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from autometa.data import load_class_folder
-from autometa.export.c.frozen import training_pictures
 from autometa.export.c.project import WEIGHTS, Device
 from autometa.models.find import choose_start
+from autometa.train.frozen import training_pictures
 from autometa.train.tasks import Source
 from benchmarks.on_device import on_device, write
 
@@ -94,7 +94,7 @@ def nearest_pixels(support: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
 def main(run: str, folder: str) -> None:
     torch.set_num_threads(1)
     model = choose_start(run).model
-    seen = training_pictures(model, Source.open(model.config.data))
+    seen = training_pictures(model.config, Source.open(model.config.data))
     devices = {weights: Device.of("meter", model, seen, "prototypes", weights) for weights in WEIGHTS}
     random, right = np.random.default_rng(0), {}
     for meter in sorted(path for path in Path(folder).iterdir() if path.is_dir()):

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autometa.export.c.frozen import bytes_of, training_pictures
-from autometa.export.c.project import LEARN, WEIGHTS, Device
+from autometa.export.c.project import BATCH, FROZEN, LEARN, STATISTICS, WEIGHTS, Device
 from autometa.models.find import choose_start
+from autometa.train.frozen import bytes_of, training_pictures
 from autometa.train.tasks import Source
 
 CLASSES = 10
@@ -117,6 +117,7 @@ def main() -> None:
     parser.add_argument("--run")
     parser.add_argument("--learn", default=LEARN[0], choices=LEARN)
     parser.add_argument("--weights", default=WEIGHTS[0], choices=WEIGHTS)
+    parser.add_argument("--statistics", default=BATCH, choices=STATISTICS, help="of --learn all")
     parser.add_argument("--tasks", type=int, default=200)
     parser.add_argument("--shots", type=int)
     parser.add_argument("--steps", type=int, help="of the inner loop")
@@ -126,8 +127,9 @@ def main() -> None:
     model, source = start.model, Source.open(start.model.config.data)
     if given.steps is not None:
         model = replace(model, config=model.config.with_steps(given.steps))
-    seen = None if given.learn == "all" else training_pictures(model, source)
-    device = Device.of(start.name, model, seen, given.learn, given.weights)
+    frozen = given.learn == "all" and given.statistics == FROZEN
+    seen = None if given.learn == "all" and not frozen else training_pictures(model.config, source)
+    device = Device.of(start.name, model, seen, given.learn, given.weights, frozen)
     plain = Device.of(start.name, model, seen, given.learn) if given.weights == "int8" else None
     test = model.config.test
     episodes = source.testing(model.network.ways, replace(test, shots=given.shots or test.shots))

@@ -221,6 +221,9 @@ class AutoMetaConfig(RunConfig):
         bounded(0, MOST_STEPS, {"validation.steps": check.steps})
         at_least(0, {"validation.seed": check.seed})
         one_of(MODES, {"validation_mode": self.validation_mode})
+        require(
+            not check.frozen, "validation.frozen must be false: candidates are compared in one of the three BN modes"
+        )
         require(check.part == "val", f"validation.part must be val, not {check.part}: test classes stay unseen")
 
     def _check_surrogate(self) -> None:

@@ -15,6 +15,7 @@ from autometa.nas.networks.network import Network
 from autometa.runs.files import shown, write_json
 from autometa.runs.folder import RunFolder
 from autometa.train import records, scores
+from autometa.train.frozen import evaluated, names_of
 from autometa.train.health import Check, Health, Monitor
 from autometa.train.judging import judged
 from autometa.train.learned import Learned
@@ -59,9 +60,9 @@ class Job(Generic[Config]):
         config = self.config
 
         def work(start: int, stop: int) -> dict[str, Tensor]:
-            return config.evaluate_chunk(network, learned, self.source, start, stop)
+            return evaluated(config, network, learned, self.source, start, stop)
 
-        return in_chunks(self.folder, self.terms, phase, config.test, work, config.evaluated, pacer)
+        return in_chunks(self.folder, self.terms, phase, config.test, work, names_of(config), pacer)
 
     def judged(self, network: Network, found: dict[str, Tensor], of: str = "") -> dict[str, Any]:
         """See `train.judging`; of: what stands before the names of the accuracies that count."""

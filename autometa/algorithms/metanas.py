@@ -96,6 +96,7 @@ class MetaNASConfig(RunConfig):
     phase: ClassVar[str] = "search"
     adapts_architecture: ClassVar[bool] = True
     evaluated: ClassVar[tuple[str, ...]] = (*(f"{p}.{m}" for p in ("soft", "pruned") for m in MODES), "finite", *CODED)
+    answering: ClassVar[str] = "pruned."
 
     channels: int = 28
     cells: int = 4
@@ -225,6 +226,10 @@ class MetaNASConfig(RunConfig):
     def classifier(self, network: Any) -> Classifier:
         """The network, hard-pruned."""
         return self.learner.classifier(self.pruned(network), network.layout.row)
+
+    def learning(self, network: OneShotNetwork) -> AtTemperature:
+        """The network before anything is pruned, at the temperature of its answers."""
+        return AtTemperature(network, self.t_min_test)
 
     def pruned(self, network: OneShotNetwork) -> AtTemperature:
         """The network, hard-pruned, before the learner's answers."""

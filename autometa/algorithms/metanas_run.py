@@ -14,7 +14,7 @@ from autometa.algorithms.jobs import Job
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.metanas_outcome import genotypes_from
 from autometa.errors import InputError
-from autometa.meta.bn_modes import MODES
+from autometa.meta.bn_modes import EVERY, MODES
 from autometa.models.model import Model
 from autometa.nas.networks.cell_network import CellNetwork
 from autometa.nas.networks.conv_network import four_layer
@@ -234,7 +234,7 @@ def begun_from(folder: RunFolder, config: MetaNASConfig, layout: Layout) -> Lear
 def metanas_scores(found: dict[str, Tensor]) -> dict:
     """Scores before and after hard pruning, the paired cost of pruning, and the sizes of the pruned networks."""
     soft = {mode: found[f"soft.{mode}"] for mode in MODES}
-    pruned = {mode: found[f"pruned.{mode}"] for mode in MODES}
+    pruned = {mode: found[f"pruned.{mode}"] for mode in EVERY if mode in MODES or f"pruned.{mode}" in found}
     cost = {mode: soft[mode] - pruned[mode] for mode in MODES}
     return {
         "scores": scores.as_json(scores.scores(pruned)),

@@ -7,7 +7,7 @@ from autometa.api.running import RunOptions
 from autometa.cli.options import Parser, whole
 from autometa.cli.output import print_json, put
 from autometa.errors import InputError
-from autometa.export.c.project import LEARN, WEIGHTS
+from autometa.export.c.project import LEARN, STATISTICS, WEIGHTS
 from autometa.export.program import FORMATS, INPUTS
 
 EXAMPLES = """  autometa export --run runs/first --out birds.onnx           the classes taught by autometa adapt
@@ -25,17 +25,20 @@ def export(words: list[str], typed: list[str]) -> int:
     whose = "a run, or the folder given to adapt --out (default: what was taught here last)"
     parser.add_argument("--run", metavar="RUN", help=whose)
     parser.add_argument("--what", default="classifier", metavar="WHAT", help="classifier (default) or adaptation")
-    names = f"{', '.join(FORMATS)} (default: by the file's name) or c"
-    parser.add_argument("--format", "--to", metavar="NAME", help=names)
+    kinds = f"{', '.join(FORMATS)} (default: by the file's name) or c"
+    parser.add_argument("--format", "--to", metavar="NAME", help=kinds)
     parser.add_argument("--ways", type=whole, metavar="N", help="of an adaptation: classes (default: the run's)")
     parser.add_argument("--shots", type=whole, metavar="N", help="of an adaptation: support images per class")
     parser.add_argument("--images", default=INPUTS[0], metavar="KIND", help="images go in as uint8 (default) or float")
     parser.add_argument("--weights", metavar="KIND", help=f"of C: {' or '.join(WEIGHTS)}")
     parser.add_argument("--learn", metavar="HOW", help=f"of C: {' or '.join(LEARN)} (default: as the network suits)")
+    whose = f"of C that learns by all: {' or '.join(STATISTICS)} (default: batch)"
+    parser.add_argument("--statistics", metavar="WHOSE", help=whose)
     given = parser.parse(words, "json", "quiet")
     if given.out is None:
         raise InputError("export needs --out FILE, named .pt2 (torch.export) or .onnx, or with --to c a folder")
-    how = {name: given[name] for name in ("out", "what", "format", "ways", "shots", "images", "weights", "learn")}
+    names = ("out", "what", "format", "ways", "shots", "images", "weights", "learn", "statistics")
+    how = {name: given[name] for name in names}
     found = api.export(given.run, **how, notice=RunOptions(given.quiet).notice)
     print_json(found) if given.json else put(_lines(found))
     return 0

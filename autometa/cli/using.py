@@ -36,6 +36,7 @@ MEANINGS = {
     "test.seed": "of the tasks",
     "test.part": "test or val classes",
     "test.max_slots": "tasks at once; fewer need less memory, with the same result",
+    "test.frozen": "true: once more with statistics of training tasks, as on a device",
 }
 
 

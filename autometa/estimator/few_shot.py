@@ -16,7 +16,16 @@ from autometa.data import Recipe
 from autometa.data.kinds import SMALL, kind_of, sample, unlike
 from autometa.errors import InputError
 from autometa.estimator.base import BASES, check_labels, check_rows, in_nfc, not_fitted, plain_labels
-from autometa.estimator.fitting import FitSettings, Fitted, fit, fit_more, none_label_of, threshold_of
+from autometa.estimator.fitting import (
+    STATISTICS,
+    SUPPORT,
+    FitSettings,
+    Fitted,
+    fit,
+    fit_more,
+    none_label_of,
+    threshold_of,
+)
 from autometa.estimator.inputs import FittedForm, Items, Rows, gather, pictures, tables
 from autometa.estimator.scales import Levels
 from autometa.models.find import Start, find_start
@@ -30,7 +39,7 @@ def _single(value: Any, where: str) -> None:
 
 OWN = "estimator"
 """What a classifier's `extra` calls what the estimator wants back."""
-PARAMS = {"steps", "min_confidence", "none_label", "random_state"}
+PARAMS = {"steps", "min_confidence", "none_label", "random_state", "statistics"}
 SAVED = record(
     optional={
         "params": record(optional=dict.fromkeys(PARAMS, _single)),
@@ -64,6 +73,9 @@ class FewShotClassifier(*BASES):
         none_label: the answer then; None: "none of these" for string labels, -1 for numbers.
         random_state: seed of the order in which images are seen; None: that of the model's run, so that results repeat.
         device: `cpu`, `cuda`, `cuda:1`.
+        statistics: whose mean and variance normalise, `support` (of the fitted images) or `frozen`: of images of
+            training tasks, while fitting too, as an export in C does that sees one image at a time. For these the
+            model's training images must be readable.
 
     Attributes:
         classes_: labels `[k]`, sorted.
@@ -80,6 +92,7 @@ class FewShotClassifier(*BASES):
         none_label: Any = None,
         random_state: Any = None,
         device: str = "cpu",
+        statistics: str = SUPPORT,
     ) -> None:
         self.model = model
         self.steps = steps
@@ -87,6 +100,7 @@ class FewShotClassifier(*BASES):
         self.none_label = none_label
         self.random_state = random_state
         self.device = device
+        self.statistics = statistics
 
     @classmethod
     @in_own_torch_state
@@ -125,6 +139,8 @@ class FewShotClassifier(*BASES):
         """
         self._check_fitted()
         params = {name: getattr(self, name) for name in sorted(PARAMS)}
+        if self.statistics == SUPPORT:
+            del params["statistics"]  # what earlier versions know
         params = {name: value.item() if isinstance(value, np.generic) else value for name, value in params.items()}
         bad = [name for name, value in params.items() if not isinstance(value, (int, float, str, type(None)))]
         if bad:
@@ -204,8 +220,11 @@ class FewShotClassifier(*BASES):
     def _settings(self) -> FitSettings:
         if self.steps is not None and not (isinstance(self.steps, (int, np.integer)) and self.steps >= 1):
             raise InputError(f"steps must be a whole number of at least 1, not {self.steps!r}")
+        if self.statistics not in STATISTICS:
+            raise InputError(f"statistics must be {' or '.join(STATISTICS)}, not {self.statistics!r}")
         steps = None if self.steps is None else int(self.steps)
-        return FitSettings(steps=steps, seed=_seed(self.random_state), device=self._where())
+        how: dict[str, Any] = {"device": self._where(), "statistics": self.statistics}
+        return FitSettings(steps=steps, seed=_seed(self.random_state), **how)
 
     def _where(self) -> torch.device:
         """Raises `InputError` unless this machine can compute there."""

@@ -15,13 +15,17 @@ import torch
 from autometa.brief import brief
 from autometa.data.names import composed
 from autometa.errors import InputError
+from autometa.meta.bn_modes import Statistics
 from autometa.models.classifier import Classifier, learn
 from autometa.models.find import CONFIDENCE, MODEL, Start
 from autometa.models.model import Model
 from autometa.runs.forms import anything, many, one_of, record
+from autometa.train.frozen import frozen_of
 from autometa.train.tasks import silent
 
 NONE_OF_THESE = "none of these"
+SUPPORT, FROZEN = STATISTICS = ("support", "frozen")
+"""Whose mean and variance normalise: of batch and support set, or of training tasks (`train.frozen`)."""
 CALIBRATED = "calibrated"
 LABELS = "labels"
 DTYPES = ("str", "bool", *(f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)), "float16", "float32", "float64")
@@ -63,12 +67,13 @@ class Fitted:
 @dataclass(frozen=True)
 class FitSettings:
     """Settings of an adaptation: `steps` and `seed` instead of the run's own where not None; `notice` is called with
-    what is notable."""
+    what is notable; statistics: one of `STATISTICS`, None for what it was before, `support` at first."""
 
     steps: int | None = None
     seed: int | None = None
     device: torch.device | str = "cpu"
     notice: Callable[[str], None] = silent
+    statistics: str | None = None
 
 
 def fit(start: Start, images: np.ndarray, labels: np.ndarray, settings: FitSettings) -> Fitted:
@@ -83,15 +88,19 @@ def fit(start: Start, images: np.ndarray, labels: np.ndarray, settings: FitSetti
 
 def fit_more(taught: Fitted, images: np.ndarray, labels: np.ndarray, settings: FitSettings) -> Fitted:
     """The same as teaching the earlier pictures and these together: adapts anew from the meta-learned start, since a
-    few more steps from the adapted weights would forget the earlier classes. Labels may be old or new.
+    few more steps from the adapted weights would forget the earlier classes. Labels may be old or new. Frozen
+    statistics stay those that they were.
     """
-    start = taught.classifier.start
+    earlier = taught.classifier
+    start, still = earlier.start, earlier.statistics if earlier.frozen else None
+    if settings.statistics is None:
+        settings = replace(settings, statistics=FROZEN if earlier.frozen else SUPPORT)
     before, names = taught.support
     labels = np.asarray(labels)
     if labels.dtype.kind != names.dtype.kind and not {labels.dtype.kind, names.dtype.kind} <= set("iu"):
         raise InputError(f"the labels so far are like {names[0]!r}, the new ones like {labels[0]!r}; give all alike")
     all_images, all_labels = np.concatenate([before, images]), np.concatenate([names, labels])
-    return _fit(start, all_images, all_labels, settings, taught.classifier.extra)
+    return _fit(start, all_images, all_labels, settings, earlier.extra, still)
 
 
 def not_in(taught: Fitted, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -113,12 +122,21 @@ def _content(image: np.ndarray) -> bytes:
 
 
 def _fit(
-    model: Model, images: np.ndarray, labels: np.ndarray, settings: FitSettings, extra: Mapping[str, Any]
+    model: Model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    settings: FitSettings,
+    extra: Mapping[str, Any],
+    still: Statistics | None = None,
 ) -> Fitted:
+    """still: the frozen statistics, where they are known."""
     classes, codes = np.unique(labels, return_inverse=True)
     order = np.argsort(codes, kind="stable")
     names = [str(value) for value in classes.tolist()]
-    classifier = learn(model, images[order], codes[order].astype(np.int64), names, **vars(settings)).to("cpu")
+    how = dict(vars(settings))
+    if how.pop("statistics") == FROZEN:
+        how["frozen"] = still if still is not None else frozen_of(model.config, model.network, model.learned.theta)
+    classifier = learn(model, images[order], codes[order].astype(np.int64), names, **how).to("cpu")
     saved = {"dtype": "str" if classes.dtype.kind == "U" else classes.dtype.name, "values": classes.tolist()}
     return Fitted(replace(classifier, extra={**extra, LABELS: saved}), classes)
 

@@ -34,6 +34,7 @@ def export(
     images: str = "uint8",
     weights: str | None = None,
     learn: str | None = None,
+    statistics: str | None = None,
     notice: Callable[[str], None] = silent,
 ) -> dict[str, Any]:
     """Write what was learned as a program that runs without autometa; returns its metadata, `file`, `bytes`
@@ -52,6 +53,8 @@ def export(
         images: go in as `uint8` or as `float` in 0 .. 1.
         weights, learn: of C: `float32` (where None) or `int8`; `prototypes`, `head` or `all`, by what the
             network was meta-learned for where None.
+        statistics: of C that learns by `all`: `batch` (where None), or `frozen`, of training tasks, in every step and
+            answer; the other ways to learn always have frozen ones.
         notice: is told which model is taken where `run` names none.
 
     Raises `InputError` where the run, or the combination, cannot be exported.
@@ -59,10 +62,10 @@ def export(
     out = Path(out)
     if format == C:
         if what != "classifier" or (ways, shots) != (None, None) or images != "uint8":
-            raise InputError("what, ways, shots and images are of other formats; C takes weights and learn")
-        return export_c(run, out, weights or WEIGHTS[0], learn, notice)
-    if (weights, learn) != (None, None):
-        raise InputError("weights and learn are of networks that learn on a device, as C: --to c")
+            raise InputError("what, ways, shots and images are of other formats; C takes weights, learn and statistics")
+        return export_c(run, out, weights or WEIGHTS[0], learn, statistics, notice)
+    if (weights, learn, statistics) != (None, None, None):
+        raise InputError("weights, learn and statistics are of networks that learn on a device, as C: --to c")
     format = _format(out, format)
     if what not in WHAT:
         raise InputError(f"what to export is {' or '.join(WHAT)}, not {what!r}")

@@ -1,14 +1,16 @@
-"""The three ways to normalise queries, side by side (Nichol et al. 2018, section 6.1, and Bronskill et al. 2020).
+"""The ways to normalise queries, side by side (Nichol et al. 2018, section 6.1, and Bronskill et al. 2020).
 
 * transductive: all queries of a task in one batch;
 * support + one: the whole support set and one query, for every query;
-* support statistics: mean and variance of one forward of the support set.
+* support statistics: mean and variance of one forward of the support set;
+* frozen statistics: mean and variance of images of training tasks, in every forward pass, while a task is learned too.
+  For devices that see one image at a time; a mode beside the three, where it is asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,6 +18,11 @@ from torch import Tensor
 from autometa.slots.statistics import BatchStatistics, Given, Recorder
 
 MODES = ("transductive", "support_plus_one", "support_statistics")
+"""Those of the batches that a task brings along, which are always told."""
+FROZEN = "frozen_statistics"
+EVERY = (*MODES, FROZEN)
+Statistics = tuple[Tensor | None, ...]
+"""As a `Recorder` keeps them, of one slot."""
 
 
 class Classifier(Protocol):
@@ -28,6 +35,23 @@ class Classifier(Protocol):
     def logits(
         self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None, *, features: bool = False
     ) -> Tensor: ...
+
+
+class Frozen:
+    """A network whose normalisations all have the same statistics in whatever batch: those `[1, ...]` of one slot, for
+    every slot. Else it is the network."""
+
+    def __init__(self, network: Any, statistics: Statistics) -> None:
+        self.network, self.statistics = network, statistics
+
+    def logits(self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None, **how: Any) -> Tensor:
+        """As of the network; `statistics` are not asked, and record nothing."""
+        slots = len(phi)
+        own = [None if s is None else s.to(phi.device).expand(slots, *s.shape[1:]) for s in self.statistics]
+        return self.network.logits(phi, images, Given([None if s is None else s.contiguous() for s in own]), **how)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.network, name)
 
 
 @torch.no_grad()
@@ -68,7 +92,7 @@ def answers(logits: Mapping[str, Tensor], mode: str = "support_statistics") -> d
     one of the modes, `predicted.MODE` in each other one; nothing where the mode is not among them."""
     if mode not in logits:
         return {}
-    made = {answers_name(other, mode): _predicted(found) for other, found in logits.items()}
+    made = {answers_name(other, mode): predicted(found) for other, found in logits.items()}
     return {**made, "probability": logits[mode].to(torch.float32).softmax(dim=-1).amax(dim=-1)}
 
 
@@ -77,7 +101,8 @@ def answers_name(mode: str, first: str = "support_statistics") -> str:
     return "predicted" if mode == first else f"predicted.{mode}"
 
 
-def _predicted(logits: Tensor) -> Tensor:
+def predicted(logits: Tensor) -> Tensor:
+    """The answer to each query, int16 `[S, Q]`, -1 where logits are not finite."""
     said = logits.argmax(dim=-1)
     return torch.where(torch.isfinite(logits).all(dim=-1), said, -torch.ones_like(said)).to(torch.int16)
 

@@ -17,13 +17,14 @@ from autometa.brief import brief
 from autometa.data import Recipe, load_images
 from autometa.data.names import composed, twice
 from autometa.errors import DivergedError, InputError
+from autometa.meta.bn_modes import Frozen, Statistics
 from autometa.models.compact import about, build, check_digest, config_from, genotype_of
 from autometa.models.model import Model
 from autometa.nas.spaces.genotype import Genotype
 from autometa.ops.batch_indices import batch_indices
 from autometa.ops.torch_state import in_own_torch_state
 from autometa.runs.files import disk_errors, shown, write_bytes
-from autometa.runs.forms import FormError, many, maybe, record, text, whole
+from autometa.runs.forms import FormError, flag, many, maybe, record, text, whole
 from autometa.runs.tensors import check_tensor, digest, read_tensors
 from autometa.slots.statistics import Given, Recorder
 from autometa.train.checked import check_learned, check_names, check_row, check_statistics
@@ -41,7 +42,11 @@ REMEDY = "adapt again"
 LESSON = ("images", "labels", "theta", "second", "steps")
 TOLD = record(
     {"names": many(text, 2, 1 << 20), "recipe": recipe_form, "statistics": whole(0, 1 << 20)},
-    {"data_hash": maybe(text), "extra": record(optional={"confidence": confidence_form, "model": text})},
+    {
+        "data_hash": maybe(text),
+        "frozen": flag,
+        "extra": record(optional={"confidence": confidence_form, "model": text}),
+    },
 )
 """What the metadata of a file tell beside the network."""
 BATCH = 64
@@ -114,7 +119,8 @@ class Classifier:
 
     Queries are normalised with the support set's statistics, so that no answer depends on the other photos.
     phi `[1, row]`; statistics: of every BN of the support forward; genotype: of a discrete network; lesson: None in
-    files of before it was kept; extra: what whoever saves it wants back, in JSON's own types.
+    files of before it was kept; extra: what whoever saves it wants back, in JSON's own types; frozen: whether the
+    statistics are those of training tasks instead, by which it learned too.
     """
 
     config: RunConfig
@@ -125,6 +131,7 @@ class Classifier:
     genotype: Genotype | None = None
     lesson: Lesson | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    frozen: bool = False
 
     @property
     def network(self) -> Any:
@@ -184,6 +191,7 @@ class Classifier:
             "statistics": len(self.statistics),
             "data_hash": None if self.lesson is None else self.lesson.data_hash,
             "extra": dict(self.extra),
+            **({"frozen": True} if self.frozen else {}),
         }
         kept = self.to("cpu")
         tensors = {"phi": kept.phi.contiguous()}
@@ -236,6 +244,7 @@ class Classifier:
             genotype,
             Lesson.of(taught, told["data_hash"], earlier=told.get("version") == 1) if taught else None,
             told.get("extra", {}),
+            told.get("frozen", False),
         )
 
     def check(self) -> None:
@@ -282,12 +291,14 @@ def learn(
     seed: int | None = None,
     device: torch.device | str = "cpu",
     notice: Callable[[str], None] = silent,
+    frozen: Statistics | None = None,
 ) -> Classifier:
     """Adapt a meta-learned model to a support set: images uint8 `[M, C, H, W]`, labels int64 `[M]` below `len(names)`.
 
     A search network is adapted as at meta-testing (weights and architecture, weights alone, pruning), a fixed one for
-    its evaluation steps; `steps` and `seed` stand for the run's own, of either part. Raises `InputError` unless there
-    are two classes, `DivergedError` where the adapted weights are not finite.
+    its evaluation steps; `steps` and `seed` stand for the run's own, of either part. frozen: statistics by which every
+    normalisation goes, in its steps and its answers (`train.frozen`), instead of those of batch and support set. Raises
+    `InputError` unless there are two classes, `DivergedError` where the adapted weights are not finite.
     """
     if len(names) < 2:
         raise InputError("a classifier needs images of at least two classes, not of one class")
@@ -304,19 +315,24 @@ def learn(
     model = model.with_ways(len(names)).to(device)
     evened = balanced(answers)
     pictures = to_float(support[evened]).to(device)
-    phi = _adapted(replace(model, config=config), pictures, answers[evened].to(device))
+    network = model.network if frozen is None else Frozen(model.network, frozen)
+    phi = _adapted(config, network, model.learned, pictures, answers[evened].to(device))
     if not bool(torch.isfinite(phi).all()):
         raise DivergedError("the network left the finite numbers while it learned; train it with a smaller --inner.lr")
-    recorder = Recorder()
-    with torch.no_grad():
-        config.classifier(model.network).logits(phi, pictures[None], recorder)
-    genotype = genotype_of(model.network)
-    return Classifier(model.config, tuple(names), model.recipe, phi, tuple(recorder.kept), genotype, lesson)
+    if frozen is None:
+        recorder = Recorder()
+        with torch.no_grad():
+            config.classifier(network).logits(phi, pictures[None], recorder)
+        statistics = tuple(recorder.kept)
+    else:
+        statistics = tuple(None if s is None else s.to(device) for s in frozen)
+    about = {"genotype": genotype_of(model.network), "lesson": lesson, "frozen": frozen is not None}
+    return Classifier(model.config, tuple(names), model.recipe, phi, statistics, **about)
 
 
-def _adapted(model: Model, images: Tensor, labels: Tensor) -> Tensor:
+def _adapted(config: RunConfig, network: Any, learned: Learned, images: Tensor, labels: Tensor) -> Tensor:
     """The weights `[1, row]` after the steps and batches of the config's evaluation."""
-    config, test = model.config, model.config.test
+    test = config.test
     mode = test.batch_mode or config.inner.batch_mode
     batches = SupportBatches.draw(images, labels, test.batch, config.adaptation_steps, test.seed, mode)
-    return config.adapt(model.network, model.learned, batches, 1)
+    return config.adapt(network, learned, batches, 1)

@@ -12,6 +12,7 @@ from autometa.report.view import OWN_BEFORE
 from autometa.report.words import MODES, large, plural, share
 
 MOST_CONFUSED = 10
+NUMBERS = ("no", "one", "two", "three", "four")
 
 
 def tested(run: Recorded) -> bool:
@@ -19,7 +20,7 @@ def tested(run: Recorded) -> bool:
 
 
 def accuracy(run: Recorded) -> list[Markup]:
-    """Chart and table of the three BN modes."""
+    """Chart and table of the BN modes."""
     if not tested(run):
         return [note("Not tested yet: accuracy on unseen classes is measured at the end of a run.")]
     view, by_name = run.view, run.view.networks
@@ -43,7 +44,13 @@ def accuracy(run: Recorded) -> list[Markup]:
     ]
     if mark is None:
         caption.append(f" Chance is {chance:.0f} %.")
-    drawn = intervals("Accuracy in the three modes of batch normalisation", rows, Axes(x="accuracy, %"), mark, 372.0)
+    drawn = intervals(
+        f"Accuracy in the {NUMBERS[len(view.modes)]} modes of batch normalisation",
+        rows,
+        Axes(x="accuracy, %"),
+        mark,
+        372.0,
+    )
     head, *body = view.table
     numbers = table(head, body, range(1, len(head)), "The same in numbers")
     return [figure(caption, drawn), numbers, *_notes(run)]

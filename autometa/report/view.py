@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from autometa.meta.bn_modes import FROZEN
 from autometa.report.words import MODES, plural, score
 
 FIRST = "support_statistics"
@@ -158,6 +159,11 @@ class View:
     def caveats(self) -> list[str]:
         """What its accuracies are to be read with beside intervals, in sentences."""
         found = []
+        if FROZEN in self.modes:
+            found.append(
+                f"With {MODES[FROZEN]}: mean and variance of training tasks normalise every picture, while a task is "
+                "learned too, as on a device that sees one picture at a time."
+            )
         if self.pruning_cost is not None:
             cost = score(self.pruning_cost)
             found.append(f"Pruning costs {cost} points or less (mean of before minus after, task by task).")

@@ -8,6 +8,7 @@ MODES = {
     "transductive": "all queries of the task",
     "support_plus_one": "support images + one query",
     "support_statistics": "support images alone",
+    "frozen_statistics": "training images, frozen",
 }
 """What batch normalisation takes its statistics from, by BN mode."""
 

@@ -172,6 +172,8 @@ class EvalConfig:
         part: `test` or `val` classes.
         seed: of the evaluation tasks.
         max_slots: tasks adapted at once.
+        frozen: learn the tasks once more with every normalisation by frozen statistics, of training tasks, as a device
+            does that sees one image at a time; a fourth accuracy beside those of the three BN modes.
     """
 
     tasks: int = 1000
@@ -183,6 +185,7 @@ class EvalConfig:
     part: str = "test"
     seed: int = 1
     max_slots: int = 20
+    frozen: bool = False
 
 
 class ArchitectureConfig(Protocol):
@@ -225,6 +228,7 @@ LATER = frozenset(
         "least_ways",
         "least_shots",
         "hard_pruning",
+        "frozen",
     }
 )
 """Fields that runs of earlier versions lack; their defaults are what these versions did."""

@@ -23,6 +23,7 @@ from autometa.runs.environment import peak_memory
 from autometa.train.baselines import TASKS, answered
 from autometa.train.candidates import CandidateConfig
 from autometa.train.config import EvalConfig, require
+from autometa.train.frozen import evaluated
 from autometa.train.learned import Learned
 from autometa.train.loop import Loop, Trainer
 from autometa.train.run_config import RunConfig
@@ -189,7 +190,7 @@ def task_cost(
         nonlocal size
         short: Any = config.with_steps(0)
         short = replace(short, test=replace(test, steps=steps))
-        size = short.evaluate_chunk(network, learned, source, 0, slots).get("parameters", size)
+        size = evaluated(short, network, learned, source, 0, slots).get("parameters", size)
 
     beside = len(MODES) * network.ways * (test.shots + test.queries) / (3 * test.batch)
     if left.allows(slots * image * test.batch * (1 + beside)):

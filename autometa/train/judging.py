@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from autometa.data import Episodes
-from autometa.meta.bn_modes import MODES, answers_name
+from autometa.meta.bn_modes import EVERY, answers_name
 from autometa.train.baselines import MODE, baselines
 from autometa.train.class_interval import over_classes
 from autometa.train.config import EvalConfig
@@ -35,7 +35,7 @@ def judged(source: Source, ways: int, test: EvalConfig, found: Mapping[str, Tens
         return {}
     episodes = source.testing(ways, test)
     slots = classes_of_tasks(episodes, len(right)).numpy()
-    kept = {mode: found[name].numpy() for mode in MODES if (name := answers_name(mode)) in found}
+    kept = {mode: found[name].numpy() for mode in EVERY if (name := answers_name(mode)) in found}
     told = {mode: over_classes(said, slots, len(episodes.classes)) for mode, said in kept.items()}
     modes = {mode: {name: one[name] for name in ("mean", "low", "high")} for mode, one in told.items()}
     expected = {**told[MODE], "modes": modes}

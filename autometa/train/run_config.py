@@ -34,7 +34,7 @@ class RunConfig(Tagged):
     algorithm: their tag, by which `ALGORITHMS` knows whose they are. phase: the loop of meta-iterations whose outcome
     the run hands out, as its checkpoints and metrics call it. prefix: of the settings of that loop (`PREFIXmeta`).
     inners, tests: the settings that say how tasks are learned and how networks are tested. evaluated: what
-    `evaluate_chunk` gives at least.
+    `evaluate_chunk` gives at least; answering: what stands before the accuracies of the network that answers.
     """
 
     algorithm: ClassVar[str]
@@ -43,6 +43,7 @@ class RunConfig(Tagged):
     inners: ClassVar[tuple[str, ...]] = ("inner",)
     tests: ClassVar[tuple[str, ...]] = ("test",)
     evaluated: ClassVar[tuple[str, ...]] = (*MODES, "finite")
+    answering: ClassVar[str] = ""
     data: DataConfig
     learner: MetaLearner
     inner: InnerConfig
@@ -87,6 +88,10 @@ class RunConfig(Tagged):
     def classifier(self, network: Any) -> Any:
         """What classifies after adaptation, with `logits(phi, images, statistics)`."""
         return self.learner.classifier(network, network.layout.row)
+
+    def learning(self, network: Any) -> Any:
+        """What classifies by the weights that adaptation begins at, with `logits(phi, images, statistics)`."""
+        return network
 
     @property
     def by_genotype(self) -> bool:

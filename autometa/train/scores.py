@@ -1,4 +1,4 @@
-"""How accuracy is reported: mean and 95% confidence interval over tasks, in the three BN modes."""
+"""How accuracy is reported: mean and 95% confidence interval over tasks, in each BN mode."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from autometa.meta.bn_modes import MODES
+from autometa.meta.bn_modes import EVERY
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Score:
 
 def scores(per_task: Mapping[str, Tensor]) -> dict[str, Score]:
     """One score per BN mode."""
-    return {mode: Score.of(per_task[mode]) for mode in MODES if mode in per_task}
+    return {mode: Score.of(per_task[mode]) for mode in EVERY if mode in per_task}
 
 
 def as_json(found: Mapping[str, Score]) -> dict:

@@ -8,13 +8,19 @@ import pytest
 
 from tests.cli.driving import call
 
+FROZEN = ("--statistics", "frozen")
+
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler is here")
-@pytest.mark.parametrize("learn, weights", [("prototypes", "int8"), ("head", "float32"), ("all", "float32")])
-def test_a_folder_of_c_with_its_own_accuracy(trained, learn, weights, tmp_path):
-    words = ("--run", trained[0], "--learn", learn, "--weights", weights, "--out", "device", "--json")
+@pytest.mark.parametrize(
+    "learn, weights, whose",
+    [("prototypes", "int8", ()), ("head", "float32", ()), ("all", "float32", ()), ("all", "float32", FROZEN)],
+)
+def test_a_folder_of_c_with_its_own_accuracy(trained, learn, weights, whose, tmp_path):
+    words = ("--run", trained[0], "--learn", learn, "--weights", weights, *whose, "--out", "device", "--json")
     told = call("export", "--to", "c", *words)
     assert told.code == 0, told.err
+    assert told.json["statistics"] == ("batch" if (learn, whose) == ("all", ()) else "frozen")
     assert sorted(os.listdir("device")) == told.json["files"]
     assert told.json["bytes"] == sum(path.stat().st_size for path in (tmp_path / "device").iterdir())
     page = (tmp_path / "device" / "README.md").read_text()
@@ -40,7 +46,9 @@ def test_a_search_network_as_its_architecture_stands(searched):
         (("--learn", "body"), "a device learns by prototypes or head or all, not 'body'"),
         (("--learn", "all", "--weights", "int8"), "take --learn head, or --weights float32"),
         (("--weights", "int4"), "not 'int4'"),
-        (("--shots", "3"), "C takes weights and learn"),
+        (("--shots", "3"), "C takes weights, learn and statistics"),
+        (("--statistics", "support"), "statistics of batch or frozen, not 'support'"),
+        (("--learn", "head", "--statistics", "batch"), "learning by head looks at one picture at a time"),
         (("--out", "file"), "file is a file"),
     ],
 )
@@ -55,6 +63,8 @@ def test_without_the_training_images_it_says_why(tmp_path):
     answer = call("export", "--to", "c", "--run", "omniglot-5way", "--learn", "head", "--out", "device")
     assert answer.code == 2 and "frozen statistics are of training pictures" in answer.err
     assert not os.listdir(tmp_path)
+    answer = call("export", "--to", "c", "--run", "omniglot-5way", *FROZEN, "--out", "device")
+    assert answer.code == 2 and "--statistics batch" in answer.err
     told = call("export", "--to", "c", "--run", "omniglot-5way", "--out", "device")
     assert told.code == 0 and "learns by all, accuracy not measured" in told.out
 

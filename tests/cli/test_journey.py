@@ -1,6 +1,7 @@
 """What a person does: search, look, adapt, predict, evaluate again, train the cell that was found."""
 
 import json
+from pathlib import Path
 
 import autometa
 from autometa.runs import RunFolder
@@ -98,6 +99,32 @@ def test_eval_takes_the_names_that_settings_have(trained):
     named = call("eval", "--run", trained[0], "--test.shots=2", *names)
     assert short.json["scores"] == full.json["scores"] == named.json["scores"], full.err + named.err
     assert short.json["protocol"] == named.json["protocol"] and named.json["protocol"]["shots"] == 2
+
+
+def test_frozen_statistics_stand_beside_the_three_modes_where_they_are_asked_for(searched, trained):
+    for run in (searched[0], trained[0]):
+        words = ("eval", "--run", run, "--tasks", 3, "--queries", 1)
+        three = call(*words, "--json").json["scores"]
+        four = call(*words, "--frozen", "true", "--json").json
+        assert list(four["scores"])[:3] == list(three) and list(four["scores"])[3:] == ["frozen_statistics"]
+        assert all(four["scores"][mode] == three[mode] for mode in three)
+        assert "frozen_statistics" in four["new_classes"]["modes"] and four["scores"]["frozen_statistics"]["tasks"] == 3
+    told = call(*words, "--frozen", "true").out
+    assert "training images, frozen" in told and "a device that sees one picture at a time" in told
+    answer = call("train", "reptile-omniglot", *driving.TRAIN, "--test.frozen", "true", "--out", "frozen", "-q")
+    assert answer.code == 0, answer.err
+    card = Path("frozen/MODEL_CARD.md").read_text()
+    assert card.count("| training images, frozen | ") == 1 and "as on a device" in card
+    before = json.loads((trained[0] / "result.json").read_text())
+    after = json.loads(Path("frozen/result.json").read_text())
+    assert {mode: after["scores"][mode] for mode in before["scores"]} == before["scores"]
+    assert "four modes of batch normalisation" in page("frozen")
+
+
+def page(run):
+    """The report of a run."""
+    assert call("report", run).code == 0
+    return Path(f"{run}/report.html").read_text()
 
 
 def test_a_genotype_from_anywhere_trains_with_settings_that_suit_it(searched, tmp_path):

@@ -9,7 +9,10 @@ import torch
 
 import autometa
 from autometa.errors import InputError
-from autometa.models.classifier import Classifier
+from autometa.estimator import fitting
+from autometa.models.classifier import Classifier, learn
+from autometa.models.find import find_start
+from autometa.train.frozen import frozen_statistics
 from tests.estimator.drawings import saved, shots, strokes
 
 NAMES = np.array(["ka", "ki", "ku", "ke", "ko"])
@@ -58,6 +61,38 @@ def test_a_class_more_leaves_the_earlier_ones_known(drawn):
     made.partial_fit(support[4:], labels[4:])
     assert before > 0.7 and made.score(queries, answers) > 0.6
     assert made.score(queries[earlier], answers[earlier]) > before - 0.2
+
+
+def test_frozen_statistics_are_those_of_training_and_stay(drawn, monkeypatch, tmp_path):
+    support, labels, queries, _ = drawn
+    start = find_start().model
+    random = torch.Generator().manual_seed(0)
+    seen = torch.randint(0, 256, (64, 1, 28, 28), generator=random, dtype=torch.uint8)
+    still = frozen_statistics(start.network, start.learned.theta, seen)
+    monkeypatch.setattr(fitting, "frozen_of", lambda config, network, theta: still)
+    made = autometa.FewShotClassifier(steps=3, statistics="frozen").fit(support[:4], labels[:4])
+    assert all(torch.equal(a, b) for a, b in zip(made.classifier_.statistics, still, strict=True))
+    plain = autometa.FewShotClassifier(steps=3).fit(support[:4], labels[:4])
+    assert not np.allclose(made.predict_proba(queries), plain.predict_proba(queries), atol=1e-3)
+    again = autometa.FewShotClassifier.load(made.save(tmp_path / "kept"))
+    assert again.statistics == "frozen" and again.classifier_.frozen
+    assert np.array_equal(again.predict_proba(queries), made.predict_proba(queries))
+    monkeypatch.setattr(fitting, "frozen_of", None)  # what is known is not measured again
+    more = again.partial_fit(support[4:], labels[4:])
+    assert more.classifier_.frozen and torch.equal(more.classifier_.statistics[0], still[0])
+    whole = learn(start, *taught_images(more), steps=3, frozen=still)
+    assert torch.equal(more.classifier_.phi, whole.phi)
+
+
+def taught_images(made):
+    """The fitted images and labels, and names."""
+    lesson = made.classifier_.lesson
+    return lesson.images, lesson.labels, made.classifier_.names
+
+
+def test_other_statistics_are_refused(drawn):
+    with pytest.raises(InputError, match="statistics must be support or frozen, not 'batch'"):
+        autometa.FewShotClassifier(statistics="batch").fit(*drawn[:2])
 
 
 def test_partial_fit_takes_classes_as_the_convention_has_it(drawn):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from autometa.meta.bn_modes import MODES, accuracies, query_logits
+from autometa.meta.bn_modes import MODES, Frozen, accuracies, query_logits
+from autometa.slots.statistics import Given, Recorder
 from tests.meta.tasks import Images, arena_of, small_networks
 from tests.tolerances import assert_agree
 
@@ -48,6 +49,20 @@ def test_slots_alone(name, mode):
     together = query_logits(network, phi, support, queries, mode)
     alone = query_logits(network, phi[1:], support[1:], queries[1:], mode)
     assert_agree(together[1:], alone, "slots, network", torch.float64)
+
+
+@EACH
+def test_frozen_statistics_are_the_same_in_every_batch_and_slot(name):
+    network, phi, support, queries, _ = case(name)
+    recorder = Recorder()
+    network.logits(phi[:1], support[:1], recorder)
+    frozen = Frozen(network, tuple(recorder.kept))
+    whole = frozen.logits(phi, queries)
+    assert float((whole - network.logits(phi, queries)).abs().max()) > 1e-3
+    assert_agree(whole[:, 1:2], frozen.logits(phi, queries[:, 1:2]), "formula", torch.float64)
+    assert_agree(whole[1:], frozen.logits(phi[1:], queries[1:]), "slots, network", torch.float64)
+    assert_agree(whole[:1], network.logits(phi[:1], queries[:1], Given(recorder.kept)), "formula", torch.float64)
+    assert frozen.layout is network.layout and frozen.ways == network.ways
 
 
 def test_modes_differ():

@@ -10,9 +10,7 @@ from torch import Tensor
 
 from autometa.export.c.graph import Affine, Conv, Graph, Instruction, Map, Norm, Relu, identifier
 from autometa.export.plan import Plan
-
-Statistics = tuple[Tensor | None, ...]
-"""As a `Recorder` keeps them, of one slot."""
+from autometa.meta.bn_modes import Statistics
 
 
 @dataclass(frozen=True)

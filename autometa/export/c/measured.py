@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from autometa.data import DataError, Episodes
-from autometa.export.c.frozen import bytes_of
 from autometa.models.confidence import KEEPS
 from autometa.models.model import Model
+from autometa.train.frozen import bytes_of
 from autometa.train.tasks import Source
 
 Answer = Callable[[Tensor, Tensor, Tensor], Tensor]

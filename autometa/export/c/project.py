@@ -6,7 +6,6 @@ import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 
 import torch
 from torch import Tensor
@@ -15,20 +14,31 @@ from autometa._version import __version__
 from autometa.brief import brief
 from autometa.data import Recipe
 from autometa.export.c import code
-from autometa.export.c.folding import Folded, Statistics, fold
-from autometa.export.c.frozen import classifier_of, frozen_statistics
+from autometa.export.c.filling import filled, template
+from autometa.export.c.folding import Folded, fold, statistics_of
 from autometa.export.c.graph import graph_of
 from autometa.export.c.measured import Measured
 from autometa.export.c.quantised import IntegerWriter, Quantised
 from autometa.export.c.readme import Cost, readme
-from autometa.export.c.reference import Features, FloatFeatures, HeadStart, by_prototypes, start_second
+from autometa.export.c.reference import (
+    Features,
+    FloatFeatures,
+    HeadStart,
+    by_prototypes,
+    classifier_of,
+    start_second,
+)
 from autometa.export.c.training import Training, check_all
 from autometa.export.plan import plan_of
+from autometa.meta.bn_modes import Statistics
 from autometa.models.classifier import learn
 from autometa.models.model import Model
+from autometa.train.frozen import frozen_statistics
 
 LEARN = ("prototypes", "head", "all")
 WEIGHTS = ("float32", "int8")
+BATCH, FROZEN = STATISTICS = ("batch", "frozen")
+"""Whose mean and variance normalise: of the batch and, in answers, of what was taught; or of training tasks."""
 SIZES = {"float": 4, "int32_t": 4, "int8_t": 1}
 CLASSES, STACK = 10, 1024
 """Most classes unless the build says otherwise; bytes of stack that suffice."""
@@ -38,7 +48,7 @@ CLASSES, STACK = 10, 1024
 @dataclass(frozen=True)
 class Device:
     """A network made ready for a device, with one way to learn: its features, learning and tolerance are what the C
-    code computes."""
+    code computes. statistics: the frozen ones; none where the whole network learns by those of its batches."""
 
     name: str
     model: Model
@@ -50,9 +60,17 @@ class Device:
     quantised: Quantised | None = None
 
     @classmethod
-    def of(cls, name: str, model: Model, pictures: Tensor | None, learn: str, weights: str = "float32") -> Device:
-        """pictures: uint8 `[n, C, H, W]` of training tasks, for frozen statistics and ranges; None where the whole
-        network learns, which measures its own statistics."""
+    def of(
+        cls,
+        name: str,
+        model: Model,
+        pictures: Tensor | None,
+        learn: str,
+        weights: str = "float32",
+        frozen: bool = False,
+    ) -> Device:
+        """pictures: uint8 `[n, C, H, W]` of training tasks, for frozen statistics and ranges; None for a network that
+        learns as a whole by the statistics of its batches. frozen: that one learns by frozen ones too."""
         network, theta = classifier_of(model), model.learned.theta.cpu()
         plan = plan_of(network, theta[None])
         values = {key: value.float() for key, value in network.layout.unpack(theta).items()}
@@ -61,10 +79,16 @@ class Device:
             check_all(model, weights)
             second = {key: v.float() for key, v in network.layout.unpack(start_second(model)).items()}
             graph = graph_of(plan, shape, values, shared=False)
-            training = Training(graph, values, second, model.config.test.batch)
-            return cls(name, model, Folded(graph, {}), (), learn, weights, training)
+            still: Statistics = ()
+            if frozen:
+                assert pictures is not None, "given wherever statistics are frozen"
+                still = frozen_statistics(network, theta, pictures)
+            each = [statistics_of(norm, plan, still) for norm in graph.norms()] if frozen else []
+            batch = model.config.test.batch
+            training = Training(graph, values, second, batch, torch.cat(each, dim=1) if frozen else None)
+            return cls(name, model, Folded(graph, {}), still, learn, weights, training)
         assert pictures is not None, "given wherever statistics are frozen"
-        statistics = frozen_statistics(model, pictures)
+        statistics = frozen_statistics(network, theta, pictures)
         folded = fold(graph_of(plan, shape, values), plan, values, statistics)
         quantised = Quantised.of(folded, pictures) if weights == "int8" else None
         return cls(name, model, folded, statistics, learn, weights, None, quantised)
@@ -77,7 +101,7 @@ class Device:
         """Probabilities `[n, ways]` of queries, images uint8 `[n, C, H, W]`, after learning the support set."""
         if self.learn == "all":
             names = [f"class {k}" for k in range(int(labels.max()) + 1)]
-            return learn(self.model, support, labels, names).probabilities(queries)
+            return learn(self.model, support, labels, names, frozen=self.statistics or None).probabilities(queries)
         found = self.features(torch.cat([support, queries]))
         learning = HeadStart.of(self.model, self.folded.graph) if self.learn == "head" else by_prototypes
         return learning(found[: len(support)], labels, found[len(support) :])
@@ -89,6 +113,7 @@ class Device:
         """Name of each file -> its text; pictures: uint8 `[3, C, H, W]` of the self-test, the last one is asked."""
         graph, recipe = self.folded.graph, self.model.recipe
         title = f"{self.name}: {graph.picture} -> {graph.features} features, {self.weights}, learns by {self.learn}"
+        title += ", frozen statistics" if self.training and self.statistics else ""
         expected = self.answer(pictures[:2], torch.tensor([0, 1]), pictures[2:])[0]
         fills = {
             "TITLE": title,
@@ -109,12 +134,11 @@ class Device:
         own, constants = (self._whole if self.training else self._folded)(fills)
         start = HeadStart.of(self.model, graph) if self.learn != "prototypes" else None
         made = {name: filled(template(name), fills) for name in (*COMMON, *own)}
-        found = {name.replace("network_all", "network"): text for name, text in made.items()} | constants
+        found = {re.sub("network_(all|frozen)", "network", name): text for name, text in made.items()} | constants
         found["learn.c"] = filled(template(f"learn_{self.learn}.c"), fills)
         extra = 0
         if start is not None:
-            more = self.training.constants() if self.training else ""
-            found |= head_files(start, self._settings(), more, len(self.training.start) if self.training else 0)
+            found |= head_files(start, self._settings(), self.training.constants() if self.training else {})
             extra = 2 * start.rows.numel()
         bytes_each = 1 if self.quantised else 4
         costs = Cost(self._flash + 4 * extra, int(fills["ARENA"]) * bytes_each, graph, self.training)
@@ -125,7 +149,7 @@ class Device:
     def _flash(self) -> int:
         """Bytes of constants but for the last layer's."""
         if self.training:
-            return 8 * len(self.training.start)
+            return 4 * sum(value.numel() for value in self.training.constants().values())
         constants, kinds = self._constants
         return sum(SIZES[kinds.get(name, "float")] * value.numel() for name, value in constants.items())
 
@@ -160,7 +184,7 @@ class Device:
         fills |= training.fills()
         fills |= {
             "COST": f"{self.folded.graph.macs:,} multiply-accumulates forward, {len(training.start):,} weights.",
-            "MODEL": f"0x{zlib.crc32(training.constants().encode()):08x}",
+            "MODEL": f"0x{zlib.crc32(arrays(training.constants()).encode()):08x}",
             "ARENA_UNIT": f"values of float, for the maps and gradients of {training.batch} pictures",
             "VALUE": "float",
             "BODY_SIZE": str(len(training.start)),
@@ -169,7 +193,8 @@ class Device:
             "NORM_CHANNELS": str(training.channels),
             "GRAD": str(training.scratch),
         }
-        return ["network_all.h", "network_all.c", "train.h", "train.c"], {}
+        header = "network_all.h" if training.frozen is None else "network_frozen.h"
+        return [header, "network_all.c", "train.h", "train.c"], {}
 
     def _settings(self) -> list[str]:
         """Of the inner loop's batches."""
@@ -208,7 +233,7 @@ STRUCTURES: dict[str, dict[str, str]] = {
         "TAUGHT": "    uint32_t pictures[AUTOMETA_CLASSES];\n"
         "    float body[AM_BODY];\n"
         "    float weight[AUTOMETA_CLASSES][AUTOMETA_FEATURES + 1]; /* of the last layer; last the bias */\n"
-        "    float mean[AM_NORM_CHANNELS], variance[AM_NORM_CHANNELS];\n"
+        "@MOMENTS@"
         "    uint8_t picture[AUTOMETA_CLASSES][AUTOMETA_SHOTS][AUTOMETA_PICTURE_BYTES];",
         "WORK": "    float second[AM_BODY]; /* moments, of Adam */\n"
         "    float second_head[AUTOMETA_CLASSES][AUTOMETA_FEATURES + 1];\n"
@@ -217,15 +242,19 @@ STRUCTURES: dict[str, dict[str, str]] = {
         "    float features[AM_BATCH * AUTOMETA_FEATURES], grad_features[AM_BATCH * AUTOMETA_FEATURES];\n"
         "    float wrong[AM_BATCH][AUTOMETA_CLASSES]; /* by how much each score should fall */\n"
         "    int truth[AM_BATCH];\n"
-        "    uint16_t order[AUTOMETA_CLASSES * AUTOMETA_SHOTS];\n"
-        "    float measured, times; /* pictures in the statistics, and copies of the one at hand */",
+        "    uint16_t order[AUTOMETA_CLASSES * AUTOMETA_SHOTS];"
+        "@MEASURED@",
         "LEARN_NOTE": "Take the gradient steps on all that was taught, from the start; after every change of it.",
     },
 }
 
 
-def head_files(start: HeadStart, more: list[str], body: str, size: int) -> dict[str, str]:
-    """The last layer at its start, and the rest of the network where that learns too."""
+def arrays(constants: Mapping[str, Tensor]) -> str:
+    return "\n".join(code.array(name, values) for name, values in constants.items())
+
+
+def head_files(start: HeadStart, more: list[str], constants: Mapping[str, Tensor]) -> dict[str, str]:
+    """The last layer at its start, and constants of the rest of the network where that learns too."""
     rows, width = len(start.rows) - 1, start.rows.shape[1]
     settings = [
         f"#define AM_HEAD_ROWS {rows} /* classes with a row of their own at the start */",
@@ -238,7 +267,7 @@ def head_files(start: HeadStart, more: list[str], body: str, size: int) -> dict[
         *more,
     ]
     declared = [f"extern const float am_head_{what}[{rows + 1}][{width}];" for what in ("start", "second")]
-    declared += [f"extern const float am_body_{what}[{size}];" for what in ("start", "second") if size]
+    declared += [f"extern const float {name}[{values.numel()}];" for name, values in constants.items()]
     text = "/* Where learning by head begins, and its steps. */\n#ifndef AUTOMETA_HEAD_START_H\n"
     text += "#define AUTOMETA_HEAD_START_H\n\n#ifndef AUTOMETA_STEPS\n"
     text += f"#define AUTOMETA_STEPS {start.steps}\n#endif\n" + "\n".join([*settings, "", *declared]) + "\n\n#endif\n"
@@ -246,7 +275,7 @@ def head_files(start: HeadStart, more: list[str], body: str, size: int) -> dict[
     for what, values in (("start", start.rows), ("second", start.second)):
         inner = ",\n".join(f"    {{\n{code.numbers(row.tolist())}\n    }}" for row in values)
         made += f"\nconst float am_head_{what}[{rows + 1}][{width}] = {{\n{inner}\n}};\n"
-    return {"head_start.h": text, "head_start.c": f"{made}\n{body}" if body else made}
+    return {"head_start.h": text, "head_start.c": f"{made}\n{arrays(constants)}" if constants else made}
 
 
 def threshold_note(measured: Measured | None) -> str:
@@ -263,17 +292,6 @@ def in_words(recipe: Recipe) -> str:
     return (
         f"{colour}, square, values 0 to 255{INK[recipe.polarity].replace('autometa.data.images.convert', 'training')}"
     )
-
-
-def template(name: str) -> str:
-    return resources.files("autometa.export.c").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def filled(text: str, fills: Mapping[str, str]) -> str:
-    """With every @NAME@ in place, those inside fills too."""
-    for _ in range(2):
-        text = re.sub(r"@([A-Z_]+)@", lambda found: fills[found.group(1)], text)
-    return text
 
 
 def _bytes(picture: Tensor) -> list[int]:

@@ -34,8 +34,9 @@ def memory(learn: str, cost: Cost, classes: int) -> tuple[int, int]:
         training = cost.training
         body, batch = len(training.start), training.batch
         head, kept = classes * (f + 1), pictures * cost.graph.picture.size
-        saved = 1 + 2 * classes + body + head + 2 * training.channels + -(-kept // 4)
-        beside = body + head + training.scratch + batch * (2 * f + classes + 1) + -(-pictures // 2) + 2
+        moments, measuring = (2 * training.channels, 2) if training.frozen is None else (0, 0)
+        saved = 1 + 2 * classes + body + head + moments + -(-kept // 4)
+        beside = body + head + training.scratch + batch * (2 * f + classes + 1) + -(-pictures // 2) + measuring
     return 4 * saved + 20, 4 * (saved + beside) + cost.arena
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from autometa.export.c.folding import Statistics
-from autometa.export.c.frozen import classifier_of
 from autometa.export.c.graph import Graph, ordered
+from autometa.meta.bn_modes import Statistics
 from autometa.meta.optimisers import Adam
 from autometa.models.model import Model
 from autometa.slots.statistics import Given
+
+
+def classifier_of(model: Model) -> Any:
+    """What answers by meta-learned weights: a search network pruned by its own architecture, all others as they are."""
+    network = model.network
+    return model.config.classifier(network) if model.config.adapts_architecture else network
 
 
 class Features(Protocol):

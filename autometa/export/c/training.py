@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from autometa.errors import InputError
-from autometa.export.c.code import array, conv_sizes, literal, place_name, pool_sizes, wrapped
+from autometa.export.c.code import conv_sizes, literal, place_name, pool_sizes, wrapped
+from autometa.export.c.filling import BY_BATCH, BY_FROZEN
 from autometa.export.c.graph import Conv, Graph, Instruction, Map, Norm, Pool, Relu, Scaled, Zero, identifier
 from autometa.export.c.memory import Placed, lives, placed
 from autometa.meta.optimisers import Adam
@@ -68,8 +69,17 @@ Beside = tuple[str, Map]
 class Training:
     """What `network.c` of `--learn all` holds, of a graph whose ops each have their own ReLU."""
 
-    def __init__(self, graph: Graph, values: Mapping[str, Tensor], second: Mapping[str, Tensor], batch: int) -> None:
-        self.graph, self.batch = graph, batch
+    def __init__(
+        self,
+        graph: Graph,
+        values: Mapping[str, Tensor],
+        second: Mapping[str, Tensor],
+        batch: int,
+        frozen: Tensor | None = None,
+    ) -> None:
+        """frozen: mean and variance of every normalisation, one behind the other, `[2, channels]`; None where the batch
+        has its own."""
+        self.graph, self.batch, self.frozen = graph, batch, frozen
         names = {name: (name, piece.of(values), piece.of(second)) for name, piece in graph.pieces.items()}
         for norm in graph.norms():
             for role in ("gamma", "beta"):
@@ -129,10 +139,13 @@ class Training:
             "BACKWARD": "\n".join(self.backward.text),
             "PICTURE_AT": str(memory.offsets[self.graph.picture]),
             "ARENA": str(memory.size),
+            **(BY_BATCH if self.frozen is None else BY_FROZEN),
         }
 
-    def constants(self) -> str:
-        return f"{array('am_body_start', self.start)}\n{array('am_body_second', self.second)}"
+    def constants(self) -> dict[str, Tensor]:
+        """By their names in C."""
+        made = {"am_body_start": self.start, "am_body_second": self.second}
+        return made if self.frozen is None else made | {"am_mean": self.frozen[0], "am_variance": self.frozen[1]}
 
     def _at(self, entry: str) -> str:
         return f"body + {_parameter(self.names[entry])}"
@@ -199,7 +212,7 @@ class Training:
         pixels, channels = step.source.height * step.source.width, step.source.channels
         at, number = self.firsts[step.name], list(self.firsts).index(step.name)
         rest = f"{gamma}, {beta}, {literal(step.scale)}, {int(step.add)}, {_arena(y)}"
-        if first:
+        if first and self.frozen is None:
             call = f"am_normalise(m, n, how, {number}, {at}, {pixels}, {channels}, {literal(step.eps)}"
             return f"if ({call}, {_arena(x)}, {rest}))\n        return;"
         what = f"{_arena(x)}, n * {pixels}, {channels}, mean + {at}, variance + {at}, {literal(step.eps)}"

@@ -36,10 +36,10 @@ def meta_learned(kind: str) -> Model:
     return Model(config, network, learned, Recipe(1, 9), "made up")
 
 
-def device(kind: str, learn: str, weights: str = "float32") -> Device:
+def device(kind: str, learn: str, weights: str = "float32", frozen: bool = False) -> Device:
     """With the statistics of made up pictures."""
     own = meta_learned(kind)
-    return Device.of(kind, own, pictures(12, own.recipe.size, 3), learn, weights)
+    return Device.of(kind, own, pictures(12, own.recipe.size, 3), learn, weights, frozen)
 
 
 def written(made: Device, folder: Path, main: str | None = None) -> Path:

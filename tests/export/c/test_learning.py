@@ -18,6 +18,8 @@ from tests.export.made import NETWORKS, SHOTS, WAYS, pictures
 
 pytestmark = needs_gcc
 LABELS = torch.tensor([2, 0, 1, 1, 0, 2, 2])
+FORMS = pytest.mark.parametrize("learn, frozen", [*((learn, False) for learn in LEARN), ("all", True)])
+"""Ways to learn, and whether a network that learns as a whole has frozen statistics; the others always have them."""
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
@@ -52,11 +54,16 @@ def talk(made, program, *, forget=None):
 
 
 @pytest.mark.parametrize(
-    "learn, kind",
-    [("prototypes", "block cell"), ("head", "strided"), ("head", "genotype"), *(("all", kind) for kind in NETWORKS)],
+    "learn, kind, frozen",
+    [
+        ("prototypes", "block cell", False),
+        ("head", "strided", False),
+        ("head", "genotype", False),
+        *(("all", kind, frozen) for kind in NETWORKS for frozen in (False, True)),
+    ],
 )
-def test_answers_are_those_of_the_reference(learn, kind, tmp_path):
-    made = device(kind, learn)
+def test_answers_are_those_of_the_reference(learn, kind, frozen, tmp_path):
+    made = device(kind, learn, frozen=frozen)
     program = built(written(made, tmp_path / "c", TALK), "-O1", *SANITIZERS)
     for forget in (None, 1):
         found, wanted = talk(made, program, forget=forget)
@@ -73,9 +80,9 @@ def test_steps_of_the_head_change_answers(tmp_path):
     assert float((found - untaught).abs().max()) > 1e-2
 
 
-@pytest.mark.parametrize("learn", LEARN)
-def test_hostile_input_is_told_by_a_code(learn, tmp_path):
-    made = device("strided", learn)
+@FORMS
+def test_hostile_input_is_told_by_a_code(learn, frozen, tmp_path):
+    made = device("strided", learn, frozen=frozen)
     ran(built(written(made, tmp_path / "c", programs.HOSTILE), "-O1", "-DAUTOMETA_CLASSES=4", *SANITIZERS))
 
 
@@ -88,9 +95,9 @@ def test_none_of_these_and_memory_that_does_not_fit(tmp_path):
         built(folder, "-DAUTOMETA_RAM_LIMIT=100")
 
 
-@pytest.mark.parametrize("learn", LEARN)
-def test_the_self_test_of_an_export_passes(learn, tmp_path):
-    folder = written(device("pooled", learn), tmp_path / "c")
+@FORMS
+def test_the_self_test_of_an_export_passes(learn, frozen, tmp_path):
+    folder = written(device("pooled", learn, frozen=frozen), tmp_path / "c")
     told = ran(built(folder, "-O2"))
     assert b"as expected" in told
     memory = int(told.split()[-4])
@@ -130,6 +137,18 @@ def test_colours_stand_beside_one_another(learn, weights, tmp_path):
     program = built(write(colour.files(None, seen[:3]), tmp_path / "c", TALK), "-O1")
     found = floats(ran(program, taught(support, LABELS) + b"l" + asked(queries)), CLASSES + 1)
     torch.testing.assert_close(found[:, :WAYS], colour.answer(support, LABELS, queries), rtol=0, atol=1e-4)
+
+
+def test_with_frozen_statistics_a_picture_does_not_depend_on_those_beside_it(tmp_path):
+    start = meta_learned("strided")
+    config = replace(start.config, test=replace(start.config.test, steps=0, batch=len(LABELS)))
+    seen, found = pictures(12, 9, 3), {}
+    images = pictures(len(LABELS), 9, 5)
+    for way in (False, True):
+        made = Device.of("still", replace(start, config=config), seen, "all", frozen=way)
+        found[way] = [made.answer(support, LABELS, images[:2]) for support in (images, images.flip(2))]
+    assert torch.equal(*found[True]) and not torch.allclose(*found[False], atol=1e-3)
+    assert device("strided", "all", frozen=True).training.frozen.shape == (2, 16)
 
 
 def test_maps_inside_an_op_are_not_kept_for_the_backward_pass():

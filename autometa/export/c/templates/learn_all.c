@@ -1,5 +1,4 @@
-/* Learning by all: gradient steps on the whole network, every normalisation by the statistics of the batch; then the
- * statistics of all taught pictures are measured, by which questions are answered.
+/* Learning by all: gradient steps on the whole network, @NORMALISED@
  *
  * The steps are those of the network's own training: batches in the same order, Adam without a first moment. */
 #include "head_start.h"
@@ -111,7 +110,7 @@ static void step(autometa *m, const int *labels, int ways, int most, int number)
         am_pixels(m->taught.picture[label][chosen % most % (int)m->taught.pictures[label]], AUTOMETA_PICTURE_BYTES,
                   m->arena + AM_PICTURE + n * AUTOMETA_PICTURE_BYTES);
     }
-    am_forward(m, batch, AM_BY_BATCH, m->features);
+    am_forward(m, batch, @LEARNING@m->features);
     for (int n = 0; n < batch; n++) {
         float *wrong = m->wrong[n], *grad = m->grad_features + n * AUTOMETA_FEATURES;
         scores_of(m, m->features + n * AUTOMETA_FEATURES, labels, ways, wrong);
@@ -133,24 +132,7 @@ static void step(autometa *m, const int *labels, int ways, int most, int number)
     am_backward(m, batch, correction);
 }
 
-/* Mean and variance before every normalisation, of all taught pictures, classes evened out: one after another, since
- * each depends on those before it. */
-static void measure(autometa *m, const int *labels, int ways, int most)
-{
-    for (int norm = 0; norm < AM_NORMS; norm++) {
-        m->measured = 0.0f;
-        for (int i = 0; i < ways; i++) {
-            const int pictures = (int)m->taught.pictures[labels[i]];
-            for (int n = 0; n < pictures; n++) {
-                m->times = (float)((most - n + pictures - 1) / pictures);
-                am_pixels(m->taught.picture[labels[i]][n], AUTOMETA_PICTURE_BYTES, m->arena + AM_PICTURE);
-                am_forward(m, 1, norm, m->features);
-            }
-        }
-    }
-}
-
-int autometa_learn(autometa *m)
+@MEASURE@int autometa_learn(autometa *m)
 {
     int labels[AUTOMETA_CLASSES], ways, most = 0;
     if (!m)
@@ -168,9 +150,7 @@ int autometa_learn(autometa *m)
     begin(m, labels, ways);
     for (int t = 1; t <= AUTOMETA_STEPS; t++)
         step(m, labels, ways, most, t);
-    measure(m, labels, ways, most);
-    if (!am_finite(m->taught.body, AM_BODY) || !am_finite(m->taught.mean, AM_NORM_CHANNELS)
-        || !am_finite(m->taught.variance, AM_NORM_CHANNELS))
+@MEASURED_NOW@    if (!am_finite(m->taught.body, AM_BODY)@OR_MOMENTS@)
         return AUTOMETA_NOT_FINITE;
     for (int i = 0; i < ways; i++)
         if (!am_finite(m->taught.weight[labels[i]], AUTOMETA_FEATURES + 1))
@@ -188,40 +168,13 @@ int autometa_predict(autometa *m, const uint8_t *picture, float *probabilities)
     if (!m->taught.learned)
         return AUTOMETA_NOT_LEARNED;
     am_pixels(picture, AUTOMETA_PICTURE_BYTES, m->arena + AM_PICTURE);
-    am_forward(m, 1, AM_NORMS, m->features);
+    am_forward(m, 1, @ASKED@m->features);
     ways = am_classes(m, labels);
     scores_of(m, m->features, labels, ways, scores);
     return am_answer(scores, labels, ways, probabilities);
 }
 
-int am_normalise(autometa *m, int n, int how, int norm, int first, int pixels, int channels, float eps, const float *x,
-                 const float *gamma, const float *beta, float scale, int add, float *y)
-{
-    float *mean = m->taught.mean + first, *variance = m->taught.variance + first;
-    if (how == norm) { /* measure: joined with the moments of the pictures before (Chan et al. 1979) */
-        float *own = m->grad, *own_variance = m->grad + channels;
-        const float share = m->times / (m->measured + m->times);
-        am_moments(x, pixels, channels, own, own_variance);
-        for (int c = 0; c < channels; c++) {
-            const float apart = own[c] - mean[c];
-            if (m->measured == 0.0f) {
-                mean[c] = own[c];
-                variance[c] = own_variance[c];
-                continue;
-            }
-            mean[c] += apart * share;
-            variance[c] += (own_variance[c] - variance[c]) * share + apart * apart * share * (1.0f - share);
-        }
-        m->measured += m->times;
-        return 1;
-    }
-    if (how == AM_BY_BATCH)
-        am_moments(x, n * pixels, channels, mean, variance);
-    am_norm(x, n * pixels, channels, mean, variance, eps, gamma, beta, scale, add, y);
-    return 0;
-}
-
-int am_taught_is_sound(const autometa *m)
+@NORMALISE@int am_taught_is_sound(const autometa *m)
 {
     for (int k = 0; k < AUTOMETA_CLASSES; k++) {
         if (m->taught.pictures[k] > (m->taught.used[k] ? AUTOMETA_SHOTS : 0u))
@@ -231,9 +184,5 @@ int am_taught_is_sound(const autometa *m)
         if (!am_finite(m->taught.weight[k], AUTOMETA_FEATURES + 1))
             return 0;
     }
-    for (int c = 0; c < AM_NORM_CHANNELS; c++)
-        if (!(m->taught.variance[c] >= 0.0f))
-            return 0;
-    return am_finite(m->taught.body, AM_BODY) && am_finite(m->taught.mean, AM_NORM_CHANNELS)
-           && am_finite(m->taught.variance, AM_NORM_CHANNELS);
+@VARIANCES@    return am_finite(m->taught.body, AM_BODY)@AND_MOMENTS@;
 }

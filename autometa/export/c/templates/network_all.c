@@ -14,15 +14,15 @@
 @PARAMETERS@
 /* Sizes of the ops. */
 @SIZES_OF_OPS@
-void am_forward(autometa *m, int n, int how, float *features)
+void am_forward(autometa *m, int n, @HOW@float *features)
 {
     float *arena = m->arena, *body = m->taught.body;
-@FORWARD@
+@STILL@@FORWARD@
 }
 
 void am_backward(autometa *m, int n, float correction)
 {
     float *arena = m->arena, *body = m->taught.body;
-    const float *mean = m->taught.mean, *variance = m->taught.variance;
+    const float *mean = @STATISTICS@mean, *variance = @STATISTICS@variance;
 @BACKWARD@
 }

@@ -1,4 +1,4 @@
-/* Backward passes, normalisation by the batch, and Adam, see train.h. */
+/* Backward passes, normalisation@BY@, and Adam, see train.h. */
 #include "train.h"
 #include "head_start.h"
 
@@ -49,24 +49,7 @@ void am_average_pool_all(int n, const am_pool_sizes *s, const float *x, float *y
         am_average_pool(s, x + i * pool_input(s), y + i * pool_output(s));
 }
 
-void am_moments(const float *x, int pixels, int channels, float *mean, float *variance)
-{
-    for (int c = 0; c < channels; c++) {
-        double total = 0.0, apart = 0.0;
-        float middle;
-        for (int p = 0; p < pixels; p++)
-            total += (double)x[p * channels + c];
-        middle = (float)(total / (double)pixels);
-        for (int p = 0; p < pixels; p++) {
-            const float centred = x[p * channels + c] - middle;
-            apart += (double)(centred * centred);
-        }
-        mean[c] = middle;
-        variance[c] = (float)(apart / (double)pixels);
-    }
-}
-
-void am_norm(const float *x, int pixels, int channels, const float *mean, const float *variance, float eps,
+@MOMENTS_OF@void am_norm(const float *x, int pixels, int channels, const float *mean, const float *variance, float eps,
              const float *gamma, const float *beta, float scale, int add, float *y)
 {
     for (int c = 0; c < channels; c++) {
@@ -79,33 +62,7 @@ void am_norm(const float *x, int pixels, int channels, const float *mean, const 
     }
 }
 
-void am_norm_back(const float *x, const float *gy, int pixels, int channels, const float *mean, const float *variance,
-                  float eps, const float *gamma, float scale, float *gx, float *grad_gamma, float *grad_beta)
-{
-    for (int c = 0; c < channels; c++) {
-        const float inverse = 1.0f / sqrtf(variance[c] + eps);
-        const float factor = scale * (gamma ? gamma[c] : 1.0f) * inverse;
-        double total = 0.0, along = 0.0;
-        float mean_grad, mean_along;
-        for (int p = 0; p < pixels; p++) {
-            total += (double)gy[p * channels + c];
-            along += (double)(gy[p * channels + c] * (x[p * channels + c] - mean[c]));
-        }
-        along *= (double)inverse;
-        mean_grad = (float)(total / (double)pixels);
-        mean_along = (float)(along / (double)pixels) * inverse;
-        for (int p = 0; p < pixels; p++) {
-            const float centred = x[p * channels + c] - mean[c];
-            gx[p * channels + c] = (gy[p * channels + c] - mean_grad - centred * mean_along) * factor;
-        }
-        if (grad_gamma)
-            grad_gamma[c] = scale * (float)along;
-        if (grad_beta)
-            grad_beta[c] = scale * (float)total;
-    }
-}
-
-/* The row or column of the input that a tap reads; -1 outside. */
+@NORM_BACK@/* The row or column of the input that a tap reads; -1 outside. */
 static int meets(int out, int tap, int stride, int before, int dilation, int size)
 {
     const int at = out * stride - before + tap * dilation;

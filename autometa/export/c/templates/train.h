@@ -1,4 +1,4 @@
-/* Backward passes, normalisation by the batch, and Adam. `n` is the number of pictures, one after another. */
+/* Backward passes, normalisation@BY@, and Adam. `n` is the number of pictures, one after another. */
 #ifndef AUTOMETA_TRAIN_H
 #define AUTOMETA_TRAIN_H
 
@@ -9,12 +9,10 @@ void am_depthwise_all(int n, const am_conv_sizes *s, const float *x, const float
 void am_max_pool_all(int n, const am_pool_sizes *s, const float *x, float *y);
 void am_average_pool_all(int n, const am_pool_sizes *s, const float *x, float *y);
 
-/* Mean and biased variance of each channel. */
-void am_moments(const float *x, int pixels, int channels, float *mean, float *variance);
-/* y = scale * (gamma * (x - mean) / sqrt(variance + eps) + beta); gamma and beta may be NULL: 1 and 0 */
+@MOMENTS_DECLARED@/* y = scale * (gamma * (x - mean) / sqrt(variance + eps) + beta); gamma and beta may be NULL: 1 and 0 */
 void am_norm(const float *x, int pixels, int channels, const float *mean, const float *variance, float eps,
              const float *gamma, const float *beta, float scale, int add, float *y);
-/* From the gradient gy of what am_norm made by the moments of x: gx, and of gamma and beta (NULL: not wanted). */
+/* From the gradient gy of what am_norm made by @WHOSE@: gx, and of gamma and beta (NULL: not wanted). */
 void am_norm_back(const float *x, const float *gy, int pixels, int channels, const float *mean, const float *variance,
                   float eps, const float *gamma, float scale, float *gx, float *grad_gamma, float *grad_beta);
 

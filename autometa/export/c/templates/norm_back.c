@@ -1,0 +1,25 @@
+void am_norm_back(const float *x, const float *gy, int pixels, int channels, const float *mean, const float *variance,
+                  float eps, const float *gamma, float scale, float *gx, float *grad_gamma, float *grad_beta)
+{
+    for (int c = 0; c < channels; c++) {
+        const float inverse = 1.0f / sqrtf(variance[c] + eps);
+        const float factor = scale * (gamma ? gamma[c] : 1.0f) * inverse;
+        double total = 0.0, along = 0.0;
+        float mean_grad, mean_along;
+        for (int p = 0; p < pixels; p++) {
+            total += (double)gy[p * channels + c];
+            along += (double)(gy[p * channels + c] * (x[p * channels + c] - mean[c]));
+        }
+        along *= (double)inverse;
+        mean_grad = (float)(total / (double)pixels);
+        mean_along = (float)(along / (double)pixels) * inverse;
+        for (int p = 0; p < pixels; p++) {
+            const float centred = x[p * channels + c] - mean[c];
+            gx[p * channels + c] = (gy[p * channels + c] - mean_grad - centred * mean_along) * factor;
+        }
+        if (grad_gamma)
+            grad_gamma[c] = scale * (float)along;
+        if (grad_beta)
+            grad_beta[c] = scale * (float)total;
+    }
+}
