@@ -18,6 +18,16 @@ def filled(text: str, fills: Mapping[str, str]) -> str:
     return text
 
 
+def kernels(kind: str) -> str:
+    """The ops that are the same for every type of values, `float` or `int8_t`."""
+    fills = {"T": "float", "SUM": "float", "OF": "", "SCALES": "", "SCALE_O": "", "SCALE_C": ""}
+    if kind != "float":
+        scales = "\n    const int32_t *multiplier, const int8_t *shift,"
+        each = {f"SCALE_{at}": f"multiplier[{at.lower()}], shift[{at.lower()}], " for at in "OC"}
+        fills = {"T": kind, "SUM": "int32_t", "OF": "_int8", "SCALES": scales, **each}
+    return filled(template("kernels.c"), fills)
+
+
 BY_BATCH = {
     "NORMALISED": "every normalisation by the statistics of the batch; then the\n"
     " * statistics of all taught pictures are measured, by which questions are answered.",

@@ -14,7 +14,7 @@ from autometa._version import __version__
 from autometa.brief import brief
 from autometa.data import Recipe
 from autometa.export.c import code
-from autometa.export.c.filling import filled, template
+from autometa.export.c.filling import filled, kernels, template
 from autometa.export.c.folding import Folded, fold, statistics_of
 from autometa.export.c.graph import graph_of
 from autometa.export.c.measured import Measured
@@ -129,10 +129,13 @@ class Device:
             "PICTURES": ",\n".join(f"    {{\n{code.numbers(_bytes(p), 'int')}\n    }}" for p in pictures),
             "EXPECTED": ", ".join(f"{float(p):.7f}f" for p in expected),
             "TOLERANCE": "1e-4",
+            "KERNELS": kernels("float"),
+            "INTEGER_KERNELS": kernels("int8_t"),
             **STRUCTURES[self.learn],
         }
         own, constants = (self._whole if self.training else self._folded)(fills)
         start = HeadStart.of(self.model, graph) if self.learn != "prototypes" else None
+        own += LAST_LAYER if self.learn != "prototypes" else ()
         made = {name: filled(template(name), fills) for name in (*COMMON, *own)}
         found = {re.sub("network_(all|frozen)", "network", name): text for name, text in made.items()} | constants
         found["learn.c"] = filled(template(f"learn_{self.learn}.c"), fills)
@@ -203,7 +206,9 @@ class Device:
         return [f"#define AM_SEED {config.test.seed}u", f"#define AM_PASSES {int(mode == 'passes')}"]
 
 
-COMMON = ("autometa.h", "learner.h", "learner.c", "ops.h", "ops.c", "selftest.c")
+COMMON = ("autometa.h", "learner.h", "learner.c", "ops.h", "ops.c", "windows.h", "selftest.c")
+LAST_LAYER = ("last_layer.h", "last_layer.c")
+"""Of what learns by gradient steps."""
 STRUCTURES: dict[str, dict[str, str]] = {
     "prototypes": {
         "SIZES": "#define AUTOMETA_MOST_PICTURES 65535u /* of a class; each one is forgotten after its features */\n",
@@ -218,8 +223,8 @@ STRUCTURES: dict[str, dict[str, str]] = {
         "TAUGHT": "    uint32_t pictures;\n    uint32_t label[AUTOMETA_PICTURES];\n"
         "    float features[AUTOMETA_PICTURES][AUTOMETA_FEATURES];\n"
         "    float weight[AUTOMETA_CLASSES][AUTOMETA_FEATURES + 1]; /* of the last layer; last the bias */",
-        "WORK": "    float second[AUTOMETA_CLASSES][AUTOMETA_FEATURES + 1]; /* moment, of Adam */\n"
-        "    float wrong[AUTOMETA_PICTURES][AUTOMETA_CLASSES];      /* by how much each score should fall */\n"
+        "WORK": "    float second_head[AUTOMETA_CLASSES][AUTOMETA_FEATURES + 1]; /* moment, of Adam */\n"
+        "    float wrong[AUTOMETA_PICTURES][AUTOMETA_CLASSES];           /* by how much each score should fall */\n"
         "    @VALUE@ arena[AUTOMETA_ARENA];\n    float features[AUTOMETA_FEATURES];",
         "LEARN_NOTE": "Take the gradient steps on all that was taught, from the start; after every change of it.",
     },

@@ -306,7 +306,7 @@ class Training:
 
     def _adam(self, pointer: str, grad: str, count: int) -> None:
         second = pointer.replace("body", "m->second", 1)
-        self.backward.add(f"am_adam({pointer}, {second}, {grad}, {count}, correction);")
+        self.backward.add(f"am_step({pointer}, {second}, {grad}, {count}, correction);")
 
 
 def _place(buffer: Map | Beside) -> str:

@@ -2,37 +2,29 @@
  *
  * The steps are those of the network's own training: batches in the same order, Adam without a first moment. */
 #include "head_start.h"
+#include "last_layer.h"
 #include "learner.h"
 #include "network.h"
 #include "ops.h"
 #include "train.h"
 
-#include <math.h>
-
-int autometa_teach(autometa *m, const uint8_t *picture, int label)
+int am_look(autometa *m, const uint8_t *picture, int label)
 {
-    if (!m || !picture)
-        return AUTOMETA_NO_POINTER;
-    if (!am_is_class(m, label))
-        return AUTOMETA_BAD_LABEL;
     if (m->taught.pictures[label] >= AUTOMETA_SHOTS)
         return AUTOMETA_FULL;
     memcpy(m->taught.picture[label][m->taught.pictures[label]], picture, AUTOMETA_PICTURE_BYTES);
     m->taught.pictures[label]++;
-    m->taught.learned = 0;
     return AUTOMETA_OK;
 }
 
-int autometa_forget_class(autometa *m, int label)
+int am_pictures_of(const autometa *m, int label)
 {
-    if (!m)
-        return AUTOMETA_NO_POINTER;
-    if (!am_is_class(m, label))
-        return AUTOMETA_BAD_LABEL;
-    m->taught.used[label] = 0;
+    return (int)m->taught.pictures[label];
+}
+
+void am_drop(autometa *m, int label)
+{
     m->taught.pictures[label] = 0;
-    m->taught.learned = 0;
-    return AUTOMETA_OK;
 }
 
 /* Philox-4x32-10 (Salmon et al. 2011): random number `draw` of stream 1 of AM_SEED. */
@@ -80,29 +72,10 @@ static int item(autometa *m, int items, int number)
     return m->order[number % items];
 }
 
-static void scores_of(const autometa *m, const float *features, const int *labels, int ways, float *scores)
-{
-    for (int i = 0; i < ways; i++) {
-        const float *row = m->taught.weight[labels[i]];
-        scores[i] = am_dot(features, row, AUTOMETA_FEATURES) + row[AUTOMETA_FEATURES];
-    }
-}
-
-static void begin(autometa *m, const int *labels, int ways)
-{
-    am_copy(am_body_start, AM_BODY, m->taught.body);
-    am_copy(am_body_second, AM_BODY, m->second);
-    for (int i = 0; i < ways; i++) {
-        const int row = i < AM_HEAD_ROWS ? i : AM_HEAD_ROWS;
-        am_copy(am_head_start[row], AUTOMETA_FEATURES + 1, m->taught.weight[labels[i]]);
-        am_copy(am_head_second[row], AUTOMETA_FEATURES + 1, m->second_head[i]);
-    }
-}
-
 static void step(autometa *m, const int *labels, int ways, int most, int number)
 {
     const int items = ways * most, batch = items < AM_BATCH ? items : AM_BATCH;
-    const float correction = (float)(1.0 / (1.0 - pow(AM_BETA2, (double)(AM_STEPS_BEFORE + number))));
+    const float correction = am_correction(number);
     for (int n = 0; n < batch; n++) {
         const int chosen = item(m, items, (number - 1) * batch + n);
         const int label = labels[chosen / most];
@@ -113,7 +86,7 @@ static void step(autometa *m, const int *labels, int ways, int most, int number)
     am_forward(m, batch, @LEARNING@m->features);
     for (int n = 0; n < batch; n++) {
         float *wrong = m->wrong[n], *grad = m->grad_features + n * AUTOMETA_FEATURES;
-        scores_of(m, m->features + n * AUTOMETA_FEATURES, labels, ways, wrong);
+        am_scores_of(m, m->features + n * AUTOMETA_FEATURES, labels, ways, wrong);
         am_softmax(wrong, ways);
         wrong[m->truth[n]] -= 1.0f;
         am_scaled(wrong, ways, 1.0f / (float)batch, 0, wrong);
@@ -127,59 +100,39 @@ static void step(autometa *m, const int *labels, int ways, int most, int number)
             am_scaled(m->features + n * AUTOMETA_FEATURES, AUTOMETA_FEATURES, m->wrong[n][i], 1, m->grad);
             m->grad[AUTOMETA_FEATURES] += m->wrong[n][i];
         }
-        am_adam(m->taught.weight[labels[i]], m->second_head[i], m->grad, AUTOMETA_FEATURES + 1, correction);
+        am_step(m->taught.weight[labels[i]], m->second_head[i], m->grad, AUTOMETA_FEATURES + 1, correction);
     }
     am_backward(m, batch, correction);
 }
 
-@MEASURE@int autometa_learn(autometa *m)
+@MEASURE@int am_learn(autometa *m, const int *labels, int ways)
 {
-    int labels[AUTOMETA_CLASSES], ways, most = 0;
-    if (!m)
-        return AUTOMETA_NO_POINTER;
-    ways = am_classes(m, labels);
-    if (ways < 2)
-        return AUTOMETA_NOT_TAUGHT;
+    int most = 0;
     for (int i = 0; i < ways; i++) {
-        const int pictures = (int)m->taught.pictures[labels[i]];
-        if (!pictures)
-            return AUTOMETA_NOT_TAUGHT;
+        const int pictures = am_pictures_of(m, labels[i]);
         most = pictures > most ? pictures : most;
     }
-    m->taught.learned = 0;
-    begin(m, labels, ways);
+    am_copy(am_body_start, AM_BODY, m->taught.body);
+    am_copy(am_body_second, AM_BODY, m->second);
+    am_begin_last_layer(m, labels, ways);
     for (int t = 1; t <= AUTOMETA_STEPS; t++)
         step(m, labels, ways, most, t);
 @MEASURED_NOW@    if (!am_finite(m->taught.body, AM_BODY)@OR_MOMENTS@)
         return AUTOMETA_NOT_FINITE;
-    for (int i = 0; i < ways; i++)
-        if (!am_finite(m->taught.weight[labels[i]], AUTOMETA_FEATURES + 1))
-            return AUTOMETA_NOT_FINITE;
-    m->taught.learned = 1;
-    return AUTOMETA_OK;
+    return am_last_layer_is_finite(m, labels, ways) ? AUTOMETA_OK : AUTOMETA_NOT_FINITE;
 }
 
-int autometa_predict(autometa *m, const uint8_t *picture, float *probabilities)
+void am_scores(autometa *m, const uint8_t *picture, const int *labels, int ways, float *scores)
 {
-    int labels[AUTOMETA_CLASSES], ways;
-    float scores[AUTOMETA_CLASSES];
-    if (!m || !picture)
-        return AUTOMETA_NO_POINTER;
-    if (!m->taught.learned)
-        return AUTOMETA_NOT_LEARNED;
     am_pixels(picture, AUTOMETA_PICTURE_BYTES, m->arena + AM_PICTURE);
     am_forward(m, 1, @ASKED@m->features);
-    ways = am_classes(m, labels);
-    scores_of(m, m->features, labels, ways, scores);
-    return am_answer(scores, labels, ways, probabilities);
+    am_scores_of(m, m->features, labels, ways, scores);
 }
 
 @NORMALISE@int am_taught_is_sound(const autometa *m)
 {
     for (int k = 0; k < AUTOMETA_CLASSES; k++) {
         if (m->taught.pictures[k] > (m->taught.used[k] ? AUTOMETA_SHOTS : 0u))
-            return 0;
-        if (m->taught.learned && m->taught.used[k] && !m->taught.pictures[k])
             return 0;
         if (!am_finite(m->taught.weight[k], AUTOMETA_FEATURES + 1))
             return 0;

@@ -1,22 +1,15 @@
 /* Learning by head: features of the taught pictures are kept, gradient steps change the last layer alone.
  *
- * Each step is one of Adam without a first moment, or of plain descent, as the network was trained; the loss is the
- * cross-entropy, the mean over classes of the means over pictures. */
+ * The loss is the cross-entropy, the mean over classes of the means over pictures. */
 #include "head_start.h"
+#include "last_layer.h"
 #include "learner.h"
 #include "network.h"
 #include "ops.h"
 
-#include <math.h>
-
-int autometa_teach(autometa *m, const uint8_t *picture, int label)
+int am_look(autometa *m, const uint8_t *picture, int label)
 {
-    uint32_t n;
-    if (!m || !picture)
-        return AUTOMETA_NO_POINTER;
-    if (!am_is_class(m, label))
-        return AUTOMETA_BAD_LABEL;
-    n = m->taught.pictures;
+    const uint32_t n = m->taught.pictures;
     if (n >= AUTOMETA_PICTURES)
         return AUTOMETA_FULL;
     am_features(picture, m->arena, m->taught.features[n]);
@@ -24,17 +17,20 @@ int autometa_teach(autometa *m, const uint8_t *picture, int label)
         return AUTOMETA_NOT_FINITE;
     m->taught.label[n] = (uint32_t)label;
     m->taught.pictures = n + 1;
-    m->taught.learned = 0;
     return AUTOMETA_OK;
 }
 
-int autometa_forget_class(autometa *m, int label)
+int am_pictures_of(const autometa *m, int label)
+{
+    int count = 0;
+    for (uint32_t n = 0; n < m->taught.pictures; n++)
+        count += (int)m->taught.label[n] == label;
+    return count;
+}
+
+void am_drop(autometa *m, int label)
 {
     uint32_t kept = 0;
-    if (!m)
-        return AUTOMETA_NO_POINTER;
-    if (!am_is_class(m, label))
-        return AUTOMETA_BAD_LABEL;
     for (uint32_t n = 0; n < m->taught.pictures; n++)
         if (m->taught.label[n] != (uint32_t)label) {
             m->taught.label[kept] = m->taught.label[n];
@@ -42,37 +38,14 @@ int autometa_forget_class(autometa *m, int label)
             kept++;
         }
     m->taught.pictures = kept;
-    m->taught.used[label] = 0;
-    m->taught.learned = 0;
-    return AUTOMETA_OK;
 }
 
-/* The last layer's scores of one picture. */
-static void scores_of(const autometa *m, const float *features, const int *labels, int ways, float *scores)
-{
-    for (int i = 0; i < ways; i++) {
-        const float *row = m->taught.weight[labels[i]];
-        scores[i] = am_dot(features, row, AUTOMETA_FEATURES) + row[AUTOMETA_FEATURES];
-    }
-}
-
-/* Each class begins at its row of the meta-learned last layer; the last row is for all further classes. */
-static void begin(autometa *m, const int *labels, int ways)
-{
-    for (int i = 0; i < ways; i++) {
-        const int row = i < AM_HEAD_ROWS ? i : AM_HEAD_ROWS;
-        am_copy(am_head_start[row], AUTOMETA_FEATURES + 1, m->taught.weight[labels[i]]);
-        am_copy(am_head_second[row], AUTOMETA_FEATURES + 1, m->second[i]);
-    }
-}
-
-static void step(autometa *m, const int *labels, int ways, const int *count, int number)
+static void step(autometa *m, const int *labels, int ways, const int *count, float correction)
 {
     const uint32_t pictures = m->taught.pictures;
-    const float correction = AM_ADAM ? (float)(1.0 / (1.0 - pow(AM_BETA2, (double)number))) : 1.0f;
     for (uint32_t n = 0; n < pictures; n++) {
         float *wrong = m->wrong[n];
-        scores_of(m, m->taught.features[n], labels, ways, wrong);
+        am_scores_of(m, m->taught.features[n], labels, ways, wrong);
         am_softmax(wrong, ways);
         for (int i = 0; i < ways; i++)
             if (labels[i] == (int)m->taught.label[n]) {
@@ -81,60 +54,30 @@ static void step(autometa *m, const int *labels, int ways, const int *count, int
                 break;
             }
     }
-    for (int i = 0; i < ways; i++) {
-        float *row = m->taught.weight[labels[i]], *second = m->second[i];
-        for (int f = 0; f <= AUTOMETA_FEATURES; f++) {
-            float slope = AM_DECAY * row[f];
-            for (uint32_t n = 0; n < pictures; n++)
-                slope += m->wrong[n][i] * (f < AUTOMETA_FEATURES ? m->taught.features[n][f] : 1.0f);
-            if (!AM_ADAM) {
-                row[f] -= AM_RATE * slope;
-                continue;
-            }
-            second[f] = second[f] * (float)AM_BETA2 + slope * slope * (float)(1.0 - AM_BETA2);
-            row[f] -= AM_RATE * slope / (sqrtf(second[f] * correction) + AM_EPS);
-        }
-    }
-}
-
-int autometa_learn(autometa *m)
-{
-    int labels[AUTOMETA_CLASSES], count[AUTOMETA_CLASSES], ways;
-    if (!m)
-        return AUTOMETA_NO_POINTER;
-    ways = am_classes(m, labels);
-    if (ways < 2)
-        return AUTOMETA_NOT_TAUGHT;
-    for (int i = 0; i < ways; i++) {
-        count[i] = 0;
-        for (uint32_t n = 0; n < m->taught.pictures; n++)
-            count[i] += (int)m->taught.label[n] == labels[i];
-        if (!count[i])
-            return AUTOMETA_NOT_TAUGHT;
-    }
-    m->taught.learned = 0;
-    begin(m, labels, ways);
-    for (int t = 1; t <= AUTOMETA_STEPS; t++)
-        step(m, labels, ways, count, AM_STEPS_BEFORE + t);
     for (int i = 0; i < ways; i++)
-        if (!am_finite(m->taught.weight[labels[i]], AUTOMETA_FEATURES + 1))
-            return AUTOMETA_NOT_FINITE;
-    m->taught.learned = 1;
-    return AUTOMETA_OK;
+        for (int f = 0; f <= AUTOMETA_FEATURES; f++) {
+            float grad = 0.0f;
+            for (uint32_t n = 0; n < pictures; n++)
+                grad += m->wrong[n][i] * (f < AUTOMETA_FEATURES ? m->taught.features[n][f] : 1.0f);
+            am_step(&m->taught.weight[labels[i]][f], &m->second_head[i][f], &grad, 1, correction);
+        }
 }
 
-int autometa_predict(autometa *m, const uint8_t *picture, float *probabilities)
+int am_learn(autometa *m, const int *labels, int ways)
 {
-    int labels[AUTOMETA_CLASSES], ways;
-    float scores[AUTOMETA_CLASSES];
-    if (!m || !picture)
-        return AUTOMETA_NO_POINTER;
-    if (!m->taught.learned)
-        return AUTOMETA_NOT_LEARNED;
+    int count[AUTOMETA_CLASSES];
+    for (int i = 0; i < ways; i++)
+        count[i] = am_pictures_of(m, labels[i]);
+    am_begin_last_layer(m, labels, ways);
+    for (int t = 1; t <= AUTOMETA_STEPS; t++)
+        step(m, labels, ways, count, am_correction(t));
+    return am_last_layer_is_finite(m, labels, ways) ? AUTOMETA_OK : AUTOMETA_NOT_FINITE;
+}
+
+void am_scores(autometa *m, const uint8_t *picture, const int *labels, int ways, float *scores)
+{
     am_features(picture, m->arena, m->features);
-    ways = am_classes(m, labels);
-    scores_of(m, m->features, labels, ways, scores);
-    return am_answer(scores, labels, ways, probabilities);
+    am_scores_of(m, m->features, labels, ways, scores);
 }
 
 int am_taught_is_sound(const autometa *m)

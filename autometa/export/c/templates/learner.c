@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-int am_is_class(const autometa *m, int label)
+static int is_class(const autometa *m, int label)
 {
     return label >= 0 && label < AUTOMETA_CLASSES && m->taught.used[label];
 }
@@ -26,7 +26,8 @@ int am_finite(const float *values, int count)
     return 1;
 }
 
-int am_answer(float *scores, const int *labels, int ways, float *probabilities)
+/* Softmax of the scores; the answer of autometa_predict. */
+static int answer(float *scores, const int *labels, int ways, float *probabilities)
 {
     int best = 0;
     if (!am_finite(scores, ways))
@@ -62,6 +63,61 @@ int autometa_add_class(autometa *m)
             return k;
         }
     return AUTOMETA_FULL;
+}
+
+int autometa_forget_class(autometa *m, int label)
+{
+    if (!m)
+        return AUTOMETA_NO_POINTER;
+    if (!is_class(m, label))
+        return AUTOMETA_BAD_LABEL;
+    am_drop(m, label);
+    m->taught.used[label] = 0;
+    m->taught.learned = 0;
+    return AUTOMETA_OK;
+}
+
+int autometa_teach(autometa *m, const uint8_t *picture, int label)
+{
+    int code;
+    if (!m || !picture)
+        return AUTOMETA_NO_POINTER;
+    if (!is_class(m, label))
+        return AUTOMETA_BAD_LABEL;
+    code = am_look(m, picture, label);
+    if (code == AUTOMETA_OK)
+        m->taught.learned = 0;
+    return code;
+}
+
+int autometa_learn(autometa *m)
+{
+    int labels[AUTOMETA_CLASSES], ways, code;
+    if (!m)
+        return AUTOMETA_NO_POINTER;
+    m->taught.learned = 0;
+    ways = am_classes(m, labels);
+    for (int i = 0; i < ways; i++)
+        if (!am_pictures_of(m, labels[i]))
+            return AUTOMETA_NOT_TAUGHT;
+    if (ways < 2)
+        return AUTOMETA_NOT_TAUGHT;
+    code = am_learn(m, labels, ways);
+    m->taught.learned = code == AUTOMETA_OK;
+    return code;
+}
+
+int autometa_predict(autometa *m, const uint8_t *picture, float *probabilities)
+{
+    int labels[AUTOMETA_CLASSES], ways;
+    float scores[AUTOMETA_CLASSES];
+    if (!m || !picture)
+        return AUTOMETA_NO_POINTER;
+    if (!m->taught.learned)
+        return AUTOMETA_NOT_LEARNED;
+    ways = am_classes(m, labels);
+    am_scores(m, picture, labels, ways, scores);
+    return answer(scores, labels, ways, probabilities);
 }
 
 /* Bytes of a saved state: "AMTA", version, model, bytes of what was taught, that itself, CRC-32 over all before. */
@@ -100,7 +156,12 @@ static int is_sound(const autometa *m)
             return 0;
         ways += (int)m->taught.used[k];
     }
-    return m->taught.learned <= (ways >= 2 ? 1u : 0u) && am_taught_is_sound(m);
+    if (m->taught.learned > (ways >= 2 ? 1u : 0u) || !am_taught_is_sound(m))
+        return 0;
+    for (int k = 0; k < AUTOMETA_CLASSES; k++)
+        if (m->taught.learned && m->taught.used[k] && !am_pictures_of(m, k))
+            return 0;
+    return 1;
 }
 
 int autometa_restore(autometa *m, const uint8_t *bytes, size_t size)

@@ -4,6 +4,7 @@
  * The backward pass keeps the states between ops and computes again what lies inside an op. */
 #include "network.h"
 #include "head_start.h"
+#include "last_layer.h"
 #include "ops.h"
 #include "train.h"
 

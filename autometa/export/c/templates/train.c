@@ -1,6 +1,6 @@
-/* Backward passes, normalisation@BY@, and Adam, see train.h. */
+/* Backward passes and normalisation@BY@, see train.h. */
 #include "train.h"
-#include "head_start.h"
+#include "windows.h"
 
 #include <math.h>
 #include <string.h>
@@ -156,22 +156,14 @@ void am_depthwise_grad(int n, const am_conv_sizes *s, const float *x, const floa
             }
 }
 
-/* First and last + 1 of a window inside the map. */
-static int window(int out, int kernel, int stride, int padding, int size, int *stop)
-{
-    const int first = out * stride - padding;
-    *stop = first + kernel < size ? first + kernel : size;
-    return first > 0 ? first : 0;
-}
-
 void am_max_pool_back(int n, const am_pool_sizes *s, const float *x, const float *gy, float *gx)
 {
     for (int i = 0; i < n; i++, x += pool_input(s), gx += pool_input(s), gy += pool_output(s))
         for (int row = 0; row < s->out_height; row++)
             for (int column = 0; column < s->out_width; column++) {
                 int below, right;
-                const int top = window(row, s->kernel, s->stride, s->padding, s->height, &below);
-                const int left = window(column, s->kernel, s->stride, s->padding, s->width, &right);
+                const int top = am_window(row, s->kernel, s->stride, s->padding, s->height, &below);
+                const int left = am_window(column, s->kernel, s->stride, s->padding, s->width, &right);
                 for (int c = 0; c < s->channels; c++) {
                     int best = (top * s->width + left) * s->channels + c; /* the first of equal ones */
                     for (int y = top; y < below; y++)
@@ -191,8 +183,8 @@ void am_average_pool_back(int n, const am_pool_sizes *s, const float *x, const f
         for (int row = 0; row < s->out_height; row++)
             for (int column = 0; column < s->out_width; column++) {
                 int below, right;
-                const int top = window(row, s->kernel, s->stride, s->padding, s->height, &below);
-                const int left = window(column, s->kernel, s->stride, s->padding, s->width, &right);
+                const int top = am_window(row, s->kernel, s->stride, s->padding, s->height, &below);
+                const int left = am_window(column, s->kernel, s->stride, s->padding, s->width, &right);
                 const float share = 1.0f / (float)((below - top) * (right - left));
                 for (int y = top; y < below; y++)
                     for (int at = left; at < right; at++)
@@ -214,13 +206,4 @@ void am_means_back(const float *grad, int pixels, int channels, float *gx)
     for (int p = 0; p < pixels; p++)
         for (int c = 0; c < channels; c++)
             gx[p * channels + c] += grad[c] / (float)pixels;
-}
-
-void am_adam(float *values, float *second, const float *grad, int size, float correction)
-{
-    for (int i = 0; i < size; i++) {
-        const float slope = grad[i] + AM_DECAY * values[i];
-        second[i] = second[i] * (float)AM_BETA2 + slope * slope * (float)(1.0 - AM_BETA2);
-        values[i] -= AM_RATE * slope / (sqrtf(second[i] * correction) + AM_EPS);
-    }
 }

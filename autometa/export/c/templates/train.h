@@ -1,4 +1,4 @@
-/* Backward passes, normalisation@BY@, and Adam. `n` is the number of pictures, one after another. */
+/* Backward passes and normalisation@BY@. `n` is the number of pictures, one after another. */
 #ifndef AUTOMETA_TRAIN_H
 #define AUTOMETA_TRAIN_H
 
@@ -27,8 +27,5 @@ void am_average_pool_back(int n, const am_pool_sizes *s, const float *x, const f
 void am_relu_back(const float *x, const float *gy, int size, float *gx);
 /* The gradient of a mean of each channel, or of a copy, goes to every pixel. */
 void am_means_back(const float *grad, int pixels, int channels, float *gx);
-
-/* One step of Adam without a first moment; correction: 1 / (1 - beta2^t) */
-void am_adam(float *values, float *second, const float *grad, int size, float correction);
 
 #endif
