@@ -144,6 +144,18 @@ void gather_images(const Addresses<6>& tensors, const Sizes<5>& sizes, Where whe
                        of<float>(out, {picks, channels, height, width}, "out"), ops::on(where));
 }
 
+void augment_images(const Addresses<4>& tensors, const Sizes<5>& sizes, const std::array<double, 10>& most,
+                    uint32_t seed, Where where) {
+    const auto [images, task_ids, place, out] = tensors;
+    const auto [tasks, picks, channels, height, width] = sizes;
+    const auto [shift, scale, half_turn, shear, thickness, blur, contrast, brightness, noise, invert] = most;
+    ops::augment_images(of<float>(images, {tasks, picks, channels, height, width}, "images"),
+                        {tasks, picks, channels, height, width}, of<int64_t>(task_ids, {tasks}, "task_ids"),
+                        of<int64_t>(place, {tasks, picks}, "place"),
+                        {shift, scale, half_turn, shear, thickness, blur, contrast, brightness, noise, invert}, seed,
+                        of<float>(out, {tasks, picks, channels, height, width}, "out"), ops::on(where));
+}
+
 // Both instances of a function, chosen by an argument `is_double` behind the first.
 template <class Result, class First, class... Args>
 auto typed(Result (*single)(First, Args...), Result (*precise)(First, Args...)) {
@@ -165,6 +177,7 @@ void bind_arena(pybind11::module_& m) {
     m.def("batch_indices", &batch_indices, release());
     m.def("drop_masks", typed(&drop_masks<float>, &drop_masks<double>), release());
     m.def("gather_images", &gather_images, release());
+    m.def("augment_images", &augment_images, release());
 }
 
 }  // namespace

@@ -17,6 +17,7 @@ endif()
 pybind11_add_module(_cuda MODULE NO_EXTRAS
   csrc/bindings_cuda.cpp
   csrc/adam/adam.cu
+  csrc/augment_images/augment_images.cu
   csrc/batch_indices/batch_indices.cu
   csrc/clip_grad/clip_grad.cu
   csrc/drop_masks/drop_masks.cu

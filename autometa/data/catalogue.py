@@ -10,6 +10,7 @@ from pathlib import Path
 from autometa.data.errors import DataError
 from autometa.data.folders import folder_split
 from autometa.data.formats.omniglot import root_of as omniglot_root
+from autometa.data.images import FITS
 from autometa.data.names import READING, composed, twice
 from autometa.data.omniglot import SPLITS
 from autometa.data.prepare import prepare
@@ -25,6 +26,7 @@ LOADERS: Registry[Load] = Registry(
     {
         "strokes": "autometa.data.strokes:load",
         "omniglot": "autometa.data.omniglot:load",
+        "meters": "autometa.data.meters:load",
         "miniimagenet": "autometa.data.catalogue:_miniimagenet",
     },
 )
@@ -65,6 +67,7 @@ def open_dataset(
     variant: str = "ink",
     rotations: int | None = None,
     reading: int = READING,
+    fit: str = FITS[0],
 ) -> tuple[ImageStore, Split]:
     """A data set and its split, converted into the cache on first use.
 
@@ -78,17 +81,18 @@ def open_dataset(
         variant: of the conversion; Omniglot: `ink` or `reptile`; a folder: `ink`, `grey` or `colour`.
         rotations: 4 makes each quarter turn of a class a class of its own, 1 none; where None as the split has it.
         reading: how names and folders are read (`data.names`).
+        fit: of pictures of a folder that are no squares, `crop` or `stretch` (`Recipe`).
 
     Raises:
         DataError: an unknown name, or data that are missing or damaged.
     """
     kind, _, detail = str(name).partition(":")
     path = Path(os.path.expanduser(name))
-    if kind in LOADERS and (kind != "miniimagenet" or not path.exists()):
+    if kind in LOADERS and (kind not in ("miniimagenet", "meters") or not path.exists()):
         store, split = _loaded(kind, detail=detail, size=size, root=root, seed=seed, variant=variant)
         return store, split if rotations is None else split.turned(rotations)
     if path.exists():
-        store = _open_path(path, size, variant, reading)
+        store = _open_path(path, size, variant, reading, fit)
         return store, folder_split(store, rotations, reading)
     known = ", ".join(dataset_names())
     raise DataError(
@@ -116,12 +120,12 @@ def _miniimagenet(**_: object) -> tuple[ImageStore, Split]:
     )
 
 
-def _open_path(path: Path, size: int, variant: str, reading: int) -> ImageStore:
+def _open_path(path: Path, size: int, variant: str, reading: int, fit: str) -> ImageStore:
     if not (path / META).is_file():
         root = omniglot_root(path) if path.is_dir() else None
         if root is not None:
             raise DataError(f"{path} is Omniglot; name a split: --data omniglot:background --data.root {root}")
-        return prepare(path, size=size, variant=variant, reading=reading).store
+        return prepare(path, size=size, variant=variant, reading=reading, fit=fit).store
     store = ImageStore.open(path)
     if store.size != size:
         raise DataError(f"{path} holds images of size {store.size}, not {size}; ask for size {store.size}")

@@ -17,6 +17,7 @@ import torch
 from autometa.brief import brief
 from autometa.data.errors import DataError
 from autometa.data.store import ImageStore
+from autometa.ops.augment_images import Augment, augment_images
 from autometa.ops.backend import native
 from autometa.ops.batch_indices import batch_indices
 from autometa.ops.gather_images import gather_images
@@ -100,6 +101,7 @@ class Episodes:
         device: where batches come out.
         images: what `place_images` gave; their device is `home`, where tasks are drawn and images picked.
         backend: forces a backend of the image ops.
+        augment: how images are changed at random, each of a task once, wherever it is seen.
 
     Raises:
         DataError: fewer classes than ways, in every group where tasks are `grouped`; or a class with too few images.
@@ -120,7 +122,9 @@ class Episodes:
         device: str | torch.device = "cpu",
         images: torch.Tensor | None = None,
         backend: str | None = None,
+        augment: Augment | None = None,
     ):
+        self.augment = augment if augment is not None and augment.active else None
         self.store, self.spec, self.seed, self.backend = store, spec, seed, backend
         self.device = torch.device(device)
         self._images = place_images(store, self.device, backend) if images is None else images
@@ -174,18 +178,26 @@ class Episodes:
         return self._part(tasks, slice(self.spec.shots, None))
 
     def _part(self, tasks: Tasks, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        index, rotation, labels = self._flat(tasks, part)
-        return self._gather(index, rotation), self._out(labels)
+        index, rotation, labels, place = self._flat(tasks, part)
+        return self._gather(tasks, index, rotation, place), self._out(labels)
 
-    def _flat(self, tasks: Tasks, part: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Image numbers, quarter turns and labels of a part of each class, int64 `[T, ways * images]`."""
+    def _flat(self, tasks: Tasks, part: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Image numbers, quarter turns, labels and places in the task of a part of each class, int64
+        `[T, ways * images]`."""
         image = tasks.image[:, :, part]
         rotation = tasks.rotation[:, :, None].expand_as(image)
         labels = torch.arange(self.spec.ways, device=self.home)[None, :, None].expand_as(image)
-        return image.flatten(1), rotation.flatten(1), labels.flatten(1)
+        place = torch.arange(tasks.image[0].numel(), device=self.home).view(1, *tasks.image.shape[1:])
+        place = place[:, :, part].expand_as(image)
+        return image.flatten(1), rotation.flatten(1), labels.flatten(1), place.flatten(1)
 
-    def _gather(self, index: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
-        return self._out(gather_images(self._images, index, rotation, self.scale, self.shift, backend=self.backend))
+    def _gather(self, tasks: Tasks, index: torch.Tensor, rotation: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+        images = gather_images(self._images, index, rotation, self.scale, self.shift, backend=self.backend)
+        if self.augment is not None:
+            images = augment_images(
+                images, tasks.ids, place.contiguous(), self.augment, seed=self.seed, backend=self.backend
+            )
+        return self._out(images)
 
     def _out(self, made: torch.Tensor) -> torch.Tensor:
         """From `home` to `device`; the copy does not stop the host."""
@@ -198,7 +210,7 @@ class Episodes:
 
         mode: `replacement` (MetaNAS) or `passes` (Reptile: shuffled passes over the support set).
         """
-        index, rotation, labels = self._flat(tasks, slice(0, self.spec.shots))
+        index, rotation, labels, place = self._flat(tasks, slice(0, self.spec.shots))
         picks = batch_indices(
             tasks.ids,
             n_items=index.shape[1],
@@ -209,7 +221,7 @@ class Episodes:
             first_step=first_step,
         )
         flat = picks.flatten(1)
-        tables = (table.gather(1, flat).view_as(picks) for table in (index, rotation, labels))
+        tables = (table.gather(1, flat).view_as(picks) for table in (index, rotation, labels, place))
         return Batches(self, tasks, *tables)
 
 
@@ -218,7 +230,7 @@ class Episodes:
 class Batches:
     """The inner loop's batches; images are gathered when a step asks for them.
 
-    index (store images), rotation, labels: int64 `[T, steps, batch]`, on the episodes' home.
+    index (store images), rotation, labels, place (in the task): int64 `[T, steps, batch]`, on the episodes' home.
     """
 
     episodes: Episodes
@@ -226,13 +238,14 @@ class Batches:
     index: torch.Tensor
     rotation: torch.Tensor
     labels: torch.Tensor
+    place: torch.Tensor
 
     def __len__(self) -> int:
         return self.index.shape[1]
 
     def step(self, t: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Images float32 `[T, batch, C, H, W]` and labels int64 `[T, batch]` of inner step t."""
-        images = self.episodes._gather(self.index[:, t], self.rotation[:, t])
+        images = self.episodes._gather(self.tasks, self.index[:, t], self.rotation[:, t], self.place[:, t])
         return images, self.episodes._out(self.labels[:, t])
 
     def support(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,7 +10,7 @@ import numpy as np
 from autometa.data.errors import DataError
 from autometa.data.formats.recognise import forget, recognise
 from autometa.data.formats.sources import PARTS, SourceDataset
-from autometa.data.images import Recipe
+from autometa.data.images import FITS, Recipe
 from autometa.data.names import READING, composed
 from autometa.data.splits import Split, by_hash
 from autometa.data.store import ImageStore
@@ -22,11 +22,11 @@ VARIANTS = {
 }
 
 
-def recipe(size: int, variant: str = "ink") -> Recipe:
-    """`ink` (grey, dark ink becomes 255), `grey` (as it is) or `colour`; box filter."""
+def recipe(size: int, variant: str = "ink", fit: str = FITS[0]) -> Recipe:
+    """`ink` (grey, dark ink becomes 255), `grey` (as it is) or `colour`; box filter; fit: see `Recipe`."""
     if variant not in VARIANTS:
         raise DataError(f"unknown variant {variant!r} of image folders; choose from {', '.join(VARIANTS)}")
-    return Recipe(size=size, filter="box", **VARIANTS[variant])
+    return Recipe(size=size, filter="box", fit=fit, **VARIANTS[variant])
 
 
 FEW = 34

@@ -26,6 +26,7 @@ FILTERS = {
 LARGEST = 2048
 """Pixels a side: a few dozen images of this size are in memory at once."""
 POLARITIES = ("inverted", "as-is", "auto")
+FITS = ("crop", "stretch")
 DARK = 8
 """Numbers of more than 8 bits whose greatest is at most such a part of white would be black: they are of fewer bits."""
 WORKING = 8
@@ -49,12 +50,14 @@ class Recipe:
     channels: 1 (Pillow mode L) or 3 (RGB). filter: resize filter, a key of `FILTERS`.
     polarity: `inverted` makes dark ink on light paper 255 on 0, `as-is` keeps the values, `auto` makes ink 255 on
     0 whether it is darker or lighter than its paper, with its contrast and the light evened out (`ink_of`).
+    fit: of an image that is no square `crop` takes the middle, `stretch` all of it, out of proportion.
     """
 
     channels: int = 1
     size: int = 28
     filter: str = "box"
     polarity: str = "inverted"
+    fit: str = FITS[0]
 
     def __post_init__(self):
         if self.channels not in (1, 3):
@@ -65,6 +68,8 @@ class Recipe:
             raise DataError(f"unknown resize filter {self.filter!r}; choose from {', '.join(FILTERS)}")
         if self.polarity not in POLARITIES:
             raise DataError(f"unknown polarity {self.polarity!r}; choose from {', '.join(POLARITIES)}")
+        if self.fit not in FITS:
+            raise DataError(f"unknown fit {self.fit!r}; choose from {', '.join(FITS)}")
         if self.polarity == "auto" and self.channels != 1:
             raise DataError("polarity auto is for images of 1 channel; colours are taken as-is")
 
@@ -72,19 +77,23 @@ class Recipe:
     def label(self) -> str:
         """Short form for folder names, such as `28-box-inverted`."""
         colour = "" if self.channels == 1 else "rgb-"
-        return f"{colour}{self.size}-{self.filter}-{self.polarity}"
+        fit = "" if self.fit == FITS[0] else f"-{self.fit}"
+        return f"{colour}{self.size}-{self.filter}-{self.polarity}{fit}"
 
     def to_dict(self) -> dict:
-        return asdict(self)
+        """Its settings; a fit is named where it is not that of recipes that know none, so that their hashes stay."""
+        return {name: value for name, value in asdict(self).items() if name != "fit" or value != FITS[0]}
 
 
 def convert(image: Image.Image, recipe: Recipe) -> np.ndarray:
-    """uint8 `[channels, size, size]` of an opened image: turned upright, centre-cropped to a square, resized.
+    """uint8 `[channels, size, size]` of an opened image: turned upright, cropped or stretched to a square, resized.
 
     Transparent parts count as white. Raises `DataError` where Pillow opened it in a format that is not read here.
     """
     check_format(image)
     image = _of_truth(_flatten(_upright(image)).convert("L" if recipe.channels == 1 else "RGB"))
+    if recipe.fit == "stretch":
+        image = _stretched(image, recipe)
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
@@ -95,6 +104,12 @@ def convert(image: Image.Image, recipe: Recipe) -> np.ndarray:
     pixels = np.asarray(image, dtype=np.uint8)
     pixels = pixels[None] if recipe.channels == 1 else pixels.transpose(2, 0, 1)
     return np.ascontiguousarray(pixels if recipe.polarity == "as-is" else 255 - pixels)
+
+
+def _stretched(image: Image.Image, recipe: Recipe) -> Image.Image:
+    """A square of all of the image: of its longer side, no larger than what `_ink` looks at."""
+    side = min(max(image.size), WORKING * recipe.size)
+    return image if image.size == (side, side) else image.resize((side, side), FILTERS[recipe.filter])
 
 
 def _ink(image: Image.Image, square: tuple[int, int, int, int], largest: int) -> tuple[Image.Image, tuple]:

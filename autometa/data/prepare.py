@@ -17,7 +17,7 @@ from autometa.data.errors import DataError
 from autometa.data.folders import recipe
 from autometa.data.formats.recognise import forget, recognise
 from autometa.data.formats.sources import ImageSource, SourceClass, SourceDataset
-from autometa.data.images import Recipe
+from autometa.data.images import FITS, Recipe
 from autometa.data.names import READING
 from autometa.data.store import ClassEntry, ImageStore, cached_store, write_store
 
@@ -57,6 +57,7 @@ def prepare(
     workers: int | None = None,
     progress: Progress = silent,
     reading: int = READING,
+    fit: str = FITS[0],
 ) -> Prepared:
     """Recognise what stands under `path` and convert it, if that has not been done yet.
 
@@ -69,12 +70,13 @@ def prepare(
         force: accept what looks like a few-shot data set and is not.
         workers: threads that decode, as many as there are processors where None.
         reading: how names and folders are read (`data.names`).
+        fit: of pictures that are no squares, `crop` or `stretch` (`Recipe`).
 
     Raises:
         DataError: nothing there, nothing known, or damaged. DiskError: the store cannot be written.
     """
     dataset = recognise(path, force, reading)
-    how = recipe_of(dataset, size, variant)
+    how = recipe_of(dataset, size, variant, fit)
     threads = workers or processors()
 
     def convert(place: Path) -> None:
@@ -95,10 +97,12 @@ def prepare(
     return Prepared(dataset, store)
 
 
-def recipe_of(dataset: SourceDataset, size: int | None = None, variant: str | None = None) -> Recipe:
+def recipe_of(
+    dataset: SourceDataset, size: int | None = None, variant: str | None = None, fit: str = FITS[0]
+) -> Recipe:
     """How the images of a set are converted. Raises `DataError` for an unknown variant or size."""
     variant = variant or dataset.variant
-    return recipe(size if size is not None else SIZES.get(variant, 28), variant)
+    return recipe(size if size is not None else SIZES.get(variant, 28), variant, fit)
 
 
 def label_of(dataset: SourceDataset, how: Recipe, skip_bad: bool = False) -> str:

@@ -1,6 +1,7 @@
 """Ops: reference in plain PyTorch, contract, dispatch.  The only room that touches compiled code and kernels."""
 
 from autometa.ops.adam import adam_
+from autometa.ops.augment_images import Augment, augment_images
 from autometa.ops.batch_indices import batch_indices
 from autometa.ops.clip_grad import clip_grad_
 from autometa.ops.conv_block import ConvBlock, conv_block
@@ -20,9 +21,11 @@ from autometa.ops.sgd import sgd_
 
 __all__ = [
     "PRIMITIVES",
+    "Augment",
     "ConvBlock",
     "Rows",
     "adam_",
+    "augment_images",
     "batch_indices",
     "clip_grad_",
     "conv_block",

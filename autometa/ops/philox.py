@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-TASK, BATCH, DROP_PATH, INIT, SHAPE = range(5)
+TASK, BATCH, DROP_PATH, INIT, SHAPE, AUGMENT = range(6)
 
 _ROUNDS = 10
 _M0, _M1 = 0xD2511F53, 0xCD9E8D57

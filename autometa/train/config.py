@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Protocol, TypeVar, get_type_hints
 
+from autometa.data.images import FITS
 from autometa.data.names import READING, READINGS
 from autometa.errors import InputError
 from autometa.meta.learner import MetaLearner
 from autometa.meta.optimisers import SGD, Adam, PerKind
 from autometa.meta.schedule import SHAPES, Schedule
+from autometa.ops.augment_images import Augment
 from autometa.ops.backend import PRECISIONS
 from autometa.registry import Named
 from autometa.runs.files import plain
@@ -45,6 +47,8 @@ class DataConfig:
             pictures below a class folder are its own; 1: as stored, as runs read them that do not say it.
         tasks: classes of a task: `any`, or those of one group (`within-group`): an alphabet, or what stands together in
             a folder of class folders, as a meter or a product line.
+        augment: how pictures of training tasks are changed at random; those of tests never are.
+        fit: of pictures of a folder that are no squares: `crop` takes the middle, `stretch` all, out of proportion.
     """
 
     name: str = "omniglot:background"
@@ -55,6 +59,8 @@ class DataConfig:
     rotations: int | None = None
     reading: int = READING
     tasks: str = ANY
+    augment: Augment = Augment()
+    fit: str = FITS[0]
 
 
 @dataclass(frozen=True)
@@ -225,6 +231,8 @@ LATER = frozenset(
         "max_macs",
         "space",
         "data.tasks",
+        "augment",
+        "data.fit",
         "least_ways",
         "least_shots",
         "hard_pruning",
@@ -354,6 +362,8 @@ def check_common(
     one_of(PRECISIONS, {"precision": precision})
     require(data.reading in READINGS, f"data.reading must be 1 or 2, not {data.reading}")
     one_of(TASKS, {"data.tasks": data.tasks})
+    one_of(FITS, {"data.fit": data.fit})
+    require(data.augment.outside() is None, f"data.augment.{data.augment.outside()}")
     require(data.rotations in (None, 1, 4), f"data.rotations must be 1, 4 or null, not {data.rotations}")
 
 

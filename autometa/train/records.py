@@ -57,7 +57,7 @@ def cell_key(value: Any, where: str) -> None:
 def recipe_form(value: Any, where: str) -> None:
     """A recipe as JSON; its limits are its own affair."""
     names = {"filter": text, "polarity": text}
-    record({"channels": one_of_numbers(1, 3), "size": whole(1, 2048), **names})(value, where)
+    record({"channels": one_of_numbers(1, 3), "size": whole(1, 2048), **names}, {"fit": text})(value, where)
 
 
 def one_of_numbers(*values: int) -> Form:

@@ -15,6 +15,7 @@ from autometa.brief import brief
 from autometa.data import Episodes, ImageStore, Split, TaskSpec, open_dataset
 from autometa.data.episodes import place_images
 from autometa.meta.inner_loop import Batches
+from autometa.ops.augment_images import Augment
 from autometa.train.config import WITHIN_GROUP, DataConfig, EvalConfig, InnerConfig
 
 
@@ -33,7 +34,7 @@ class Learning(Protocol):
 class Source:
     """A data set opened for an algorithm that computes on `device`; what is notable is told to `notice`.
 
-    grouped: the classes of a task are of one group.
+    grouped: the classes of a task are of one group. augment: how images of training tasks are changed at random.
     """
 
     store: ImageStore
@@ -41,6 +42,7 @@ class Source:
     device: torch.device = torch.device("cpu")
     notice: Callable[[str], None] = silent
     grouped: bool = False
+    augment: Augment = Augment()
 
     @classmethod
     def open(
@@ -55,8 +57,9 @@ class Source:
             variant=config.variant,
             rotations=config.rotations,
             reading=config.reading,
+            fit=config.fit,
         )
-        return cls(*found, torch.device(device), notice, config.tasks == WITHIN_GROUP)
+        return cls(*found, torch.device(device), notice, config.tasks == WITHIN_GROUP, config.augment)
 
     @cached_property
     def images(self) -> Tensor:
@@ -74,9 +77,8 @@ class Source:
         """
         queries = inner.queries if any(one.needs_queries for one in learning) else 0
         split = self.split.without_val() if part == "val" else self.split
-        return self._episodes(
-            split.train, TaskSpec(inner.ways, inner.shots, queries, split.train_rotations, self.grouped), seed
-        )
+        spec = TaskSpec(inner.ways, inner.shots, queries, split.train_rotations, self.grouped)
+        return self._episodes(split.train, spec, seed, self.augment)
 
     def testing(self, ways: int, test: EvalConfig) -> Episodes:
         """Tasks of the test (or validation) classes."""
@@ -84,8 +86,8 @@ class Source:
         rotations = self.split.test_rotations if test.part == "test" else self.split.val_rotations
         return self._episodes(classes, TaskSpec(ways, test.shots, test.queries, rotations, self.grouped), test.seed)
 
-    def _episodes(self, classes: np.ndarray, spec: TaskSpec, seed: int) -> Episodes:
-        made = Episodes(self.store, classes, spec, seed, device=self.device, images=self.images)
+    def _episodes(self, classes: np.ndarray, spec: TaskSpec, seed: int, augment: Augment | None = None) -> Episodes:
+        made = Episodes(self.store, classes, spec, seed, device=self.device, images=self.images, augment=augment)
         if (left := len(classes) - len(made.classes)) > 0:
             self.notice(f"{left:,} classes are in no task: their groups have fewer than {spec.ways} classes")
         return made

@@ -36,6 +36,15 @@ struct ImageShape {
     int64_t count, channels, height, width;
 };
 
+struct AugmentShape {
+    int64_t tasks, picks, channels, height, width;
+};
+
+// The most by which images are changed, 0 where they are not.
+struct AugmentRanges {
+    double shift, scale, half_turn, shear, thickness, blur, contrast, brightness, noise, invert;
+};
+
 struct MaskShape {
     int64_t images, instances;  // of one task
     int64_t first_image;        // of the task's stream of draws

@@ -45,6 +45,10 @@ void batch_indices(const int64_t* task_ids, int64_t tasks, BatchShape shape, boo
 void gather_images(const uint8_t* images, ImageShape shape, const int64_t* index, const int64_t* rotation,
                    int64_t picks, const float* scale, const float* shift, float* out, int threads);
 
+// images, out [tasks, picks, channels, height, width], not the same memory; place [tasks, picks]: of an image in its task.
+void augment_images(const float* images, AugmentShape shape, const int64_t* task_ids, const int64_t* place,
+                    const AugmentRanges& most, uint32_t seed, float* out, int threads);
+
 // mask [tasks, images, instances] of T, the draws of stream kDropPath; instances with exempt != 0 get 1.
 template <class T>
 void drop_masks(const int64_t* task_ids, int64_t tasks, const bool* exempt, MaskShape shape, uint32_t seed, T* mask,

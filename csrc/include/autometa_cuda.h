@@ -50,6 +50,9 @@ void drop_masks(const int64_t* task_ids, int64_t tasks, const bool* exempt, Mask
 void gather_images(const uint8_t* images, ImageShape shape, const int64_t* index, const int64_t* rotation,
                    int64_t picks, const float* scale, const float* shift, float* out, Stream stream);
 
+void augment_images(const float* images, AugmentShape shape, const int64_t* task_ids, const int64_t* place,
+                    const AugmentRanges& most, uint32_t seed, float* out, Stream stream);
+
 // The CUDA runtime that was linked, e.g. 13000.
 int runtime_version();
 

@@ -7,7 +7,7 @@
 
 namespace autometa {
 
-enum Stream : uint32_t { kTask = 0, kBatch = 1, kDropPath = 2, kInit = 3 };
+enum Stream : uint32_t { kTask = 0, kBatch = 1, kDropPath = 2, kInit = 3, kAugment = 5 };
 
 struct PhiloxWords {
     uint32_t word[4];

@@ -1,6 +1,7 @@
 // The CUDA kernels of episodes and drop path, run on the host, against the C++ core: the same integers and bits.
 #include <memory>
 
+#include "../../csrc/augment_images/body.h"
 #include "../../csrc/batch_indices/body.h"
 #include "../../csrc/drop_masks/body.h"
 #include "../../csrc/gather_images/body.h"
@@ -77,6 +78,18 @@ void test_images(const autometa::ImageShape& shape, bool shifted) {
     expect(same_bits(found, expected), "the images of the kernel, " + std::to_string(shape.height));
 }
 
+void test_augmented(const autometa::AugmentShape& shape, const autometa::AugmentRanges& most) {
+    const int64_t picks = shape.tasks * shape.picks, each = shape.channels * shape.height * shape.width;
+    Floats images(size(picks * each));
+    for (size_t i = 0; i < images.size(); ++i) images[i] = static_cast<float>(i * 37 % 251) / 255.0f;
+    Integers place;
+    for (int64_t i = 0; i < picks; ++i) place.push_back(i * 5 % 11);
+    Floats expected(size(picks * each)), found(expected.size(), kNan);
+    autometa::augment_images(images.data(), shape, kIds.data(), place.data(), most, 6, expected.data(), 1);
+    run_on_host(AugmentBody{images.data(), shape, kIds.data(), place.data(), most, 6, found.data()}, false);
+    expect(same_bits(found, expected), "the changed images of the kernel, " + std::to_string(shape.height));
+}
+
 void test_out_of_range() {
     const std::vector<uint8_t> images(2 * 3 * 5, 9);
     const Integers index{-1, 2, 1 << 30, 1}, rotation{1, 3, 0, 1};
@@ -111,6 +124,13 @@ void test_cuda_episodes() {
         test_images({3, 2, 1, 1}, shifted);
         test_images({3, 3, 40, 40}, shifted);
         test_images({3, 2, 9, 6}, shifted);
+    }
+    for (const autometa::AugmentShape& shape :
+         {autometa::AugmentShape{3, 4, 1, 28, 28}, {2, 3, 3, 7, 9}, {1, 2, 2, 1, 1}}) {
+        test_augmented(shape, {0.1, 0.2, 0.2, 0.3, 0.5, 0.7, 0.5, 0.1, 0.1, 0.5});
+        test_augmented(shape, {0.1, 0, 0, 0, 0, 0, 0, 0, 0, 0});
+        test_augmented(shape, {0, 0, 0, 0, 0.5, 0, 0, 0, 0, 0});
+        test_augmented(shape, {0, 0, 0, 0, 0, 0.5, 0, 0, 0.2, 0});
     }
     test_out_of_range();
 }

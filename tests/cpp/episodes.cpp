@@ -97,6 +97,22 @@ void test_images() {
     expect_refusal([&] { gather({1, 3, 10, 5}, 0, 1); }, "square");
 }
 
+void test_augmented() {
+    const Floats images(2 * 9, 0.25f);
+    const int64_t id = 3, negative = -1;
+    const Integers place{0, 1}, bad{0, -1};
+    Floats out(18, kNan);
+    const auto augment = [&](const int64_t* ids, const Integers& places, const autometa::AugmentRanges& most) {
+        autometa::augment_images(images.data(), {1, 2, 1, 3, 3}, ids, places.data(), most, 0, out.data(), 2);
+    };
+    augment(&id, place, {0.3, 0.2, 0.1, 0.1, 0.5, 0.5, 0, 0, 0, 0});
+    expect(same_bits(out, images), "an even image, moved, thickened and blurred, stays");
+    augment(&id, place, {0, 0, 0, 0, 0, 0, 0, 0, 0, 1.0});
+    expect(same_bits(out, Floats(18, 0.75f)), "an inverted image");
+    expect_refusal([&] { augment(&negative, place, {}); }, "task_ids");
+    expect_refusal([&] { augment(&id, bad, {}); }, "place");
+}
+
 }  // namespace
 
 void test_episodes() {
@@ -105,6 +121,7 @@ void test_episodes() {
     test_tasks();
     test_batches();
     test_images();
+    test_augmented();
 }
 
 }  // namespace autometa_test

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autometa.data import DataError, Episodes, TaskSpec
+from autometa.ops.augment_images import Augment
 
 COUNTS = [6, 9, 7, 6, 12, 8, 6]
 SPEC = TaskSpec(ways=5, shots=2, queries=4, rotations=4)
@@ -192,3 +193,42 @@ def test_no_group_has_enough_classes(make_store):
 def test_task_shapes_are_checked(wrong):
     with pytest.raises(DataError, match="ways|rotations"):
         TaskSpec(*wrong)
+
+
+CHANGED = Augment(shift=0.2, rotation=20.0, contrast=0.5, noise=0.1)
+
+
+def test_a_picture_of_a_task_is_changed_once_wherever_it_is_seen(make_store):
+    store, _ = make_store(COUNTS)
+    plain = Episodes(store, CLASSES, SPEC, seed=3)
+    changed = Episodes(store, CLASSES, SPEC, seed=3, augment=CHANGED)
+    tasks = changed.tasks(range(4))
+    assert torch.equal(tasks.image, plain.tasks(range(4)).image)
+    support, labels = changed.support(tasks)
+    assert not torch.equal(support, plain.support(tasks)[0])
+    assert torch.equal(labels, plain.support(tasks)[1])
+    count = support.shape[1]
+    batches = changed.batches(tasks, 3, 2 * count // 2, "passes")
+    for step in range(len(batches)):
+        shown, named = batches.step(step)
+        for task in range(4):
+            for image, label in zip(shown[task], named[task], strict=True):
+                same = (support[task] == image).flatten(1).all(dim=1)
+                assert same.any() and int(labels[task][same][0]) == int(label)
+    queries, _ = changed.queries(tasks)
+    alone = changed.tasks([2])
+    assert torch.equal(changed.queries(alone)[0], queries[2:3])
+
+
+def test_a_picture_that_stands_twice_in_tasks_is_changed_each_time_otherwise(make_store):
+    store, _ = make_store([2, 2])
+    episodes = Episodes(store, np.arange(2), TaskSpec(2, 1, 1), seed=0, augment=CHANGED)
+    support, _ = episodes.support(episodes.tasks(range(50)))
+    assert len(support.flatten(0, 1).flatten(1).unique(dim=0)) == 100
+
+
+def test_without_augmentation_bits_are_those_of_before(make_store):
+    store, _ = make_store(COUNTS)
+    asked = (Episodes(store, CLASSES, SPEC, seed=3), Episodes(store, CLASSES, SPEC, seed=3, augment=Augment()))
+    first, second = (one.support(one.tasks(range(3)))[0] for one in asked)
+    assert asked[1].augment is None and torch.equal(first, second)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from autometa.data import DataError, Recipe, load_class_folder, load_images
-from autometa.data.images import read_image
+from autometa.data.images import convert, read_image
 from tests.data.tiff import tiff
 
 PLAIN = Recipe(size=4, polarity="as-is")
@@ -178,3 +178,30 @@ def test_pictures_of_other_numbers_than_8_bits():
     ):
         with pytest.raises(DataError, match=f"x cannot be read as an image .*{sentence}"):
             read_image(io.BytesIO(tiff(pixels)), PLAIN, "x")
+
+
+def test_a_tall_picture_is_cropped_to_its_middle_or_stretched():
+    values = np.zeros((40, 20), np.uint8)
+    values[:10], values[10:] = 255, np.arange(20) * 10
+    tall = Image.fromarray(values)
+    cropped = convert(tall, Recipe(1, 20, "box", "as-is"))
+    assert np.array_equal(cropped[0], values[10:30])
+    stretched = convert(tall, Recipe(1, 20, "box", "as-is", "stretch"))
+    assert (stretched[0, :4] == 255).all() and abs(stretched[0, 8].astype(int) - values[20]).max() <= 10
+    ink = convert(Image.fromarray(255 - values), Recipe(1, 20, "box", "auto", "stretch"))
+    assert ink.shape == (1, 20, 20)
+
+
+def test_a_square_picture_is_the_same_however_it_fits():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 30), dtype=np.uint8))
+    kinds = [convert(image, Recipe(1, 28, "box", "as-is", fit)) for fit in ("crop", "stretch")]
+    assert np.array_equal(*kinds)
+
+
+def test_a_fit_is_named_where_it_is_not_that_of_before():
+    assert Recipe().to_dict() == {"channels": 1, "size": 28, "filter": "box", "polarity": "inverted"}
+    assert Recipe().label == "28-box-inverted"
+    stretched = Recipe(fit="stretch")
+    assert Recipe(**stretched.to_dict()) == stretched and stretched.label == "28-box-inverted-stretch"
+    with pytest.raises(DataError, match="unknown fit 'pad'; choose from crop, stretch"):
+        Recipe(fit="pad")

@@ -225,7 +225,7 @@ def arena_op(draw: Draw) -> Call:
 
 def episode_op(draw: Draw) -> Call:
     """One of those that draw numbers, or pick images by them: equal to the last bit."""
-    tasks, op = draw.whole(2**62, draw.one((0, 1, 7))), draw.one(("drop", "batch", "sample", "gather"))
+    tasks, op = draw.whole(2**62, draw.one((0, 1, 7))), draw.one(("drop", "batch", "sample", "gather", "augment"))
     ways, each, size = draw.one((1, 2, 5)), draw.one((0, 1, 3)), draw.one((1, 7, 9))
     starts, seed = torch.arange(0, 7 * 8, 8), draw.choice.randrange(2**32)
     images = draw.whole(256, 48, draw.one((1, 3)), size, size).to(torch.uint8)
@@ -243,6 +243,11 @@ def episode_op(draw: Draw) -> Call:
             chosen = torch.arange(6)
             name |= {"group_start": torch.tensor([0, 2, 6])} if each % 2 else {}  # each turned, eight at least
             return ops.sample_tasks(starts, chosen, tasks, rotations=4, ways=ways, shots=each, queries=2, **name)
+        if op == "augment":
+            shown = (images[:6].float() / 255).view(2, 3, *images.shape[1:])[: len(tasks)]
+            place = torch.arange(3 * len(shown)).view(len(shown), 3)
+            how = ops.Augment(shift=0.1 * ways, rotation=20.0 * each, thickness=0.5, blur=0.5, noise=0.1, invert=0.5)
+            return [ops.augment_images(shown.contiguous(), tasks[: len(shown)], place, how, **name)]
         scale = torch.full((channels,), 0.5)
         return [ops.gather_images(images, index, turns, scale, scale, backend=backend)]
 

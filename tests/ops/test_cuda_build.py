@@ -20,6 +20,7 @@ GPU, CPU = torch.device("cuda"), torch.device("cpu")
 SOURCES = sorted((Path(__file__).resolve().parents[2] / "csrc").glob("*/*.cu"))
 ENTRY_POINTS = {
     "adam",
+    "augment_images",
     "batch_indices",
     "clip_grad",
     "clip_grad_scratch",

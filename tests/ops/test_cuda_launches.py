@@ -9,6 +9,7 @@ import torch
 
 from autometa.ops._cuda import cuda_refuses
 from autometa.ops.adam import adam_
+from autometa.ops.augment_images import Augment, augment_images
 from autometa.ops.batch_indices import batch_indices
 from autometa.ops.clip_grad import clip_grad_
 from autometa.ops.drop_masks import drop_masks
@@ -36,6 +37,7 @@ def calls(device: str) -> dict[str, Callable[[], object]]:
     ids, finite = torch.arange(SLOTS, **cuda), torch.ones(SLOTS, dtype=torch.bool, **cuda)
     images, ones = torch.zeros(9, 1, 28, 28, dtype=torch.uint8, **cuda), torch.ones(1, **cuda)
     starts, picks = torch.arange(0, 101, 20, **cuda), torch.zeros(SLOTS, 4, dtype=torch.int64, **cuda)
+    shown = torch.rand(SLOTS, 4, 1, 28, 28, **cuda)
     exempt, options = torch.zeros(7, dtype=torch.bool, **cuda), {"seed": 1, "backend": "cuda"}
     return {
         "adam": lambda: adam_(phi, grad, second, steps, half, half, rows, first=first, backend="cuda"),
@@ -46,6 +48,7 @@ def calls(device: str) -> dict[str, Callable[[], object]]:
         "sample_tasks": lambda: sample_tasks(starts, ids, ids, rotations=4, ways=5, shots=1, queries=1, **options),
         "batch_indices": lambda: batch_indices(ids, n_items=9, batch=4, steps=2, mode="passes", **options),
         "drop_masks": lambda: drop_masks(ids, exempt, keep=0.8, step=0, batch=2, **options),
+        "augment_images": lambda: augment_images(shown, ids, picks, Augment(shift=0.1, noise=0.1), **options),
         "gather_images": lambda: gather_images(images, picks, picks, ones, ones, backend="cuda"),
     }
 

@@ -9,6 +9,7 @@ import torch
 
 from autometa.ops._cuda import cuda_refuses
 from autometa.ops.adam import adam_
+from autometa.ops.augment_images import Augment, augment_images
 from autometa.ops.batch_indices import MODES, batch_indices
 from autometa.ops.clip_grad import clip_grad_
 from autometa.ops.drop_masks import drop_masks
@@ -19,6 +20,7 @@ from autometa.ops.sgd import sgd_
 from tests.ops import (
     cuda_on_host,
     test_adam,
+    test_augment_images,
     test_clip_grad,
     test_gather_images,
     test_reptile,
@@ -221,6 +223,15 @@ def test_images_are_turned_and_scaled_to_the_bit(channels, side, picks, skipped)
     device_images = there(images)[skipped:]
     found = gather_images(device_images, there(index), there(rotation), *there(scaling), out=out, backend=BACKEND)
     assert found is out and torch.equal(found.cpu(), expected)
+
+
+@pytest.mark.parametrize("shape", test_augment_images.SHAPES)
+@pytest.mark.parametrize("augment", [*test_augment_images.SINGLE, test_augment_images.ALL, Augment()])
+def test_images_are_changed_at_random_to_the_bit(shape, augment):
+    images, ids, places = test_augment_images.case(shape)
+    expected = augment_images(images, ids, places, augment, seed=4, backend="reference")
+    found = augment_images(there(images), there(ids), there(places), augment, seed=4, backend=BACKEND)
+    assert torch.equal(found.cpu(), expected)
 
 
 def test_images_that_are_not_square():
