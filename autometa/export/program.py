@@ -157,7 +157,8 @@ def _described(recipe: Recipe, kind: str, count: int | str) -> dict[str, Any]:
 def _metadata(about: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
     colour = "grey (Pillow's mode L)" if recipe.channels == 1 else "RGB"
     ink = f", values 0 to 255{INK[recipe.polarity]}"
-    how = f"{colour}, centre-cropped to a square, resized to {recipe.size} x {recipe.size} with Pillow's filter "
+    square = {"crop": "centre-cropped", "stretch": "stretched"}[recipe.fit]
+    how = f"{colour}, {square} to a square, resized to {recipe.size} x {recipe.size} with Pillow's filter "
     return {
         **about,
         "image_recipe": {**recipe.to_dict(), "in_words": f"{how}{recipe.filter.upper()}{ink}"},

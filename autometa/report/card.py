@@ -98,13 +98,14 @@ def _data(run: RunFolder, config: RunConfig, view: View) -> list[str]:
     recipe = records.read(run, records.DATA)["recipe"]
     colour = "colour" if recipe["channels"] == 3 else "grey"
     ink = "dark ink on light paper becomes 255 on 0" if recipe["polarity"] == "inverted" else "values as they are"
+    square = "stretched to " if recipe.get("fit") == "stretch" else ""
     inner = getattr(config, f"{config.prefix}inner")
     drawn = [f"* trained on tasks of {told(inner)}, drawn for every meta-iteration"] if inner.drawn else []
     return [
         f"* set {code(config.data.name)}, split {code(protocol['split'])}; trained on its training classes, judged on "
         f"its {words(protocol['part'])} classes, which training never saw",
         *drawn,
-        f"* pictures: {colour}, {recipe['size']}x{recipe['size']}, filter {words(recipe['filter'])}, {ink}",
+        f"* pictures: {colour}, {square}{recipe['size']}x{recipe['size']}, filter {words(recipe['filter'])}, {ink}",
         f"* sha256 over recipe, class names, sizes and pixels: {code(view.result['data_hash'])}",
         f"* protocol: {view.tasks}; seed {protocol['seed']}, tasks drawn with seed {protocol['test_seed']}",
     ]

@@ -1,4 +1,4 @@
-"""Augmentation as a setting of runs: training tasks alone, the same again when resumed, refused out of its range."""
+"""Augmentation as a setting of runs: training tasks alone, the same when repeated, refused out of its range."""
 
 import pytest
 import torch
@@ -58,7 +58,7 @@ def test_configs_of_before_have_none():
     assert not ReptileConfig().data.augment.active
 
 
-def test_a_run_with_it_resumes_to_the_same_bits(tmp_path):
+def test_a_run_with_it_is_another_one_and_the_same_when_repeated(tmp_path):
     settings = {**TINY, "data.augment.shift": 0.1, "data.augment.noise": 0.1}
     plain_run = autometa.train("reptile-omniglot", settings=TINY, out=tmp_path / "plain", quiet=True)
     autometa.train("reptile-omniglot", settings=settings, out=tmp_path / "whole", quiet=True)

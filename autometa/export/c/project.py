@@ -294,9 +294,7 @@ def in_words(recipe: Recipe) -> str:
     from autometa.export.program import INK
 
     colour = "grey" if recipe.channels == 1 else "red, green, blue"
-    return (
-        f"{colour}, square, values 0 to 255{INK[recipe.polarity].replace('autometa.data.images.convert', 'training')}"
-    )
+    return f"{colour}, {'stretched to a square' if recipe.fit == 'stretch' else 'square'}, values 0 to 255{INK[recipe.polarity].replace('autometa.data.images.convert', 'training')}"
 
 
 def _bytes(picture: Tensor) -> list[int]:
