@@ -294,7 +294,9 @@ def in_words(recipe: Recipe) -> str:
     from autometa.export.program import INK
 
     colour = "grey" if recipe.channels == 1 else "red, green, blue"
-    return f"{colour}, {'stretched to a square' if recipe.fit == 'stretch' else 'square'}, values 0 to 255{INK[recipe.polarity].replace('autometa.data.images.convert', 'training')}"
+    square = "stretched to a square" if recipe.fit == "stretch" else "square"
+    ink = INK[recipe.polarity].replace("autometa.data.images.convert", "training")
+    return f"{colour}, {square}, values 0 to 255{ink}"
 
 
 def _bytes(picture: Tensor) -> list[int]:
