@@ -8,16 +8,16 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Protocol, TypeVar, get_type_hints
 
 from autometa.data.images import FITS
-from autometa.data.names import READING, READINGS
+from autometa.data.names import READINGS
 from autometa.errors import InputError
 from autometa.meta.learner import MetaLearner
 from autometa.meta.optimisers import SGD, Adam, PerKind
 from autometa.meta.schedule import SHAPES, Schedule
-from autometa.ops.augment_images import Augment
 from autometa.ops.backend import PRECISIONS
 from autometa.registry import Named
 from autometa.runs.files import plain
 from autometa.runs.forms import WHOLE, Form, FormError, flag, many, maybe, number, text, told, whole
+from autometa.train.data_config import TASKS, DataConfig
 
 MOST = 10_000_000
 """Of anything that is counted: tasks, images, slots."""
@@ -27,40 +27,6 @@ MOST_CELLS, MOST_CHANNELS = 1000, 1 << 16
 MOST_INSTANCES = 100_000
 """Op instances of a network: about a second to lay out; the papers' largest has a few thousand."""
 BATCH_MODES = ("passes", "replacement")
-ANY, WITHIN_GROUP = TASKS = ("any", "within-group")
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which images.
-
-    Args:
-        name: data set and split, e.g. `omniglot:background`, `omniglot:vinyals`, `omniglot:reptile`, `strokes`.
-        image_size: height and width in pixels.
-        variant: conversion; of Omniglot `ink` (box filter, ink = 255) or `reptile` (nearest, background = 255), of a
-            folder `ink`, `grey` or `colour`.
-        root: folder of the original files; AUTOMETA_DATA where None.
-        seed: of splits that are shuffled and of drawn data sets.
-        rotations: 4 makes each quarter turn of a class a class of its own, of the same part; 1 none; where None as the
-            split has it.
-        reading: how names and folders are read. 2: names composed (Unicode NFC) before they are compared and hashed,
-            pictures below a class folder are its own; 1: as stored, as runs read them that do not say it.
-        tasks: classes of a task: `any`, or those of one group (`within-group`): an alphabet, or what stands together in
-            a folder of class folders, as a meter or a product line.
-        augment: how pictures of training tasks are changed at random; those of tests never are.
-        fit: of pictures of a folder that are no squares: `crop` takes the middle, `stretch` all, out of proportion.
-    """
-
-    name: str = "omniglot:background"
-    image_size: int = 28
-    variant: str = "ink"
-    root: str | None = None
-    seed: int = 0
-    rotations: int | None = None
-    reading: int = READING
-    tasks: str = ANY
-    augment: Augment = Augment()
-    fit: str = FITS[0]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from autometa.data import Episodes, ImageStore, Split, TaskSpec, open_dataset
 from autometa.data.episodes import place_images
 from autometa.meta.inner_loop import Batches
 from autometa.ops.augment_images import Augment
-from autometa.train.config import WITHIN_GROUP, DataConfig, EvalConfig, InnerConfig
+from autometa.train.config import EvalConfig, InnerConfig
+from autometa.train.data_config import WITHIN_GROUP, DataConfig
 
 
 def silent(text: str) -> None:
