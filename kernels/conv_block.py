@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 
 from autometa.kernels.common import load_pixels, load_tile, product, split_pixel, store_moments, store_tile
-from autometa.kernels.launch import channel_block, dot_precision, launch
+from autometa.kernels.launch import channel_block, dot_precision, kernel, launch
 from autometa.kernels.normalise import Norm, before_norm, chunked, load_factors, tiles_of
 
 NARROW = 4  # channels
@@ -57,7 +57,7 @@ class Conv:
         return {**names, "IN_PITCH": -(-self.c_in // 4) * 4, "INNER": self.inner}
 
 
-@triton.jit
+@kernel
 def _pack(
     parameters, packed, stride,
     C_IN: tl.constexpr, C: tl.constexpr, TAPS: tl.constexpr, BLOCK: tl.constexpr, SIZE: tl.constexpr,
@@ -95,7 +95,7 @@ def _read(
         return found
 
 
-@triton.jit
+@kernel
 def _convolve(
     x, strides, weights, z, moments, pixels, rows, columns, height, width, top, left, stride, tiles,
     C_IN: tl.constexpr, KERNEL: tl.constexpr, STRIDE: tl.constexpr, NARROW: tl.constexpr, IN_PITCH: tl.constexpr,
@@ -132,7 +132,7 @@ def _convolve(
         store_moments(moments + (s * tiles + tl.program_id(0)) * 2 * BLOCK, total, live, o, BLOCK)
 
 
-@triton.jit
+@kernel
 def _weights_backward(
     x, strides, dz, gy, z, factors, parameters, sums, parts,
     pixels, rows, columns, height, width, top, left, stride, padded,
@@ -179,7 +179,7 @@ def _weights_backward(
     tl.store(at, dw, mask=(o < C)[:, None] & inside[None, :])
 
 
-@triton.jit
+@kernel
 def _inputs_backward(
     packed, dz, dx, batch, pixels, rows, columns, height, width, top, left,
     C_IN: tl.constexpr, KERNEL: tl.constexpr, STRIDE: tl.constexpr, IN_PITCH: tl.constexpr, C: tl.constexpr,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from autometa.kernels.launch import launch
+from autometa.kernels.launch import kernel, launch
 
 
 @triton.jit
@@ -21,7 +21,7 @@ def _rows(logits, labels, row, live, classes, CLASSES: tl.constexpr):
     return x, tl.log(tl.sum(tl.exp(x), axis=1)), label, label[:, None] == k[None, :]
 
 
-@triton.jit
+@kernel
 def _losses(logits, labels, losses, batch, classes, IMAGES: tl.constexpr, CLASSES: tl.constexpr):
     s = tl.program_id(0).to(tl.int64)
     total = tl.zeros([IMAGES], tl.float32)
@@ -34,7 +34,7 @@ def _losses(logits, labels, losses, batch, classes, IMAGES: tl.constexpr, CLASSE
     tl.store(losses + s, tl.sum(total, axis=0) / batch)
 
 
-@triton.jit
+@kernel
 def _losses_backward(grad, logits, labels, out, batch, classes, IMAGES: tl.constexpr, CLASSES: tl.constexpr):
     s = tl.program_id(1).to(tl.int64)
     n = tl.program_id(0) * IMAGES + tl.arange(0, IMAGES)

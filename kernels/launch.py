@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
@@ -11,10 +12,22 @@ import triton
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
 _observers: list[Callable] = []
+SIZES = (
+    *("count", "slots", "batch", "instances", "edges", "tiles", "chunk", "chunks", "blocks", "state", "bias"),
+    *("padding", "pixels", "height", "width", "in_height", "in_width", "rows", "columns", "windows", "outputs"),
+    *("inputs", "top", "left", "classes", "op_weight", "input_weight", "drop"),
+)
+"""Arguments whose values make no binary of their own: counts, sizes, numbers of things, and addresses from which single
+numbers are read. (Distances between rows do: as multiples of 16 they let memory be read 16 bytes at a time.)"""
 if INTERPRETED:
     from autometa.kernels.interpreter import repair
 
     repair()
+
+
+def kernel(function: Callable):
+    """Decorator: a Triton kernel, one binary for all sizes; the process of a search meets many, and 1 is a size too."""
+    return triton.jit(do_not_specialize=[n for n in inspect.signature(function).parameters if n in SIZES])(function)
 
 
 def launch(kernel, grid: tuple[int, ...], *args, **options) -> None:

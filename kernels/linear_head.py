@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from autometa.kernels.launch import launch
+from autometa.kernels.launch import kernel, launch
 from autometa.kernels.state_table import NO_TABLE, aligned, place_of, state_row, tables_of
 
 COLUMNS = 128
@@ -31,7 +31,7 @@ def _width_and_bias(
     return width, bias
 
 
-@triton.jit
+@kernel
 def _head(
     states, parameters, features, logits, table, table_of_slot, sizes, batch, width, classes, bias, stride,
     COUNT: tl.constexpr, TABLES: tl.constexpr, FLATTEN: tl.constexpr, CLASSES: tl.constexpr, FEATURES: tl.constexpr,
@@ -133,7 +133,7 @@ def _gradients_of_row(
     tl.store(out + s * row + j, total, mask=j < row)
 
 
-@triton.jit
+@kernel
 def _head_backward(
     grads, grad, features, parameters, out, table, table_of_slot, sizes, batch, pitch, classes, bias, stride, row,
     COUNT: tl.constexpr, TABLES: tl.constexpr, FLATTEN: tl.constexpr, CLASSES: tl.constexpr, FEATURES: tl.constexpr,

@@ -17,6 +17,7 @@ from autometa.kernels.launch import channel_block, dot_precision, launch, pixel_
 from autometa.kernels.memory import poisoned
 from autometa.kernels.mixed_op_gather import input_gradient, product_gradient
 
+ROOM = 5  # states that a kernel is given are filled up to a multiple: a node of two has the binaries of one of five
 ROWS = 64  # parts that are merged at a time
 CHUNKS = 16  # at most so many sets of weight gradients per slot
 COLUMNS = 1024  # columns of a weight's gradient that are added at a time
@@ -131,7 +132,7 @@ class Node:
     def _values(self) -> dict[str, Any]:
         # What is absent is never read: any tensor may stand for it.
         return {
-            "states": self.states,
+            "states": self.states + (self.states[0],) * (-len(self.states) % ROOM),
             "phi": self.params,
             "op_weight": self.op_weight,
             "input_weight": self.input_weight,
@@ -152,7 +153,7 @@ class Node:
             "pitch": self.pitch,
             "phi_stride": self.params.stride(0),
             "eps": self.eps,
-            "STATES": len(self.states),
+            "STATES": triton.cdiv(len(self.states), ROOM) * ROOM,
             "TABLES": self.table_of_slot is not None,
             "DROP": self.drop is not None,
             "AFFINE": self.affine,

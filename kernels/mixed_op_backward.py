@@ -9,7 +9,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from autometa.kernels.common import load_pixels, load_tile, split_pixel, store_tile, sum_parts
+from autometa.kernels.common import load_tile, split_pixel, store_tile, sum_parts
+from autometa.kernels.launch import kernel
 from autometa.kernels.node_table import (
     BETA,
     DILATION,
@@ -31,7 +32,7 @@ from autometa.kernels.node_table import (
     table_row,
     weight_of,
 )
-from autometa.kernels.taps import origin
+from autometa.kernels.taps import pixels_at, within
 
 
 @triton.jit
@@ -48,14 +49,23 @@ def output_gradient(
 ):  # fmt: skip
     """dz of the last stage at any pixels, 0 outside; gy and z start at this slot."""
     k, a, mean, q = load_factors(factors, s, i, stage, instances, c, CHANNELS)
-    g, inside = load_pixels(gy, image, row, column, height, width, pitch, c, channels, live)
-    x, _ = load_pixels(z, image, row, column, height, width, pitch, c, channels, live)
+    inside = live & within(row, height) & within(column, width)
+    at = ((image * height + row) * width + column) * pitch
     factor = drop_of(drop, s, image, i, batch, instances, inside, DROP)
-    dz = k[None, :] * (g * factor[:, None] - a[None, :] - (x - mean[None, :]) * q[None, :])
-    return tl.where(inside[:, None], dz, 0.0)
+    return gradient_at(gy, z, at, inside, factor, k, a, mean, q, c, c < channels)
 
 
 @triton.jit
+def gradient_at(gy, z, at, inside, factor, k, a, mean, q, c, real):
+    """`output_gradient` of the pixels at `at`, with what does not depend on them at hand."""
+    at = at[:, None] + c[None, :]
+    mask = inside[:, None] & real[None, :]
+    g = tl.load(gy + at, mask=mask, other=0.0).to(tl.float32) * factor[:, None]
+    x = tl.load(z + at, mask=mask, other=0.0).to(tl.float32)
+    return tl.where(inside[:, None], k[None, :] * (g - a[None, :] - (x - mean[None, :]) * q[None, :]), 0.0)
+
+
+@kernel
 def products(
     states, op_weight, input_weight, drop, gy, table, table_of_slot, maps, moments, parts, chosen,
     count, slots, batch, instances, edges, tiles, chunk, chunks, pixels, height, width,
@@ -99,7 +109,7 @@ def products(
     tl.store(to + CHANNELS, scaled * rstd)
 
 
-@triton.jit
+@kernel
 def finish_products(
     phi, op_weight, input_weight, table, table_of_slot, moments, parts, factors, dphi, inner, chosen,
     count, instances, edges, chunks, pixels, channels: tl.constexpr, phi_stride, dphi_stride, eps,
@@ -147,7 +157,7 @@ def finish_products(
             tl.store(inner + s * instances + i, tl.sum(both, axis=0))
 
 
-@triton.jit
+@kernel
 def weight_gradients(
     op_weight, input_weight, table, table_of_slot, inner, dop, dinput, instances, edges,
     TABLES: tl.constexpr, EDGES: tl.constexpr,
@@ -167,7 +177,7 @@ def weight_gradients(
     tl.store(dinput + s * edges + e, total, mask=e < edges)
 
 
-@triton.jit
+@kernel
 def middle_gradient(
     phi, op_weight, input_weight, table, table_of_slot, chosen, maps, moments, grads, parts,
     count, slots, instances, edges, tiles, chunk, chunks, pixels, height, width,
@@ -189,6 +199,7 @@ def middle_gradient(
     dilation = tl.load(row + DILATION)
     weights = own + tl.load(row + WEIGHT + 2)
     c = tl.arange(0, CHANNELS)
+    real = c < channels
     mean, rstd, gamma, beta = normaliser(moments, own, row, s, i, 0, instances, channels, eps, c, AFFINE)
     z = maps + (tl.load(row + MIDDLE) * slots + s) * whole
     dt = grads + (tl.load(row + GRAD) * slots + s) * whole
@@ -199,12 +210,16 @@ def middle_gradient(
         live = p < pixels
         image, down, right = split_pixel(p, height, width)
         total = tl.zeros([TILE, CHANNELS], tl.float32)
-        for k in range(size * size):
-            dy = (k // size - size // 2) * dilation
-            dx = (k % size - size // 2) * dilation
-            from_down, from_right, found = origin(down, right, dy, dx, 1, height, width, live)
-            g, _ = load_pixels(dt, image, from_down, from_right, height, width, pitch, c, channels, found)
-            total += g * tl.load(weights + c * size * size + k, mask=c < channels, other=0.0)[None, :]
+        centre = pixels_at(dt, image, down, right, height, width, pitch, c)
+        for i in range(size):
+            dy = (i - size // 2) * dilation
+            in_rows = live & within(down - dy, height)
+            for j in range(size):
+                dx = (j - size // 2) * dilation
+                inside = in_rows & within(right - dx, width)
+                g = tl.load(centre - (dy * width + dx) * pitch, mask=inside[:, None] & real[None, :], other=0.0)
+                filters = weights + c * size * size + i * size + j
+                total += g.to(tl.float32) * tl.load(filters, mask=real, other=0.0)[None, :]
         normal = (load_tile(z, p, pitch, c, channels, live) - mean[None, :]) * rstd[None, :]
         total = tl.where((normal * gamma[None, :] + beta[None, :] <= 0) | (not live[:, None]), 0.0, total)
         store_tile(grads + (tl.load(row + MIDDLE_GRAD) * slots + s) * whole, p, pitch, c, channels, live, total)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import triton
 import triton.language as tl
 
 from autometa.kernels.common import load_tile, merge_moments, product, split_pixel, store_moments, store_tile
+from autometa.kernels.launch import kernel
 from autometa.kernels.node_table import (
     ARGUMENT,
     AVERAGE,
@@ -43,7 +43,7 @@ from autometa.kernels.taps import (
 )
 
 
-@triton.jit
+@kernel
 def first_stage(
     states, phi, op_weight, input_weight, table, table_of_slot, chosen, maps, arguments, parts,
     count, slots, instances, edges, tiles, pixels, height, width,
@@ -112,7 +112,7 @@ def first_stage(
         store_moments(parts + ((s * instances + i) * tiles + tile) * 2 * CHANNELS, z, live, c, CHANNELS)
 
 
-@triton.jit
+@kernel
 def second_stage(
     phi, op_weight, input_weight, table, table_of_slot, chosen, maps, moments, parts,
     count, slots, instances, edges, tiles, pixels, height, width,
@@ -161,7 +161,7 @@ def second_stage(
     store_moments(parts + ((s * instances + i) * tiles + tile) * 2 * CHANNELS, z, live, c, CHANNELS)
 
 
-@triton.jit
+@kernel
 def finish_moments(
     parts, moments, op_weight, input_weight, table, table_of_slot, chosen, count, instances, edges, tiles, pixels,
     channels: tl.constexpr, PAIRS: tl.constexpr, TABLES: tl.constexpr, TILE: tl.constexpr, CHANNELS: tl.constexpr,
@@ -193,7 +193,7 @@ def finish_moments(
     tl.store(at + channels, variance, mask=c < channels)
 
 
-@triton.jit
+@kernel
 def combine(
     states, phi, op_weight, input_weight, drop, table, table_of_slot, maps, moments, y,
     slots, batch, instances, edges, tiles, pixels, height, width,

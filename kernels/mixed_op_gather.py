@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import triton
 import triton.language as tl
 
 from autometa.kernels.common import load_pixels, load_tile, product, split_pixel, store_tile
-from autometa.kernels.mixed_op_backward import output_gradient
+from autometa.kernels.launch import kernel
+from autometa.kernels.mixed_op_backward import gradient_at, load_factors, output_gradient
 from autometa.kernels.node_table import (
     ARGUMENT,
     AVERAGE,
@@ -28,10 +28,10 @@ from autometa.kernels.node_table import (
     table_row,
     weight_of,
 )
-from autometa.kernels.taps import half_tile, origin, weight_tile, window_count
+from autometa.kernels.taps import half_tile, origin, pixels_at, weight_tile, window_count
 
 
-@triton.jit
+@kernel
 def input_gradient(
     x, dx, phi, op_weight, input_weight, drop, gy, table, table_of_slot, chosen, maps, arguments, factors, grads,
     state, count, slots, batch, instances, edges, tiles, in_height, in_width, height, width,
@@ -52,6 +52,7 @@ def input_gradient(
     own = phi + s * phi_stride
     whole = batch * height * width * pitch
     up = gy + s * whole
+    real = c < channels
     plain = tl.zeros([TILE, BLOCK], tl.float32)
     rectified = tl.zeros([TILE, BLOCK], tl.float32)
     for n in range(count):
@@ -70,35 +71,37 @@ def input_gradient(
                 plain += load_tile(up, p, pitch, c, channels, live) * factor[:, None]
             elif (kind == MAXIMUM) | (kind == AVERAGE):
                 chose = arguments + (tl.maximum(tl.load(row + ARGUMENT), 0) * slots + s) * whole
-                for k in range(9):
-                    h, w, found = origin(down, right, k // 3 - 1, k % 3 - 1, stride, height, width, live)
-                    dz = output_gradient(
-                        up, last, drop, factors, s, i, image, h, w, batch, instances, height, width, pitch, c, channels,
-                        found, 0, DROP, CHANNELS,
-                    )  # fmt: skip
-                    if kind == AVERAGE:
-                        share = window_count(h, w, in_height, in_width, stride)
-                        plain += dz / tl.where(found, share, 1.0)[:, None]
-                    else:
+                factor, a, mean, q = load_factors(factors, s, i, 0, instances, c, CHANNELS)
+                dropped = drop_of(drop, s, image, i, batch, instances, live, DROP)
+                for ky in range(3):
+                    for kx in range(3):
+                        h, w, found = origin(down, right, ky - 1, kx - 1, stride, height, width, live)
                         at = ((image * height + h) * width + w) * pitch
-                        mask = found[:, None] & (c < channels)[None, :]
-                        which = tl.load(chose + at[:, None] + c[None, :], mask=mask, other=9)
-                        plain += tl.where(which == k, dz, 0.0)
+                        dz = gradient_at(up, last, at, found, dropped, factor, a, mean, q, c, real)
+                        if kind == AVERAGE:
+                            share = 1.0 / tl.where(found, window_count(h, w, in_height, in_width, stride), 1.0)
+                            plain += dz * share[:, None]
+                        else:
+                            mask = found[:, None] & real[None, :]
+                            which = tl.load(chose + at[:, None] + c[None, :], mask=mask, other=9)
+                            plain += tl.where(which == ky * 3 + kx, dz, 0.0)
             elif kind == SEPARABLE:
                 dilation = tl.load(row + DILATION)
-                for k in range(size * size):
-                    dy = (k // size - size // 2) * dilation
-                    dx_ = (k % size - size // 2) * dilation
-                    h, w, found = origin(down, right, dy, dx_, stride, height, width, live)
-                    g, inside = load_pixels(between, image, h, w, height, width, pitch, c, channels, found)
-                    taps = tl.load(first + c * size * size + k, mask=c < channels, other=0.0)
-                    rectified += g * taps[None, :]
+                for ky in range(size):
+                    dy = (ky - size // 2) * dilation
+                    for kx in range(size):
+                        dx_ = (kx - size // 2) * dilation
+                        h, w, found = origin(down, right, dy, dx_, stride, height, width, live)
+                        at = pixels_at(between, image, h, w, height, width, pitch, c)
+                        g = tl.load(at, mask=found[:, None] & real[None, :], other=0.0).to(tl.float32)
+                        taps = tl.load(first + c * size * size + ky * size + kx, mask=real, other=0.0)
+                        rectified += g * taps[None, :]
     v = load_tile(x + s * batch * in_height * in_width * pitch, p, pitch, c, channels, live)
     total = plain + tl.where(v <= 0, 0.0, rectified)
     store_tile(dx + s * batch * in_height * in_width * pitch, p, pitch, c, channels, live, total)
 
 
-@triton.jit
+@kernel
 def product_gradient(
     x, dx, phi, op_weight, input_weight, drop, gy, table, table_of_slot, chosen, maps, factors, grads,
     state, count, slots, batch, instances, edges, tiles, in_height, in_width, height, width,

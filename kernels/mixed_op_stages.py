@@ -9,6 +9,7 @@ import triton
 import triton.language as tl
 
 from autometa.kernels.common import load_pixels, load_tile, product, relu, split_pixel, store_tile
+from autometa.kernels.launch import kernel
 from autometa.kernels.mixed_op_backward import output_gradient
 from autometa.kernels.node_table import (
     DILATION,
@@ -34,7 +35,7 @@ from autometa.kernels.node_table import (
     table_row,
     weight_of,
 )
-from autometa.kernels.taps import activated, depthwise, identity_norm, weight_tile
+from autometa.kernels.taps import activated_at, depthwise, identity_norm, pixels_at, weight_tile, within
 
 
 @triton.jit
@@ -55,7 +56,7 @@ def stage_input(
         return x, h, w, tl.load(row + STRIDE), mean, scale, shift
 
 
-@triton.jit
+@kernel
 def depthwise_gradient(
     states, phi, op_weight, input_weight, drop, gy, table, table_of_slot, chosen, maps, moments, factors, grads, parts,
     count, slots, batch, instances, edges, tiles, chunk, chunks, pixels, height, width,
@@ -95,6 +96,7 @@ def depthwise_gradient(
     z = maps + (tl.load(row + (MIDDLE if OF_MIDDLE else LAST)) * slots + s) * whole
     out = grads + (tl.load(row + GRAD) * slots + s) * whole
     up = grads + (tl.load(row + MIDDLE_GRAD) * slots + s) * whole if OF_MIDDLE else gy + s * whole
+    real = c < channels
     taps = tl.arange(0, WINDOW)
     total = tl.zeros([WINDOW, BLOCK], tl.float32)
     square = tl.zeros([BLOCK, BLOCK], tl.float32)
@@ -117,13 +119,16 @@ def depthwise_gradient(
                 )  # fmt: skip
                 square += product(tl.trans(t), dz, PRECISION)
         store_tile(out, p, pitch, c, channels, live, dt)
-        for k in range(size * size):
-            v = activated(
-                x, image, down * stride + (k // size - size // 2) * dilation,
-                right * stride + (k % size - size // 2) * dilation, h, w, pitch, mean, scale, shift, c, channels, live,
-            )  # fmt: skip
-            of_tap = tl.sum(v * dt, axis=0)
-            total += tl.where((taps == k)[:, None], of_tap[None, :], 0.0)
+        centre = pixels_at(x, image, down * stride, right * stride, h, w, pitch, c)
+        for ky in range(size):
+            dy = (ky - size // 2) * dilation
+            in_rows = live & within(down * stride + dy, h)
+            for kx in range(size):
+                dx = (kx - size // 2) * dilation
+                inside = in_rows & within(right * stride + dx, w)
+                v = activated_at(centre + (dy * w + dx) * pitch, inside, real, mean, scale, shift)
+                of_tap = tl.sum(v * dt, axis=0)
+                total += tl.where((taps == ky * size + kx)[:, None], of_tap[None, :], 0.0)
     to = parts + (s * chunks + part) * parts_stride
     at = to + first + c[None, :] * size * size + taps[:, None]
     tl.store(at, total, mask=(taps < size * size)[:, None] & (c < channels)[None, :])
@@ -132,7 +137,7 @@ def depthwise_gradient(
         tl.store(at, square, mask=(c < channels)[:, None] & (c < channels)[None, :])
 
 
-@triton.jit
+@kernel
 def pointwise_gradient(
     states, phi, op_weight, input_weight, drop, gy, table, table_of_slot, chosen, maps, moments, factors, grads, parts,
     count, slots, batch, instances, edges, tiles, chunk, chunks, pixels, height, width,
@@ -182,7 +187,7 @@ def pointwise_gradient(
     tl.store(at + o[None, :] * channels + c[:, None], total, mask=(c < channels)[:, None] & (o < channels)[None, :])
 
 
-@triton.jit
+@kernel
 def pair_gradient(
     phi, op_weight, input_weight, drop, gy, table, table_of_slot, chosen, maps, factors, grads,
     count, slots, batch, instances, edges, tiles, pixels, height, width,
@@ -220,7 +225,7 @@ def pair_gradient(
     store_tile(grads + (tl.load(row + GRAD) * slots + s) * whole, p, pitch, c, channels, live, total)
 
 
-@triton.jit
+@kernel
 def tap_gradient(
     states, op_weight, input_weight, drop, gy, table, table_of_slot, chosen, maps, factors, grads, parts,
     count, slots, batch, instances, edges, tiles, chunk, chunks, pixels, height, width,
@@ -290,7 +295,7 @@ def tap_gradient(
         tl.store(at, total, mask=(o < channels)[None, :] & real[:, None])
 
 
-@triton.jit
+@kernel
 def add_parts(
     parts, dphi, op_weight, input_weight, table, table_of_slot, chosen,
     count, instances, edges, chunks, blocks, parts_stride, dphi_stride, TABLES: tl.constexpr, COLUMNS: tl.constexpr,

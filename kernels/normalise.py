@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 
 from autometa.kernels.common import load_pixels, load_tile, merge_moments, split_pixel, store_tile, sum_parts
-from autometa.kernels.launch import channel_block, launch, pixel_block
+from autometa.kernels.launch import channel_block, kernel, launch, pixel_block
 
 COLUMNS = 128
 MOST_PROGRAMS = 65_535  # along a grid's second or third axis
@@ -93,7 +93,7 @@ def best_of_window(
     return u, hat, place
 
 
-@triton.jit
+@kernel
 def _finish_moments(
     parts, given, parameters, statistics, factors, tiles, pixels, stride, eps,
     C: tl.constexpr, BIAS: tl.constexpr, BATCH: tl.constexpr, GIVEN: tl.constexpr, STATISTICS: tl.constexpr,
@@ -120,7 +120,7 @@ def _finish_moments(
     tl.store(factors + s * 2 * BLOCK + BLOCK + c, 1.0 / deviation)
 
 
-@triton.jit
+@kernel
 def _normalise(
     z, factors, parameters, y, pixels, height, width, windows, rows, columns, stride,
     C: tl.constexpr, PITCH: tl.constexpr, GAMMA: tl.constexpr, BETA: tl.constexpr, POOL: tl.constexpr,
@@ -142,7 +142,7 @@ def _normalise(
     store_tile(y + s * windows * PITCH, p, PITCH, c, C, live, u)
 
 
-@triton.jit
+@kernel
 def _gradient_parts(
     gy, z, factors, parameters, parts, pixels, height, width, windows, rows, columns, stride, tiles,
     C: tl.constexpr, PITCH: tl.constexpr, GAMMA: tl.constexpr, BETA: tl.constexpr, POOL: tl.constexpr,
@@ -167,7 +167,7 @@ def _gradient_parts(
     tl.store(at + BLOCK + c, tl.sum(tl.where(live[:, None], g * hat, 0.0), axis=0))
 
 
-@triton.jit
+@kernel
 def _finish_sums(parts, sums, tiles, BLOCK: tl.constexpr, ROWS: tl.constexpr):
     s = tl.program_id(0).to(tl.int64)
     c = tl.arange(0, BLOCK)
@@ -176,7 +176,7 @@ def _finish_sums(parts, sums, tiles, BLOCK: tl.constexpr, ROWS: tl.constexpr):
         tl.store(sums + s * 2 * BLOCK + i * BLOCK + c, found)
 
 
-@triton.jit
+@kernel
 def _spread_gradient(
     gy, z, factors, parameters, sums, dz, pixels, height, width, outputs, rows, columns, windows, stride,
     C: tl.constexpr, PITCH: tl.constexpr, GAMMA: tl.constexpr, BETA: tl.constexpr, POOL: tl.constexpr,
@@ -209,7 +209,7 @@ def _spread_gradient(
         store_tile(dz + s * pixels * PITCH, q, PITCH, c, C, inside, own)
 
 
-@triton.jit
+@kernel
 def _finish_row(
     parts, sums, factors, parameters, out, chunks, padded, row, stride,
     C: tl.constexpr, WEIGHTS: tl.constexpr, GAP_AT: tl.constexpr, GAP: tl.constexpr, BIAS: tl.constexpr,

@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 
 from autometa.kernels.common import load_tile, product, relu, split_pixel, store_moments, store_tile, sum_parts
-from autometa.kernels.launch import channel_block, dot_precision, launch
+from autometa.kernels.launch import channel_block, dot_precision, kernel, launch
 from autometa.kernels.normalise import COLUMNS, Norm, before_norm, chunked, load_factors, pick, tiles_of
 from autometa.kernels.state_table import NO_TABLE, aligned, place_of, state_at, state_row, tables_of
 
@@ -75,7 +75,7 @@ def _pack_affine(affine, parameters, depth, o, C: tl.constexpr, REDUCE: tl.const
     tl.store(affine + BLOCK + o, tl.load(gamma + aligned(C) + o, mask=here, other=0.0))
 
 
-@triton.jit
+@kernel
 def _pointwise(
     states, parameters, z, moments, affine, table, table_of_slot,
     pixels, rows, columns, inputs, height, width, stride, tiles,
@@ -178,7 +178,7 @@ def _store_nothing(
             store_tile(dx, p, WIDTH_PITCH, k, WIDTH, live, zero)
 
 
-@triton.jit
+@kernel
 def _pointwise_backward(
     states, grads, gy, z, factors, affine, parameters, sums, parts, table, table_of_slot,
     pixels, rows, columns, inputs, height, width, stride, affine_stride, padded,
@@ -240,7 +240,7 @@ def _pointwise_backward(
         _store_weights(parts + gap, dw_second, half + o, k, C, depth, WIDTH)
 
 
-@triton.jit
+@kernel
 def _finish_reads(
     parts, sums, out, table, table_of_slot, chunks, padded, width,
     COUNT: tl.constexpr, TABLES: tl.constexpr, REDUCE: tl.constexpr, AFFINE: tl.constexpr, C: tl.constexpr,

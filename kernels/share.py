@@ -5,12 +5,12 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from autometa.kernels.launch import launch
+from autometa.kernels.launch import kernel, launch
 
 SIZE = 2048
 
 
-@triton.jit
+@kernel
 def _sum(parts, out, elements, padding, COUNT: tl.constexpr, SIZE: tl.constexpr):
     """Padding is summed as well, but for that of the last pixel: no memory need stand behind it."""
     s = tl.program_id(1).to(tl.int64)

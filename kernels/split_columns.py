@@ -5,13 +5,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from autometa.kernels.launch import launch
+from autometa.kernels.launch import kernel, launch
 
 SIZE = 1024
 MOST = 64  # parts of a launch: their addresses are its arguments
 
 
-@triton.jit
+@kernel
 def _join(parts, strides, widths, out, row, start, COUNT: tl.constexpr, SIZE: tl.constexpr):
     """A program finds its part by walking over their numbers of blocks; a part without columns stands for zeros."""
     s = tl.program_id(1).to(tl.int64)

@@ -21,6 +21,26 @@ def activated(base, image, row, column, height, width, pitch, mean, scale, shift
 
 
 @triton.jit
+def within(place, count):
+    """Whether rows or columns lie inside a map."""
+    return (place >= 0) & (place < count)
+
+
+@triton.jit
+def pixels_at(base, image, row, column, height, width, pitch, c):
+    """Addresses of a tile: those of a tap are at a distance that is one number for all."""
+    return base + (((image * height + row) * width + column) * pitch)[:, None] + c[None, :]
+
+
+@triton.jit
+def activated_at(at, inside, real, mean, scale, shift):
+    """`activated`, of a tile by its addresses."""
+    x = tl.load(at, mask=inside[:, None] & real[None, :], other=0.0).to(tl.float32)
+    x = relu((x - mean[None, :]) * scale[None, :] + shift[None, :])
+    return tl.where(inside[:, None], x, 0.0)
+
+
+@triton.jit
 def identity_norm(c):
     """The normalisation that does nothing."""
     zero = tl.zeros_like(c).to(tl.float32)
@@ -34,15 +54,16 @@ def depthwise(
 ):  # fmt: skip
     """Depthwise convolution of a tile; weights `[C, size, size]`."""
     total = tl.zeros([row.shape[0], c.shape[0]], tl.float32)
-    for k in range(size * size):
-        dy = (k // size - size // 2) * dilation
-        dx = (k % size - size // 2) * dilation
-        x = activated(
-            base, image, row * stride + dy, column * stride + dx, height, width, pitch, mean, scale, shift, c, channels,
-            live,
-        )  # fmt: skip
-        w = tl.load(weights + c * size * size + k, mask=c < channels, other=0.0)
-        total += x * w[None, :]
+    centre, real = pixels_at(base, image, row * stride, column * stride, height, width, pitch, c), c < channels
+    filters = weights + c * size * size
+    for i in range(size):
+        dy = (i - size // 2) * dilation
+        in_rows = live & within(row * stride + dy, height)
+        for j in range(size):
+            dx = (j - size // 2) * dilation
+            inside = in_rows & within(column * stride + dx, width)
+            x = activated_at(centre + (dy * width + dx) * pitch, inside, real, mean, scale, shift)
+            total += x * tl.load(filters + i * size + j, mask=real, other=0.0)[None, :]
     return total
 
 
@@ -139,10 +160,11 @@ def average(base, image, row, column, height, width, pitch, stride, c, channels,
 
 @triton.jit
 def origin(row, column, dy, dx, stride, height, width, live):
-    """The output pixel whose tap (dy, dx) is this input pixel, and whether there is one."""
+    """The output pixel whose tap (dy, dx) is this input pixel, and whether there is one. The stride is 1 or 2, so that
+    its remainder is a bit and its quotient a shift."""
     down = row - dy
     right = column - dx
-    found = live & (down >= 0) & (right >= 0) & (down % stride == 0) & (right % stride == 0)
-    down = down // stride
-    right = right // stride
+    found = live & ((down | right) >= 0) & (((down | right) & (stride - 1)) == 0)
+    down = down >> (stride - 1)
+    right = right >> (stride - 1)
     return down, right, found & (down < height) & (right < width)

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 from autometa.api import seeds
 from autometa.api.checkup import examine
 from autometa.api.datasets import Described, data_info, prepare_data, verify_data
+from autometa.api.gpu_kernels import compile_kernels
 from autometa.api.listing import Choice, choices
 from autometa.api.planning import Plan, plan_search, plan_train
 from autometa.api.predicting import Predictions, answered, image_files, read_all
@@ -39,6 +40,7 @@ __all__ = [
     "Tracker",
     "adapt",
     "choices",
+    "compile_kernels",
     "data_info",
     "doctor",
     "estimate",

@@ -40,7 +40,14 @@ def names(words: list[str], typed: list[str]) -> int:
 def doctor(words: list[str], typed: list[str]) -> int:
     """`autometa doctor`."""
     parser = Parser("doctor", "What is installed, which code runs on this machine and why, which data are found.")
-    given = parser.parse(words, "json")
+    parser.add_argument("--compile", action="store_true", help="compile the GPU kernels of a preset ahead of its runs")
+    parser.add_argument("--preset", default="omniglot", help="whose kernels (default: omniglot)")
+    parser.add_argument("--capability", metavar="N.N", help="for a GPU that is not here, such as 9.0")
+    given = parser.parse(words, "json", "quiet")
+    if given.compile:
+        made = api.compile_kernels(given.preset, given.capability, given.quiet or given.json)
+        print_json(made) if given.json else put(show.compiled(made))
+        return int(bool(made["failed"]))
     found = api.doctor()
     print_json(found) if given.json else put(show.checkup(found))
     return 0

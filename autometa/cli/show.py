@@ -202,6 +202,14 @@ def verdicts(found: Mapping[str, Any]) -> list[str]:
     return [*columns(rows, indent=""), f"{word[found['passed']]}  recipe {found['recipe']}"]
 
 
+def compiled(found: Mapping[str, Any]) -> list[str]:
+    """`doctor --compile`."""
+    done = f"{found['compiled']} of {found['kernels']} GPU kernels of preset {found['preset']} compiled"
+    return [f"{done} for compute capability {found['capability']} in {found['seconds']} s, the others were there"] + [
+        f"FAILED  {reason}" for reason in found["failed"]
+    ]
+
+
 def _triton(needs: Mapping[str, Any]) -> str:
     """What Triton kernels need on this machine, and what is missing of it."""
     missing = [] if needs["compiler"] else ["a C compiler (gcc) is needed and not found"]

@@ -11,7 +11,9 @@ import sysconfig
 import tempfile
 import warnings
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
 
@@ -91,8 +93,23 @@ def interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET", "0") == "1"
 
 
+_ANYWHERE: ContextVar[bool] = ContextVar("anywhere", default=False)
+
+
+@contextmanager
+def anywhere() -> Iterator[None]:
+    """Within it CPU tensors will do: kernels are written down to be compiled, not run."""
+    token = _ANYWHERE.set(True)
+    try:
+        yield
+    finally:
+        _ANYWHERE.reset(token)
+
+
 def triton_refuses(device: torch.device, dtype: torch.dtype) -> str | None:
     """Why a Triton kernel cannot run on tensors of this device and dtype, or None."""
+    if _ANYWHERE.get():
+        return _missing()
     if device.type != "cuda" and not (interpreted() and device.type == "cpu"):
         return f"triton works on CUDA tensors, these are on {device} (TRITON_INTERPRET=1 interprets, slowly)"
     if dtype != torch.float32:

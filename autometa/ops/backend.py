@@ -52,6 +52,7 @@ _FALLBACK_ANNOUNCED = False
 _SECOND_ORDER_ANNOUNCED = False
 _ANNOUNCED: set[str] = set()  # why ops run by the reference on a GPU
 _SECOND_ORDER: ContextVar[bool] = ContextVar("second_order", default=False)
+_FORCED: ContextVar[str | None] = ContextVar("forced", default=None)
 PRECISIONS = ("fp32", "tf32", "bf16")
 _PRECISION: ContextVar[str | None] = ContextVar("precision", default=None)
 
@@ -122,10 +123,20 @@ def cpp_refuses(device: torch.device, dtype: torch.dtype) -> str | None:
 
 def requested(backend: str | None) -> str:
     """The backend asked for by argument or environment, `auto` where none is."""
-    name = backend or os.environ.get("AUTOMETA_BACKEND") or "auto"
+    name = backend or _FORCED.get() or os.environ.get("AUTOMETA_BACKEND") or "auto"
     if name != "auto" and name not in BACKENDS:
         raise BackendError(f"unknown backend {name!r}; choose from auto, {', '.join(BACKENDS)}")
     return name
+
+
+@contextmanager
+def forced(backend: str) -> Iterator[None]:
+    """Within it every op runs by this backend, as AUTOMETA_BACKEND has it."""
+    token = _FORCED.set(requested(backend))
+    try:
+        yield
+    finally:
+        _FORCED.reset(token)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from autometa.meta.learner import MetaLearner
+from autometa.train.compiling import compile_step
 from autometa.train.replay import CudaGraphs, Graphs, Lagged, replayed
 from autometa.train.tasks import silent
 from autometa.train.trainer import Trainer
@@ -71,6 +72,8 @@ class Loop:
         """Make ready for the iterations of a phase; those of the other one give their memory back first."""
         trainer = self.trainer
         self._run, self._phase = None, (warm, trainer.learning)
+        if isinstance(graphs, CudaGraphs):
+            compile_step(trainer, warm, self._notice, quiet=self._notice is silent)
         if trainer.max_slots is None:
             trainer.max_slots = self._fitting(warm, graphs)
         while self._run is None:
