@@ -26,7 +26,7 @@ WIDE = 2**31  # integers from here on are of 64 bits
 
 
 def _integer(value: int, counted: bool) -> int:
-    """One that makes the same binary: of sizes their width alone counts, of others whether they are 1, or 16 divides."""
+    """One that makes the same binary: of sizes the width alone counts, of others whether they are 1, or 16 divides."""
     wide = 2 * WIDE if abs(value) >= WIDE else 0
     if counted:
         return wide + 3
