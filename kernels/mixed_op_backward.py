@@ -211,14 +211,14 @@ def middle_gradient(
         image, down, right = split_pixel(p, height, width)
         total = tl.zeros([TILE, CHANNELS], tl.float32)
         centre = pixels_at(dt, image, down, right, height, width, pitch, c)
-        for i in range(size):
-            dy = (i - size // 2) * dilation
+        for ky in range(size):
+            dy = (ky - size // 2) * dilation
             in_rows = live & within(down - dy, height)
-            for j in range(size):
-                dx = (j - size // 2) * dilation
+            for kx in range(size):
+                dx = (kx - size // 2) * dilation
                 inside = in_rows & within(right - dx, width)
                 g = tl.load(centre - (dy * width + dx) * pitch, mask=inside[:, None] & real[None, :], other=0.0)
-                filters = weights + c * size * size + i * size + j
+                filters = weights + c * size * size + ky * size + kx
                 total += g.to(tl.float32) * tl.load(filters, mask=real, other=0.0)[None, :]
         normal = (load_tile(z, p, pitch, c, channels, live) - mean[None, :]) * rstd[None, :]
         total = tl.where((normal * gamma[None, :] + beta[None, :] <= 0) | (not live[:, None]), 0.0, total)

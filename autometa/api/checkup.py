@@ -19,11 +19,12 @@ from autometa.data import DATASETS, DataError, cache_root, dataset_names
 from autometa.data.omniglot import PARTS, find_part
 from autometa.meta.learner import LEARNERS
 from autometa.nas.strategies.strategy import STRATEGIES
-from autometa.ops import backend
+from autometa.ops import backend, self_check
 from autometa.ops._cuda import cuda_state
-from autometa.ops._triton import needs
+from autometa.ops._triton import needs, triton_refuses
 from autometa.ops.primitives import registered
 from autometa.runs import environment
+from autometa.train.canary import checked_device
 
 PACKAGES = ("torch", "numpy", "pillow", "safetensors", "jsonargparse", "tqdm")
 _NAMES = "DATA", "CACHE", "PLUGINS", "BACKEND", "ISA", "PRECISION", "GRAPH", "DEBUG"
@@ -45,6 +46,7 @@ def examine() -> dict[str, Any]:
         "compiled": _compiled(),
         "cuda_kernels": cuda_state(),
         "triton": needs(),
+        "self_check": _self_check(),
         "backends": {device: _backends(device) for device in _devices()},
         "plugins": _plugins(),
         "settings": {name: os.environ.get(name) for name in SETTINGS},
@@ -80,6 +82,16 @@ def _compiled() -> dict[str, Any]:
         return {"loads": True, "instruction_set": module.isa(), "file": module.__file__}
     except Exception as refused:  # AUTOMETA_ISA may name what this processor has not
         return {"loads": True, "instruction_set": None, "reason": str(refused), "file": module.__file__}
+
+
+def _self_check() -> dict[str, Any] | None:
+    """What the GPU's kernels compute beside the reference, in every precision; None where there is no GPU for them."""
+    device = torch.device("cuda", 0)
+    if "cuda" not in _devices() or triton_refuses(device, torch.float32):
+        return None
+    for mode in backend.PRECISIONS:
+        checked_device(device, mode, lambda text: None, quiet=True)
+    return {"about": self_check.about(device), "table": self_check.known(device)}
 
 
 def _gpu() -> str | None:

@@ -32,6 +32,7 @@ from autometa.runs.files import say, shown
 from autometa.runs.folder import MODEL_CARD, RunFolder
 from autometa.runs.tracking import Tracker, Trackers, trackers_of
 from autometa.search.main_guard import check_main_guard
+from autometa.train.canary import checked_device
 from autometa.train.distributed import follow
 from autometa.train.pace import Pace
 from autometa.train.phases import Terms
@@ -138,6 +139,7 @@ def computing(device: torch.device, config: RunConfig, notice: Callable[[str], N
         yield
         return
     with torch.cuda.device(device), backend.precision(config.precision), backend.libraries(config.precision):
+        checked_device(device, config.precision, notice, quiet=notice is not say)
         yield
 
 

@@ -202,6 +202,11 @@ def verdicts(found: Mapping[str, Any]) -> list[str]:
     return [*columns(rows, indent=""), f"{word[found['passed']]}  recipe {found['recipe']}"]
 
 
+def _self_check(table: Mapping[str, Mapping[str, str | None]]) -> list[list[str]]:
+    """A row per op and precision."""
+    return [[op, mode, reason or "passed"] for op, row in table.items() for mode, reason in row.items()]
+
+
 def compiled(found: Mapping[str, Any]) -> list[str]:
     """`doctor --compile`."""
     done = f"{found['compiled']} of {found['kernels']} GPU kernels of preset {found['preset']} compiled"
@@ -241,6 +246,8 @@ def checkup(found: Mapping[str, Any]) -> list[str]:
         lines += ["", f"What computes on {device}"]
         forced_badly = isinstance(rows, str)
         lines += [f"  {rows}"] if forced_badly else columns([[r["op"], r["backend"], r["reason"]] for r in rows])
+    if found["self_check"]:
+        lines += ["", "Self-check of the GPU's kernels", *columns(_self_check(found["self_check"]["table"]))]
     own = found["plugins"]
     if any(own.values()):
         through = "run through the reference, the nodes' other operations where they would without them"

@@ -12,7 +12,7 @@ import importlib
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -53,6 +53,7 @@ _SECOND_ORDER_ANNOUNCED = False
 _ANNOUNCED: set[str] = set()  # why ops run by the reference on a GPU
 _SECOND_ORDER: ContextVar[bool] = ContextVar("second_order", default=False)
 _FORCED: ContextVar[str | None] = ContextVar("forced", default=None)
+_DISTRUSTED: dict[tuple[str, str, str], str] = {}  # op, backend, precision -> why it is left alone
 PRECISIONS = ("fp32", "tf32", "bf16")
 _PRECISION: ContextVar[str | None] = ContextVar("precision", default=None)
 
@@ -193,7 +194,7 @@ def dispatch(
     name = requested(backend)
     lacking = lacking or {}
     if name != "auto":
-        reason = lacking.get(name) or _why_not(op, name, device, dtype, second_order)
+        reason = lacking.get(name) or why_not(op, name, device, dtype, second_order)
         if reason:
             raise BackendError(f"backend {name!r} cannot run {op}: {reason}")
         return found[name].call
@@ -203,10 +204,10 @@ def dispatch(
     announced = device.type == "cuda" and dtype != torch.float64 and not second_order and not lacking
     for candidate in PREFERENCE.get(device.type, ("reference",)):
         if candidate == "reference" and announced:
-            _announce(op, {b: _why_not(op, b, device, dtype, False) for b in PREFERENCE["cuda"] if b in found})
-        if candidate in found and candidate not in lacking and not _why_not(op, candidate, device, dtype, second_order):
+            _announce(op, {b: why_not(op, b, device, dtype, False) for b in PREFERENCE["cuda"] if b in found})
+        if candidate in found and candidate not in lacking and not why_not(op, candidate, device, dtype, second_order):
             return found[candidate].call
-        if second_order and not _SECOND_ORDER_ANNOUNCED and not _why_not(op, candidate, device, dtype, False):
+        if second_order and not _SECOND_ORDER_ANNOUNCED and not why_not(op, candidate, device, dtype, False):
             _SECOND_ORDER_ANNOUNCED = True
             warnings.warn("second derivatives are computed by the slower reference", RuntimeWarning, stacklevel=3)
     return found["reference"].call
@@ -221,13 +222,33 @@ def _announce(op: str, reasons: Mapping[str, str | None]) -> None:
         warnings.warn(f"{text}; see: autometa doctor", RuntimeWarning, stacklevel=4)
 
 
-def _why_not(op, backend, device, dtype, second_order) -> str | None:
+def why_not(op: str, backend: str, device: torch.device, dtype: torch.dtype, second_order: bool = False) -> str | None:
+    """Why a backend does not run an op there, or None."""
     found = _REGISTRY[op]
     if backend not in found:
         return f"it is provided by {', '.join(found)} only"
     if second_order and backend != "reference":
         return "a second derivative was asked for, which only the reference gives"
-    return found[backend].refuses(device, dtype)
+    return found[backend].refuses(device, dtype) or _DISTRUSTED.get((op, backend, current_precision()))
+
+
+def distrust(op: str, backend: str, mode: str, reason: str) -> None:
+    """From now on this backend does not run the op in a precision mode; who says so has told why."""
+    _DISTRUSTED[op, backend, mode] = reason
+    _ANNOUNCED.add(reason)
+
+
+@contextmanager
+def without(ops: Collection[str], backend: str) -> Iterator[None]:
+    """Within it these ops are run by another backend than this one."""
+    before, mode = dict(_DISTRUSTED), current_precision()
+    for op in ops:
+        distrust(op, backend, mode, f"{backend} is left out to compare")
+    try:
+        yield
+    finally:
+        _DISTRUSTED.clear()
+        _DISTRUSTED.update(before)
 
 
 def explain(device: torch.device, dtype: torch.dtype = torch.float32) -> list[Choice]:
@@ -236,13 +257,13 @@ def explain(device: torch.device, dtype: torch.dtype = torch.float32) -> list[Ch
     for op, _ in sorted(_REGISTRY.items()):
         name = requested(None)
         if name != "auto":
-            reason = _why_not(op, name, device, dtype, False)
+            reason = why_not(op, name, device, dtype, False)
             text = f"forced, but cannot run: {reason}" if reason else "forced by AUTOMETA_BACKEND"
             rows.append(Choice(op, name, text))
             continue
         notes = []
         for candidate in PREFERENCE.get(device.type, ("reference",)):
-            reason = _why_not(op, candidate, device, dtype, False)
+            reason = why_not(op, candidate, device, dtype, False)
             if reason is None:
                 notes.append("fastest that can run here")
                 rows.append(Choice(op, candidate, "; ".join(notes)))
@@ -255,7 +276,7 @@ def native(op: str, device: torch.device, dtype: torch.dtype, backend: str | Non
     """Whether `dispatch` would take something better than the reference."""
     name = requested(backend)
     candidates = PREFERENCE.get(device.type, ()) if name == "auto" else (name,)
-    return any(c != "reference" and not _why_not(op, c, device, dtype, False) for c in candidates)
+    return any(c != "reference" and not why_not(op, c, device, dtype, False) for c in candidates)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from autometa.meta.learner import MetaLearner
+from autometa.train.canary import checked_step
 from autometa.train.compiling import compile_step
 from autometa.train.replay import CudaGraphs, Graphs, Lagged, replayed
 from autometa.train.tasks import silent
@@ -43,6 +44,7 @@ class Loop:
         self._phase: tuple[bool, MetaLearner] | None = None
         self._run: Callable[[], Tensor] | None = None
         self._next: int | None = None
+        self._compared = False
 
     def launch(self, i: int) -> Results:
         """Do meta-iteration i; what is known of this one and those before."""
@@ -74,6 +76,9 @@ class Loop:
         self._run, self._phase = None, (warm, trainer.learning)
         if isinstance(graphs, CudaGraphs):
             compile_step(trainer, warm, self._notice, quiet=self._notice is silent)
+            if not self._compared:
+                self._compared = True
+                checked_step(trainer, warm, self._notice, quiet=self._notice is silent)
         if trainer.max_slots is None:
             trainer.max_slots = self._fitting(warm, graphs)
         while self._run is None:

@@ -333,14 +333,17 @@ class Trainer:
         task = TaskChunk(loss, batches, lambda: shaped.queries(drawn), partial(logits, features=True))
         return task if self.guide is None else self.guide(task, warm)
 
-    def try_slots(self, slots: int, warm: bool) -> None:
-        """One inner step of the first slots, of which nothing is kept: to see how much memory they take."""
+    def try_slots(self, slots: int, warm: bool) -> Arena:
+        """One inner step of the first slots from theta, of which nothing is kept: to see what it takes and gives.
+        Returns the slots as they are after it, with Adam's second moments from 0 on."""
         part = self.arena.part(0, slots)
-        copied = replace(part, phi=part.phi.clone(), second=part.second.clone(), steps=part.steps.clone())
+        phi, second = part.theta.index_select(0, part.group_of_slot), torch.zeros_like(part.second)
+        copied = replace(part, phi=phi, second=second, steps=torch.zeros_like(part.steps))
         now, self.shaped, self.ways = (self.shaped, self.ways), self.episodes, self.inner.ways  # the largest tasks
         task = TaskChunk(*self._work(warm, [])[1](0, slots))
         self.shaped, self.ways = now
         self.learning.train_(copied, task, InnerLoop(self.optimiser, 1, self.state, frozen=self._how(warm)["frozen"]))
+        return copied
 
     def _kept(self) -> dict[str, Tensor]:
         """What the meta-learner keeps, by its names in a checkpoint."""
