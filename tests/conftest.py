@@ -68,6 +68,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.loadscopereorder = False
     if torch.cuda.is_available():
         config.pluginmanager.register(DeviceWatch())
+    elif (ROOT / "tests" / "access_checker.py").exists() and not config.pluginmanager.hasplugin("access-checker"):
+        from tests.access_checker import AccessChecker, interpreting
+
+        if interpreting():
+            config.pluginmanager.register(AccessChecker(every=False), "access-checker")
 
 
 class DeviceWatch:
