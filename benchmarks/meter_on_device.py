@@ -22,7 +22,7 @@ from autometa.export.c.project import WEIGHTS, Device
 from autometa.models.find import choose_start
 from autometa.train.frozen import training_pictures
 from autometa.train.tasks import Source
-from benchmarks.on_device import on_device, write
+from benchmarks.on_device import WARNINGS, on_device, write
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "device"
 M33 = ("-Wl,--defsym=FLASH_AT=0x10000000", "-Wl,--defsym=RAM_AT=0x38000000")
@@ -31,7 +31,6 @@ BOARDS = {
     "mps2-an500": ("-mcpu=cortex-m7", "-mfpu=fpv5-d16"),
     "mps2-an505": ("-mcpu=cortex-m33", "-mfpu=fpv5-sp-d16", *M33),
 }
-WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 TOOLS = ("arm-none-eabi-gcc", "qemu-system-arm")
 DRAWS, ASKED = 3, 60
 
@@ -49,7 +48,7 @@ def pictures_file(images: Tensor, digits: list[int], taught: int) -> str:
 def emulated(folder: Path, board: str, *options: str) -> dict[str, int]:
     """What the example prints, of an export with pictures.h in a folder; `flash`: bytes that are stored."""
     sources = [str(p) for p in (*folder.glob("*.c"), *EXAMPLE.glob("*.c")) if p.name != "selftest.c"]
-    words = ["arm-none-eabi-gcc", "-O2", *WARNINGS, "-mthumb", "-mfloat-abi=hard", *BOARDS[board], *options]
+    words = ["arm-none-eabi-gcc", "-O2", "-std=c99", *WARNINGS, "-mthumb", "-mfloat-abi=hard", *BOARDS[board], *options]
     words += ["-ffunction-sections", "-Wl,--gc-sections", "-nostartfiles", "--specs=nano.specs", "--specs=nosys.specs"]
     words += [
         f"-I{folder}",

@@ -23,6 +23,7 @@ from autometa.train.frozen import bytes_of, training_pictures
 from autometa.train.tasks import Source
 
 CLASSES = 10
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Werror", "-pedantic")
 
 # Standard input: byte 0..9 and a picture: teach this class; 'p' and a picture: probabilities and the answer (as float);
@@ -121,6 +122,8 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=200)
     parser.add_argument("--shots", type=int)
     parser.add_argument("--steps", type=int, help="of the inner loop")
+    parser.add_argument("--compiler", default="gcc", help="gcc or clang")
+    parser.add_argument("--sanitize", action="store_true", help="stop at bad addresses and undefined behaviour")
     given = parser.parse_args()
     torch.set_num_threads(1)
     start = choose_start(given.run)
@@ -146,7 +149,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         files = device.files(None, source.store.tensor()[:3])
         shots = f"-DAUTOMETA_SHOTS={given.shots or test.shots}"
-        program = built(write(files, Path(place) / "c", TALK), "-O2", shots, "-DAUTOMETA_MIN_PROBABILITY=0.0f")
+        options = ["-O2", shots, "-DAUTOMETA_MIN_PROBABILITY=0.0f", *(SANITIZERS if given.sanitize else ())]
+        program = built(write(files, Path(place) / "c", TALK), *options, compiler=given.compiler)
         found = floats(ran(program, said), CLASSES + 1)
     reference, right = torch.cat(wanted), torch.cat(truth)
     said_by_c = found[:, -1].long()

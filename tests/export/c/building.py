@@ -18,8 +18,15 @@ from benchmarks.on_device import write
 from tests.export.made import NETWORKS, WAYS, model, pictures
 
 KINDS = (*NETWORKS, "search")
-SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
+COMPILERS = ("gcc", "clang")
+EACH_COMPILER = pytest.mark.parametrize(
+    "compiler",
+    [
+        pytest.param(name, marks=pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed"))
+        for name in COMPILERS
+    ],
+)
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 
 

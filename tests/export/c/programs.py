@@ -20,6 +20,27 @@ int main(void)
 }
 """
 
+# The example's board on a computer.
+HOST_BOARD = """
+#include "board.h"
+#include <stdio.h>
+
+void board_number(const char *name, uint32_t value)
+{
+    printf("%s %lu\\n", name, (unsigned long)value);
+}
+
+uint32_t board_instructions(void)
+{
+    return 0;
+}
+
+uint32_t board_stack(void)
+{
+    return 0;
+}
+"""
+
 # Everything that may come in and should not.
 HOSTILE = """
 #include "autometa.h"
