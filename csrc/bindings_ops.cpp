@@ -219,17 +219,20 @@ void preprocess_backward(const PreprocessOf& own, Address saved, Address y, Addr
                                   of<float>(dparams, {args.slots, args.params_width}, "dparams"));
 }
 
-// Arguments in the order of autometa/ops/conv_block/cpp.py: three addresses, then sizes and flags.
+// Arguments in the order of autometa/ops/conv_block/cpp.py: three addresses, then sizes and flags; gate: what an
+// evaluation kept whose decisions are taken over, and its parameters, in rows as far apart as params'.
 autometa::ConvBlock conv_block_of(const std::array<Address, 3>& tensors, const std::array<int64_t, 5>& x_step,
                                   const std::array<int64_t, 16>& sizes, const std::array<bool, 4>& flags, double eps,
-                                  int threads) {
+                                  int threads, const std::array<Address, 2>& gate) {
+    require((gate[0] == 0) == (gate[1] == 0), "conv_block: a gate has kept memory and parameters");
     const auto& [slots, batch, c_in, c_out, height, width, kernel, stride, top, left, conv_height, conv_width,
                  out_height, out_width, params_row, params_width] = sizes;
     require(params_row >= 0, "params: the distance of rows is negative");
     autometa::ConvBlock block{slots, batch, c_in, c_out, height, width, kernel, stride, top, left, conv_height,
                               conv_width, out_height, out_width, of<float>(tensors[0], {slots, batch, c_in, height, width}, "x"),
                               {}, of<float>(tensors[1], {slots, params_width}, "params"), params_row, params_width,
-                              params_width, at<float>(tensors[2]), flags[0], flags[1], flags[2], flags[3], eps, threads};
+                              params_width, at<float>(tensors[2]), flags[0], flags[1], flags[2], flags[3], eps, threads,
+                              at<float>(gate[0]), at<float>(gate[1]), params_row};
     std::copy(x_step.begin(), x_step.end(), block.x_step);
     return block;
 }

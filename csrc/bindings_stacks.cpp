@@ -47,10 +47,14 @@ std::unique_ptr<autometa::ConvStack> conv_stack_of(const std::array<int64_t, 5>&
     return std::make_unique<autometa::ConvStack>(blocks, classes, flatten);
 }
 
-// Addresses of images and parameters, their distances, columns of the parameters, threads.
+// Addresses of images and parameters, their distances, columns of the parameters, threads; what an evaluation kept whose
+// decisions are taken over, and its parameters.
 autometa::ConvStack::Input stack_input(Address x, const std::array<int64_t, 5>& x_step, Address params,
-                                       int64_t params_row, int64_t params_width, int threads) {
-    autometa::ConvStack::Input input{at<float>(x), {}, at<float>(params), params_row, params_width, threads};
+                                       int64_t params_row, int64_t params_width, int threads, Address gate_saved,
+                                       Address gate_params, int64_t gate_row) {
+    require((gate_saved == 0) == (gate_params == 0) && gate_row >= 0, "conv_stack: a gate has kept memory and parameters");
+    autometa::ConvStack::Input input{at<float>(x), {}, at<float>(params), params_row, params_width, threads,
+                                     at<float>(gate_saved), at<float>(gate_params), gate_row};
     std::copy(x_step.begin(), x_step.end(), input.x_step);
     return input;
 }

@@ -151,6 +151,11 @@ class MetaNASConfig(RunConfig):
         one_of(SHAPES, {"arch_schedule": self.arch_schedule})
         check_reductions(self.reductions, self.cells)
         self._check_primitives()
+        require(
+            not self.learner.in_pairs,
+            "learner.gradient must not be differences in a search over op weights: what is pruned while training is "
+            "decided anew at every point; choose exact or first-order",
+        )
         self.relaxation.check()
         require(self.stem_stride in (1, 2), f"stem_stride must be 1 or 2, not {self.stem_stride}")
         coldest = min(self.t_min, self.t_min_test)

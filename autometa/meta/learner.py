@@ -79,6 +79,9 @@ class MetaLearner(Named, ABC):
     """Whether anything is adapted by gradient steps. Without, `ready` alone looks at the support set."""
     any_ways: ClassVar[bool] = False
     """Whether what was learned serves any number of classes as it serves those of training."""
+    in_pairs: ClassVar[bool] = False
+    """Whether the objective is asked for twice as many slots, the second half of which decide as the first
+    (`ops.gates`): rows at which decisions are taken anew would be of no use to it."""
     linear: ClassVar[bool] = True
     """Whether the network's own last layer answers, so that rows are no wider than its layout."""
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from autometa.errors import InputError
+from autometa.meta import differences
 from autometa.meta.inner_loop import Batches, Objective
 from autometa.meta.learner import Adapted, InnerLoop, State, TaskChunk
 from autometa.meta.optimisers import PerKind
@@ -22,7 +23,8 @@ from autometa.meta.outer_gradient import OuterGradient
 from autometa.ops import backend
 from autometa.slots.arena import Arena
 
-GRADIENTS = ("first-order", "exact")
+EXACT, DIFFERENCES = "exact", "differences"
+GRADIENTS = ("first-order", EXACT, DIFFERENCES)
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class MetaGradient:
     beside: tuple[Tensor, ...] = ()
 
 
-Update = Callable[[Tensor, Tensor, int], Tensor]
+Update = differences.Update
 """Rows `[S, row]`, their gradient, number of the inner step -> the next rows, differentiable."""
 
 
@@ -141,6 +143,46 @@ def meta_gradient(
     return MetaGradient(path.losses, losses[-1].detach(), rows[-1].detach(), gradient.contiguous(), tuple(own))
 
 
+def meta_gradient_by_differences(
+    objective: Objective,
+    phi: Tensor,
+    support: Batches,
+    query: tuple[Tensor, Tensor],
+    *,
+    steps: int,
+    lr: float | Tensor | Update,
+    begin: Callable[[Tensor], Tensor] | None = None,
+    at: int | None = None,
+    weights: Tensor | None = None,
+    beside: Sequence[Tensor] = (),
+) -> MetaGradient:
+    """The exact `meta_gradient` to within a percent, without second derivatives: see `differences`."""
+    learned = phi.detach().clone().requires_grad_(True)
+    start = learned if begin is None else begin(learned)
+    update = lr if callable(lr) else descent(lr)
+    rows, gradients, losses = [start.detach()], [], []
+    for t in range(steps):
+        grad, loss = differences.gradient_of(objective, rows[-1], *support.step(t), t)
+        with torch.no_grad():
+            rows.append(update(rows[-1], grad, t))
+        gradients.append(grad)
+        losses.append(loss)
+    last: list[Tensor] = []
+
+    def of_row(t: int) -> Tensor:
+        if t < steps and weights is None:
+            return torch.zeros_like(rows[t])
+        grad, loss = differences.gradient_of(objective, rows[t], *query, t if at is None else at)
+        last.append(loss)
+        share = weights[:, t - 1, None] if weights is not None and steps else 1.0
+        return share * grad
+
+    found, own = differences.gradients_through(objective, rows, gradients, support, update, of_row, beside)
+    gradient = torch.autograd.grad(start, learned, found)[0] if begin is not None else found
+    told = torch.stack(losses) if losses else phi.new_zeros(0, phi.shape[0])
+    return MetaGradient(told, last[0], rows[-1], gradient.contiguous(), tuple(own))
+
+
 @dataclass(frozen=True)
 class QueryGradient(OuterGradient):
     """What MAML's relatives share: gradient descent in the inner loop, the query loss's gradient outside, for theta and
@@ -148,6 +190,11 @@ class QueryGradient(OuterGradient):
 
     needs_queries: ClassVar[bool] = True
     second_order: ClassVar[bool] = True
+    gradient: ClassVar[str] = EXACT
+
+    @property
+    def in_pairs(self) -> bool:  # type: ignore[override]  # follows from settings
+        return self.second_order and self.gradient == DIFFERENCES
 
     def update_of(self, arena: Arena, lr: Tensor, own: Mapping[str, Tensor]) -> Update:
         """An inner step, from the run's rates of each column `[S, row]` and what is learned beside theta `[S, ...]`."""
@@ -179,18 +226,19 @@ class QueryGradient(OuterGradient):
         def begin(phi: Tensor) -> Tensor:
             return self.begin(phi, head, task) if self.inner_loop else self.ready(phi, head, task, steps - 1)
 
-        found = meta_gradient(
+        how: dict[str, Any] = {} if self.in_pairs else {"second_order": self.second_order}
+        found = (meta_gradient_by_differences if self.in_pairs else meta_gradient)(
             task.objective,
             start,
             task.batches,
             task.queries(),
             steps=steps if self.inner_loop else 0,
             lr=self.update_of(arena, lr, own),
-            second_order=self.second_order,
             begin=begin,
             at=None if self.inner_loop else steps - 1,
             weights=self.query_weights(arena, inner.state),
             beside=tuple(own.values()),
+            **how,
         )
         moving, adapted = PerKind(1.0, 1.0).columns(arena, inner.frozen), found.adapted[:, : start.shape[1]]
         arena.phi.copy_(torch.where(torch.isfinite(adapted), start - moving * found.gradient, adapted))
@@ -199,10 +247,27 @@ class QueryGradient(OuterGradient):
 
 
 @dataclass(frozen=True)
-class MAML(QueryGradient):
-    """Model-agnostic meta-learning, the exact gradient through all inner steps (Finn et al. 2017, algorithm 1)."""
+class SecondOrder(QueryGradient):
+    """Those whose gradient goes through all inner steps.
+
+    Args:
+        gradient: `exact`, by second derivatives of the reference, many times slower than a first-order step, or
+            `differences` of the compiled first-order step, within a percent of it (`meta.differences`).
+    """
+
+    gradient: str = EXACT  # type: ignore[misc]  # a setting here
 
     order: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gradient not in GRADIENTS[1:]:
+            raise InputError(f"learner.gradient must be {' or '.join(GRADIENTS[1:])}, not {self.gradient}")
+
+
+@dataclass(frozen=True)
+class MAML(SecondOrder):
+    """Model-agnostic meta-learning, the exact gradient through all inner steps (Finn et al. 2017, algorithm 1)."""
 
 
 @dataclass(frozen=True)
@@ -218,21 +283,23 @@ class EitherOrder(QueryGradient):
     """Those that do so where asked.
 
     Args:
-        gradient: `first-order`, or `exact` through all inner steps, by the reference and many times slower.
+        gradient: `first-order`, or through all inner steps: `exact`, by second derivatives of the reference and many
+            times slower, or `differences` of the compiled first-order step, within a percent of it
+            (`meta.differences`).
     """
 
-    gradient: str = GRADIENTS[0]
+    gradient: str = GRADIENTS[0]  # type: ignore[misc]  # a setting here
 
     order: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.gradient not in GRADIENTS:
-            raise InputError(f"learner.gradient must be {' or '.join(GRADIENTS)}, not {self.gradient}")
+            raise InputError(f"learner.gradient must be {', '.join(GRADIENTS)}, not {self.gradient}")
 
     @property
     def second_order(self) -> bool:  # type: ignore[override]  # a setting here
-        return self.gradient == GRADIENTS[1]
+        return self.gradient != GRADIENTS[0]
 
 
 @dataclass(frozen=True)
@@ -241,8 +308,7 @@ class FOMAML(FirstOrder):
 
 
 @dataclass(frozen=True)
-class ANIL(QueryGradient):
+class ANIL(SecondOrder):
     """Almost no inner loop: MAML whose inner loop changes the last layer alone (Raghu et al. 2020, section 4)."""
 
-    order: ClassVar[int] = 2
     still: ClassVar[tuple[str, ...]] = ("body",)

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from autometa.errors import InputError
 from autometa.meta.learner import State
-from autometa.meta.maml import QueryGradient, Update
+from autometa.meta.maml import SecondOrder, Update
 from autometa.slots.arena import Arena
 
 RATES, NORMS, LOSSES = "rates", "norms", "loss_weights"
 
 
 @dataclass(frozen=True)
-class MAMLPlusPlus(QueryGradient):
+class MAMLPlusPlus(SecondOrder):
     """MAML++: query losses after every inner step, second derivatives late, a learned rate for every layer and step,
     and weights and biases of batch normalisations for every step (section 4).
 

@@ -20,6 +20,8 @@ from types import ModuleType
 
 import torch
 
+from autometa.ops.gates import are_paired
+
 BACKENDS = ("reference", "cpp", "triton", "cuda")
 PREFERENCE = {"cpu": ("cpp", "reference"), "cuda": ("cuda", "triton", "reference")}
 
@@ -30,12 +32,14 @@ class BackendError(RuntimeError):
 
 @dataclass(frozen=True)
 class Implementation:
-    """One backend of one op; `refuses(device, dtype)` gives a reason, or None where it can run."""
+    """One backend of one op; `refuses(device, dtype)` gives a reason, or None where it can run; paired: whether it
+    knows slots that come in pairs (`gates.paired`)."""
 
     op: str
     backend: str
     call: Callable
     refuses: Callable[[torch.device, torch.dtype], str | None]
+    paired: bool
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Choice:
     reason: str
 
 
+DECIDING = frozenset({"conv_block", "conv_stack", "mixed_op", "cell_stack", "preprocess"})
+"""Ops with ReLUs or maximum pools."""
 _REGISTRY: dict[str, dict[str, Implementation]] = {}
 _FALLBACK_ANNOUNCED = False
 _SECOND_ORDER_ANNOUNCED = False
@@ -58,15 +64,17 @@ PRECISIONS = ("fp32", "tf32", "bf16")
 _PRECISION: ContextVar[str | None] = ContextVar("precision", default=None)
 
 
-def implements(op: str, backend: str, refuses: Callable | None = None) -> Callable:
-    """Decorator: register a function as `backend` of `op`."""
+def implements(op: str, backend: str, refuses: Callable | None = None, paired: bool | None = None) -> Callable:
+    """Decorator: register a function as `backend` of `op`; paired: see `Implementation`, true where None of ops without
+    a ReLU or maximum pool, and of the reference."""
+    knows = backend == "reference" or op not in DECIDING if paired is None else paired
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; choose from {', '.join(BACKENDS)}")
 
     def register(call: Callable) -> Callable:
         call = _outside_autocast(call) if backend == "reference" else call
         check = refuses or (lambda device, dtype: None)
-        _REGISTRY.setdefault(op, {})[backend] = Implementation(op, backend, call, check)
+        _REGISTRY.setdefault(op, {})[backend] = Implementation(op, backend, call, check, knows)
         return call
 
     return register
@@ -229,6 +237,8 @@ def why_not(op: str, backend: str, device: torch.device, dtype: torch.dtype, sec
         return f"it is provided by {', '.join(found)} only"
     if second_order and backend != "reference":
         return "a second derivative was asked for, which only the reference gives"
+    if are_paired() and not found[backend].paired:
+        return "it does not know slots that come in pairs"
     return found[backend].refuses(device, dtype) or _DISTRUSTED.get((op, backend, current_precision()))
 
 

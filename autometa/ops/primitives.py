@@ -17,6 +17,7 @@ from torch import Tensor
 
 from autometa.errors import InputError
 from autometa.kernels.op_codes import OP_CODES, OpCode
+from autometa.ops import gates
 from autometa.ops._native import watched
 from autometa.ops._try_primitive import try_primitive
 from autometa.ops.folding import cat_channels, fold, unfold
@@ -183,12 +184,12 @@ def _full_conv(kernel: int):
     return convolutions, run, macs
 
 
-def _pool(pool: Callable[[Tensor, int], Tensor]):
+def _pool(pool: Callable[[Tensor, int, int], Tensor]):
     def convolutions(channels: int, stride: int):
         return ((),)
 
     def run(x, relu_x, weights, slots, stride):
-        return pool(x, stride)
+        return pool(x, slots, stride)
 
     return convolutions, run, lambda channels, height, width, stride: 0
 
@@ -213,11 +214,11 @@ def _none():
     return (lambda channels, stride: ()), None, (lambda channels, height, width, stride: 0)
 
 
-def _max_pool(x: Tensor, stride: int) -> Tensor:
-    return F.max_pool2d(x, 3, stride, 1)
+def _max_pool(x: Tensor, slots: int, stride: int) -> Tensor:
+    return gates.max_pool(x, slots, 3, stride, 1)
 
 
-def _avg_pool(x: Tensor, stride: int) -> Tensor:
+def _avg_pool(x: Tensor, slots: int, stride: int) -> Tensor:
     return F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
 
 

@@ -146,11 +146,15 @@ class Cells:
     def logits(
         self, phi: Tensor, images: Tensor, statistics: BatchStatistics | None = None, *, features: bool = False
     ) -> Tensor:
-        return self.network.logits(phi, images, self.cell_of_slot, statistics, features)
+        return self.network.logits(phi, images, self._cells(phi), statistics, features)
 
     def loss(self, phi: Tensor, images: Tensor, labels: Tensor, step: int) -> Tensor:
         """The inner loop's objective."""
-        return self.network.losses(phi, images, labels, self.cell_of_slot)
+        return self.network.losses(phi, images, labels, self._cells(phi))
+
+    def _cells(self, phi: Tensor) -> Tensor:
+        """Of these rows; twice those of the slots where they come in pairs."""
+        return self.cell_of_slot.repeat(len(phi) // max(len(self.cell_of_slot), 1))
 
 
 @dataclass(kw_only=True)

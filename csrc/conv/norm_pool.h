@@ -28,6 +28,19 @@ inline void prefetch_window(const NormPool& p, const float* z, int64_t down, int
     }
 }
 
+// What decides about pixels: the values of the gate's image where kGated, else the pass's own.
+template <class V, bool kGated>
+struct Deciding {
+    const float* z;
+    V centre, a, b;
+    Deciding(const NormPool& p, int64_t lane)
+        : z((kGated ? p.gate_z : p.z) + lane),
+          centre(centre_of<V>(kGated ? p.gate_centre : p.centre, lane)),
+          a(load<V>((kGated ? p.gate_a : p.a) + lane)),
+          b(load<V>((kGated ? p.gate_b : p.b) + lane)) {}
+    V at(int64_t offset) const { return fma(load<V>(z + offset) - centre, a, b); }
+};
+
 template <class V, int kWindow>
 inline void norm_pool_row(const NormPool& p, int64_t h, int64_t lane, float* y) {
     const V a = load<V>(p.a + lane), b = load<V>(p.b + lane), floor = splat(&p.floor, V{});
@@ -45,12 +58,36 @@ inline void norm_pool_row(const NormPool& p, int64_t h, int64_t lane, float* y) 
     });
 }
 
+template <class V, int kWindow>
+inline void norm_pool_gated_row(const NormPool& p, int64_t h, int64_t lane, float* y) {
+    const V floor = splat(&p.floor, V{});
+    const Deciding<V, false> own(p, lane);
+    const Deciding<V, true> gate(p, lane);
+    each_window<kWindow>(p, h, [&](int64_t w, int64_t at, int64_t down, int64_t right) {
+        V value = own.at(at), decides = gate.at(at);
+        if constexpr (kWindow == 2) {
+            const int64_t others[3] = {right, down, down + right};
+#pragma GCC unroll 3
+            for (int k = 0; k < 3; ++k) {
+                const V other = gate.at(at + others[k]), its_value = own.at(at + others[k]);
+                const auto better = other > decides;
+                value = better ? its_value : value;
+                decides = better ? other : decides;
+            }
+        }
+        store<V>(y + w * p.lanes + lane, decides <= floor ? floor : value);
+    });
+}
+
 inline void norm_pool(const NormPool& p, float* y) {
     for (int64_t h = 0; h < p.out_height; ++h) {
         float* row = y + h * p.out_width * p.lanes;
         each_lane(p.lanes, [&](auto type, int64_t lane) {
             using V = decltype(type);
-            p.window == 2 ? norm_pool_row<V, 2>(p, h, lane, row) : norm_pool_row<V, 1>(p, h, lane, row);
+            if (p.gate_z)
+                p.window == 2 ? norm_pool_gated_row<V, 2>(p, h, lane, row) : norm_pool_gated_row<V, 1>(p, h, lane, row);
+            else
+                p.window == 2 ? norm_pool_row<V, 2>(p, h, lane, row) : norm_pool_row<V, 1>(p, h, lane, row);
         });
     }
 }
@@ -105,12 +142,42 @@ inline bool norm_pool_sums_row(const NormPool& p, int64_t h, int64_t lane, const
     return true;
 }
 
+template <class V, int kWindow>
+inline void norm_pool_gated_sums_row(const NormPool& p, int64_t h, int64_t lane, const float* gy, float* sum,
+                                     float* product) {
+    const V floor = splat(&p.floor, V{}), centre = centre_of<V>(p.centre, lane);
+    const Deciding<V, true> gate(p, lane);
+    V total = zero<V>(), total2 = zero<V>();
+    each_window<kWindow>(p, h, [&](int64_t w, int64_t at, int64_t down, int64_t right) {
+        const float* z = p.z + at + lane;
+        V chosen = load<V>(z) - centre, decides = gate.at(at);
+        if constexpr (kWindow == 2) {
+            const int64_t others[3] = {right, down, down + right};
+#pragma GCC unroll 3
+            for (int k = 0; k < 3; ++k) {
+                const V other = gate.at(at + others[k]);
+                const auto better = other > decides;
+                chosen = better ? load<V>(z + others[k]) - centre : chosen;
+                decides = better ? other : decides;
+            }
+        }
+        const V grad = decides <= floor ? zero<V>() : load<V>(gy + w * p.lanes + lane);
+        total += grad;
+        total2 = fma(grad, chosen, total2);
+    });
+    store<V>(sum + lane, load<V>(sum + lane) + total);
+    store<V>(product + lane, load<V>(product + lane) + total2);
+}
+
 inline void norm_pool_sums(const NormPool& p, const float* gy, float* sum, float* product) {
     for (int64_t h = 0; h < p.out_height; ++h) {
         const float* row = gy + h * p.out_width * p.lanes;
         each_lane(p.lanes, [&](auto type, int64_t lane) {
             using V = decltype(type);
-            if (p.window == 1)
+            if (p.gate_z)
+                p.window == 2 ? norm_pool_gated_sums_row<V, 2>(p, h, lane, row, sum, product)
+                              : norm_pool_gated_sums_row<V, 1>(p, h, lane, row, sum, product);
+            else if (p.window == 1)
                 norm_pool_sums_row<V, 1, true>(p, h, lane, row, sum, product);
             else if (!norm_pool_sums_row<V, 2, true>(p, h, lane, row, sum, product))
                 norm_pool_sums_row<V, 2, false>(p, h, lane, row, sum, product);
@@ -179,6 +246,40 @@ inline bool norm_pool_backward_row(const NormPool& p, int64_t h, int64_t lane, c
     return !any_nan(seen);
 }
 
+template <class V, int kWindow>
+inline void norm_pool_gated_backward_row(const NormPool& p, int64_t h, int64_t lane, const float* gy,
+                                         const Slopes& slopes, float* dz, int64_t dz_row) {
+    constexpr int kPixels = kWindow * kWindow;
+    const V floor = splat(&p.floor, V{}), centre = centre_of<V>(p.centre, lane);
+    const V of_g = load<V>(slopes.of_g + lane), of_z = load<V>(slopes.of_z + lane), mean = load<V>(slopes.mean + lane);
+    const Deciding<V, true> gate(p, lane);
+    float* to = dz + kWindow * h * dz_row + lane;
+    each_window<kWindow>(p, h, [&](int64_t w, int64_t at, int64_t down, int64_t right) {
+        const int64_t from[4] = {0, right, down, down + right};
+        const int64_t dz_down = down == 0 ? 0 : dz_row, into[4] = {0, right, dz_down, dz_down + right};
+        V z[kPixels], decides[kPixels];
+#pragma GCC unroll 4
+        for (int k = 0; k < kPixels; ++k) {
+            z[k] = load<V>(p.z + at + lane + from[k]) - centre;
+            decides[k] = gate.at(at + from[k]);
+        }
+        V best = decides[0];
+#pragma GCC unroll 4
+        for (int k = 1; k < kPixels; ++k) best = decides[k] > best ? decides[k] : best;
+        V left = best <= floor ? zero<V>() : load<V>(gy + w * p.lanes + lane), share[kPixels];
+#pragma GCC unroll 4
+        for (int k = 0; k < kPixels; ++k) {
+            const auto here = decides[k] == best;
+            share[k] = here ? left : zero<V>();
+            left = here ? zero<V>() : left;
+        }
+        float* pixel = to + kWindow * w * p.lanes;
+#pragma GCC unroll 4
+        for (int k = kPixels - 1; k >= 0; --k)
+            store<V>(pixel + into[k], fma(share[k] - mean, of_g, part_of_z<V>(slopes, z[k], of_z)));
+    });
+}
+
 // Pixels of row r from column `first` on that no window reads.
 template <class V>
 inline void unread_row(const NormPool& p, int64_t r, int64_t first, int64_t lane, const Slopes& slopes, float* dz) {
@@ -197,7 +298,10 @@ inline void norm_pool_backward(const NormPool& p, const float* gy, const Slopes&
         const float* row = gy + h * p.out_width * p.lanes;
         each_lane(p.lanes, [&](auto type, int64_t lane) {
             using V = decltype(type);
-            if (p.window == 1)
+            if (p.gate_z)
+                p.window == 2 ? norm_pool_gated_backward_row<V, 2>(p, h, lane, row, slopes, dz, dz_row)
+                              : norm_pool_gated_backward_row<V, 1>(p, h, lane, row, slopes, dz, dz_row);
+            else if (p.window == 1)
                 norm_pool_backward_row<V, 1, false>(p, h, lane, row, slopes, dz, dz_row);
             else if (!norm_pool_backward_row<V, 2, true>(p, h, lane, row, slopes, dz, dz_row))
                 norm_pool_backward_row<V, 2, false>(p, h, lane, row, slopes, dz, dz_row);

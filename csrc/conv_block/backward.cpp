@@ -66,7 +66,8 @@ private:
         const float* z = source(slot) == kKept     ? kept(slot) + plan_.z + n * image
                          : source(slot) == kOutput ? y_ + (slot * block_.batch + n) * image
                                                    : again + (n - from) * image;
-        NormPool found = norm_pool_of(block_, plan_, z, kept(slot), a, b);
+        NormPool found = gated(norm_pool_of(block_, plan_, z, kept(slot), a, b), block_, plan_, slot, n,
+                               work(slot) + plan_.back_gate);
         if (source(slot) == kOutput) found.centre = b;
         return found;
     }
@@ -79,8 +80,9 @@ private:
         if (!before_) return image_of(block_, slot, n);
         const Plan& plan = before_->plan;
         const float *kept = kept_before(slot), *a = work(slot) + plan_.before;
-        kernels().conv.norm_pool(norm_pool_of(before_->block, plan, kept + plan.z + n * plan.pixels * plan.lanes, kept,
-                                              a, a + plan.lanes),
+        kernels().conv.norm_pool(gated(norm_pool_of(before_->block, plan, kept + plan.z + n * plan.pixels * plan.lanes,
+                                                    kept, a, a + plan.lanes),
+                                       before_->block, plan, slot, n, a + 2 * plan.lanes),
                                  memory + plan_.x_again);
         return memory + plan_.x_again;
     }
@@ -105,8 +107,10 @@ private:
     void prepare(int64_t slot) {
         if (dx_) plan_.pack_transposed(block_, params(slot), work(slot) + plan_.transposed);
         coefficients(block_, plan_, params(slot), kept(slot), work(slot) + plan_.back_a, work(slot) + plan_.back_b);
+        gate_coefficients(block_, plan_, slot, work(slot) + plan_.back_gate);
         if (before_) {
             float* a = work(slot) + plan_.before;
+            gate_coefficients(before_->block, before_->plan, slot, a + 2 * before_->plan.lanes);
             coefficients(before_->block, before_->plan, before_->block.params + slot * before_->block.params_row,
                          kept_before(slot), a, a + before_->plan.lanes);
         }

@@ -57,6 +57,7 @@ private:
         plan_.pack(params(slot), work(slot) + plan_.packed);
         float *mean = kept(slot) + plan_.mean, *variance = mean + plan_.lanes;
         std::memset(mean, 0, static_cast<size_t>(2 * plan_.lanes) * sizeof(float));
+        gate_coefficients(block_, plan_, slot, work(slot) + plan_.gate);
         if (!known()) return;
         for (int64_t c = 0; c < block_.c_out && block_.norm; ++c) {
             mean[c] = block_.given[slot * 2 * block_.c_out + c] - bias(slot, c);
@@ -105,9 +106,10 @@ private:
     void finish(int64_t slot, Range images) {
         const int64_t floats = block_.out_height * block_.out_width * plan_.lanes;
         for (int64_t n = images.first; n < images.last; ++n)
-            kernels().conv.norm_pool(
-                norm_pool_of(block_, plan_, z(slot, n), kept(slot), work(slot) + plan_.a, work(slot) + plan_.b),
-                y_ + (slot * block_.batch + n) * floats);
+            kernels().conv.norm_pool(gated(norm_pool_of(block_, plan_, z(slot, n), kept(slot), work(slot) + plan_.a,
+                                                        work(slot) + plan_.b),
+                                           block_, plan_, slot, n, work(slot) + plan_.gate),
+                                     y_ + (slot * block_.batch + n) * floats);
     }
 
     const ConvBlock& block_;

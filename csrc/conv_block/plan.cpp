@@ -97,14 +97,16 @@ void Plan::place(const ConvBlock& c, bool again) {
     packed = memory.take(packed_floats());
     moments = memory.take(c.batch * kMoments * lanes);
     a = memory.take(lanes), b = memory.take(lanes);
+    gate = memory.take(2 * lanes);
     work = memory.floats();
 
     if (in_y) behind.take(packed + aligned(packed_floats()));  // where the forward has it
     transposed = behind.take(transposed_floats());
     sums = behind.take(c.batch * 2 * lanes);
     back_a = behind.take(lanes), back_b = behind.take(lanes);
+    back_gate = behind.take(2 * lanes);
     slopes = behind.take(3 * lanes);
-    before = behind.take(again ? 2 * in_lanes : 0);
+    before = behind.take(again ? 4 * in_lanes : 0);
     gradient = aligned(depth * lanes);
     gradients = behind.take(chunks * gradient);
     back_work = behind.floats();
@@ -151,6 +153,20 @@ NormPool norm_pool_of(const ConvBlock& c, const Plan& plan, const float* z, cons
     const float floor = c.relu ? 0.0f : -std::numeric_limits<float>::infinity();
     const float* centre = c.norm ? kept + plan.mean : nullptr;
     return {z, centre, a, b, floor, c.pool ? 2 : 1, c.conv_height, c.conv_width, c.out_height, c.out_width, plan.lanes};
+}
+
+void gate_coefficients(const ConvBlock& c, const Plan& plan, int64_t slot, float* gate) {
+    if (!c.gate_saved || plan.in_y) return;
+    coefficients(c, plan, c.gate_params + slot * c.gate_row, c.gate_saved + slot * plan.kept, gate, gate + plan.lanes);
+}
+
+NormPool gated(NormPool pass, const ConvBlock& c, const Plan& plan, int64_t slot, int64_t n, const float* gate) {
+    if (!c.gate_saved || plan.in_y) return pass;  // what stands in y has no ReLU and no pool
+    const float* kept = c.gate_saved + slot * plan.kept;
+    pass.gate_z = kept + plan.z + n * plan.pixels * plan.lanes;
+    pass.gate_centre = c.norm ? kept + plan.mean : nullptr;
+    pass.gate_a = gate, pass.gate_b = gate + plan.lanes;
+    return pass;
 }
 
 Normalisation normalisation(const ConvBlock& c, const Plan& plan, const float* params, const float* kept) {

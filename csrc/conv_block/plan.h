@@ -40,8 +40,8 @@ struct Plan {
 
     // Offsets: kept for the backward, per slot; work memory per slot, forward and backward; scratch per running body.
     int64_t z, mean, kept;
-    int64_t packed, moments, a, b, work;  // packed: weights as the products read them
-    int64_t transposed, sums, back_a, back_b, slopes, before, gradients, gradient, back_work;
+    int64_t packed, moments, a, b, gate, work;  // packed: weights as the products read them
+    int64_t transposed, sums, back_a, back_b, back_gate, slopes, before, gradients, gradient, back_work;
     int64_t plane, patches, dz_at, z_again, x_again, transforms, parts, scratch;
 
     bool patched() const { return group > 0; }
@@ -74,6 +74,11 @@ void backward(const ConvBlock& block, const Plan& plan, const float* saved, cons
 // The pass over an image's z; `floor` is that of the ReLU.
 NormPool norm_pool_of(const ConvBlock& block, const Plan& plan, const float* z, const float* kept,
                       const float* a, const float* b);
+
+// The pass over image n of a slot, whose decisions are those of block.gate_saved where that is there; gate: a and b of
+// its normalised output, as `gate_coefficients` writes them.
+void gate_coefficients(const ConvBlock& block, const Plan& plan, int64_t slot, float* gate);
+NormPool gated(NormPool pass, const ConvBlock& block, const Plan& plan, int64_t slot, int64_t n, const float* gate);
 
 // Coefficients of the normalised output from the kept mean and variance.
 Normalisation normalisation(const ConvBlock& block, const Plan& plan, const float* params, const float* kept);

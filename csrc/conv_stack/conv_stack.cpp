@@ -157,6 +157,12 @@ private:
         block.params_row = input_.params_row;
         block.grad_row = input_.params_width;
         block.threads = team_.threads;
+        if (input_.gate_saved) {
+            const auto& layer = plan_.layers[i];
+            block.gate_saved = input_.gate_saved + layer.kept + first * layer.plan.kept;
+            block.gate_params = input_.gate_params + first * input_.gate_row + layer.column;
+            block.gate_row = input_.gate_row;
+        }
         return block;
     }
 

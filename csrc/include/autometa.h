@@ -149,6 +149,10 @@ struct ConvBlock {
     bool bias, norm, relu, pool;
     double eps;
     int threads;
+    // ReLU and pool decide as they do in another evaluation of the same block: what that kept, and its parameters.
+    const float* gate_saved = nullptr;
+    const float* gate_params = nullptr;
+    int64_t gate_row = 0;  // distance of its rows
 };
 
 // Floats that conv_block keeps for its backward. Throws std::invalid_argument for sizes that do not fit.
@@ -177,6 +181,10 @@ public:
         const float* params;  // [slots, params_width], rows `params_row` apart
         int64_t params_row, params_width;
         int threads;
+        // As of ConvBlock: what another evaluation of the same stack kept, and its parameters.
+        const float* gate_saved = nullptr;
+        const float* gate_params = nullptr;
+        int64_t gate_row = 0;
     };
     int64_t images() const;   // of all slots
     int64_t columns() const;  // that params_width must have at least

@@ -65,6 +65,9 @@ struct NormPool {
     const float *z, *centre, *a, *b;
     float floor;  // 0 or minus infinity
     int64_t window, height, width, out_height, out_width, lanes;
+    // Of the image that decides which pixel of a window is the greatest and whether that is above the floor, null where
+    // this one decides for itself: its z, centre, a and b.
+    const float *gate_z = nullptr, *gate_centre = nullptr, *gate_a = nullptr, *gate_b = nullptr;
 };
 
 // dz = of_g * (the gradient that reaches a pixel - mean) + of_z * (z - centre), by lane; follows: whether the statistics

@@ -225,7 +225,7 @@ def test_features_of_slots_with_different_cells(cells, dtype):
 
 
 def test_settings_that_cannot_be_are_refused():
-    with pytest.raises(InputError, match="gradient must be first-order or exact, not second"):
+    with pytest.raises(InputError, match="gradient must be first-order, exact, differences, not second"):
         Unicorn(gradient="second")
     with pytest.raises(InputError, match="scale must be above 0 and at most 64, not -1"):
         Matching(scale=-1.0)

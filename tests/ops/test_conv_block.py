@@ -319,7 +319,7 @@ def test_cpp_without_some_gradients(name):
     with torch.no_grad():
         assert torch.equal(conv_block(leaf, params, block, backend="cpp")[0], y)
     flags = [block.bias, block.norm, block.relu, block.pool]
-    assert _forward(x, params, None, _sizes(block, 7, 8), flags, block.eps, False, False)[2].numel() == 0
+    assert _forward(x, params, None, _sizes(block, 7, 8), flags, block.eps, False, False, False)[2].numel() == 0
 
 
 @native
@@ -341,7 +341,7 @@ def test_cpp_opcheck(name):
     x, params, given, gy = ugly(f"{name}, 7x8", True)
     leaves = [value.detach().clone().requires_grad_(True) for value in (x, params)]
     flags = [block.bias, block.norm, block.relu, block.pool]
-    shared = (given, _sizes(block, 7, 8), flags, block.eps)
+    shared = (given, _sizes(block, 7, 8), flags, block.eps, False)
     assert torch.library.opcheck(_forward.custom, (*leaves, *shared, block.norm, True))
     y, _, saved = _forward(x, params, *shared, False, True)
     # its own gradient is meant to raise

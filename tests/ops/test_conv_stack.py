@@ -159,7 +159,7 @@ def test_network_with_recorded_statistics(name):
 def test_cpp_opcheck():
     network, images, rows, grad = case("means as features")
     images, grad = (torch.cat([v, v[:, :1]], dim=1) for v in (images, grad))  # sizes that leave no gaps in what is kept
-    settings = (*map(list, _described(network.blocks, 13, 9)), WAYS, False)
+    settings = (*map(list, _described(network.blocks, 13, 9)), WAYS, False, False)
     leaves = [value.detach().clone().requires_grad_(True) for value in (images, rows)]
     assert torch.library.opcheck(_forward.custom, (*leaves, *settings, True))
     saved = _forward(images, rows, *settings, True)[1]

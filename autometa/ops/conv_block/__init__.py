@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from autometa.ops import gates
 from autometa.ops._checks import check_count, check_eps, check_option, check_states
 from autometa.ops._native import refuses_unless
 from autometa.ops._triton import triton_refuses
@@ -127,11 +128,11 @@ def _reference(x, params, block, given, want_statistics):
         statistics = batch_statistics(y, slots) if want_statistics else None
         y = batch_norm(y, slots, block.eps, None, values["bn_gamma"], values["bn_beta"], given)
     if block.pool:
-        y = F.max_pool2d(y, 2, ceil_mode=block.pool_ceil)
+        y = gates.max_pool(y, slots, 2, 2, ceil_mode=block.pool_ceil)
     if block.relu:
-        y = torch.relu(y)
+        y = gates.relu(y, slots)
     return unfold(y, slots), statistics
 
 
-implements("conv_block", "cpp", refuses=refuses_unless(torch.float32))(conv_block_cpp)
+implements("conv_block", "cpp", refuses=refuses_unless(torch.float32), paired=True)(conv_block_cpp)
 implements("conv_block", "triton", refuses=triton_refuses)(conv_block_triton)

@@ -61,4 +61,4 @@ def _reference(x, params, blocks, classes, flatten):
     return _blockwise(x, params, blocks, classes, flatten, "reference")
 
 
-implements("conv_stack", "cpp", refuses=refuses_unless(torch.float32))(conv_stack_cpp)
+implements("conv_stack", "cpp", refuses=refuses_unless(torch.float32), paired=True)(conv_stack_cpp)

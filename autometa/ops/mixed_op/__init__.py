@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from autometa.ops import gates
 from autometa.ops._checks import check_eps, check_option, check_states
 from autometa.ops._native import refuses_unless
 from autometa.ops._registered import apart, lacking_for
@@ -123,13 +124,20 @@ class _Selection:
         self.states, self.index = states, index
         self._folded: dict[tuple[int, bool], Tensor] = {}
 
+    @property
+    def slots(self) -> int:
+        return len(self.states[0]) if self.index is None else len(self.index)
+
     def pick(self, x: Tensor) -> Tensor:
         return x if self.index is None else x.index_select(0, self.index)
 
     def folded(self, j: int, relu: bool) -> Tensor:
         key = (j, relu)
         if key not in self._folded:
-            self._folded[key] = torch.relu(self.folded(j, False)) if relu else fold(self.pick(self.states[j]))
+            if relu:
+                self._folded[key] = gates.relu(self.folded(j, False), self.slots)
+            else:
+                self._folded[key] = fold(self.pick(self.states[j]))
         return self._folded[key]
 
 
@@ -152,7 +160,7 @@ def _instance(select, params, scale, row, affine, given, want, eps):
         own = values[stage * per_stage : (stage + 1) * per_stage]
         relu_x = None
         if weights:
-            relu_x = select.folded(state, True) if stage == 0 else torch.relu(x)
+            relu_x = select.folded(state, True) if stage == 0 else gates.relu(x, slots)
         z = primitive.run(x, relu_x, own, slots, stride if stage == 0 else 1)
         if want:
             statistics.append(batch_statistics(z, slots))
@@ -198,6 +206,8 @@ def _reference(
             index = (
                 None if all(flags) else torch.tensor(flags, dtype=torch.bool, device=params.device).nonzero().flatten()
             )
+            if index is not None and gates.are_paired():
+                gates.in_pairs(index, slots)
             selections[flags] = _Selection(states, index)
         select = selections[flags]
         scale = select.pick(scales)

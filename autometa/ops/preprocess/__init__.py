@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from autometa.ops import gates
 from autometa.ops._checks import check_count, check_eps, check_option, check_states
 from autometa.ops._native import refuses_unless
 from autometa.ops._state_table import check_state_table, readers
@@ -90,6 +91,8 @@ def _reference(states, params, channels, reduce, affine, given, want_statistics,
     for own, reads in readers(table, table_of_slot, slots, [x.shape[2] for x in states]):
         if not reads:
             continue
+        if gates.are_paired():
+            gates.in_pairs(own, slots)
         shapes = preprocess_parameters(sum(states[j].shape[2] for j in reads), channels, reduce, affine)
         if params.shape[1] < sum(aligned(p.size) for p in shapes):
             raise ValueError(f"params must be wider than {params.shape[1]} for slots that read {len(reads)} states")
@@ -118,7 +121,7 @@ def _alike(states, params, channels, reduce, affine, given, want_statistics, eps
         return y, params.new_zeros(0, 2, channels) if want_statistics else None
     joined = cat_channels(list(states))
     values = read_parameters(params, preprocess_parameters(joined.shape[2], channels, reduce, affine))
-    x = torch.relu(fold(joined))
+    x = gates.relu(fold(joined), slots)
     z = factorised_reduction(x, values[0], values[1], slots) if reduce else conv(x, values[0], slots)
     gamma, beta = values[-2:] if affine else (None, None)
     statistics = batch_statistics(z, slots) if want_statistics else None
