@@ -35,11 +35,11 @@ def gradient_of(objective: Objective, row: Tensor, images: Tensor, labels: Tenso
 
 
 def times_hessian(
-    objective: Objective, row: Tensor, direction: Tensor, images: Tensor, labels: Tensor, t: int, step: float = STEP
+    objective: Objective, row: Tensor, direction: Tensor, images: Tensor, labels: Tensor, t: int
 ) -> Tensor:
     """The Hessian of each slot's loss at its row, times a direction, both `[S, row]`."""
     size = torch.linalg.vector_norm(direction, dim=1, keepdim=True)
-    h = step * torch.linalg.vector_norm(row, dim=1, keepdim=True).clamp(min=TINY) / size.clamp(min=TINY)
+    h = STEP * torch.linalg.vector_norm(row, dim=1, keepdim=True).clamp(min=TINY) / size.clamp(min=TINY)
     images, labels = torch.cat([images, images]), torch.cat([labels, labels])
     with gates.paired():
         both, _ = gradient_of(objective, torch.cat([row, row + h * direction]), images, labels, t)
