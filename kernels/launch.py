@@ -25,6 +25,21 @@ if INTERPRETED:
     repair()
 
 
+class KernelError(RuntimeError):
+    """A kernel does not compile for a device, or does not fit it; the message names both."""
+
+
+REFUSED = ("CompilationError", "CompileTimeAssertionFailure", "OutOfResources", "PTXASError")
+"""Triton's errors of that sort."""
+
+
+def _refusal(kernel, error: Exception) -> str:
+    card = torch.cuda.get_device_name() if torch.cuda.is_available() else "this device"
+    where = f"{kernel.fn.__module__.rpartition('.')[2]}.{kernel.fn.__name__}"
+    reason = " ".join(str(error).split())[:300]
+    return f"GPU kernel {where} cannot run on {card}: {reason} (AUTOMETA_BACKEND=reference does without)"
+
+
 def kernel(function: Callable):
     """Decorator: a Triton kernel, one binary for all sizes; the process of a search meets many, and 1 is a size too."""
     return triton.jit(do_not_specialize=[n for n in inspect.signature(function).parameters if n in SIZES])(function)
@@ -42,7 +57,12 @@ def launch(kernel, grid: tuple[int, ...], *args, **options) -> None:
         _observers[-1](kernel, grid, args, options)
         return
     with _on_device_of((*args, *options.values())):
-        kernel[grid](*args, **options)
+        try:
+            kernel[grid](*args, **options)
+        except Exception as error:
+            if type(error).__name__ not in REFUSED:
+                raise
+            raise KernelError(_refusal(kernel, error)) from error
 
 
 def _on_device_of(values):

@@ -142,3 +142,27 @@ def test_what_is_out_of_time_leaves_no_child():
     finally:
         told.unlink(missing_ok=True)
     assert within(20, ["bash", "-c", "echo done; exit 3"], dict(os.environ)) == (3, "done\n")
+
+
+def test_a_kernel_that_does_not_fit_is_named_with_the_card(pretended):
+    launch = pytest.importorskip("autometa.kernels.launch")
+
+    class OutOfResources(Exception):
+        pass
+
+    class Kernel:
+        fn = launch.channel_block
+
+        def __init__(self, error: Exception) -> None:
+            self.error = error
+
+        def __getitem__(self, grid):
+            def run(*args, **options):
+                raise self.error
+
+            return run
+
+    with pytest.raises(launch.KernelError, match="launch.channel_block cannot run on a pretended GPU: shared memory"):
+        launch.launch(Kernel(OutOfResources("shared memory, Required: 300000")), (1,))
+    with pytest.raises(ValueError, match="another"):
+        launch.launch(Kernel(ValueError("another")), (1,))
