@@ -10,7 +10,7 @@ import platform
 import pytest
 
 from tests import EVERYTHING
-from tests.ops.compiling import CASES, MODES, TARGETS, WITHOUT_MODES, compile_all, jobs, table
+from tests.ops.compiling import CASES, MODES, SHARED, TARGETS, WITHOUT_MODES, compile_all, jobs, table
 
 triton = pytest.importorskip("triton")
 pytestmark = [
@@ -40,5 +40,7 @@ def test_kernels_compile_without_spills():
     assert {(r["target"], r["mode"], r["case"]) for r in rows} == set(jobs(EVERYTHING))
     assert {r["target"] for r in rows} == set(TARGETS) and {r["case"] for r in rows} == set(CASES)
     assert all(r["REG"] for r in rows)
+    large = [r for r in rows if r["SHARED"] > SHARED]
+    assert not large, table(large)
     spilling = [r for r in rows if r["STACK"] or r["LOCAL"]]
     assert not spilling, table(spilling)
