@@ -3,6 +3,7 @@ grow."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -81,7 +82,7 @@ def test_seconds_are_predicted_by_what_binds():
 
 
 # Thousand million instructions of warps in a step of one node (28x28, 28 channels, ten slots), as last counted.
-DEAREST = {"input_gradient": 1.0, "first_stage": 1.0}
+DEAREST = {"input_gradient": 0.1984, "first_stage": 0.2987}
 
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="triton compiles on Linux only")
@@ -97,7 +98,7 @@ def test_the_dearest_kernels_ask_for_no_more_than_they_did(tmp_path):
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *(path for path in sys.path if path)])
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", source], env=environment, cwd=ROOT)
     assert done.returncode == 0
-    found = __import__("json").loads(out.read_text())
+    found = json.loads(out.read_text(encoding="utf-8"))
     print(found)
     for name, most in DEAREST.items():
         assert 0.5 * most < found[name] <= 1.02 * most, (name, found[name])
