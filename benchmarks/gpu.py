@@ -214,6 +214,11 @@ def describe() -> dict:
     }
 
 
+def share(name: str, parts: list[str]) -> float:
+    """Of the time budget, what a part may take beside the others that were asked for."""
+    return SHARES[name] / min(1.0, sum(SHARES.get(part, 0.0) for part in parts))
+
+
 def measured(parts: list[str], options) -> dict:
     """All parts within the time budget; written to --out after each, so that a run cut short leaves what it has."""
     from benchmarks.gpu_measure import Clock, release
@@ -221,7 +226,7 @@ def measured(parts: list[str], options) -> dict:
     result = {"device": describe(), "seconds": options.seconds, "parts": {}}
     clock = Clock(options.seconds)
     for name in parts:
-        limit = clock.part(options.seconds * SHARES[name]) if name in SHARES else clock
+        limit = clock.part(options.seconds * share(name, parts)) if name in SHARES else clock
         if name != "training" and not limit.left:
             result["parts"][name] = {"failed": "no time was left"}
             continue

@@ -49,6 +49,13 @@ def test_remaining_time():
     assert remaining(30_001, 30_000, 0.06, 0, 3.0) == 0.0
 
 
+def test_few_parts_share_the_whole_budget():
+    assert gpu.share("kernels", list(gpu.PARTS)) == gpu.SHARES["kernels"]
+    some = ["ceilings", "meta-iteration 28"]
+    assert sum(gpu.share(name, some) for name in some) == pytest.approx(1.0)
+    assert gpu.share("compile", ["compile", "training"]) == 1.0
+
+
 def test_points():
     assert points([4.0]) == {"p20_ms": 4.0, "p50_ms": 4.0, "p80_ms": 4.0, "rounds": 1}
     found = points([float(n) for n in range(1, 11)])
