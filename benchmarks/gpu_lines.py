@@ -103,29 +103,38 @@ def counted(
 
 def programs(kernel: str, grid: tuple[int, ...], options: dict[str, Any]) -> list[tuple[tuple[int, int, int], float]]:
     """Programs that stand for all others, with their shares: one per instance and tap where these count fastest."""
-    if "chosen" in options and kernel not in ("input_gradient", "product_gradient", "combine"):
+    if "chosen" in options and kernel not in ("input_gradient", "product_gradient"):
         many = options["count"] * options.get("TAPS", 4 if kernel == "add_parts" else 1)
         return [((k, 0, 0), 1 / many) for k in range(min(many, grid[0]))]
-    some = sorted({0, grid[0] // 2, grid[0] - 1})
+    some = sorted({0, grid[0] - 1})
     return [((k, 0, 0), 1 / len(some)) for k in some]
 
 
-def key_of(kernel: str, options: dict[str, Any], program: int) -> str | None:
-    """What a program's counts depend on, where that can be told from its op instance; None where it cannot."""
+IRRELEVANT = (
+    *("count", "slots", "instances", "edges", "state", "blocks", "pixels", "height", "width", "in_height", "in_width"),
+    *("phi_stride", "parts_stride", "dphi_stride"),
+)
+"""Arguments by which no loop of a kernel of nodes is bounded."""
+
+
+def key_of(kernel: str, options: dict[str, Any], args: tuple, program: int) -> str:
+    """What a program's counts depend on: its kernel, sizes, and what it finds in the table of op instances."""
     from autometa.kernels import op_codes
 
     constants = {name: value for name, value in options.items() if isinstance(value, bool | int | str)}
-    for name in ("count", "slots", "instances", "edges", "state"):
+    if "table" not in options or options.get("TABLES"):
+        numbers = [value for value in args if isinstance(value, bool | int)]
+        return json.dumps([kernel, program, numbers, constants], sort_keys=True)
+    for name in (*IRRELEVANT, *(() if kernel in ("finish_moments", "weight_gradients") else ("tiles",))):
         constants.pop(name, None)
-    if "table" not in options or options.get("chosen") is None or options.get("TABLES"):
-        return None
     rows = options["table"].reshape(-1, op_codes.COLUMNS)
     about = [k for k in range(op_codes.COLUMNS) if k in _TELLING]
+    told: list = []
     if kernel in ("input_gradient", "product_gradient"):
         own = [rows[i] for i in options["chosen"].tolist() if rows[i][0] == options["state"]]
         told = [[int(row[k]) for k in about] for row in own]
-    elif kernel == "combine":
-        return None
+    elif kernel in ("combine", "weight_gradients"):
+        told = rows[:, about].tolist()
     else:
         taps = options.get("TAPS", 4 if kernel == "add_parts" else 1)
         row = rows[int(options["chosen"][program // taps % options["count"]])]
@@ -159,7 +168,7 @@ def main(case: str, mode: str, *only: str) -> None:
             return
         given = {key: value for key, value in options.items() if key in kernel.arg_names}
         for program, share in programs(name, grid, given):
-            key = key_of(name, given, program[0]) or f"{len(counts)}"
+            key = key_of(name, given, args, program[0])
             if key not in known:
                 known[key] = len(counts)
                 lines = counted(kernel, grid, args, given, program)
