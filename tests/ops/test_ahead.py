@@ -67,8 +67,14 @@ failed = ahead.compile_ahead([*due, due[0].replace("float32", "complex64")] if d
 from autometa.kernels.compiling import Target, compiled
 from triton.runtime import driver
 driver.set_active(Target(90))
-names = [compiled(job).name for job in jobs]
-print(json.dumps([len(jobs), len(due), len(done), list(failed.values()), names, len(ahead.missing(jobs, 90))]))
+from autometa.kernels.launch import observed
+from autometa.ops import backend
+names, launched = [compiled(job).name for job in jobs], set()
+own = lambda kernel, grid, args, options: launched.add(kernel.warmup(*args, grid=grid, **options).hash)
+with backend.forced("triton"), _triton.anywhere(), observed(own):
+    work()
+same = launched == {compiled(job).hash for job in jobs}
+print(json.dumps([len(jobs), len(due), len(done), list(failed.values()), names, len(ahead.missing(jobs, 90)), same]))
 """
 
 
@@ -91,7 +97,8 @@ def test_a_step_of_the_search_network_has_few_binaries(tmp_path):
 
 
 def test_kernels_are_compiled_once_in_other_processes(tmp_path):
-    jobs, due, done, failed, names, left = told(COMPILE, AUTOMETA_CACHE=str(tmp_path))
+    jobs, due, done, failed, names, left, same = told(COMPILE, AUTOMETA_CACHE=str(tmp_path))
+    assert same, "what is launched is what was compiled"
     assert jobs == due == 3 and done == 4 and len(names) == 3 and left == 0
     assert len(failed) == 1 and "for compute capability 9.0: " in failed[0] and failed[0].startswith("kernel _")
     made = sorted((tmp_path / "triton").rglob("*.cubin"))
