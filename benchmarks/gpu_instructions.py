@@ -38,14 +38,15 @@ ALL: frozenset[str] = frozenset()
 
 @dataclass
 class Cost:
-    """Of all launches of a kernel in a step: warp instructions, bytes that are asked for, operations of the matrix
-    units, launches, programs of them."""
+    """Of all launches of a kernel in a step: instructions of warps, bytes that are asked for, operations of the matrix
+    units, launches, programs of them; looped: instructions that stand in loops."""
 
     instructions: float = 0.0
     bytes: float = 0.0
     flops: float = 0.0
     launches: int = 0
     programs: int = 0
+    looped: float = 0.0
 
     def seconds(self, mode: str) -> float:
         """Predicted, of a step, without its launches."""
@@ -152,7 +153,7 @@ def cost(case: str, mode: str, only: frozenset[str] = ALL) -> dict[str, Cost]:
     found: dict[str, Cost] = defaultdict(Cost)
 
     @cache
-    def of(which: int, code: int) -> tuple[float, float, float]:
+    def of(which: int, code: int) -> tuple[float, float, float, float]:
         return executed(codes[code], tables[which])
 
     codes = {id(code): code for *_, code in launches}
@@ -161,7 +162,8 @@ def cost(case: str, mode: str, only: frozenset[str] = ALL) -> dict[str, Cost]:
         own.launches += 1
         own.programs += programs
         for which, share in launch["samples"]:
-            instructions, bytes_, flops = of(which, id(code))
+            instructions, bytes_, flops, looped = of(which, id(code))
+            own.looped += share * programs * warps * looped
             own.instructions += share * programs * warps * instructions
             own.bytes += share * programs * warps * bytes_
             own.flops += share * programs * warps * flops
@@ -178,11 +180,12 @@ def lines_of(found: dict[str, Cost], mode: str) -> list[str]:
             f"{name:22} {STEPS * own.instructions / 1e9:8.2f} {STEPS * own.bytes / 1e9:9.1f} "
             f"{STEPS * own.flops / 1e12:7.2f} {own.launches:9} {each:9} {1e3 * STEPS * own.seconds(mode):6.1f}"
         )
-        for name in ("instructions", "bytes", "flops", "launches", "programs"):
+        for name in ("instructions", "bytes", "flops", "launches", "programs", "looped"):
             setattr(total, name, getattr(total, name) + getattr(own, name))
     ms = 1e3 * STEPS * (total.seconds(mode) + LAUNCH * total.launches)
     rows.append(
-        f"together: {STEPS * total.instructions / 1e9:.1f} G instructions of warps, {total.launches} launches a step, "
+        f"together: {STEPS * total.instructions / 1e9:.1f} G instructions of warps, "
+        f"{STEPS * total.looped / 1e9:.1f} G of them in loops, {total.launches} launches a step, "
         f"{ms:.0f} ms predicted ({USED:.0%} of the issue slots, {LAUNCH * 1e6:.1f} us a launch)"
     )
     return rows

@@ -134,17 +134,18 @@ def _flops(code: str) -> float:
     return 0.0
 
 
-def executed(blocks: list[Block], often: Callable[[Chain], float | None]) -> tuple[float, float, float]:
-    """Instructions, bytes asked for and floating-point operations of one warp of a program; often: how many times a
+def executed(blocks: list[Block], often: Callable[[Chain], float | None]) -> tuple[float, float, float, float]:
+    """Instructions, bytes asked for and floating-point operations of one warp of a program, and those of its
+    instructions that stand in loops; often: how many times a
     program comes to a place, None where it is not known.
 
     A block is executed as often as most of its instructions' places are; what stands in no loop, at most once.
     """
-    total = [0.0, 0.0, 0.0]
+    total = [0.0, 0.0, 0.0, 0.0]
     for block in blocks:
         known = [times for chain in block.chains if chain and (times := often(chain)) is not None]
         times = statistics.median(known) if known else 0.0
         times = times if block.looped else min(times, 1.0)
-        for k, value in enumerate((block.count, block.bytes, block.flops)):
+        for k, value in enumerate((block.count, block.bytes, block.flops, block.count * block.looped)):
             total[k] += times * value
-    return total[0], total[1], total[2]
+    return total[0], total[1], total[2], total[3]

@@ -53,7 +53,7 @@ def test_instructions_count_as_often_as_their_lines(known):
     inner = (("common.py", 2000), ("taps.py", 1001))
     assert blocks[1].chains == [inner] * 4, "Triton's own library belongs to the statement that calls it"
     counts = {(("taps.py", 1000),): 1, inner: 9, (("taps.py", 1002),): 7}
-    assert executed(blocks, often(counts)) == (2 + 9 * 4 + 1, 512 + 9 * 128, 9 * 2048.0)
+    assert executed(blocks, often(counts)) == (2 + 9 * 4 + 1, 512 + 9 * 128, 9 * 2048.0, 36)
     assert executed(blocks, often({(("taps.py", 1000),): 1}))[0] == 2, "what no program comes to is not executed"
 
 
@@ -78,7 +78,7 @@ def test_seconds_are_predicted_by_what_binds():
     assert cost.seconds("fp32") == pytest.approx(12e9 / (132 * 4 * 1.83e9 * 0.55))
     assert Cost(flops=4e12).seconds("fp32") == pytest.approx(0.01)
     *_, last = lines_of({"a": cost}, "fp32")
-    assert "60.0 G instructions of warps, 399 launches a step, 120 ms predicted" in last
+    assert "60.0 G instructions of warps, 0.0 G of them in loops, 399 launches a step, 120 ms predicted" in last
 
 
 # Thousand million instructions of warps in a step of one node (28x28, 28 channels, ten slots), as last counted.
