@@ -137,7 +137,7 @@ def main() -> None:
         theirs.append(torch.from_numpy(interpreter.get_output(0).astype(np.float32)).flatten())
     apart = (ours.round() - torch.stack(theirs)).abs()
     maps = device.writer().memory.size
-    print(f"{len(model):,} bytes of .tflite; of the export {device._flash:,} of constants, {maps:,} of maps")
+    print(f"{len(model):,} bytes of .tflite; of the export {device.flash:,} of constants, {maps:,} of maps")
     same = 100 * float((apart == 0).double().mean())
     print(
         f"features of {len(images)} pictures: {same:.2f}% the same integer, others by at most {int(apart.max())} apart"

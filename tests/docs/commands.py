@@ -41,7 +41,7 @@ def _lines(text: str) -> Iterator[str]:
     prose = parts[::4]
     for language, code in zip(parts[1::4], parts[2::4], strict=True):
         if language.strip() in ("sh", "bash", "console"):
-            yield from (line for line in code.split("\n") if re.match(STARTS, line))
+            yield from (line for line in code.replace("\\\n", " ").split("\n") if re.match(STARTS, line))
     for line in "\n".join(prose).split("\n"):
         if re.match(rf"    {STARTS}", line):
             yield re.split(r"(?<=\S)  +| \(", line.strip())[0]  # what it does stands in a second column

@@ -144,12 +144,12 @@ class Device:
             found |= head_files(start, self._settings(), self.training.constants() if self.training else {})
             extra = 2 * start.rows.numel()
         bytes_each = 1 if self.quantised else 4
-        costs = Cost(self._flash + 4 * extra, int(fills["ARENA"]) * bytes_each, graph, self.training)
+        costs = Cost(self.flash + 4 * extra, int(fills["ARENA"]) * bytes_each, graph, self.training)
         found["README.md"] = readme(title, self.learn, self.weights, costs, measured, in_words(recipe))
         return found
 
     @property
-    def _flash(self) -> int:
+    def flash(self) -> int:
         """Bytes of constants but for the last layer's."""
         if self.training:
             return 4 * sum(value.numel() for value in self.training.constants().values())
@@ -168,7 +168,7 @@ class Device:
         writer, graph = self.writer(), self.folded.graph
         declared, made = code.weights_source(*self._constants)
         fills |= {
-            "COST": f"{graph.macs:,} multiply-accumulates, {self._flash:,} bytes of weights.",
+            "COST": f"{graph.macs:,} multiply-accumulates, {self.flash:,} bytes of weights.",
             "MODEL": f"0x{zlib.crc32((made + self.learn).encode()):08x}",
             "ARENA": str(writer.memory.size),
             "ARENA_UNIT": f"values of {writer.kind}, for the maps of one picture",
