@@ -73,12 +73,12 @@ def emulated(folder: Path, board: str, *options: str) -> dict[str, int]:
     return {**found, "flash": int(text) + int(data)}
 
 
-def divided(labels: Tensor, random: np.random.Generator) -> tuple[list[int], list[int]]:
-    """Positions of the pictures to teach and of those to ask about."""
+def divided(labels: Tensor, random: np.random.Generator, most: int = 5) -> tuple[list[int], list[int]]:
+    """Positions of the pictures to teach, at most so many of a class, and of those to ask about."""
     taught, asked = [], []
     for k in range(int(labels.max()) + 1):
         own = random.permutation(np.flatnonzero((labels == k).numpy()))
-        first = min(5, len(own) - 2)
+        first = min(most, len(own) - 2)
         taught += own[:first].tolist()
         asked += own[first:].tolist()
     return taught, asked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from autometa.api.photos import variant_of
 from autometa.api.running import RunOptions, computing, device_of, tell_unfinished
 from autometa.data import load_class_folder
 from autometa.data.folders import support_set
-from autometa.data.kinds import sample, unlike
+from autometa.data.formats.sources import ImageSource
+from autometa.data.kinds import is_tall, sample, unlike
 from autometa.errors import InputError
 from autometa.estimator.fitting import FitSettings, Fitted, fit, fit_more, not_in
 from autometa.models.classifier import Classifier
@@ -46,12 +48,13 @@ def teach_folder(
     if not isinstance(support, (str, os.PathLike)):
         raise InputError(f"support is the path of a folder with one sub-folder per class, not {type(support).__name__}")
     where = device_of(options.device)
-    kind = _kind(support)
+    looked_at = _looked_at(support)
+    kind = variant_of(looked_at)
     if add:
         known, place = find_classifier(run, options.notice)
         recipe, config, model = known.recipe, known.config, str(known.extra.get(MODEL, "not recorded"))
     else:
-        start = choose_start(run, None if run is not None else kind, options.notice)
+        start = choose_start(run, None if run is not None else kind, options.notice, is_tall(looked_at))
         place, recipe, config, model = start.place, start.model.recipe, start.model.config, start.name
         if start.run is not None:
             tell_unfinished(start.run, options.notice)
@@ -76,9 +79,9 @@ def teach_folder(
     return Lesson(taught.classifier, place, model, warnings)
 
 
-def _kind(support: str | os.PathLike) -> str:
-    """Of the pictures in class folders, by a few of them."""
-    return variant_of(sample([image for c in support_set(support).classes for image in c.images]))
+def _looked_at(support: str | os.PathLike) -> Sequence[ImageSource]:
+    """A few of the pictures in class folders."""
+    return sample([image for c in support_set(support).classes for image in c.images])
 
 
 def _tell_known(labels: np.ndarray, options: RunOptions) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 
+from autometa.data.errors import DataError
+from autometa.data.image_files import opened
 from autometa.data.images import Recipe
 
 LOOKED_AT = 48
@@ -14,6 +18,21 @@ SMALL = Recipe(3, 32, "box", "as-is")
 """How they are read for that."""
 COLOURED, BRIGHT = 10.0, 128.0
 """Mean distance of the colours of a pixel, and median brightness, of 255, from which pictures count as such."""
+
+
+TALL = 1.25
+"""Height over width, from which pictures count as tall."""
+
+
+def is_tall(sources: Sequence) -> bool:
+    """Whether most of these image files, those whose size can be told, are tall."""
+    shapes = []
+    for source in sources:
+        path = getattr(source, "path", None)
+        if isinstance(path, Path):
+            with suppress(DataError), opened(path, str(path)) as image:
+                shapes.append(image.height / image.width)
+    return bool(shapes) and float(np.median(shapes)) >= TALL
 
 
 def sample(pictures: Sequence) -> Sequence:
@@ -31,7 +50,10 @@ def kind_of(pixels: np.ndarray) -> str:
 
 
 def unlike(kind: str, recipe: Recipe) -> str | None:
-    """How pictures of a kind differ from those that a model takes, in a sentence; None where they do not."""
+    """How pictures of a kind differ from those that a model takes, in a sentence; None where they do not. What is
+    stretched are signs, which photographs in colour show as well as grey ones."""
+    if recipe.fit == "stretch" and recipe.channels == 1 and recipe.polarity == "as-is":
+        return None
     if (kind == "colour") != (recipe.channels == 3):
         own = "pictures in colour" if recipe.channels == 3 else "grey pictures and drawings"
         seen = "in colour" if kind == "colour" else "grey"

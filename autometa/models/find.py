@@ -25,7 +25,8 @@ from autometa.runs.places import finished_here, place_of, runs_here
 from autometa.train.records import DATA, FORMS
 from autometa.train.tasks import silent
 
-SHIPPED = "omniglot-5way"
+SHIPPED, METERS = PACKAGED = ("omniglot-5way", "meters")
+"""Models inside the package: of drawn characters, and of digits in tall pictures."""
 CONFIDENCE = "confidence"
 """What a classifier's `extra` calls the measured confidences of its model."""
 MODEL = "model"
@@ -48,8 +49,8 @@ class Start:
     @property
     def name(self) -> str:
         """How messages and answers call it."""
-        if self.path == shipped():
-            return f"{SHIPPED}, inside autometa"
+        if self.path in map(shipped, PACKAGED):
+            return f"{self.path.name}, inside autometa"
         if self.taught is not None:
             return str(self.taught.extra.get(MODEL, shown(self.path)))
         return shown(self.path)
@@ -62,14 +63,15 @@ class Start:
         return self.path if self.taught is not None else Path(ADAPTED)
 
 
-def shipped() -> Path:
-    """The folder of the model inside the package."""
-    return Path(str(resources.files("autometa"))) / "pretrained" / SHIPPED
+def shipped(name: str = SHIPPED) -> Path:
+    """The folder of a model inside the package."""
+    return Path(str(resources.files("autometa"))) / "pretrained" / name
 
 
 def find_start(run: str | os.PathLike | RunFolder | None = None) -> Start:
     """The start in a run (by folder, name or `latest`, as `RunFolder.open` finds it), in a folder that was adapted to
-    or one of a kept model, or of its file; None, or its name: the shipped one. Raises `InputError` where there is none.
+    or one of a kept model, or of its file, or a name of `PACKAGED`; None: the first of these. Raises `InputError` where
+    there is none.
     """
     place = _folder_of(run)
     if (place / FILE).is_file():
@@ -87,17 +89,21 @@ def _folder_of(run: str | os.PathLike | RunFolder | None) -> Path:
     if isinstance(run, RunFolder):
         return run.path
     place = shipped() if run is None else place_of(run)
-    if os.fspath(place) == SHIPPED and not place.exists():
-        return shipped()
+    if os.fspath(place) in PACKAGED and not place.exists():
+        return shipped(os.fspath(place))
     return place.parent if place.name in (FILE, TENSORS) else place
 
 
 def choose_start(
-    run: str | os.PathLike | RunFolder | None, kind: str | None = None, notice: Callable[[str], None] = silent
+    run: str | os.PathLike | RunFolder | None,
+    kind: str | None = None,
+    notice: Callable[[str], None] = silent,
+    tall: bool = False,
 ) -> Start:
     """`find_start(run)`; without `run` the last finished run here that fits pictures of this kind (`data.kinds`).
 
-    Where no run here fits, the shipped model is taken, or, where that does not fit either, the last finished run.
+    Where no run here fits, a model of the package is taken (tall pictures: that of meters), or, where that does not fit
+    either, the last finished run.
     Runs that are not finished, and what cannot be read, are passed over; what is taken is told. Raises `InputError`
     where `run` names no model.
     """
@@ -105,7 +111,7 @@ def choose_start(
         return find_start(run)
     finished = finished_here()
     fitting = [path for path in finished if _fits(path, kind)]
-    own = find_start()
+    own = find_start(METERS if tall else None)
     strange = kind is not None and unlike(kind, own.model.recipe) is not None
     for path in [*fitting, *(finished if strange else ())]:
         try:
@@ -117,7 +123,8 @@ def choose_start(
         notice(f"beginning with {found.name}, the last finished run here{fits}; --run names another one")
         return found
     why = "no finished run here fits" if runs_here() else "no run here"
-    notice(f"{why}: beginning with the {SHIPPED} model inside autometa; --run names another one")
+    looks = ", and the pictures are tall, as digits of meters are" if tall else ""
+    notice(f"{why}{looks}: beginning with the {own.path.name} model inside autometa; --run names another one")
     return own
 
 
