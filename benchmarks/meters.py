@@ -20,11 +20,11 @@ from torch import Tensor
 import autometa
 from autometa.data import ImageStore
 from autometa.data.meters import FOLDS
-from autometa.export.c.frozen import training_pictures
 from autometa.export.c.project import WEIGHTS, Device
 from autometa.models.classifier import learn
 from autometa.models.model import Model
 from autometa.runs.folder import RunFolder
+from autometa.train.frozen import training_pictures
 from autometa.train.tasks import Source
 from benchmarks.meter_on_device import divided, nearest_pixels
 
@@ -77,7 +77,7 @@ def main() -> None:
         model = Model.of(RunFolder.open(trained(fold, given.out, dict(one.split("=", 1) for one in given.set))))
         source, forms = Source.open(model.config.data), {}
         if given.forms:
-            seen = training_pictures(model, source)
+            seen = training_pictures(model.config, source)
             forms = {weights: Device.of("meter", model, seen, "prototypes", weights) for weights in WEIGHTS}
         for meter in FOLDS[fold]:
             for shots in SHOTS:

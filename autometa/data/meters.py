@@ -14,7 +14,7 @@ from autometa.data.formats.recognise import recognise
 from autometa.data.formats.sources import SourceClass
 from autometa.data.images import Recipe
 from autometa.data.prepare import label_of, processors, read_all
-from autometa.data.splits import Split
+from autometa.data.splits import SAME, Split
 from autometa.data.store import ClassEntry, ImageStore, cached_store, write_store
 
 FOLDS = (
@@ -102,5 +102,5 @@ def meters_split(store: ImageStore, detail: str) -> Split:
     single = np.isin(groups, METERS)
     train = np.flatnonzero(parts == "train").astype(np.int64)
     test = np.flatnonzero(parts == "test" if detail else single).astype(np.int64)
-    name = f"meters, fold {detail} left out" if detail else "all meters, the same to test on"
+    name = f"meters, fold {detail} left out" if detail else f"all meters, {SAME}"
     return Split(name, train, test[:0], test)

@@ -14,6 +14,10 @@ from autometa.ops.philox import bounded, philox_uint32
 STREAM_SPLIT, STREAM_STROKES = 256, 257  # Philox streams of the data room, away from those of the ops
 
 
+SAME = "the same to test on"
+"""In the name of a split that trains on all there is, and so has no other classes to test on."""
+
+
 @brief
 @dataclass(frozen=True, eq=False)
 class Split:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autometa.algorithms.algorithm import algorithm_of
+from autometa.data.splits import SAME
 from autometa.errors import InputError
 from autometa.report import seeds
 from autometa.report.markdown import block, code, words
@@ -99,11 +100,12 @@ def _data(run: RunFolder, config: RunConfig, view: View) -> list[str]:
     colour = "colour" if recipe["channels"] == 3 else "grey"
     ink = "dark ink on light paper becomes 255 on 0" if recipe["polarity"] == "inverted" else "values as they are"
     square = "stretched to " if recipe.get("fit") == "stretch" else ""
+    seen = "which it was trained on, too" if SAME in protocol["split"] else "which training never saw"
     inner = getattr(config, f"{config.prefix}inner")
     drawn = [f"* trained on tasks of {told(inner)}, drawn for every meta-iteration"] if inner.drawn else []
     return [
         f"* set {code(config.data.name)}, split {code(protocol['split'])}; trained on its training classes, judged on "
-        f"its {words(protocol['part'])} classes, which training never saw",
+        f"its {words(protocol['part'])} classes, {seen}",
         *drawn,
         f"* pictures: {colour}, {square}{recipe['size']}x{recipe['size']}, filter {words(recipe['filter'])}, {ink}",
         f"* sha256 over recipe, class names, sizes and pixels: {code(view.result['data_hash'])}",

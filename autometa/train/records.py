@@ -125,7 +125,10 @@ _PROTOCOL = record(
     }
 )
 _RIVAL = record({"scores": SCORES}, {"filters": COUNT, "parameters": SIZE, "macs": SIZE, "seconds": _SECONDS})
-_REFUSED = record({"accuracy": PERCENT, "refused": record(dict.fromkeys(("right", "wrong", "unknown"), PERCENT))})
+_REFUSED = record(
+    {"accuracy": PERCENT, "refused": record(dict.fromkeys(("right", "wrong", "unknown"), PERCENT))},
+    {"calibration_error": PERCENT},
+)
 _MEASURED = record(
     optional={
         **dict.fromkeys(("1-shot", "5-shot"), _REFUSED),
