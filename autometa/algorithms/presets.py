@@ -10,7 +10,7 @@ from autometa.algorithms.auto_meta import AutoMetaConfig, MacroConfig, Surrogate
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.train import ReptileConfig
 from autometa.errors import InputError
-from autometa.meta.protonet import ProtoNet
+from autometa.meta.protonet_tuned import TunedProtoNet
 from autometa.nas.relax.same_batch import SameBatch
 from autometa.ops.augment_images import Augment
 from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfig
@@ -122,11 +122,11 @@ TRAIN = {
     # pictures changed at random, digits of all training meters together as classes, and whole pictures, stretched.
     "meters": ReptileConfig(
         filters=64,
-        learner=ProtoNet(),
+        learner=TunedProtoNet(),
         data=DataConfig("meters", 28, "grey", rotations=1, tasks=WITHIN_GROUP, augment=METER_PICTURES),
-        inner=InnerConfig(ways=6, shots=2, queries=2),
+        inner=InnerConfig(ways=6, shots=2, queries=2, lr=0.1),
         meta=MetaConfig(iterations=2500, batch=4, step_size=2e-3),
-        test=EvalConfig(tasks=200, shots=1, queries=4),
+        test=EvalConfig(tasks=200, shots=1, queries=4, batch=50, steps=20),
     ),
     "reptile-omniglot-20way": replace(
         ReptileConfig(),

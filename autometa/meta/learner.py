@@ -165,6 +165,7 @@ LEARNERS: Registry[type[MetaLearner]] = Registry(
         "maml": "autometa.meta.maml:MAML",
         "anil": "autometa.meta.maml:ANIL",
         "protonet": "autometa.meta.protonet:ProtoNet",
+        "protonet-tuned": "autometa.meta.protonet_tuned:TunedProtoNet",
         "matching": "autometa.meta.matching:Matching",
         "proto-maml": "autometa.meta.proto_maml:ProtoMAML",
         "unicorn": "autometa.meta.unicorn:Unicorn",

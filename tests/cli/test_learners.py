@@ -8,7 +8,7 @@ from tests.cli.driving import call, changed
 from tests.cli.test_auto_meta import TINY
 from tests.estimator.drawings import saved, shots, strokes
 
-ANY_WAYS = ("protonet", "matching", "proto-maml", "unicorn")
+ANY_WAYS = ("protonet", "protonet-tuned", "matching", "proto-maml", "unicorn")
 NAMES = (*ANY_WAYS, "maml-plus-plus")
 COMMANDS = {
     "train": ["train", "reptile-omniglot", *driving.TRAIN],

@@ -1,6 +1,7 @@
 """A run made small: half precision, read back as a start, its confidences measured."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from autometa.estimator import pack
 from autometa.models.compact import keep, load_kept
 from autometa.models.model import Model
 from autometa.runs.folder import RunFolder
+from autometa.train.tasks import Source
 from tests.cli.driving import DATA, INNER, LENGTH, SEARCH, TEST, changed
 from tests.estimator.drawings import shots, strokes
 
@@ -66,6 +68,34 @@ def test_answers_are_counted():
     found = pack.Answers(np.array([0.9, 0.6, 0.8]), np.array([0.5]), np.array([0.3, 0.95]))
     assert found.accuracy == 75.0
     assert found.refused(0.85) == {"right": pytest.approx(200 / 3), "wrong": 100.0, "unknown": 50.0}
+
+
+def test_calibration_error_by_hand():
+    found = pack.Answers(np.array([0.95, 0.91, 1.0]), np.array([0.55, 0.93]), np.array([0.3]))
+    high = abs((0.95 + 0.91 + 1.0 + 0.93) / 4 - 3 / 4) * 4 / 5
+    assert pack.calibration_error(found) == pytest.approx(100 * (high + 0.55 * 1 / 5))
+    assert pack.calibration_error(pack.Answers(np.ones(5), np.array([]), np.array([]))) == 0
+
+
+def test_classes_are_taken_from_one_group_where_tasks_are(runs):
+    model = Model.of(RunFolder.open(runs / "train"))
+    source = Source.open(model.config.data)
+    grouped = replace(model, config=replace(model.config, data=replace(model.config.data, tasks="within-group")))
+    classes = source.split.test
+    groups, ways = pack.taught_together(grouped, source.store, classes, 6)
+    names = np.array(source.store.groups)
+    assert ways == 2 and sorted(np.concatenate(groups)) == sorted(classes)
+    assert all(len(set(names[own])) == 1 for own in groups) and len(groups) == len(set(names[classes]))
+    assert pack.taught_together(model, source.store, classes, 6)[0][0] is classes
+    with pytest.raises(InputError, match="classes of 99 images are needed"):
+        pack.ask(grouped, source.store, classes, shots=94, tasks=1)
+
+
+def test_other_runs_measure_it(runs, tmp_path):
+    both = [str(runs / "train"), str(runs / "train")]
+    pack.main([str(runs / "train"), str(tmp_path / "kept"), "--tasks", "2", "--by", *both])
+    found = load_kept(tmp_path / "kept").confidence
+    assert found["ways"] == 2 and 0 <= found["5-shot"]["calibration_error"] <= 100
 
 
 def test_a_damaged_model_is_told(runs, tmp_path):

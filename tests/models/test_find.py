@@ -74,6 +74,19 @@ def test_the_model_of_the_package_by_name_and_without_one(here):
         find_start(SHIPPED)
 
 
+def test_the_model_of_meters_by_name_and_by_tall_pictures(here):
+    start = find_start("meters")
+    assert start.path == find.shipped("meters") and start.name == "meters, inside autometa"
+    assert start.model.recipe.fit == "stretch" and start.place == Path("adapted")
+    told: list[str] = []
+    assert choose_start(None, "ink", told.append, tall=True).path == (here / "runs/first").resolve()
+    shutil.rmtree(here / "runs")
+    for kind in ("ink", "grey", "colour"):
+        assert choose_start(None, kind, told.append, tall=True).path == start.path
+        assert "tall, as digits of meters are: beginning with the meters model" in told[-1]
+    assert choose_start(None, "grey", told.append).path == find.shipped() and "tall" not in told[-1]
+
+
 def test_names_are_of_runs_alone_and_what_is_there_comes_first(here):
     assert place_of("first") == Path("runs/first") and place_of("a/first") == Path("a/first")
     assert place_of("second") == Path("second") and place_of("first", root="kept") == Path("first")

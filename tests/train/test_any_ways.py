@@ -22,8 +22,14 @@ from autometa.train.config import DataConfig, EvalConfig, InnerConfig, MetaConfi
 from autometa.train.learned import Learned
 from autometa.train.tasks import Source
 
-NAMES = ("protonet", "matching", "proto-maml", "unicorn")
-LEARNS = {"protonet": ({}, 0.1), "matching": ({"scale": 8.0}, 0.1), "proto-maml": ({}, 0.1), "unicorn": ({}, 0.4)}
+NAMES = ("protonet", "protonet-tuned", "matching", "proto-maml", "unicorn")
+LEARNS = {
+    "protonet-tuned": ({}, 0.1),
+    "protonet": ({}, 0.1),
+    "matching": ({"scale": 8.0}, 0.1),
+    "proto-maml": ({}, 0.1),
+    "unicorn": ({}, 0.4),
+}
 """Settings of the learner and its inner rate."""
 INNER = InnerConfig(ways=5, shots=1, batch=5, steps=2, lr=0.1, queries=5)
 
@@ -149,3 +155,28 @@ def test_a_damaged_memory_is_told(tmp_path):
     Classifier.load(tmp_path / "whole")
     with pytest.raises(InputError, match="is damaged: a row of .* holds no support set"):
         Classifier.load(tmp_path / "cut")
+
+
+def test_tuned_prototypes_are_trained_as_prototypes_and_begin_as_they_answer(tmp_path, monkeypatch):
+    monkeypatch.setenv("AUTOMETA_CACHE", str(tmp_path))
+    plain = ReptileConfig(
+        filters=4,
+        data=DataConfig("strokes:6x6x10", 14, "ink"),
+        learner=LEARNERS["protonet"](),
+        inner=INNER,
+        meta=MetaConfig(iterations=5, batch=2, step_size=3e-3, schedule="constant"),
+        test=EvalConfig(tasks=8, queries=5, steps=4, max_slots=8),
+    )
+    source, right, ends = Source.open(plain.data), {}, {}
+    for name, steps in (("protonet", 4), ("protonet-tuned", 0), ("protonet-tuned", 4)):
+        config = replace(plain, learner=LEARNERS[name](), test=replace(plain.test, steps=steps))
+        network = config.build(source.image_shape)
+        run = train.trainer(network, source, config)
+        for i in range(config.meta.iterations):
+            run.step(i)
+        ends[name, steps] = run.arena.theta.clone()
+        found = train.evaluate_chunk(network, Learned.of(run.capture()[0]), source, config, 0, 8)
+        right[name, steps] = found["support_statistics"]
+    assert torch.equal(ends["protonet", 4], ends["protonet-tuned", 4])
+    assert torch.equal(right["protonet", 4], right["protonet-tuned", 0])
+    assert not torch.equal(right["protonet-tuned", 4], right["protonet-tuned", 0])

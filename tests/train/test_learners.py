@@ -19,6 +19,7 @@ from autometa.meta.matching import Matching
 from autometa.meta.meta_sgd import MetaSGD
 from autometa.meta.proto_maml import ProtoMAML
 from autometa.meta.protonet import ProtoNet
+from autometa.meta.protonet_tuned import TunedProtoNet
 from autometa.meta.ranks import Ranks
 from autometa.meta.reptile import Reptile
 from autometa.meta.unicorn import Unicorn
@@ -42,7 +43,13 @@ NET = ReptileConfig(filters=3, data=DATA, inner=INNER, meta=META, test=TEST)
 SEARCH = MetaNASConfig(
     channels=2, cells=1, reductions=(0,), nodes=1, data=DATA, inner=INNER, meta=META, test=TEST, warmup=1, drop_path=0.0
 )
-ANY_WAYS = {"protonet": ProtoNet(), "matching": Matching(), "proto-maml": ProtoMAML(), "unicorn": Unicorn()}
+ANY_WAYS = {
+    "protonet-tuned": TunedProtoNet(),
+    "protonet": ProtoNet(),
+    "matching": Matching(),
+    "proto-maml": ProtoMAML(),
+    "unicorn": Unicorn(),
+}
 EACH = {
     "reptile": Reptile(),
     "fomaml": FOMAML(),
