@@ -82,6 +82,8 @@ class MetaLearner(Named, ABC):
     in_pairs: ClassVar[bool] = False
     """Whether the objective is asked for twice as many slots, the second half of which decide as the first
     (`ops.gates`): rows at which decisions are taken anew would be of no use to it."""
+    by_prototypes: ClassVar[bool] = False
+    """Whether features were trained for means of classes to tell them apart before any step."""
     linear: ClassVar[bool] = True
     """Whether the network's own last layer answers, so that rows are no wider than its layout."""
 

@@ -24,6 +24,7 @@ class TunedProtoNet(FirstOrder):
     """
 
     any_ways: ClassVar[bool] = True
+    by_prototypes: ClassVar[bool] = True
 
     def begin(self, phi: Tensor, head: Tensor, task: TaskChunk) -> Tensor:
         return prototype_head(phi, head, task, 0)

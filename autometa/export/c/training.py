@@ -22,9 +22,9 @@ from autometa.models.model import Model
 
 
 def suiting(model: Model, weights: str) -> str:
-    """How a network learns as it was meta-learned: by prototypes where nothing was adapted, as a whole where that can
-    be, else by head."""
-    if not model.config.learner.inner_loop:
+    """How a network learns as it was meta-learned: by prototypes where nothing was adapted or these came before any
+    step, as a whole where that can be, else by head."""
+    if model.config.learner.by_prototypes or not model.config.learner.inner_loop:
         return "prototypes"
     try:
         check_all(model, weights)

@@ -8,6 +8,7 @@ import torch
 from autometa.data import Recipe
 from autometa.errors import InputError
 from autometa.export.c.project import LEARN, WEIGHTS, Device
+from autometa.export.c.training import suiting
 from autometa.meta.learner import LEARNERS
 from autometa.train.learned import Learned
 from benchmarks.on_device import CLASSES, SANITIZERS, TALK, asked, built, floats, on_device, ran, taught, write
@@ -179,3 +180,9 @@ def test_what_the_whole_network_cannot_learn_by_is_told():
 
 def test_shots_differ():
     assert len(LABELS) != WAYS * SHOTS, "so that classes of several sizes are taught"
+
+
+def test_a_network_learns_as_it_was_meta_learned():
+    start = meta_learned("strided")
+    for name, wanted in (("protonet", "prototypes"), ("protonet-tuned", "prototypes"), ("proto-maml", "head")):
+        assert suiting(replace(start, config=replace(start.config, learner=LEARNERS[name]())), "float32") == wanted
