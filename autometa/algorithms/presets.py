@@ -118,8 +118,8 @@ TRAIN = {
         meta=MetaConfig(iterations=20_000),
         test=EvalConfig(tasks=1000, queries=5),
     ),
-    # Digits of meters, in the package too. Three things make it read meters that it never saw (docs/results.md):
-    # pictures changed at random, digits of all training meters together as classes, and whole pictures, stretched.
+    # Digits of meters, in the package too. What makes it read meters that it never saw (docs/results.md): pictures
+    # changed at random, digits of all training meters together as classes, 64 filters, steps from prototypes at a test.
     "meters": ReptileConfig(
         filters=64,
         learner=TunedProtoNet(),
