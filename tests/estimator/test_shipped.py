@@ -1,4 +1,4 @@
-"""The model inside the package: small, remade by its recipe, and as good as its README says."""
+"""The models inside the package: small, remade by its recipe, and as good as its README says."""
 
 import io
 import json
@@ -14,8 +14,10 @@ from autometa.algorithms.presets import preset
 from autometa.algorithms.train import ReptileConfig
 from autometa.api.recipes import recipe
 from autometa.data import DataError
+from autometa.data.formats.recognise import recognise
+from autometa.data.meters import find_meters
 from autometa.data.omniglot import characters, find_part
-from autometa.models.find import find_start, shipped
+from autometa.models.find import PACKAGED, find_start, shipped
 from autometa.train.config import from_json
 from tests.estimator.drawings import photographed, shots, strokes
 
@@ -28,6 +30,64 @@ def test_it_is_small_and_complete():
     sizes = {path.name: path.stat().st_size for path in shipped().iterdir()}
     assert set(sizes) == {"README.md", "config.json", "confidence.json", "data.json", "model.safetensors"}
     assert sum(sizes.values()) < 500_000
+
+
+METERS = ("camera-46", "lcd-first")
+"""Meters that the model of meters was trained on, from two folds: it must at least read these."""
+LEAST_OF_METERS = 0.8
+"""From three pictures of each digit, as they stand first; 0.88 and more when this was written."""
+
+
+def test_the_models_of_the_package_are_small_together():
+    sizes = [sum(path.stat().st_size for path in shipped(name).iterdir()) for name in PACKAGED]
+    assert len(sizes) == 2 and sum(sizes) < 1_500_000
+    assert {path.name for path in shipped().parent.iterdir()} == set(PACKAGED)
+
+
+def test_the_recipe_of_meters_makes_a_model_of_its_config():
+    asked = recipe("meters")
+    kept = from_json(ReptileConfig, json.loads((shipped("meters") / "config.json").read_text()))
+    assert kept == preset("train", asked["preset"])
+    start = find_start("meters")
+    assert start.model.recipe.fit == "stretch" and start.model.network.layout.count() == 113_478
+
+
+def test_the_readme_of_meters_tells_the_measured_figures():
+    text = (shipped("meters") / "README.md").read_text(encoding="utf-8")
+    for score in recipe("meters")["recorded"].values():
+        assert f"{score['mean']:.2f} ± {score['ci95']:.2f}" in text
+    measured = json.loads((shipped("meters") / "confidence.json").read_text())
+    assert f"`{measured['min_confidence']:g}`" in text
+    for count in ("1-shot", "5-shot"):
+        row = re.search(rf"\| {count} \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", text)
+        found = measured[count]
+        wanted = [found["accuracy"], *(found["refused"][sort] for sort in ("right", "wrong", "unknown"))]
+        assert [float(number) for number in row.groups()] == pytest.approx(
+            [*wanted, found["calibration_error"]], abs=0.05
+        )
+
+
+@pytest.mark.parametrize("meter", METERS)
+def test_meters_are_read_by_the_way_of_a_user(meter, tmp_path, monkeypatch):
+    try:
+        found = recognise(find_meters())
+    except DataError as missing:
+        pytest.skip(str(missing))
+    monkeypatch.chdir(tmp_path)
+    asked, answers = [], []
+    for c in (c for c in found.classes if c.group == meter):
+        digit = c.name.rpartition("/")[2]
+        for number, image in enumerate(c.images):
+            place = tmp_path / ("taught" if number < 3 else "asked") / digit / image.path.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(image.path)
+            if number >= 3:
+                asked.append(place)
+                answers.append(digit)
+    taught = autometa.adapt("taught", quiet=True)
+    assert taught.extra["model"] == "meters, inside autometa", "the pictures are tall"
+    said = [name for _, name, *_ in taught.predict_files(asked)]
+    assert np.mean([one == other for one, other in zip(said, answers, strict=True)]) >= LEAST_OF_METERS
 
 
 def test_its_recipe_makes_a_model_of_its_config():
