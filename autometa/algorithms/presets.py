@@ -124,9 +124,9 @@ TRAIN = {
         filters=64,
         learner=TunedProtoNet(),
         data=DataConfig("meters", 28, "grey", rotations=1, tasks=WITHIN_GROUP, augment=METER_PICTURES),
-        inner=InnerConfig(ways=6, shots=2, queries=2, lr=0.1),
+        inner=InnerConfig(ways=6, shots=2, queries=2, lr=0.01),
         meta=MetaConfig(iterations=2500, batch=4, step_size=2e-3),
-        test=EvalConfig(tasks=200, shots=1, queries=4, batch=50, steps=20),
+        test=EvalConfig(tasks=200, shots=1, queries=4, batch=50, steps=5),
     ),
     "reptile-omniglot-20way": replace(
         ReptileConfig(),
