@@ -45,8 +45,10 @@ def pictures_file(images: Tensor, digits: list[int], taught: int) -> str:
     )
 
 
-def emulated(folder: Path, board: str, *options: str) -> dict[str, int]:
-    """What the example prints, of an export with pictures.h in a folder; `flash`: bytes that are stored."""
+def emulated(folder: Path, board: str, *options: str) -> dict[str, int] | None:
+    """What the example prints, of an export with pictures.h in a folder; `flash`: bytes that are stored. None where
+    that is more than the board's linker script has.
+    """
     sources = [str(p) for p in (*folder.glob("*.c"), *EXAMPLE.glob("*.c")) if p.name != "selftest.c"]
     words = ["arm-none-eabi-gcc", "-O2", "-std=c99", *WARNINGS, "-mthumb", "-mfloat-abi=hard", *BOARDS[board], *options]
     words += ["-ffunction-sections", "-Wl,--gc-sections", "-nostartfiles", "--specs=nano.specs", "--specs=nosys.specs"]
@@ -61,6 +63,8 @@ def emulated(folder: Path, board: str, *options: str) -> dict[str, int]:
         str(folder / "elf"),
     ]
     done = subprocess.run(words, capture_output=True, text=True)
+    if "overflowed by" in done.stderr:
+        return None
     assert done.returncode == 0, done.stderr
     words = ["qemu-system-arm", "-M", board, "-nographic", "-monitor", "none", "-serial", "none", "-icount", "shift=0"]
     words += ["-semihosting-config", "enable=on,target=native", "-kernel", str(folder / "elf")]
@@ -118,6 +122,9 @@ def main(run: str, folder: str) -> None:
         for board in BOARDS:
             with tempfile.TemporaryDirectory() as place:
                 found = emulated(write(files, Path(place) / "c"), board)
+            if found is None:
+                print(f"{weights}, {board}: larger than 256 kB of flash or of RAM", flush=True)
+                continue
             flash = found["flash"] - images[0].numel() * len(chosen)
             each = found["instructions"] / device.folded.graph.macs
             print(
