@@ -22,8 +22,8 @@ def export(words: list[str], typed: list[str]) -> int:
     """`autometa export --out FILE`."""
     parser = Parser("export", "Write what was learned as a program that runs without autometa.", EXAMPLES)
     parser.add_argument("--out", metavar="FILE", help="the file to write, .pt2 or .onnx; of C a folder")
-    whose = "a run, or the folder given to adapt --out (default: what was taught here last)"
-    parser.add_argument("--run", metavar="RUN", help=whose)
+    whose = "a run, a model of the package, or the folder given to adapt --out (default: what was taught here last)"
+    parser.add_argument("--run", "--model", metavar="RUN", help=whose)
     parser.add_argument("--what", default="classifier", metavar="WHAT", help="classifier (default) or adaptation")
     kinds = f"{', '.join(FORMATS)} (default: by the file's name) or c"
     parser.add_argument("--format", "--to", metavar="NAME", help=kinds)

@@ -19,7 +19,7 @@ from autometa.export.c.folding import Folded, fold, statistics_of
 from autometa.export.c.graph import graph_of
 from autometa.export.c.measured import Measured
 from autometa.export.c.quantised import IntegerWriter, Quantised
-from autometa.export.c.readme import Cost, readme
+from autometa.export.c.readme import Cost, memory, readme
 from autometa.export.c.reference import (
     Features,
     FloatFeatures,
@@ -136,15 +136,15 @@ class Device:
         own, constants = (self._whole if self.training else self._folded)(fills)
         start = HeadStart.of(self.model, graph) if self.learn != "prototypes" else None
         own += LAST_LAYER if self.learn != "prototypes" else ()
+        extra = 0 if start is None else 2 * start.rows.numel()
+        bytes_each = 1 if self.quantised else 4
+        costs = Cost(self.flash + 4 * extra, int(fills["ARENA"]) * bytes_each, graph, self.training)
+        fills["RAM"] = f"{memory(self.learn, costs, CLASSES)[1]:,}"
         made = {name: filled(template(name), fills) for name in (*COMMON, *own)}
         found = {re.sub("network_(all|frozen)", "network", name): text for name, text in made.items()} | constants
         found["learn.c"] = filled(template(f"learn_{self.learn}.c"), fills)
-        extra = 0
         if start is not None:
             found |= head_files(start, self._settings(), self.training.constants() if self.training else {})
-            extra = 2 * start.rows.numel()
-        bytes_each = 1 if self.quantised else 4
-        costs = Cost(self.flash + 4 * extra, int(fills["ARENA"]) * bytes_each, graph, self.training)
         found["README.md"] = readme(title, self.learn, self.weights, costs, measured, in_words(recipe))
         return found
 

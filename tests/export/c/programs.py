@@ -137,3 +137,13 @@ int main(void)
     return 0;
 }
 """
+
+MEMORY = """
+#include <stdio.h>
+#include "autometa.h"
+
+int main(void) {
+    printf("%lu", (unsigned long)AUTOMETA_RAM_BYTES);
+    return 0;
+}
+"""

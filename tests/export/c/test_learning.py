@@ -1,5 +1,6 @@
 """Exported C, built with warnings as errors and sanitizers: the features, answers and refusals of this package."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -20,6 +21,14 @@ pytestmark = needs_gcc
 LABELS = torch.tensor([2, 0, 1, 1, 0, 2, 2])
 FORMS = pytest.mark.parametrize("learn, frozen", [*((learn, False) for learn in LEARN), ("all", True)])
 """Ways to learn, and whether a network that learns as a whole has frozen statistics; the others always have them."""
+
+
+@FORMS
+@pytest.mark.parametrize("kind", ["strided", "block cell"])
+def test_the_header_states_its_memory(kind, learn, frozen, tmp_path):
+    folder = written(device(kind, learn, frozen=frozen), tmp_path / "c", programs.MEMORY)
+    (told,) = re.findall(r"`autometa`, ([\d,]+) bytes", (folder / "autometa.h").read_text())
+    assert int(told.replace(",", "")) == int(ran(built(folder), b""))
 
 
 @EACH_COMPILER

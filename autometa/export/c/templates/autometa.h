@@ -1,7 +1,8 @@
 /* @TITLE@
  *
  * Learns classes of pictures from a few of each, on the device.  Needs no allocation, operating system or network; all
- * memory is in the structure `autometa` (AUTOMETA_RAM_BYTES) and at most @STACK@ bytes of stack.
+ * memory is in the structure `autometa`, @RAM@ bytes for @CLASSES@ classes of at most 5 pictures each
+ * (AUTOMETA_RAM_BYTES), and at most @STACK@ bytes of stack.
  *
  *     static autometa m;
  *     autometa_init(&m);
