@@ -65,7 +65,7 @@ def test_without_the_training_images_it_says_why(tmp_path):
     assert not os.listdir(tmp_path)
     answer = call("export", "--to", "c", "--run", "omniglot-5way", *FROZEN, "--out", "device")
     assert answer.code == 2 and "--statistics batch" in answer.err
-    told = call("export", "--to", "c", "--run", "omniglot-5way", "--out", "device")
+    told = call("export", "--to", "c", "--model", "omniglot-5way", "--out", "device")
     assert told.code == 0 and "learns by all, accuracy not measured" in told.out
 
 
