@@ -17,6 +17,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
@@ -139,10 +140,11 @@ def often(counts: dict[Chain, int]):
 
 def cost(case: str, mode: str, only: frozenset[str] = ALL) -> dict[str, Cost]:
     """Kernel -> its cost in a step of ten slots; only: of these kernels, where some are named."""
+    paths = [*(path for path in sys.path if path), str(ROOT)]  # the package that runs here, be it another than ROOT's
     lines = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.gpu_lines", case, mode, *only],
-        cwd=ROOT,
-        env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(["", *sys.path])},
+        cwd=tempfile.gettempdir(),
+        env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(paths)},
         stdout=subprocess.PIPE,
         text=True,
     )

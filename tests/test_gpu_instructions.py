@@ -95,8 +95,8 @@ def test_the_dearest_kernels_ask_for_no_more_than_they_did(tmp_path):
         f"Path({str(out)!r}).write_text(json.dumps({{k: v.instructions / 1e9 for k, v in found.items()}}))"
     )
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *(path for path in sys.path if path)])
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", source], env=environment, cwd=ROOT)
+    environment["PYTHONPATH"] = os.pathsep.join([*(path for path in sys.path if path), str(ROOT)])
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", source], env=environment, cwd=tmp_path)
     assert done.returncode == 0
     found = json.loads(out.read_text(encoding="utf-8"))
     print(found)

@@ -28,20 +28,22 @@ struct AugmentBody {
             if (at >= values()) return;
             const int64_t image = at / (shape.channels * plane()), value = at - image * shape.channels * plane();
             const int64_t channel = value / plane(), pixel = value - channel * plane();
-            const int64_t row = pixel / shape.width, column = pixel - row * shape.width;
+            const Extent extent = extent_of(shape);
+            const auto row = static_cast<int32_t>(pixel / extent.width);
+            const auto column = static_cast<int32_t>(pixel - static_cast<int64_t>(row) * extent.width);
             const float* from = images + (at - pixel);
             Draws draws(seed, kAugment, static_cast<uint64_t>(task_ids[image / shape.picks]));
             const uint64_t first = first_draw(shape, place[image]);
             const Augmentation how = augmentation(draws, shape, most, first);
             const bool moved = most.shift != 0.0 || most.scale != 0.0 || most.half_turn != 0.0 || most.shear != 0.0;
-            const auto read = [&](int64_t y, int64_t x) {
-                return moved ? warped(from, shape, how, y, x) : from[y * shape.width + x];
+            const auto read = [&](int32_t y, int32_t x) {
+                return moved ? warped(from, extent, how, y, x) : from[y * extent.width + x];
             };
-            const auto thick = [&](int64_t y, int64_t x) {
-                return most.thickness != 0.0 ? thickened(read, shape, how.thickness, y, x) : read(y, x);
+            const auto thick = [&](int32_t y, int32_t x) {
+                return most.thickness != 0.0 ? thickened(read, extent, how.thickness, y, x) : read(y, x);
             };
             const float found =
-                most.blur != 0.0 ? blurred(thick, shape, how.blur, row, column) : thick(row, column);
+                most.blur != 0.0 ? blurred(thick, extent, how.blur, row, column) : thick(row, column);
             const uint64_t number = first + static_cast<uint64_t>(kAugmentDraws + value);
             out[at] = toned(found, how, most, most.noise != 0.0 ? draws(number) : 0);
         });

@@ -5,6 +5,12 @@
 #include "arena.h"
 #include "philox.h"
 
+#ifdef __CUDACC__
+#define AUTOMETA_ROLLED _Pragma("unroll 1")  // a loop whose turns, side by side, would not fit the registers
+#else
+#define AUTOMETA_ROLLED
+#endif
+
 namespace autometa {
 
 // Draws of a task, then of each of its images: so many numbers, and one for every value where there is noise.
@@ -57,32 +63,43 @@ AUTOMETA_FORMULA Augmentation augmentation(Draws& draws, AugmentShape shape, con
     return made;
 }
 
+// Of a plane; counted in 32 bits, so that a device holds fewer registers.
+struct Extent {
+    int32_t height, width;
+};
+
+AUTOMETA_FORMULA Extent extent_of(AugmentShape shape) {
+    return {static_cast<int32_t>(shape.height), static_cast<int32_t>(shape.width)};
+}
+
 // x, or the nearest of 0 .. size - 1.
-AUTOMETA_FORMULA int64_t inside(int64_t x, int64_t size) { return x < 0 ? 0 : (x < size ? x : size - 1); }
+AUTOMETA_FORMULA int32_t inside(int32_t x, int32_t size) { return x < 0 ? 0 : (x < size ? x : size - 1); }
 
 // A plane read between its pixels; beyond its border what stands at the border.
-AUTOMETA_FORMULA float warped(const float* plane, AugmentShape shape, const Augmentation& how, int64_t row,
-                              int64_t column) {
-    const float dx = static_cast<float>(column) - 0.5f * static_cast<float>(shape.width - 1);
-    const float dy = static_cast<float>(row) - 0.5f * static_cast<float>(shape.height - 1);
-    const float right = static_cast<float>(shape.width - 1), bottom = static_cast<float>(shape.height - 1);
+AUTOMETA_FORMULA float warped(const float* plane, Extent extent, const Augmentation& how, int32_t row,
+                              int32_t column) {
+    const float dx = static_cast<float>(column) - 0.5f * static_cast<float>(extent.width - 1);
+    const float dy = static_cast<float>(row) - 0.5f * static_cast<float>(extent.height - 1);
+    const float right = static_cast<float>(extent.width - 1), bottom = static_cast<float>(extent.height - 1);
     float x = how.xx * dx + how.xy * dy + how.x, y = how.yx * dx + how.yy * dy + how.y;
     x = x > 0.0f ? (x < right ? x : right) : 0.0f;
     y = y > 0.0f ? (y < bottom ? y : bottom) : 0.0f;
-    const int64_t x0 = static_cast<int64_t>(x), y0 = static_cast<int64_t>(y);
-    const int64_t x1 = inside(x0 + 1, shape.width), y1 = inside(y0 + 1, shape.height);
+    const int32_t x0 = static_cast<int32_t>(x), y0 = static_cast<int32_t>(y);
+    const int32_t x1 = inside(x0 + 1, extent.width), y1 = inside(y0 + 1, extent.height);
     const float u = x - static_cast<float>(x0), v = y - static_cast<float>(y0);
-    const float *upper = plane + y0 * shape.width, *lower = plane + y1 * shape.width;
+    const float *upper = plane + y0 * extent.width, *lower = plane + y1 * extent.width;
     return (upper[x0] * (1.0f - u) + upper[x1] * u) * (1.0f - v) + (lower[x0] * (1.0f - u) + lower[x1] * u) * v;
 }
 
 // The brightest, or darkest, of 3 x 3 pixels is approached by a share; read(row, column) is the plane before.
 template <class Read>
-AUTOMETA_FORMULA float thickened(const Read& read, AugmentShape shape, float share, int64_t row, int64_t column) {
+AUTOMETA_FORMULA float thickened(const Read& read, Extent extent, float share, int32_t row, int32_t column) {
     const float own = read(row, column);
     float found = own;
-    for (int64_t y = inside(row - 1, shape.height); y <= inside(row + 1, shape.height); ++y)
-        for (int64_t x = inside(column - 1, shape.width); x <= inside(column + 1, shape.width); ++x) {
+    AUTOMETA_ROLLED
+    for (int32_t y = inside(row - 1, extent.height); y <= inside(row + 1, extent.height); ++y)
+        AUTOMETA_ROLLED
+        for (int32_t x = inside(column - 1, extent.width); x <= inside(column + 1, extent.width); ++x) {
             const float other = read(y, x);
             if (share > 0.0f ? other > found : other < found) found = other;
         }
@@ -91,11 +108,13 @@ AUTOMETA_FORMULA float thickened(const Read& read, AugmentShape shape, float sha
 
 // The mean of 3 x 3 pixels is approached by a share.
 template <class Read>
-AUTOMETA_FORMULA float blurred(const Read& read, AugmentShape shape, float share, int64_t row, int64_t column) {
+AUTOMETA_FORMULA float blurred(const Read& read, Extent extent, float share, int32_t row, int32_t column) {
     float sum = 0.0f;
-    for (int64_t y = row - 1; y <= row + 1; ++y)
-        for (int64_t x = column - 1; x <= column + 1; ++x)
-            sum += read(inside(y, shape.height), inside(x, shape.width));
+    AUTOMETA_ROLLED
+    for (int32_t y = row - 1; y <= row + 1; ++y)
+        AUTOMETA_ROLLED
+        for (int32_t x = column - 1; x <= column + 1; ++x)
+            sum += read(inside(y, extent.height), inside(x, extent.width));
     const float own = read(row, column);
     return own + share * (sum * (1.0f / 9.0f) - own);
 }

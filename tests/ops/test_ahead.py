@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -82,10 +83,12 @@ def told(source: str, **settings: str):
     environment = {
         name: value for name, value in os.environ.items() if name not in ("TRITON_INTERPRET", "AUTOMETA_BACKEND")
     }
-    paths = [str(ROOT), *(path for path in sys.path if path)]
+    paths = [*(path for path in sys.path if path), str(ROOT)]  # the package that is tested here, not a checkout's
     environment |= {"PYTHONPATH": os.pathsep.join(paths), **settings}
     environment.pop("TRITON_CACHE_DIR", None)
-    done = subprocess.run([sys.executable, "-c", source], env=environment, cwd=ROOT, capture_output=True, text=True)
+    with tempfile.TemporaryDirectory() as folder:
+        words = [sys.executable, "-c", source]
+        done = subprocess.run(words, env=environment, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
