@@ -17,14 +17,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-KERNELS = Path(__file__).resolve().parents[1] / "kernels"
+
+@cache
+def _kernels() -> Path:
+    """The folder of the kernels of the package that runs."""
+    from autometa import kernels
+
+    return Path(str(kernels.__file__)).resolve().parent
 
 
 @cache
 def _own(file: str) -> str | None:
     """The name of a file of kernels."""
     path = Path(file)
-    return path.name if path.resolve().parent == KERNELS else None
+    return path.name if path.resolve().parent == _kernels() else None
 
 
 def one_event_a_statement() -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+KERNELS = Path(__file__).resolve().parents[1] / "kernels"
+
 Chain = tuple[tuple[str, int], ...]
 """Where an instruction comes from: (file, line of a statement), from the kernel to the function that it calls last."""
 FILE = re.compile(r'File "([^"]+)", line (\d+)(?: inlined at "([^"]+)", line (\d+))?')
@@ -88,9 +90,11 @@ def _place(file: str, line: int) -> tuple[str, int]:
 
 @cache
 def _statements(file: str) -> dict[int, int]:
-    """Line -> the line where the innermost statement around it begins."""
+    """Line -> the line where the innermost statement around it begins. Compiled code that was kept may name a file of
+    another checkout, which had the same text."""
     found: dict[int, int] = {}
-    for node in ast.walk(ast.parse(Path(file).read_text(encoding="utf-8"))):
+    path = Path(file) if Path(file).is_file() else KERNELS / Path(file).name
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.stmt):
             body = getattr(node, "body", None)
             end = body[0].lineno - 1 if isinstance(body, list) else node.end_lineno or node.lineno
