@@ -52,7 +52,7 @@ def anew(objective: Callable) -> Callable:
     """The objective, whose slots decide for themselves in pairs as well."""
 
     def run(phi: Tensor, images: Tensor, labels: Tensor, t: int) -> Tensor:
-        with gates.unpaired():
+        with gates.paired(False):
             return objective(phi, images, labels, t)
 
     return run

@@ -19,19 +19,9 @@ _PAIRED: ContextVar[bool] = ContextVar("paired", default=False)
 
 
 @contextmanager
-def paired() -> Iterator[None]:
-    """Within it the second half of the slots decides as the first half does."""
-    token = _PAIRED.set(True)
-    try:
-        yield
-    finally:
-        _PAIRED.reset(token)
-
-
-@contextmanager
-def unpaired() -> Iterator[None]:
-    """Within it every slot decides for itself again."""
-    token = _PAIRED.set(False)
+def paired(are: bool = True) -> Iterator[None]:
+    """Within it the second half of the slots decides as the first half does, or again every slot for itself."""
+    token = _PAIRED.set(are)
     try:
         yield
     finally:

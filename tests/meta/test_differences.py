@@ -106,7 +106,7 @@ def test_the_omniglot_network_in_float32_at_a_large_rate():
         """Each half by itself: decisions are taken anew."""
         if not gates.are_paired():
             return objective(row, images, labels, t)
-        with gates.unpaired():
+        with gates.paired(False):
             return objective(row, images, labels, t)
 
     assert float(errors(over_kinks, phi, support, query.step(9), wanted).min()) > 1.0

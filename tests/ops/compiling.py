@@ -139,24 +139,6 @@ CASES: dict[str, Callable[[], None]] = {
 }
 
 
-class _Target:
-    """In place of Triton's driver: a device that has the name of its capability and runs nothing."""
-
-    def __init__(self, capability: int) -> None:
-        self.capability = capability
-
-    def get_current_device(self) -> int:
-        return self.capability
-
-    def get_current_stream(self, device: int) -> int:
-        return 0
-
-    def get_current_target(self):
-        from triton.backends.compiler import GPUTarget
-
-        return GPUTarget("cuda", self.capability, 32)
-
-
 HEADS = {"linear_head", "linear_head, flatten", "linear_head, tables"}
 WITHOUT_MODES = HEADS | {"cross_entropy", "share", "split_columns"}
 FIRST_WORKERS = WITHOUT_MODES | {"mixed_op"}  # cases that take about as long as all others
@@ -192,6 +174,7 @@ def usage(cubin: bytes) -> dict[str, int]:
 def _rows(worker: int) -> Iterator[dict]:
     from triton.runtime import driver
 
+    from autometa.kernels.compiling import Target
     from autometa.kernels.launch import observed
     from autometa.ops import _triton, backend
 
@@ -205,7 +188,7 @@ def _rows(worker: int) -> Iterator[dict]:
             made = kernel.warmup(*args, grid=grid, **options)
             compiled[made.hash] = made, kernel.__name__
 
-        driver.set_active(_Target(capability))
+        driver.set_active(Target(capability))
         with observed(observe), backend.precision(mode):
             CASES[case]()
         for made, name in compiled.values():
