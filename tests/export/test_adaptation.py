@@ -11,9 +11,13 @@ from autometa.errors import InputError
 from autometa.export.adaptation import Adaptation
 from autometa.export.program import export_adaptation
 from autometa.models.model import Model
+from autometa.nas.spaces.genotype import CellGenotype, Genotype
+from autometa.ops.primitives import register
 from autometa.train.learned import Learned
+from tests.export import made
 from tests.export.made import NETWORKS, SHOTS, WAYS, adapted, answers, model, pictures, pruned
 from tests.export.test_classifier import session
+from tests.registries import restored
 
 LABELS = torch.tensor([2, 0, 1, 1, 0, 2])
 
@@ -90,6 +94,18 @@ def test_what_cannot_be_exported_is_told():
         export_adaptation(start, 1)
     with pytest.raises(InputError, match="at least one image"):
         export_adaptation(model("strided"), 0)
+
+
+def test_a_primitive_of_ones_own_whose_gradient_has_no_form_is_told(monkeypatch):
+    def pooled(x, relu_x, weights, slots, stride):
+        return torch.nn.functional.avg_pool2d(x, 3, stride, 1, divisor_override=7)
+
+    with restored():
+        register("own_pool", lambda channels, stride: ((),), pooled, lambda *sizes: 0)
+        cell = CellGenotype(((("own_pool", 0), ("conv_3x3", 1)),), (2,))
+        monkeypatch.setattr(made, "GENOTYPE", Genotype(cell, cell))
+        with pytest.raises(InputError, match="average pooling .* has no form there; export the adapted classifier"):
+            export_adaptation(model("genotype"), SHOTS)
 
 
 def test_a_torch_without_a_loop_to_export_is_told(monkeypatch):
