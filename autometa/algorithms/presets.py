@@ -10,6 +10,7 @@ from autometa.algorithms.auto_meta import AutoMetaConfig, MacroConfig, Surrogate
 from autometa.algorithms.metanas import MetaNASConfig
 from autometa.algorithms.train import ReptileConfig
 from autometa.errors import InputError
+from autometa.meta.protonet import ProtoNet
 from autometa.meta.protonet_tuned import TunedProtoNet
 from autometa.nas.relax.same_batch import SameBatch
 from autometa.ops.augment_images import Augment
@@ -105,6 +106,17 @@ METER_PICTURES = Augment(
     noise=0.05,
 )
 """How photographs of one digit differ."""
+WRITTEN = Augment(
+    shift=0.1,
+    scale=0.2,
+    rotation=10.0,
+    shear=0.2,
+    thickness=0.5,
+    blur=1.0,
+    contrast=0.2,
+    noise=0.02,
+)
+"""How one character differs from hand to hand, and from scan to scan."""
 
 TRAIN = {
     "reptile-omniglot": ReptileConfig(),
@@ -127,6 +139,16 @@ TRAIN = {
         inner=InnerConfig(ways=6, shots=2, queries=2, lr=0.01),
         meta=MetaConfig(iterations=2500, batch=4, step_size=2e-3),
         test=EvalConfig(tasks=200, shots=1, queries=4, batch=50, steps=5),
+    ),
+    # Characters, drawn and printed, in the package: alphabets of Omniglot, strokes and the fonts of this computer.
+    "characters": ReptileConfig(
+        network="reptile-miniimagenet",
+        filters=64,
+        learner=ProtoNet(scale=1 / 64),
+        data=DataConfig("characters", 28, tasks=WITHIN_GROUP, augment=WRITTEN),
+        inner=InnerConfig(ways=20, shots=1, queries=3),
+        meta=MetaConfig(iterations=8000, batch=4, step_size=3e-3),
+        test=EvalConfig(tasks=400, shots=1, queries=1, batch=20),
     ),
     "reptile-omniglot-20way": replace(
         ReptileConfig(),

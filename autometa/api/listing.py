@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from autometa.algorithms.presets import PRESETS
-from autometa.data import dataset_names
+from autometa.data import listed_datasets
 from autometa.data.catalogue import about_dataset
 from autometa.errors import InputError
 from autometa.meta.learner import LEARNERS
@@ -58,7 +58,7 @@ KINDS: dict[str, Callable[[], list[Choice]]] = {
     "predictors": lambda: _of("predictors", PREDICTORS),
     "relaxations": lambda: _of("relaxations", RELAXATIONS),
     "primitives": _primitives,
-    "datasets": lambda: [Choice("datasets", name, about_dataset(name)) for name in dataset_names()],
+    "datasets": lambda: [Choice("datasets", name, about_dataset(name)) for name in listed_datasets()],
     "presets": _presets,
 }
 

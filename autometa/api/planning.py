@@ -239,12 +239,19 @@ def _settled(base, config, settings):
     return replace(made, data=replace(made.data, variant=DataConfig.variant))
 
 
+OF_FONTS = ("fonts", "characters")
+"""Data sets whose detail may be a folder."""
+
+
 def _absolute(config):
     """Folders of data by their full path, so that the run can be used from anywhere."""
     data: DataConfig = config.data
     name, path = data.name, Path(os.path.expanduser(data.name))
     if name.partition(":")[0] not in {known.partition(":")[0] for known in dataset_names()} and path.is_dir():
         name = str(path.resolve())
+    kind, _, fonts = name.partition(":")
+    if kind in OF_FONTS and os.sep in fonts:
+        name = f"{kind}:{Path(os.path.expanduser(fonts)).resolve()}{os.sep}"
     root = None if data.root is None else str(Path(os.path.expanduser(data.root)).resolve())
     return replace(config, data=replace(data, name=name, root=root))
 

@@ -1,6 +1,6 @@
 """Data sets as memory-mapped stores, their splits, and few-shot episodes."""
 
-from autometa.data.catalogue import DATASETS, dataset_names, open_dataset, register
+from autometa.data.catalogue import DATASETS, dataset_names, listed_datasets, open_dataset, register
 from autometa.data.episodes import Batches, Episodes, Tasks, TaskSpec
 from autometa.data.errors import DataError
 from autometa.data.folders import folder_split, load_class_folder
@@ -25,6 +25,7 @@ __all__ = [
     "cached_store",
     "dataset_names",
     "folder_split",
+    "listed_datasets",
     "load_class_folder",
     "load_images",
     "open_dataset",

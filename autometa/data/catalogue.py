@@ -19,6 +19,8 @@ from autometa.data.store import META, ImageStore
 from autometa.registry import Registry
 
 DATASETS = ("strokes", *(f"omniglot:{split}" for split in SPLITS))
+OR_FOLDERS = ("miniimagenet", "meters", "fonts", "characters")
+"""Names that a folder may have too: it is meant where it exists."""
 Load = Callable[..., tuple[ImageStore, Split]]
 LOADERS: Registry[Load] = Registry(
     "data set",
@@ -27,6 +29,8 @@ LOADERS: Registry[Load] = Registry(
         "strokes": "autometa.data.strokes:load",
         "omniglot": "autometa.data.omniglot:load",
         "meters": "autometa.data.meters:load",
+        "fonts": "autometa.data.fonts:load",
+        "characters": "autometa.data.characters:load",
         "miniimagenet": "autometa.data.catalogue:_miniimagenet",
     },
 )
@@ -50,6 +54,11 @@ def register(name: str, load: Load, *, replace: bool = False) -> None:
 def dataset_names() -> tuple[str, ...]:
     """What `open_dataset` knows by name: autometa's own sets and those that plugins and packages have added."""
     return (*DATASETS, *LOADERS.added)
+
+
+def listed_datasets() -> tuple[str, ...]:
+    """All that can be opened by name: beside these, those that mean a folder where one of that name is there."""
+    return (*dataset_names(), *(name for name in OR_FOLDERS if name != "miniimagenet"))
 
 
 def about_dataset(name: str) -> str:
@@ -88,7 +97,7 @@ def open_dataset(
     """
     kind, _, detail = str(name).partition(":")
     path = Path(os.path.expanduser(name))
-    if kind in LOADERS and (kind not in ("miniimagenet", "meters") or not path.exists()):
+    if kind in LOADERS and (kind not in OR_FOLDERS or not path.exists()):
         store, split = _loaded(kind, detail=detail, size=size, root=root, seed=seed, variant=variant)
         return store, split if rotations is None else split.turned(rotations)
     if path.exists():

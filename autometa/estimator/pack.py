@@ -27,16 +27,24 @@ from autometa.train.tasks import Source
 
 
 def ask(
-    model: Model, store: ImageStore, classes: np.ndarray, *, shots: int, tasks: int, queries: int = 5, seed: int = 0
+    model: Model,
+    store: ImageStore,
+    classes: np.ndarray,
+    *,
+    shots: int,
+    tasks: int,
+    queries: int = 5,
+    seed: int = 0,
+    ways: int | None = None,
 ) -> Answers:
-    """Teach `tasks` times as many of the classes as the model was trained with, from `shots` images each, and ask about
-    other images of these and about images of as many other classes. Where the run's tasks are within a group, so are
-    these, and they have half of the classes of the largest group at most.
+    """Teach `tasks` times `ways` of the classes, as many as the model was trained with where None, from `shots` images
+    each, and ask about other images of these and about images of as many other classes. Where the run's tasks are
+    within a group, so are these, and they have half of the classes of the largest group at most.
 
     Raises `InputError` where there are too few classes or images.
     """
     starts, counts = store.class_start, np.diff(store.class_start)
-    groups, ways = taught_together(model, store, classes, shots + queries)
+    groups, ways = taught_together(model, store, classes, shots + queries, ways)
     if ways < 2 or len(groups[0]) < 2 * ways or int(counts[np.concatenate(groups)].min()) < shots + queries:
         raise InputError(f"{2 * max(ways, 2)} classes of {shots + queries} images are needed to measure confidences")
     rng, rows = np.random.default_rng(seed), {"right": [], "wrong": [], "unknown": []}
@@ -58,9 +66,11 @@ def ask(
     return Answers(**{name: np.concatenate(found) for name, found in rows.items()})
 
 
-def taught_together(model: Model, store: ImageStore, classes: np.ndarray, images: int) -> tuple[list[np.ndarray], int]:
+def taught_together(
+    model: Model, store: ImageStore, classes: np.ndarray, images: int, ways: int | None = None
+) -> tuple[list[np.ndarray], int]:
     """The groups that classes of a task come from, one of all where they come from anywhere; how many are taught."""
-    ways, counts, names = model.network.ways, np.diff(store.class_start), np.array(store.groups)
+    ways, counts, names = ways or model.network.ways, np.diff(store.class_start), np.array(store.groups)
     if model.config.data.tasks != WITHIN_GROUP:
         return [classes], ways
     able = classes[counts[classes] >= images]
@@ -81,17 +91,17 @@ def halves(model: Model, store: ImageStore, classes: np.ndarray) -> tuple[list[A
     return [(model, store, classes[first])], [(model, store, classes[~first])]
 
 
-def measured(first: Sequence[Asked], second: Sequence[Asked], tasks: int) -> dict:
+def measured(first: Sequence[Asked], second: Sequence[Asked], tasks: int, ways: int | None = None) -> dict:
     """What confidence.json says: the threshold found with the first, 1 shot, and what it refuses with the second, with
-    the calibration error there; so many tasks of each."""
+    the calibration error there; so many tasks of each, of so many classes (`ask`)."""
 
     def together(asked: Sequence[Asked], shots: int, seed: int) -> Answers:
-        parts = [ask(*one, shots=shots, tasks=tasks, seed=seed) for one in asked]
+        parts = [ask(*one, shots=shots, tasks=tasks, seed=seed, ways=ways) for one in asked]
         return Answers(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in SORTS})
 
     least = round(float(np.quantile(together(first, 1, 0).right, 1 - KEEPS)), 2)
-    ways = max(taught_together(*one, images=6)[1] for one in second)
-    found = {"min_confidence": least, "keeps": 100 * KEEPS, "ways": ways, "tasks": tasks}
+    taught = max(taught_together(*one, images=6, ways=ways)[1] for one in second)
+    found = {"min_confidence": least, "keeps": 100 * KEEPS, "ways": taught, "tasks": tasks}
     for shots in (1, 5):
         answers = together(second, shots, 1)
         found[f"{shots}-shot"] = {
@@ -118,6 +128,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("run", help="folder of a finished run")
     parser.add_argument("folder", help="where the small model goes")
     parser.add_argument("--tasks", type=int, default=200, help="for each measurement of confidences (default: 200)")
+    parser.add_argument("--ways", type=int, help="classes that are taught (default: as many as in training)")
     parser.add_argument("--by", nargs="+", default=[], metavar="RUN", help="runs whose confidences are measured")
     given = parser.parse_args(words)
     run = RunFolder.open(given.run)
@@ -125,7 +136,7 @@ def main(words: Sequence[str] | None = None) -> None:
     folder = keep(run, Path(given.folder), polarity="auto" if recipe.polarity == "inverted" else None)
     asked = [unseen(Model.of(RunFolder.open(place))) for place in given.by]
     parts = (asked[::2], asked[1::2]) if len(asked) > 1 else halves(*(asked or [unseen(find_start(folder).model)])[0])
-    write_json(folder / CONFIDENCE, measured(*parts, given.tasks))
+    write_json(folder / CONFIDENCE, measured(*parts, given.tasks, given.ways))
 
 
 def unseen(model: Model) -> Asked:

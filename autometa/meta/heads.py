@@ -27,17 +27,17 @@ def classes_of(labels: Tensor, ways: int) -> Tensor:
     return labels[..., None] == torch.arange(ways, dtype=labels.dtype, device=labels.device)
 
 
-def prototype_head(phi: Tensor, head: Tensor, task: TaskChunk, step: int) -> Tensor:
+def prototype_head(phi: Tensor, head: Tensor, task: TaskChunk, step: int, scale: float = 1.0) -> Tensor:
     """phi `[S, row]` with the last layer that tells classes apart by the squared Euclidean distance to their
-    prototypes c: weights 2 c, bias -|c|^2 (Snell et al. 2017, equation 8); step: the inner step of the network that
-    makes the features.
+    prototypes c: weights 2 c, bias -|c|^2 (Snell et al. 2017, equation 8), both multiplied by scale; step: the inner
+    step of the network that makes the features.
     """
     assert task.features is not None, "given wherever a learner may want them"
     images, labels = task.batches.support()
     means = prototypes(task.features(phi, images, step), labels, head.shape[1])
     missing = head.shape[2] - 1 - means.shape[2]
     means = F.pad(means, (0, missing)) if missing > 0 else means[..., : means.shape[2] + missing]
-    return with_head(phi, head, torch.cat([2 * means, -means.square().sum(dim=2, keepdim=True)], dim=2))
+    return with_head(phi, head, scale * torch.cat([2 * means, -means.square().sum(dim=2, keepdim=True)], dim=2))
 
 
 def shared_head(phi: Tensor, head: Tensor) -> Tensor:

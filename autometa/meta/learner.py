@@ -96,6 +96,11 @@ class MetaLearner(Named, ABC):
         return {}
 
     @property
+    def distance_scale(self) -> float:
+        """What squared distances to means of classes are multiplied by."""
+        return 1.0
+
+    @property
     def stages(self) -> tuple[float, ...]:
         """Shares of the meta-iterations from which on `at` gives another learner."""
         return ()

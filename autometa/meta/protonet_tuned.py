@@ -10,7 +10,7 @@ from torch import Tensor
 from autometa.meta.heads import prototype_head
 from autometa.meta.learner import Adapted, InnerLoop, TaskChunk
 from autometa.meta.maml import FirstOrder
-from autometa.meta.protonet import ProtoNet
+from autometa.meta.protonet import ProtoNet, check_scale
 from autometa.slots.arena import Arena
 
 
@@ -21,14 +21,27 @@ class TunedProtoNet(FirstOrder):
     support set, as Proto-MAML does.
 
     Meta-training costs what prototypes cost, adaptation its steps.
+
+    Args:
+        scale: what squared distances are multiplied by before the softmax, as of `protonet`.
     """
+
+    scale: float = 1.0
 
     any_ways: ClassVar[bool] = True
     by_prototypes: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_scale(self.scale)
+
     def begin(self, phi: Tensor, head: Tensor, task: TaskChunk) -> Tensor:
-        return prototype_head(phi, head, task, 0)
+        return prototype_head(phi, head, task, 0, self.scale)
+
+    @property
+    def distance_scale(self) -> float:
+        return self.scale
 
     def train_(self, arena: Arena, task: TaskChunk, inner: InnerLoop) -> Adapted:
         """That of prototypes, without an inner loop."""
-        return ProtoNet().train_(arena, task, inner)
+        return ProtoNet(outer=self.outer, scale=self.scale).train_(arena, task, inner)

@@ -103,8 +103,10 @@ class Device:
             names = [f"class {k}" for k in range(int(labels.max()) + 1)]
             return learn(self.model, support, labels, names, frozen=self.statistics or None).probabilities(queries)
         found = self.features(torch.cat([support, queries]))
-        learning = HeadStart.of(self.model, self.folded.graph) if self.learn == "head" else by_prototypes
-        return learning(found[: len(support)], labels, found[len(support) :])
+        task = found[: len(support)], labels, found[len(support) :]
+        if self.learn == "head":
+            return HeadStart.of(self.model, self.folded.graph)(*task)
+        return by_prototypes(*task, self.model.config.learner.distance_scale)
 
     def writer(self) -> code.Writer:
         return IntegerWriter(self.quantised) if self.quantised else code.Writer(self.folded.graph)
@@ -129,6 +131,7 @@ class Device:
             "PICTURES": ",\n".join(f"    {{\n{code.numbers(_bytes(p), 'int')}\n    }}" for p in pictures),
             "EXPECTED": ", ".join(f"{float(p):.7f}f" for p in expected),
             "TOLERANCE": "1e-4",
+            "DISTANCE_SCALE": f"{self.model.config.learner.distance_scale!r}f",
             "KERNELS": kernels("float"),
             "INTEGER_KERNELS": kernels("int8_t"),
             **STRUCTURES[self.learn],

@@ -43,10 +43,10 @@ class FloatFeatures:
         return ordered(found[0], self.graph)
 
 
-def by_prototypes(features: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
-    """The nearest mean of a class, squared Euclidean distance (Snell et al. 2017)."""
+def by_prototypes(features: Tensor, labels: Tensor, queries: Tensor, scale: float) -> Tensor:
+    """The nearest mean of a class, squared Euclidean distance times scale (Snell et al. 2017)."""
     means = torch.stack([features[labels == k].mean(dim=0) for k in range(int(labels.max()) + 1)])
-    return torch.softmax(-(queries[:, None] - means[None]).square().sum(dim=2), dim=1)
+    return torch.softmax(-scale * (queries[:, None] - means[None]).square().sum(dim=2), dim=1)
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ void am_scores(autometa *m, const uint8_t *picture, const int *labels, int ways,
             const float apart = m->features[f] - sum[f] / count;
             distance += apart * apart;
         }
-        scores[i] = -distance;
+        scores[i] = -@DISTANCE_SCALE@ * distance;
     }
 }
 
