@@ -1,4 +1,4 @@
-"""`characters`: drawn and printed ones together, Omniglot's background alphabets, strokes and the fonts of this computer."""
+"""`characters`: drawn and printed ones, of Omniglot's background alphabets, strokes and the fonts of this computer."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ NO_FONTS = "none"
 def load(detail: str, size: int, root: str | Path | None, seed: int, **_: object) -> tuple[ImageStore, Split]:
     """Omniglot's background alphabets, strokes and fonts to train on, its evaluation alphabets to test on
 
-    Background alphabets are there four times, by quarter turns. detail: which fonts, as for `fonts`; all of this computer where empty; `none`: no fonts. `val` are alphabets of
-    the background, which train too unless a run is judged on them. Raises `DataError` where data are missing.
+    Background alphabets are there four times, by quarter turns. detail: which fonts, as for `fonts`; all of this
+    computer where empty; `none`: no fonts. `val` are alphabets of the background, which train too unless a run is
+    judged on them. Raises `DataError` where data are missing.
     """
     stores = [open_omniglot(size, "ink", root), open_strokes(StrokesConfig(size=size, seed=seed))]
     if detail != NO_FONTS:

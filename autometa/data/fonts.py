@@ -1,7 +1,6 @@
 """`fonts`: characters as the fonts on this computer print them; a font is a drawer, a script an alphabet.
 
-Fonts are files of others: which of them, of which version and by whom, stands in the store's notice and, with the pixels
-themselves, in its data hash.
+Fonts are files of others: a store's notice names their families, and its data hash is of the pixels.
 """
 
 from __future__ import annotations

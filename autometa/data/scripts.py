@@ -1,7 +1,7 @@
 """Alphabets by Unicode: which characters `fonts` renders, script by script.
 
-Scripts of Omniglot's evaluation alphabets (Ethiopic, Glagolitic, Gurmukhi, Kannada, Malayalam, Meetei, Mongolian, Oriya,
-Syloti Nagri, Syriac, Tibetan, Avestan) are left out, so that what is trained on fonts can be judged on these.
+Scripts of Omniglot's evaluation alphabets (Ethiopic, Glagolitic, Gurmukhi, Kannada, Malayalam, Meetei, Mongolian,
+Oriya, Syloti Nagri, Syriac, Tibetan, Avestan) are left out, so that what is trained on fonts can be judged on these.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ SCRIPTS = {
     "Katakana": "アイウエオカキクケコサシスセソタチツテトナニヌネノハヒフヘホマミムメモヤユヨラリルレロワヲン",
     "Bopomofo": _between(0x3105, 0x3129),
     "Hangul letters": _between(0x3131, 0x3163),
-    "Han": "一二三四五六七八九十人大小上下左右中天地日月火水木金土山川田目耳口手足力男女子犬虫貝花草林森雨空気石糸車本文字学校",
+    "Han": "一二三四五六七八九十人大小上下左右中天地日月火水木金土山川田目耳口手足力"
+    "男女子犬虫貝花草林森雨空気石糸車本文字学校",
     "Yi": _between(0xA000, 0xA03F),
     "Lisu": _between(0xA4D0, 0xA4F7),
     "Vai": _between(0xA500, 0xA53F),
