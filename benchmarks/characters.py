@@ -2,11 +2,11 @@
 
     python -m benchmarks.characters [characters omniglot-5way RUN ...] [--tasks 400] [--digits 40] [--ways 20]
 
-Alphabets: tasks of Omniglot's 20 evaluation alphabets in turn, `--ways` of an alphabet's characters, one picture of each by
-one drawer taught, one by another drawer asked (the task of Lake et al. 2015, with characters and drawers drawn at random
-instead of their twenty fixed ones). Digits: 10-way 2-shot tasks of `sklearn.datasets.load_digits`, 20 queries for each
-class, 8x8 pixels. Both as `FewShotClassifier` answers, beside the nearest class means of pixels and of histograms of
-gradients on the same tasks. Names are of models inside the package, of runs or of their folders.
+Alphabets: tasks of Omniglot's 20 evaluation alphabets in turn, `--ways` of an alphabet's characters, one picture each
+by one drawer taught, one by another drawer asked (the task of Lake et al. 2015, with characters and drawers drawn at
+random instead of their twenty fixed ones). Digits: 10-way 2-shot tasks of `sklearn.datasets.load_digits`, 20 queries
+for each class, 8x8 pixels. Both as `FewShotClassifier` answers, beside the nearest class means of pixels and of
+histograms of gradients on the same tasks. Names are of models inside the package, of runs or of their folders.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ from autometa.runs.places import finished_here, place_of, runs_here
 from autometa.train.records import DATA, FORMS
 from autometa.train.tasks import silent
 
-SHIPPED, METERS = PACKAGED = ("omniglot-5way", "meters")
-"""Models inside the package: of drawn characters, and of digits in tall pictures."""
+SHIPPED, METERS, FIVE_WAYS = PACKAGED = ("characters", "meters", "omniglot-5way")
+"""Models inside the package: of characters, of digits in tall pictures, and of drawn characters by Reptile."""
 CONFIDENCE = "confidence"
 """What a classifier's `extra` calls the measured confidences of its model."""
 MODEL = "model"

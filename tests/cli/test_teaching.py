@@ -28,7 +28,7 @@ def answers(words, names):
 
 def test_before_any_search_the_model_of_the_package_learns(characters):
     taught = call("adapt", "--support", "some")
-    assert taught.code == 0 and "omniglot-5way model inside autometa" in taught.err
+    assert taught.code == 0 and "characters model inside autometa" in taught.err
     assert "Learned 4 classes" in taught.out and "Next   autometa predict IMAGE... --run adapted\n" in taught.out
     found = answers([], "abcd")
     right = sum(answer == name for name, given in found.items() for answer in given)
@@ -43,7 +43,7 @@ def test_a_class_is_added_and_the_earlier_ones_stay(characters):
     before = answers(["-q"], "abcd")
     added = call("adapt", "--support", "other", "--add", "--json", "-q")
     assert added.code == 0, added.err
-    came = {"model": "omniglot-5way, inside autometa", "warnings": []}
+    came = {"model": "characters, inside autometa", "warnings": []}
     assert added.json == {"classes": list("abcde"), "images": dict.fromkeys("abcde", 1), "saved": "adapted", **came}
     after = answers(["-q"], "abcde")
     assert after["e"].count("e") >= 3

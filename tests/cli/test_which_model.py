@@ -73,7 +73,7 @@ def test_an_unfinished_run_is_passed_over(runs, tmp_path):
         found = call("adapt", "--support", "coloured", "--json")
         assert found.json["model"] == "runs/colours" and "the last finished run here" in found.err
         found = call("adapt", "--support", "drawn", "--json")
-        assert found.json["model"] == "omniglot-5way, inside autometa" and "no finished run here fits" in found.err
+        assert found.json["model"] == "characters, inside autometa" and "no finished run here fits" in found.err
         named = call("adapt", "--support", "drawn", "--run", "latest", "--json")
         assert named.json["model"] == "runs/drawings", "a run that is named is taken as it is"
 
@@ -91,7 +91,7 @@ def test_pictures_of_another_kind_are_told(runs):
     assert added["warnings"] == [told] and added["model"] == "runs/drawings"
     shutil.rmtree("runs")
     found = call("adapt", "--support", "coloured", "--json")
-    assert found.json["model"].startswith("omniglot-5way") and found.json["warnings"] == [told]
+    assert found.json["model"].startswith("characters") and found.json["warnings"] == [told]
 
 
 def test_the_estimator_tells_it_too(runs):
@@ -99,7 +99,7 @@ def test_the_estimator_tells_it_too(runs):
     coloured = [f"coloured/class{k}/0.png" for k in range(2)]
     with pytest.warns(UserWarning, match="the pictures are in colour, the model was trained on grey pictures"):
         taught = autometa.FewShotClassifier().fit(coloured, ["a", "b"])
-    assert taught.classifier_.extra["model"] == "omniglot-5way, inside autometa"
+    assert taught.classifier_.extra["model"] == "characters, inside autometa"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         autometa.FewShotClassifier("runs/colours").fit([np.array(Image.open(path)) for path in coloured], ["a", "b"])

@@ -32,15 +32,19 @@ def test_it_is_an_estimator_and_a_classifier_of_scikit_learn():
 def test_digits_by_rows_through_a_pipeline_and_a_search():
     rows, labels = load_digits(n_class=5, return_X_y=True)
     rows, labels = rows[:200], labels[:200]
-    line = make_pipeline(MinMaxScaler(), autometa.FewShotClassifier(steps=20))
+    line = make_pipeline(MinMaxScaler(), autometa.FewShotClassifier("omniglot-5way", steps=20))
     assert cross_val_score(line, rows, labels, cv=2).min() > 0.8, "chance is 0.2"
-    search = GridSearchCV(autometa.FewShotClassifier(), {"steps": [1, 20]}, cv=2).fit(rows[:60], labels[:60])
+    search = GridSearchCV(autometa.FewShotClassifier("omniglot-5way"), {"steps": [1, 20]}, cv=2).fit(
+        rows[:60], labels[:60]
+    )
     assert search.best_params_ == {"steps": 20}
 
 
 def test_images_of_three_axes_through_a_pipeline(drawn):
     support, labels, queries, answers = drawn
-    line = make_pipeline(FunctionTransformer(lambda images: images / 255), autometa.FewShotClassifier(steps=20))
+    line = make_pipeline(
+        FunctionTransformer(lambda images: images / 255), autometa.FewShotClassifier("omniglot-5way", steps=20)
+    )
     assert line.fit(support, labels).score(queries, answers) > 0.6
 
 

@@ -37,7 +37,11 @@ def test_probabilities_add_up_and_do_not_depend_on_the_other_images(taught, draw
 
 def test_a_seed_repeats_and_another_one_does_not(drawn):
     def rows(state):
-        return autometa.FewShotClassifier(steps=3, random_state=state).fit(*drawn[:2]).predict_proba(drawn[2])
+        return (
+            autometa.FewShotClassifier("omniglot-5way", steps=3, random_state=state)
+            .fit(*drawn[:2])
+            .predict_proba(drawn[2])
+        )
 
     assert np.array_equal(rows(None), rows(None)) and np.array_equal(rows(4), rows(4))
     assert not np.array_equal(rows(4), rows(5))

@@ -22,14 +22,17 @@ from autometa.train.config import from_json
 from tests.estimator.drawings import photographed, shots, strokes
 
 TASKS = 60
-LEAST = 0.88
-"""Of 5-way 1-shot tasks of evaluation characters, as files; 60 tasks gave 0.92 when this was written."""
+LEAST = {"characters": 0.95, "omniglot-5way": 0.88}
+"""Of 5-way 1-shot tasks of evaluation characters, as files, by model; 60 tasks gave 0.98 and 0.92 when this was
+written."""
 
 
-def test_it_is_small_and_complete():
-    sizes = {path.name: path.stat().st_size for path in shipped().iterdir()}
-    assert set(sizes) == {"README.md", "config.json", "confidence.json", "data.json", "model.safetensors"}
-    assert sum(sizes.values()) < 500_000
+@pytest.mark.parametrize("name", PACKAGED)
+def test_models_are_small_and_complete(name):
+    sizes = {path.name: path.stat().st_size for path in shipped(name).iterdir()}
+    more = {"FONTS.md"} if name == "characters" else set()
+    assert set(sizes) == {"README.md", "config.json", "confidence.json", "data.json", "model.safetensors"} | more
+    assert sum(sizes.values()) < 520_000
 
 
 METERS = ("camera-46", "lcd-first")
@@ -40,31 +43,33 @@ LEAST_OF_METERS = 0.8
 
 def test_the_models_of_the_package_are_small_together():
     sizes = [sum(path.stat().st_size for path in shipped(name).iterdir()) for name in PACKAGED]
-    assert len(sizes) == 2 and sum(sizes) < 1_500_000
+    assert len(sizes) == 3 and sum(sizes) < 1_500_000
     assert {path.name for path in shipped().parent.iterdir()} == set(PACKAGED)
 
 
-def test_the_recipe_of_meters_makes_a_model_of_its_config():
-    asked = recipe("meters")
-    kept = from_json(ReptileConfig, json.loads((shipped("meters") / "config.json").read_text()))
+@pytest.mark.parametrize("name", PACKAGED)
+def test_the_recipe_of_a_model_makes_one_of_its_config(name):
+    asked = recipe(name)
+    kept = from_json(ReptileConfig, json.loads((shipped(name) / "config.json").read_text()))
     assert kept == preset("train", asked["preset"])
-    start = find_start("meters")
-    assert start.model.recipe.fit == "stretch" and start.model.network.layout.count() == 113_478
+    recipes = {"characters": ("auto", "crop"), "meters": ("as-is", "stretch"), "omniglot-5way": ("auto", "crop")}
+    model = find_start(name).model
+    assert (model.recipe.polarity, model.recipe.fit) == recipes[name] and model.network.layout.count() <= 120_000
 
 
-def test_the_readme_of_meters_tells_the_measured_figures():
-    text = (shipped("meters") / "README.md").read_text(encoding="utf-8")
-    for score in recipe("meters")["recorded"].values():
+@pytest.mark.parametrize("name", PACKAGED)
+def test_the_readme_of_a_model_tells_the_measured_figures(name):
+    text = (shipped(name) / "README.md").read_text(encoding="utf-8")
+    for score in recipe(name)["recorded"].values():
         assert f"{score['mean']:.2f} ± {score['ci95']:.2f}" in text
-    measured = json.loads((shipped("meters") / "confidence.json").read_text())
+    measured = json.loads((shipped(name) / "confidence.json").read_text())
     assert f"`{measured['min_confidence']:g}`" in text
-    for count in ("1-shot", "5-shot"):
-        row = re.search(rf"\| {count} \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", text)
+    for count in ("1-shot",) if name == "omniglot-5way" else ("1-shot", "5-shot"):
         found = measured[count]
         wanted = [found["accuracy"], *(found["refused"][sort] for sort in ("right", "wrong", "unknown"))]
-        assert [float(number) for number in row.groups()] == pytest.approx(
-            [*wanted, found["calibration_error"]], abs=0.05
-        )
+        wanted += [found["calibration_error"]] if "calibration_error" in found else []
+        row = re.search(rf"\| {count}" + r" \| ([\d.]+)" * len(wanted) + r" \|", text)
+        assert [float(number) for number in row.groups()] == pytest.approx(wanted, abs=0.05)
 
 
 @pytest.mark.parametrize("meter", METERS)
@@ -88,25 +93,6 @@ def test_meters_are_read_by_the_way_of_a_user(meter, tmp_path, monkeypatch):
     assert taught.extra["model"] == "meters, inside autometa", "the pictures are tall"
     said = [name for _, name, *_ in taught.predict_files(asked)]
     assert np.mean([one == other for one, other in zip(said, answers, strict=True)]) >= LEAST_OF_METERS
-
-
-def test_its_recipe_makes_a_model_of_its_config():
-    asked = recipe("omniglot-5way")
-    kept = from_json(ReptileConfig, json.loads((shipped() / "config.json").read_text()))
-    assert kept == preset("train", asked["preset"])
-    assert find_start().model.recipe.polarity == "auto"
-
-
-def test_its_readme_tells_the_measured_figures():
-    text = (shipped() / "README.md").read_text(encoding="utf-8")
-    for score in recipe("omniglot-5way")["recorded"].values():
-        assert f"{score['mean']:.2f} ± {score['ci95']:.2f}" in text
-    measured = json.loads((shipped() / "confidence.json").read_text())
-    assert f"`{measured['min_confidence']:g}`" in text
-    row = re.search(r"\| 1-shot \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", text)
-    one = measured["1-shot"]
-    wanted = [one["accuracy"], *(one["refused"][sort] for sort in ("right", "wrong", "unknown"))]
-    assert [float(number) for number in row.groups()] == pytest.approx(wanted, abs=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -134,12 +120,13 @@ def evaluation():
     return task
 
 
-def test_unseen_omniglot_characters_by_the_way_of_a_user(evaluation):
-    made, right = autometa.FewShotClassifier(), []
+@pytest.mark.parametrize("name", LEAST)
+def test_unseen_omniglot_characters_by_the_way_of_a_user(evaluation, name):
+    made, right = autometa.FewShotClassifier(name), []
     for seed in range(TASKS):
         support, labels, queries, answers = evaluation(seed)
         right.append(made.fit(support, labels).score(queries, answers))
-    assert np.mean(right) >= LEAST
+    assert np.mean(right) >= LEAST[name]
 
 
 def test_photographs_of_them_are_answered_nearly_as_well(evaluation):
