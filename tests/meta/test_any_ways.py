@@ -17,6 +17,7 @@ from autometa.meta.matching import Matching
 from autometa.meta.optimisers import PerKind
 from autometa.meta.proto_maml import ProtoMAML
 from autometa.meta.protonet import ProtoNet
+from autometa.meta.protonet_tuned import TunedProtoNet
 from autometa.meta.unicorn import Unicorn
 from autometa.nas.networks.many_cells import BlockNetwork
 from autometa.nas.networks.side_by_side import Macro
@@ -30,6 +31,7 @@ from tests.nas.networks import WAYS, images_for, networks, rows
 LR, STEPS = 0.1, 2
 LEARNERS = {
     "protonet": ProtoNet(outer="sgd"),
+    "protonet, scaled": ProtoNet(outer="sgd", scale=0.3),
     "matching": Matching(outer="sgd", scale=3.0),
     "proto-maml": ProtoMAML(outer="sgd", gradient="exact"),
     "unicorn": Unicorn(outer="sgd", gradient="exact"),
@@ -96,8 +98,8 @@ def by_hand(name, network, phi, support, query, steps=STEPS):
 
         f = features(row, images[s])
         c = torch.stack([f[own == k].mean(dim=0) for k in range(WAYS)])
-        if name == "protonet":
-            logits = -torch.cdist(features(row, query[0][s]), c).square()
+        if name.startswith("protonet"):
+            logits = -LEARNERS[name].scale * torch.cdist(features(row, query[0][s]), c).square()
         elif name == "matching":
             q = features(row, query[0][s])
             a = (3.0 * F.cosine_similarity(q[:, None], f[None], dim=2)).softmax(dim=1)
@@ -180,6 +182,13 @@ def test_without_inner_steps_proto_maml_is_a_prototypical_network():
     phi, (support, query) = rows(network, 2), drawn(network)
     one, other = (trained(name, network, phi, support, query, n)[0] for name, n in (("protonet", 1), ("proto-maml", 0)))
     torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, 65.0, float("nan")])
+def test_a_scale_out_of_range_is_told(scale):
+    for learner in (ProtoNet, TunedProtoNet, Matching):
+        with pytest.raises(InputError, match="learner.scale must be above 0 and at most 64, not"):
+            learner(scale=scale)
 
 
 def test_prototypes_of_one_shot_are_the_features():

@@ -195,3 +195,20 @@ def test_a_network_learns_as_it_was_meta_learned():
     start = meta_learned("strided")
     for name, wanted in (("protonet", "prototypes"), ("protonet-tuned", "prototypes"), ("proto-maml", "head")):
         assert suiting(replace(start, config=replace(start.config, learner=LEARNERS[name]())), "float32") == wanted
+
+
+def test_distances_have_the_scale_they_were_trained_with(tmp_path):
+    made = device("strided", "prototypes")
+    learner = LEARNERS["protonet"](scale=0.25)
+    scaled = replace(made, model=replace(made.model, config=replace(made.model.config, learner=learner)))
+    found, wanted = talk(scaled, built(written(scaled, tmp_path / "c", TALK), "-O1"))
+    assert float((wanted - talk_of(made)).abs().max()) > 1e-3
+    torch.testing.assert_close(found[:, :-1], wanted, rtol=1e-4, atol=1e-5)
+
+
+def talk_of(made):
+    """What the reference answers in `talk`."""
+    support, queries = (pictures(n, made.model.recipe.size, seed) for n, seed in ((len(LABELS), 5), (4, 6)))
+    wanted = torch.zeros(len(queries), CLASSES)
+    wanted[:, :WAYS] = made.answer(support, LABELS, queries)
+    return wanted
