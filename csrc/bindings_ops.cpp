@@ -75,6 +75,12 @@ void linear_head_backward(Address grad, Address features_at, Address params, int
                                    activations(grads, elements("grads", {slots, batch})), threads);
 }
 
+void read_ink(const std::array<Address, 2>& tensors, const std::array<int64_t, 3>& shape, int threads) {
+    const auto [count, height, width] = shape;
+    autometa::read_ink(of<uint8_t>(tensors[0], {count, height, width}, "images"), count, height, width,
+                       of<uint8_t>(tensors[1], {count, height, width}, "out"), threads);
+}
+
 void cross_entropy(Address logits, Address labels, int64_t slots, int64_t batch, int64_t classes, Address losses,
                    int threads) {
     require(classes >= 1, "logits: classes must be 1 or more");
@@ -282,5 +288,6 @@ void bind_ops(py::module_& m) {
     m.def("linear_head", &linear_head, release());
     m.def("linear_head_backward", &linear_head_backward, release());
     m.def("cross_entropy", &cross_entropy, release());
+    m.def("read_ink", &read_ink, release());
     m.def("cross_entropy_backward", &cross_entropy_backward, release());
 }

@@ -66,7 +66,7 @@ class FewShotClassifier(*BASES):
 
     Args:
         model: a run folder, a folder that was adapted to, one of a kept model, `latest` (the last run), or None: the
-            Omniglot 5-way model inside the package.
+            model of characters inside the package.
         steps: of adaptation; None: as many as in the evaluation of the model's run.
         min_confidence: probability of the best class below which `predict` answers `none_label`; 0 always answers,
             `calibrated` takes the threshold measured for the model (the shipped one has one).

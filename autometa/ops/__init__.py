@@ -14,6 +14,7 @@ from autometa.ops.linear_head import linear_head
 from autometa.ops.mixed_op import mixed_op
 from autometa.ops.preprocess import preprocess
 from autometa.ops.primitives import PRIMITIVES
+from autometa.ops.read_ink import read_ink
 from autometa.ops.reptile import reptile_
 from autometa.ops.rows import Rows
 from autometa.ops.sample_tasks import sample_tasks
@@ -37,6 +38,7 @@ __all__ = [
     "linear_head",
     "mixed_op",
     "preprocess",
+    "read_ink",
     "reptile_",
     "sample_tasks",
     "sgd_",

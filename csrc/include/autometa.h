@@ -49,6 +49,9 @@ void gather_images(const uint8_t* images, ImageShape shape, const int64_t* index
 void augment_images(const float* images, AugmentShape shape, const int64_t* task_ids, const int64_t* place,
                     const AugmentRanges& most, uint32_t seed, float* out, int threads);
 
+// images, out [count, height, width], grey; ink 255 on paper 0.
+void read_ink(const uint8_t* images, int64_t count, int64_t height, int64_t width, uint8_t* out, int threads);
+
 // mask [tasks, images, instances] of T, the draws of stream kDropPath; instances with exempt != 0 get 1.
 template <class T>
 void drop_masks(const int64_t* task_ids, int64_t tasks, const bool* exempt, MaskShape shape, uint32_t seed, T* mask,

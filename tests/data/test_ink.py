@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autometa.data import DataError, Recipe, ink
+from autometa.data import DataError, Recipe
 from autometa.data.images import convert
 from autometa.data.ink import ink_of
 from tests.estimator.drawings import photographed, strokes
@@ -69,23 +69,3 @@ def test_large_photographs_are_reduced_first_with_nearly_the_same_outcome():
 def test_colours_have_no_ink():
     with pytest.raises(DataError, match="1 channel"):
         Recipe(channels=3, polarity="auto")
-
-
-@pytest.mark.parametrize("size", [(28, 28), (105, 40), (300, 200)])
-def test_the_surface_of_the_paper_is_that_of_least_squares(size):
-    random = np.random.default_rng(sum(size))
-    values, paper = random.random(size), random.random(size) < 0.7
-    terms = ink._terms(*size)
-    exact = np.linalg.lstsq(terms[paper], values[paper], rcond=None)[0]
-    assert np.allclose(ink._nearest(terms[paper], values[paper]), exact, atol=1e-9)
-    line = np.zeros(size, bool)
-    line[3] = True  # of one row alone: many surfaces fit, the smallest is taken
-    smallest = np.linalg.lstsq(terms[line], values[line], rcond=None)[0]
-    assert np.allclose(ink._nearest(terms[line], values[line]), smallest, atol=1e-9)
-
-
-def test_quantiles_are_those_of_numpy():
-    for count in (1, 2, 3, 10, 784):
-        values = np.random.default_rng(count).random(count)
-        for share in (0.0, 0.25, 0.5, 0.995, 1.0):
-            assert np.isclose(ink._quantile(values, share), np.quantile(values, share), rtol=1e-12)

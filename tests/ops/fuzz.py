@@ -224,9 +224,9 @@ def arena_op(draw: Draw) -> Call:
 
 
 def episode_op(draw: Draw) -> Call:
-    """One of those that draw numbers, or pick images by them: equal to the last bit."""
-    tasks, op = draw.whole(2**62, draw.one((0, 1, 7))), draw.one(("drop", "batch", "sample", "gather", "augment"))
-    ways, each, size = draw.one((1, 2, 5)), draw.one((0, 1, 3)), draw.one((1, 7, 9))
+    """One of those that draw numbers, or pick images by them, equal to the last bit; or that reads ink, to a level."""
+    tasks, kinds = draw.whole(2**62, draw.one((0, 1, 7))), ("drop", "batch", "sample", "gather", "augment", "read_ink")
+    op, ways, each, size = draw.one(kinds), draw.one((1, 2, 5)), draw.one((0, 1, 3)), draw.one((1, 7, 9))
     starts, seed = torch.arange(0, 7 * 8, 8), draw.choice.randrange(2**32)
     images = draw.whole(256, 48, draw.one((1, 3)), size, size).to(torch.uint8)
     index, turns = draw.whole(48, 2, draw.one((0, 1, 7))), draw.whole(9, 1)
@@ -248,6 +248,10 @@ def episode_op(draw: Draw) -> Call:
             place = torch.arange(3 * len(shown)).view(len(shown), 3)
             how = ops.Augment(shift=0.1 * ways, rotation=20.0 * each, thickness=0.5, blur=0.5, noise=0.1, invert=0.5)
             return [ops.augment_images(shown.contiguous(), tasks[: len(shown)], place, how, **name)]
+        if op == "read_ink":
+            paper = 200 + images[:, 0] // 8  # of noise alone either side is as much ink as the other
+            paper[:, each % size, size // 2] = 10
+            return [ops.read_ink(paper, backend=backend)]
         scale = torch.full((channels,), 0.5)
         return [ops.gather_images(images, index, turns, scale, scale, backend=backend)]
 

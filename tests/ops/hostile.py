@@ -72,6 +72,7 @@ def baseline() -> dict[str, tuple[Callable, dict[str, Any]]]:
             "images": torch.zeros(4, 1, 3, 3, dtype=torch.uint8), "index": ids, "rotation": ids, "scale": draw(1),
             "shift": draw(1), "out": draw(2, 1, 3, 3),
         },
+        ops.read_ink: {"images": torch.randint(0, 256, (2, 5, 6), dtype=torch.uint8)},
         ops.augment_images: {
             "images": draw(2, 3, 1, 4, 4), "task_ids": ids, "place": torch.arange(6).view(2, 3),
             "augment": ops.Augment(shift=0.1, noise=0.1), "seed": 0, "out": torch.zeros(2, 3, 1, 4, 4),

@@ -31,7 +31,8 @@ def test_random_calls_agree_with_float64(part):
         for number, (own, due) in enumerate(zip(found, expected, strict=True)):
             assert own.shape == due.shape, f"call {seed}, {call.op}, result {number}"
             if not due.is_floating_point():
-                assert torch.equal(own, due), f"call {seed}, {call.op}, result {number}"
+                level = int(call.op == "read_ink")  # computed in float64, then rounded
+                assert ((own.long() - due.long()).abs() <= level).all(), f"call {seed}, {call.op}, result {number}"
                 continue
             try:
                 assert_agree(own, due, "fuzz", torch.float32)
