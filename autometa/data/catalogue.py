@@ -90,7 +90,7 @@ def open_dataset(
         variant: of the conversion; Omniglot: `ink` or `reptile`; a folder: `ink`, `grey` or `colour`.
         rotations: 4 makes each quarter turn of a class a class of its own, 1 none; where None as the split has it.
         reading: how names and folders are read (`data.names`).
-        fit: of pictures of a folder that are no squares, `crop` or `stretch` (`Recipe`).
+        fit: of pictures of a folder, `crop`, `stretch` or `ink` (`Recipe`).
 
     Raises:
         DataError: an unknown name, or data that are missing or damaged.

@@ -26,7 +26,11 @@ FILTERS = {
 LARGEST = 2048
 """Pixels a side: a few dozen images of this size are in memory at once."""
 POLARITIES = ("inverted", "as-is", "auto")
-FITS = ("crop", "stretch")
+FITS = ("crop", "stretch", "ink")
+INKED = 64
+"""Of 255: fainter pixels are not looked at where ink is put into the middle."""
+FILLED = 0.72
+"""Of the image's side: what the longer side of the ink is then."""
 DARK = 8
 """Numbers of more than 8 bits whose greatest is at most such a part of white would be black: they are of fewer bits."""
 WORKING = 8
@@ -50,7 +54,8 @@ class Recipe:
     channels: 1 (Pillow mode L) or 3 (RGB). filter: resize filter, a key of `FILTERS`.
     polarity: `inverted` makes dark ink on light paper 255 on 0, `as-is` keeps the values, `auto` makes ink 255 on
     0 whether it is darker or lighter than its paper, with its contrast and the light evened out (`ink_of`).
-    fit: of an image that is no square `crop` takes the middle, `stretch` all of it, out of proportion.
+    fit: of an image that is no square `crop` takes the middle, `stretch` all of it, out of proportion; `ink` puts the
+    ink of a drawing into the middle and makes it `FILLED` of the image, wherever and however large it was drawn.
     """
 
     channels: int = 1
@@ -70,6 +75,8 @@ class Recipe:
             raise DataError(f"unknown polarity {self.polarity!r}; choose from {', '.join(POLARITIES)}")
         if self.fit not in FITS:
             raise DataError(f"unknown fit {self.fit!r}; choose from {', '.join(FITS)}")
+        if self.fit == "ink" and (self.channels != 1 or self.polarity == "as-is"):
+            raise DataError("fit ink is for drawings: take the variant ink, or fit crop or stretch")
         if self.polarity == "auto" and self.channels != 1:
             raise DataError("polarity auto is for images of 1 channel; colours are taken as-is")
 
@@ -92,6 +99,8 @@ def convert(image: Image.Image, recipe: Recipe) -> np.ndarray:
     """
     check_format(image)
     image = _of_truth(_flatten(_upright(image)).convert("L" if recipe.channels == 1 else "RGB"))
+    if recipe.fit == "ink":
+        return _centred(image, recipe)
     if recipe.fit == "stretch":
         image = _stretched(image, recipe)
     width, height = image.size
@@ -110,6 +119,28 @@ def _stretched(image: Image.Image, recipe: Recipe) -> Image.Image:
     """A square of all of the image: of its longer side, no larger than what `_ink` looks at."""
     side = min(max(image.size), WORKING * recipe.size)
     return image if image.size == (side, side) else image.resize((side, side), FILTERS[recipe.filter])
+
+
+def _centred(image: Image.Image, recipe: Recipe) -> np.ndarray:
+    """uint8 `[1, size, size]`: the ink of all of the image in the middle; of an empty sheet, the sheet."""
+    most = WORKING * recipe.size
+    if max(image.size) > most:
+        share = most / max(image.size)
+        image = image.resize(tuple(max(1, round(side * share)) for side in image.size), FILTERS["box"])
+    grey = np.array(image, dtype=np.uint8)
+    ink = ink_of(grey) if recipe.polarity == "auto" else 255 - grey
+    rows, columns = np.flatnonzero(ink.max(axis=1) >= INKED), np.flatnonzero(ink.max(axis=0) >= INKED)
+    if not len(rows):
+        rows, columns = np.arange(ink.shape[0]), np.arange(ink.shape[1])
+    height, width = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
+    side = max(1, round(max(height, width) / FILLED))
+    top, left = rows[0] - (side - height) // 2, columns[0] - (side - width) // 2
+    square = Image.fromarray(ink).crop(
+        (int(left), int(top), int(left) + side, int(top) + side)
+    )  # beyond the image there is paper
+    larger = recipe.filter == "box" and side < recipe.size
+    how = Image.Resampling.BILINEAR if larger else FILTERS[recipe.filter]
+    return np.asarray(square.resize((recipe.size, recipe.size), how), dtype=np.uint8)[None].copy()
 
 
 def _ink(image: Image.Image, square: tuple[int, int, int, int], largest: int) -> tuple[Image.Image, tuple]:

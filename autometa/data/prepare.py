@@ -70,7 +70,7 @@ def prepare(
         force: accept what looks like a few-shot data set and is not.
         workers: threads that decode, as many as there are processors where None.
         reading: how names and folders are read (`data.names`).
-        fit: of pictures that are no squares, `crop` or `stretch` (`Recipe`).
+        fit: of pictures, `crop`, `stretch` or `ink` (`Recipe`).
 
     Raises:
         DataError: nothing there, nothing known, or damaged. DiskError: the store cannot be written.

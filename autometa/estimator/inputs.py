@@ -14,7 +14,7 @@ from PIL import Image
 
 from autometa.data import Recipe
 from autometa.data.image_files import is_content, naming, stream_of
-from autometa.data.images import convert, read_image
+from autometa.data.images import FITS, convert, read_image
 from autometa.errors import InputError
 from autometa.estimator.scales import BYTE, Levels, as_booleans, levels_at_prediction
 
@@ -170,7 +170,7 @@ def tables(
     side = math.isqrt(features - 1) + 1
     filled = np.zeros((n, side * side), np.uint8)
     filled[:, :features] = rows if levels in (None, Levels(*BYTE)) and rows.dtype == np.uint8 else levels.to_uint8(rows)
-    plain = replace(recipe, polarity="as-is")
+    plain = replace(recipe, polarity="as-is", fit=FITS[0])
     return pictures(Items(list(filled.reshape(n, side, side))), plain, None, fitted=fitted)[0], levels
 
 

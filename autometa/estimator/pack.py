@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from autometa.data import ImageStore
+from autometa.data.images import FITS
 from autometa.errors import InputError
 from autometa.models.classifier import learn
 from autometa.models.compact import keep
@@ -129,11 +130,13 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", help="where the small model goes")
     parser.add_argument("--tasks", type=int, default=200, help="for each measurement of confidences (default: 200)")
     parser.add_argument("--ways", type=int, help="classes that are taught (default: as many as in training)")
+    parser.add_argument("--fit", choices=FITS, help="how people's pictures become squares (default: as in training)")
     parser.add_argument("--by", nargs="+", default=[], metavar="RUN", help="runs whose confidences are measured")
     given = parser.parse_args(words)
     run = RunFolder.open(given.run)
     recipe = Model.of(run).recipe
-    folder = keep(run, Path(given.folder), polarity="auto" if recipe.polarity == "inverted" else None)
+    polarity = "auto" if recipe.polarity == "inverted" else None
+    folder = keep(run, Path(given.folder), polarity=polarity, fit=given.fit)
     asked = [unseen(Model.of(RunFolder.open(place))) for place in given.by]
     parts = (asked[::2], asked[1::2]) if len(asked) > 1 else halves(*(asked or [unseen(find_start(folder).model)])[0])
     write_json(folder / CONFIDENCE, measured(*parts, given.tasks, given.ways))

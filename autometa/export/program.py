@@ -16,6 +16,7 @@ from torch.fx import GraphModule
 from autometa._version import __version__
 from autometa.brief import brief
 from autometa.data import Recipe
+from autometa.data.images import FILLED
 from autometa.errors import InputError
 from autometa.export.adaptation import Adaptation
 from autometa.export.adapted import Adapted
@@ -154,11 +155,18 @@ def _described(recipe: Recipe, kind: str, count: int | str) -> dict[str, Any]:
     return {"dtype": "float32", "shape": shape, "values": "0 to 1: those of 0 to 255 divided by 255"}
 
 
+SQUARES = {
+    "crop": "centre-cropped to a square",
+    "stretch": "stretched to a square",
+    "ink": f"a square around the ink, whose longer side is {FILLED:.0%} of it",
+}
+"""How images of each fit become squares."""
+
+
 def _metadata(about: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
     colour = "grey (Pillow's mode L)" if recipe.channels == 1 else "RGB"
     ink = f", values 0 to 255{INK[recipe.polarity]}"
-    square = {"crop": "centre-cropped", "stretch": "stretched"}[recipe.fit]
-    how = f"{colour}, {square} to a square, resized to {recipe.size} x {recipe.size} with Pillow's filter "
+    how = f"{colour}, {SQUARES[recipe.fit]}, resized to {recipe.size} x {recipe.size} with Pillow's filter "
     return {
         **about,
         "image_recipe": {**recipe.to_dict(), "in_words": f"{how}{recipe.filter.upper()}{ink}"},

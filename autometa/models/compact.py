@@ -76,16 +76,17 @@ def build(config: RunConfig, recipe: Recipe, genotype: Genotype | None) -> Netwo
     return built(config, (recipe.channels, recipe.size, recipe.size), genotype)
 
 
-def keep(run: RunFolder, folder: str | Path, *, polarity: str | None = None) -> Path:
-    """Write the model of a run to `folder`; polarity: of its recipe, where people's pictures shall be read otherwise
-    than the training images were (`auto` takes ink of either polarity).
+def keep(run: RunFolder, folder: str | Path, *, polarity: str | None = None, fit: str | None = None) -> Path:
+    """Write the model of a run to `folder`; polarity, fit: of its recipe, where people's pictures shall be read
+    otherwise than the training images were (`auto` takes ink of either polarity, `ink` puts it into the middle).
 
     Rounding to float16 is all that is lost. Raises `InputError` where the run has no model yet.
     """
     model, folder = Model.of(run), Path(folder)
     if float(model.learned.theta.abs().max()) > torch.finfo(torch.float16).max:
         raise InputError(f"the weights in {shown(run.path)} are too large for float16; train with a smaller --inner.lr")
-    recipe = model.recipe if polarity is None else replace(model.recipe, polarity=polarity)
+    given = {"polarity": polarity, "fit": fit}
+    recipe = replace(model.recipe, **{name: value for name, value in given.items() if value is not None})
     tensors = {
         "theta": model.learned.theta.to("cpu", torch.float16),
         "root_second": model.learned.second.sqrt().to("cpu", torch.float16),

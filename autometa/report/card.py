@@ -99,7 +99,7 @@ def _data(run: RunFolder, config: RunConfig, view: View) -> list[str]:
     recipe = records.read(run, records.DATA)["recipe"]
     colour = "colour" if recipe["channels"] == 3 else "grey"
     ink = "dark ink on light paper becomes 255 on 0" if recipe["polarity"] == "inverted" else "values as they are"
-    square = "stretched to " if recipe.get("fit") == "stretch" else ""
+    square = {"stretch": "stretched to ", "ink": "ink in the middle, "}.get(recipe.get("fit"), "")
     seen = "which it was trained on, too" if SAME in protocol["split"] else "which training never saw"
     inner = getattr(config, f"{config.prefix}inner")
     drawn = [f"* trained on tasks of {told(inner)}, drawn for every meta-iteration"] if inner.drawn else []

@@ -29,7 +29,8 @@ class DataConfig:
         tasks: classes of a task: `any`, or those of one group (`within-group`): an alphabet, or what stands together in
             a folder of class folders, as a meter or a product line.
         augment: how pictures of training tasks are changed at random; those of tests never are.
-        fit: of pictures of a folder that are no squares: `crop` takes the middle, `stretch` all, out of proportion.
+        fit: of pictures of a folder: `crop` takes the middle of those that are no squares, `stretch` all, out of
+            proportion, `ink` puts a drawing's ink into the middle, as large as the image has room.
     """
 
     name: str = "omniglot:background"

@@ -13,6 +13,7 @@ namespace {
 
 constexpr int kTerms = 6;  // of a polynomial of degree 2 in two variables
 constexpr double kAlike = 1e-8, kLeastContrast = 0.15;
+constexpr int64_t kFlat = 4;  // one pixel of so many in one grey: paper of that grey, in even light
 constexpr int64_t kSample = 64;
 constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52: added and taken away, it leaves the nearest whole number
 
@@ -170,12 +171,20 @@ void read_one(const uint8_t* grey, int64_t height, int64_t width, uint8_t* out, 
         for (int64_t column = 0; column < width; ++column) some.push_back(x.at(row, column));
     for (int64_t column : {int64_t{0}, width - 1})
         for (int64_t row = 0; row < height; ++row) some.push_back(x.at(row, column));
-    const double border = quantile(some, 0.5);
+    std::array<int64_t, 256> greys{}, on_border{};
+    for (size_t i = 0; i < size; ++i) ++greys[grey[i]];
+    for (double value : some) ++on_border[static_cast<size_t>(static_cast<int>(value * 255.0 + 0.5))];
+    int paper_grey = -1;
+    for (int g = 0; g < 256; ++g)
+        if (greys[g] * kFlat >= height * width && (paper_grey < 0 || on_border[g] > on_border[paper_grey])) paper_grey = g;
+    const bool flat = paper_grey >= 0;
+    const double border = flat ? static_cast<double>(paper_grey) / 255.0 : quantile(some, 0.5);
     for (size_t i = 0; i < size; ++i) away[i] = values[i] - border;
     for (int turn = 0; turn < 2; ++turn) {
         double most = 0.0;
         for (double value : away) most = std::abs(value) > most ? std::abs(value) : most;
         for (size_t i = 0; i < size; ++i) paper[i] = std::abs(away[i]) <= most / 2.0;
+        if (flat) break;
         const Weights w = surface(x, paper);
         for (int64_t row = 0; row < height; ++row) {
             const double v = down[static_cast<size_t>(row)];

@@ -192,6 +192,35 @@ def test_a_tall_picture_is_cropped_to_its_middle_or_stretched():
     assert ink.shape == (1, 20, 20)
 
 
+@pytest.mark.parametrize("polarity", ["auto", "inverted"])
+def test_ink_is_put_into_the_middle_wherever_and_however_large_it_was_drawn(polarity):
+    recipe, found = Recipe(1, 28, "box", polarity, "ink"), []
+    for height, width, top, left, side in (
+        (28, 28, 1, 2, 7),
+        (100, 60, 3, 20, 40),
+        (300, 500, 200, 30, 84),
+        (9, 9, 0, 0, 9),
+    ):
+        values = np.full((height, width), 255, np.uint8)
+        step = max(1, side // 7)
+        values[top : top + side, left : left + step] = 0
+        values[top + side - step : top + side, left : left + side] = 0  # an L
+        found.append(convert(Image.fromarray(values), recipe)[0])
+    for image in found:
+        rows, columns = (np.flatnonzero(image.max(axis=axis) > 100) for axis in (1, 0))
+        assert {len(rows), len(columns)} <= {19, 20, 21, 22}
+        assert max(abs(rows[0] + rows[-1] - 27), abs(columns[0] + columns[-1] - 27)) <= 3
+        assert image[rows[2], columns[1]] > 150 and image[rows[2], columns[-2]] < 80
+    assert np.abs(found[1].astype(int) - found[2]).mean() < 12
+    assert not convert(Image.new("L", (30, 40), 255), recipe).any(), "an empty sheet stays empty"
+
+
+def test_ink_in_the_middle_is_for_drawings():
+    for channels, polarity in ((3, "inverted"), (1, "as-is")):
+        with pytest.raises(DataError, match="fit ink is for drawings: take the variant ink"):
+            Recipe(channels, 28, "box", polarity, "ink")
+
+
 def test_a_square_picture_is_the_same_however_it_fits():
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 30), dtype=np.uint8))
     kinds = [convert(image, Recipe(1, 28, "box", "as-is", fit)) for fit in ("crop", "stretch")]
@@ -203,5 +232,5 @@ def test_a_fit_is_named_where_it_is_not_that_of_before():
     assert Recipe().label == "28-box-inverted"
     stretched = Recipe(fit="stretch")
     assert Recipe(**stretched.to_dict()) == stretched and stretched.label == "28-box-inverted-stretch"
-    with pytest.raises(DataError, match="unknown fit 'pad'; choose from crop, stretch"):
+    with pytest.raises(DataError, match="unknown fit 'pad'; choose from crop, stretch, ink"):
         Recipe(fit="pad")

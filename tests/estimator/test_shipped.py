@@ -52,7 +52,7 @@ def test_the_recipe_of_a_model_makes_one_of_its_config(name):
     asked = recipe(name)
     kept = from_json(ReptileConfig, json.loads((shipped(name) / "config.json").read_text()))
     assert kept == preset("train", asked["preset"])
-    recipes = {"characters": ("auto", "crop"), "meters": ("as-is", "stretch"), "omniglot-5way": ("auto", "crop")}
+    recipes = {"characters": ("auto", "ink"), "meters": ("as-is", "stretch"), "omniglot-5way": ("auto", "crop")}
     model = find_start(name).model
     assert (model.recipe.polarity, model.recipe.fit) == recipes[name] and model.network.layout.count() <= 120_000
 

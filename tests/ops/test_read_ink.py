@@ -58,6 +58,23 @@ def test_black_on_white_is_inverted_exactly(backend):
     assert not read_ink(torch.full((1, 9, 9), 40, dtype=torch.uint8), backend=backend).any()
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_ink_that_reaches_the_border_of_a_scan(backend):
+    """Of 8 x 8 pixels of several levels, as `sklearn.datasets.load_digits` has them: exactly what was drawn."""
+    digit = np.zeros((8, 8))
+    digit[:, 3:5], digit[0, 2], digit[7, 1:7], digit[3, 2] = 16, 9, 16, 4
+    wanted = torch.from_numpy(np.rint(255 * digit / 16).astype(np.uint8))[None]
+    assert torch.equal(read_ink(wanted, backend=backend), wanted)
+    assert torch.equal(read_ink(255 - wanted, backend=backend), wanted)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_more_ink_than_paper(backend):
+    image = torch.full((1, 12, 12), 255, dtype=torch.uint8)
+    image[0, 1:-1, 1:-1] = 0
+    assert torch.equal(read_ink(image, backend=backend), 255 - image)
+
+
 @pytest.mark.parametrize("size", [(28, 28), (105, 40), (300, 200)])
 def test_the_surface_of_the_paper_is_that_of_least_squares(size):
     random = np.random.default_rng(sum(size))

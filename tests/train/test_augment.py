@@ -47,7 +47,7 @@ def test_settings_by_name_and_their_limits():
     assert from_json(ReptileConfig, plain(config)) == config
     with pytest.raises(InputError, match=r"data.augment.scale must lie in 0 .. 0.9, not 1"):
         settle(ReptileConfig(), settings={"data.augment.scale": 1.0})
-    with pytest.raises(InputError, match="data.fit must be crop or stretch, not pad"):
+    with pytest.raises(InputError, match="data.fit must be crop or stretch or ink, not pad"):
         settle(ReptileConfig(), settings={"data.fit": "pad"})
 
 

@@ -294,10 +294,10 @@ def threshold_note(measured: Measured | None) -> str:
 
 def in_words(recipe: Recipe) -> str:
     """What a device must make of a camera's picture."""
-    from autometa.export.program import INK
+    from autometa.export.program import INK, SQUARES
 
     colour = "grey" if recipe.channels == 1 else "red, green, blue"
-    square = "stretched to a square" if recipe.fit == "stretch" else "square"
+    square = {"stretch": "stretched to a square", "ink": SQUARES["ink"]}.get(recipe.fit, "square")
     ink = INK[recipe.polarity].replace("autometa.data.images.convert", "training")
     return f"{colour}, {square}, values 0 to 255{ink}"
 

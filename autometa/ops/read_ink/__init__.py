@@ -20,13 +20,17 @@ SAMPLE = 64
 ALIKE = 1e-8
 """Of the largest eigenvalue of the equations of the paper's surface: below, pixels say nothing of that direction."""
 TERMS = 6
+FLAT = 4
+"""One pixel of so many in one grey: paper of that grey, in even light."""
 
 
 def read_ink(images: Tensor, *, backend: str | None = None) -> Tensor:
     """Ink of grey pictures, each by itself.
 
     The paper is a smooth surface (a polynomial of degree 2: uneven light) through what looks like the border; ink is
-    what differs from it, on the side where the difference is larger. Black on white of two levels is inverted exactly.
+    what differs from it, on the side where the difference is larger. Where a quarter of the pixels or more have one
+    grey, as in drawings and scans, that is the paper (of two such greys the one that is more of the border), and ink
+    may reach the border. Black on white of two levels is inverted exactly.
 
     Args:
         images: uint8 `[n, H, W]` on the CPU, contiguous, of any polarity and light.
@@ -55,11 +59,17 @@ def _reference(images: Tensor) -> Tensor:
 
 def _read(grey: np.ndarray) -> np.ndarray:
     values = grey.astype(np.float64) / 255
-    away = values - _quantile(np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]]), 0.5)
+    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    papers = np.flatnonzero(np.bincount(grey.ravel(), minlength=256) * FLAT >= grey.size)
+    flat = len(papers) > 0
+    on_border = np.bincount(border, minlength=256)[papers]
+    away = values - (papers[on_border.argmax()] / 255 if flat else _quantile(border / 255, 0.5))
     paper = np.zeros(0, bool)
     for _ in range(2):
         size = np.abs(away)
         paper = size <= size.max() / 2
+        if flat:
+            break
         away = values - _surface(values, paper)
     among = np.abs(away[paper])
     rough = 3.0 * 1.4826 * _quantile(among, 0.5) if among.size else 0.0
