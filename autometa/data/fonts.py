@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageFont, features
 
 from autometa.data.errors import DataError
-from autometa.data.images import Recipe
+from autometa.data.images import FILLED, Recipe
 from autometa.data.scripts import EUROPEAN, SCRIPTS
 from autometa.data.splits import Split, by_hash, held_out
 from autometa.data.store import ClassEntry, ImageStore, cached_store, write_store
@@ -29,8 +29,6 @@ LEAST = 4
 """Fonts that must differ in a character, so that it is a class."""
 FINE = 96
 """Pixels of an em when a glyph is rendered, before it is averaged."""
-FILLED = 0.72
-"""Of the image's side: the longer side of a glyph's ink."""
 NO_CHARACTER = "\U0010ffff"
 """What no font has: how a font shows it, it shows every character that it lacks."""
 LARGEST = 1 << 26

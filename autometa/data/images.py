@@ -135,9 +135,8 @@ def _centred(image: Image.Image, recipe: Recipe) -> np.ndarray:
     height, width = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
     side = max(1, round(max(height, width) / FILLED))
     top, left = rows[0] - (side - height) // 2, columns[0] - (side - width) // 2
-    square = Image.fromarray(ink).crop(
-        (int(left), int(top), int(left) + side, int(top) + side)
-    )  # beyond the image there is paper
+    place = (int(left), int(top), int(left) + side, int(top) + side)
+    square = Image.fromarray(ink).crop(place)  # beyond the image there is paper
     larger = recipe.filter == "box" and side < recipe.size
     how = Image.Resampling.BILINEAR if larger else FILTERS[recipe.filter]
     return np.asarray(square.resize((recipe.size, recipe.size), how), dtype=np.uint8)[None].copy()
