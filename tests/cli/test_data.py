@@ -16,6 +16,7 @@ from autometa.data.formats.mini_imagenet_pickles import CATEGORY_SPLIT
 from tests.cli.driving import INNER, NETWORK, TEST, call, changed, class_folders
 
 DATA = os.environ.get("AUTOMETA_DATA")  # read before these tests clear it
+SAFELY = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11.4 and later
 SHORT = ["--meta.iterations", "2", "--meta.batch", "2", "--warmup", "1", "--test_weight_steps", "1", "-q"]
 
 
@@ -157,7 +158,7 @@ def test_the_miniimagenet_preset_runs_on_real_layouts(tmp_path, which):
     else:
         pytest.importorskip("h5py")
         with tarfile.open(root / "torchmeta/torchmeta-root.tar.gz") as archive:
-            archive.extractall(tmp_path / "root", filter="data")
+            archive.extractall(tmp_path / "root", **SAFELY)
         (place,) = (tmp_path / "root").rglob("miniimagenet")
     if not place.exists():
         pytest.skip(f"{place.name} is not in AUTOMETA_DATA")
