@@ -156,8 +156,93 @@ struct Work {
     std::vector<unsigned char> paper;
 };
 
+uint8_t level_of(double away, double floor, double range) {
+    const double share = (away - floor) / range, cut = share > 0.0 ? share : 0.0;
+    return static_cast<uint8_t>(static_cast<int>((255.0 * (cut < 1.0 ? cut : 1.0) + kRound) - kRound));
+}
+
+// Where ink begins to count, and from there to full ink.
+struct Stretch {
+    double floor, range;
+    Stretch(double rough, double reached, double most) {
+        const double full = reached >= most / 2.0 ? reached : most;
+        floor = std::min(rough, full / 3.0);
+        range = std::max(full, kLeastContrast) - floor;
+    }
+};
+
+// A grey's distance from the paper, and how many pixels have it.
+using Greys = std::vector<std::pair<double, int64_t>>;
+
+// `quantile` of greys that are counted; sorts them.
+double counted_quantile(Greys& greys, int64_t pixels, double share) {
+    std::sort(greys.begin(), greys.end());
+    const double place = share * static_cast<double>(pixels - 1);
+    const auto low = static_cast<int64_t>(std::floor(place));
+    double below = 0.0, above = 0.0;
+    int64_t before = 0;
+    for (const auto& [value, count] : greys) {
+        if (before <= low) below = value;
+        if (before <= low + 1) above = value;
+        before += count;
+    }
+    return below + (above - below) * (place - static_cast<double>(low));
+}
+
+using Counts = std::array<int64_t, 256>;
+
+// On paper of one grey: what becomes of a pixel is a matter of its grey.
+void read_flat(const uint8_t* grey, int64_t size, const Counts& counts, double paper, uint8_t* out) {
+    std::array<double, 256> away{};
+    double most = 0.0, greatest = -1.0, least = 1.0;
+    for (size_t g = 0; g < 256; ++g) {
+        away[g] = static_cast<double>(g) / 255.0 - paper;
+        if (counts[g] == 0) continue;
+        most = std::max(most, std::abs(away[g]));
+        greatest = std::max(greatest, away[g]);
+        least = std::min(least, away[g]);
+    }
+    Greys near, ink;
+    int64_t on_paper = 0;
+    const double side = greatest > -least ? 1.0 : -1.0;
+    for (size_t g = 0; g < 256; ++g) {
+        if (counts[g] == 0) continue;
+        if (std::abs(away[g]) <= most / 2.0) {
+            near.emplace_back(std::abs(away[g]), counts[g]);
+            on_paper += counts[g];
+        }
+        away[g] = std::max(side * away[g], 0.0);
+        ink.emplace_back(away[g], counts[g]);
+    }
+    const double rough = on_paper == 0 ? 0.0 : 3.0 * 1.4826 * counted_quantile(near, on_paper, 0.5);
+    const double reached = counted_quantile(ink, size, 0.995);
+    const Stretch stretch(rough, reached, ink.back().first);
+    std::array<uint8_t, 256> levels{};
+    for (size_t g = 0; g < 256; ++g) levels[g] = level_of(away[g], stretch.floor, stretch.range);
+    for (int64_t i = 0; i < size; ++i) out[i] = levels[grey[i]];
+}
+
+// The grey of a quarter of the pixels or more, of two the one that is more of the border; -1 where there is none.
+int paper_of(const uint8_t* grey, int64_t height, int64_t width, const Counts& counts) {
+    Counts border{};
+    for (int64_t row : {int64_t{0}, height - 1})
+        for (int64_t column = 0; column < width; ++column) ++border[grey[row * width + column]];
+    for (int64_t column : {int64_t{0}, width - 1})
+        for (int64_t row = 0; row < height; ++row) ++border[grey[row * width + column]];
+    int found = -1;
+    for (int g = 0; g < 256; ++g) {
+        const auto at = static_cast<size_t>(g);
+        if (counts[at] * kFlat >= height * width && (found < 0 || border[at] > border[static_cast<size_t>(found)])) found = g;
+    }
+    return found;
+}
+
 void read_one(const uint8_t* grey, int64_t height, int64_t width, uint8_t* out, Work& work) {
     const auto size = static_cast<size_t>(height * width);
+    Counts counts{};
+    for (size_t i = 0; i < size; ++i) ++counts[grey[i]];
+    const int paper_grey = paper_of(grey, height, width, counts);
+    if (paper_grey >= 0) return read_flat(grey, height * width, counts, static_cast<double>(paper_grey) / 255.0, out);
     auto& [values, away, some, down, right, paper] = work;
     values.resize(size);
     away.resize(size);
@@ -171,20 +256,12 @@ void read_one(const uint8_t* grey, int64_t height, int64_t width, uint8_t* out, 
         for (int64_t column = 0; column < width; ++column) some.push_back(x.at(row, column));
     for (int64_t column : {int64_t{0}, width - 1})
         for (int64_t row = 0; row < height; ++row) some.push_back(x.at(row, column));
-    std::array<int64_t, 256> greys{}, on_border{};
-    for (size_t i = 0; i < size; ++i) ++greys[grey[i]];
-    for (double value : some) ++on_border[static_cast<size_t>(static_cast<int>(value * 255.0 + 0.5))];
-    int paper_grey = -1;
-    for (int g = 0; g < 256; ++g)
-        if (greys[g] * kFlat >= height * width && (paper_grey < 0 || on_border[g] > on_border[paper_grey])) paper_grey = g;
-    const bool flat = paper_grey >= 0;
-    const double border = flat ? static_cast<double>(paper_grey) / 255.0 : quantile(some, 0.5);
+    const double border = quantile(some, 0.5);
     for (size_t i = 0; i < size; ++i) away[i] = values[i] - border;
     for (int turn = 0; turn < 2; ++turn) {
         double most = 0.0;
         for (double value : away) most = std::abs(value) > most ? std::abs(value) : most;
         for (size_t i = 0; i < size; ++i) paper[i] = std::abs(away[i]) <= most / 2.0;
-        if (flat) break;
         const Weights w = surface(x, paper);
         for (int64_t row = 0; row < height; ++row) {
             const double v = down[static_cast<size_t>(row)];
@@ -206,13 +283,8 @@ void read_one(const uint8_t* grey, int64_t height, int64_t width, uint8_t* out, 
     for (double& value : away) value = -value;
     const double side = greatest > largest(away) ? -1.0 : 1.0;
     for (double& value : away) value = side * value > 0.0 ? side * value : 0.0;
-    const double most = largest(away), reached = quantile(away, 0.995);
-    const double full = reached >= most / 2.0 ? reached : most, floor = std::min(rough, full / 3.0);
-    const double range = std::max(full, kLeastContrast) - floor;
-    for (size_t i = 0; i < size; ++i) {
-        const double share = (away[i] - floor) / range, cut = share > 0.0 ? share : 0.0;
-        out[i] = static_cast<uint8_t>(static_cast<int>((255.0 * (cut < 1.0 ? cut : 1.0) + kRound) - kRound));
-    }
+    const Stretch stretch(rough, quantile(away, 0.995), largest(away));
+    for (size_t i = 0; i < size; ++i) out[i] = level_of(away[i], stretch.floor, stretch.range);
 }
 
 }  // namespace
