@@ -127,6 +127,7 @@ TEST = [
     "h5py>=3.8",
     "tensorboard>=2.10",
     "scikit-learn>=1.6",
+    "matplotlib>=3.6",
     OPTUNA,
     "onnx>=1.15",
     "onnxruntime>=1.17",
