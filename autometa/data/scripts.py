@@ -2,6 +2,7 @@
 
 Scripts of Omniglot's evaluation alphabets (Ethiopic, Glagolitic, Gurmukhi, Kannada, Malayalam, Meetei, Mongolian,
 Oriya, Syloti Nagri, Syriac, Tibetan, Avestan) are left out, so that what is trained on fonts can be judged on these.
+One is not: Old Church Slavonic is Cyrillic, which is here, and among the background alphabets too.
 """
 
 from __future__ import annotations
